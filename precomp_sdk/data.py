@@ -1,0 +1,146 @@
+"""The contract of a data set, and safe loading of its samples."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import ClassVar, final
+
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from precomp_sdk.errors import ContractError, DatasetError
+from precomp_sdk.images import check_image
+from precomp_sdk.records import Sample, Target, TargetKind, kind_of
+
+__all__ = ["SkippedSample", "Subset", "TaskDataset", "load_samples"]
+
+
+class TaskDataset(Dataset[Sample], ABC):
+    """Pictures with targets of one declared kind.
+
+    Write ``__len__`` and ``_sample``. Options are keyword-only arguments of ``__init__``; a set that has parts takes
+    ``split="train"`` or ``"val"``. Samples are loaded from several threads at a time. A set that draws random
+    crops or flips uses ``set_epoch`` and the index as its seed, so that a resumed run sees the same pictures.
+
+    Shapes and units:
+        image: (3, H, W) uint8, sRGB; sizes may differ.
+    """
+
+    name: ClassVar[str]  #: unique, kebab-case
+    source: ClassVar[str]  #: where the pictures come from
+    target_kind: TargetKind | None  #: None for unlabelled pictures
+    class_names: tuple[str, ...] = ()  #: empty where the classes have no names
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of pictures."""
+
+    @abstractmethod
+    def _sample(self, index: int) -> tuple[Tensor, Target | None]:
+        """Return one picture and its target; raise `DatasetError` where it cannot be read."""
+
+    def key(self, index: int) -> str:
+        """Return a name for one picture, for messages and result files."""
+        return str(index)
+
+    def set_epoch(self, epoch: int) -> None:  # noqa: B027 - a hook with a useful default
+        """Tell a set that draws at random which epoch starts. The default draws nothing."""
+
+    @final
+    def __getitem__(self, index: int) -> Sample:
+        """Return one sample.
+
+        Raises:
+            IndexError: there is no such sample.
+            DatasetError: the picture or its annotation cannot be read.
+            ContractError: ``_sample`` returned something else than promised.
+        """
+        if not 0 <= index < len(self):
+            raise IndexError(f"{self.name}: index {index} of {len(self)}")
+        image, target = self._sample(index)
+        check_image(image, f"data set {self.name!r}, {self.key(index)}")
+        kind = None if target is None else kind_of(target)
+        if kind is not self.target_kind:
+            raise ContractError(
+                where=f"{type(self).__name__}._sample({index})",
+                expected=f"a target of kind {self.target_kind}",
+                got=str(kind),
+                remedy="Return targets of the declared target_kind.",
+            )
+        return Sample(image=image, target=target, key=self.key(index))
+
+
+class Subset(TaskDataset):
+    """Some pictures of another data set, in the given order.
+
+    Args:
+        dataset: the whole set.
+        indices: which of its pictures.
+
+    Raises:
+        DatasetError: an index is out of range.
+    """
+
+    name = "subset"
+    source = "another data set"
+
+    def __init__(self, dataset: TaskDataset, indices: Iterable[int]) -> None:
+        self._dataset = dataset
+        self._indices = tuple(indices)
+        if any(not 0 <= index < len(dataset) for index in self._indices):
+            raise DatasetError(
+                where=f"subset of {dataset.name!r}",
+                expected=f"indices from 0 to {len(dataset) - 1}",
+                got=f"{min(self._indices)} to {max(self._indices)}",
+                remedy="Choose fewer or other pictures.",
+            )
+        self.target_kind = dataset.target_kind
+        self.class_names = dataset.class_names
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def _sample(self, index: int) -> tuple[Tensor, Target | None]:
+        sample = self._dataset[self._indices[index]]
+        return sample.image, sample.target
+
+    def key(self, index: int) -> str:
+        """Return the whole set's name for the picture."""
+        return self._dataset.key(self._indices[index])
+
+    def set_epoch(self, epoch: int) -> None:
+        """Pass the epoch on."""
+        self._dataset.set_epoch(epoch)
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedSample:
+    """A picture that could not be read and was left out on request."""
+
+    key: str
+    reason: str
+
+
+def load_samples(
+    dataset: TaskDataset, indices: Iterable[int], *, skip_unreadable: bool = False
+) -> tuple[list[Sample], list[SkippedSample]]:
+    """Load samples in order.
+
+    Args:
+        dataset: where from.
+        indices: which.
+        skip_unreadable: leave out pictures that raise `DatasetError` and name them; otherwise the error passes.
+
+    Returns:
+        The samples, and what was left out.
+    """
+    samples: list[Sample] = []
+    skipped: list[SkippedSample] = []
+    for index in indices:
+        try:
+            samples.append(dataset[index])
+        except DatasetError as error:
+            if not skip_unreadable:
+                raise
+            skipped.append(SkippedSample(key=dataset.key(index), reason=str(error)))
+    return samples, skipped

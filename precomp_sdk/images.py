@@ -1,0 +1,110 @@
+"""The one boundary between 8-bit pictures and float tensors, and the guards on both sides.
+
+At the codec boundary an image is ``uint8 (3, H, W)``, sRGB. At the network boundary it is ``float32 (N, 3, H, W)`` in
+[0, 1]. Nothing else in the package multiplies or divides by 255.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from precomp_sdk.errors import ImageError
+
+__all__ = ["check_batch", "check_image", "pad_to_multiple", "round_to_8_bit", "stack_images", "to_float", "to_uint8"]
+
+
+def check_image(image: Tensor, where: str) -> Tensor:
+    """Return ``image`` if it is ``uint8 (3, H, W)`` with H, W >= 1.
+
+    Raises:
+        ImageError: it is not.
+    """
+    if not isinstance(image, Tensor):
+        raise _image_error(where, "a uint8 tensor (3, H, W)", type(image).__name__)
+    if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3 or image.numel() == 0:
+        raise _image_error(where, "a uint8 tensor (3, H, W) with H, W >= 1", f"{image.dtype} {tuple(image.shape)}")
+    return image
+
+
+def check_batch(images: Tensor, where: str) -> Tensor:
+    """Return ``images`` if it is a float batch ``(N, 3, H, W)`` with N, H, W >= 1.
+
+    Raises:
+        ImageError: it is not.
+    """
+    if not isinstance(images, Tensor):
+        raise _image_error(where, "a float tensor (N, 3, H, W)", type(images).__name__)
+    if not images.is_floating_point() or images.ndim != 4 or images.shape[1] != 3 or images.numel() == 0:
+        raise _image_error(
+            where, "a float tensor (N, 3, H, W) with N, H, W >= 1", f"{images.dtype} {tuple(images.shape)}"
+        )
+    return images
+
+
+def to_float(image: Tensor) -> Tensor:
+    """Convert 8-bit samples to float32 in [0, 1].
+
+    Shapes and units:
+        image: any shape, uint8. Returns the same shape, float32.
+
+    Raises:
+        ImageError: the dtype is not uint8.
+    """
+    if image.dtype != torch.uint8:
+        raise _image_error("to_float", "uint8 samples", str(image.dtype))
+    return image.to(torch.float32) / 255.0
+
+
+def to_uint8(image: Tensor) -> Tensor:
+    """Round float samples in [0, 1] to 8 bits; values outside are clipped. No gradient.
+
+    Raises:
+        ImageError: the dtype is not floating point, or a sample is NaN.
+    """
+    if not image.is_floating_point():
+        raise _image_error("to_uint8", "float samples in [0, 1]", str(image.dtype))
+    scaled = image.detach().to(torch.float32) * 255.0
+    if bool(torch.isnan(scaled).any()):
+        raise _image_error("to_uint8", "float samples in [0, 1]", "NaN")
+    return scaled.round().clamp(0.0, 255.0).to(torch.uint8)
+
+
+def round_to_8_bit(images: Tensor) -> Tensor:
+    """Round to multiples of 1/255 inside [0, 1]; the gradient passes straight through the rounding, not the clipping.
+
+    Source: straight-through estimator, Bengio et al., arXiv 1308.3432.
+    """
+    clipped = images.clamp(0.0, 1.0)
+    return clipped + ((clipped * 255.0).round() / 255.0 - clipped).detach()
+
+
+def stack_images(images: Sequence[Tensor]) -> Tensor:
+    """Stack uint8 images of equal size into a float batch.
+
+    Shapes and units:
+        images: each (3, H, W) uint8. Returns (N, 3, H, W) float32 in [0, 1].
+
+    Raises:
+        ImageError: there is no image, or the sizes differ.
+    """
+    sizes = {tuple(check_image(image, "stack_images").shape[1:]) for image in images}
+    if len(sizes) != 1:
+        raise _image_error("stack_images", "one or more images of one size", f"sizes {sorted(sizes)}")
+    return to_float(torch.stack(list(images)))
+
+
+def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
+    """Pad a batch on its right and lower side, by repeating the border, to sizes divisible by ``multiple``.
+
+    Shapes and units:
+        images: (N, 3, H, W). Returns (N, 3, H', W'), H' and W' the next multiples.
+    """
+    height, width = images.shape[-2:]
+    down, right = -height % multiple, -width % multiple
+    return functional.pad(images, (0, right, 0, down), mode="replicate") if down or right else images
+
+
+def _image_error(where: str, expected: str, got: str) -> ImageError:
+    return ImageError(where=where, expected=expected, got=got, remedy="Convert it first: see precomp_sdk.images.")

@@ -1,0 +1,67 @@
+"""The contract of a preprocessor."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor, nn
+
+from precomp_sdk.errors import ContractError
+from precomp_sdk.images import check_batch, pad_to_multiple
+
+__all__ = ["Preprocessor"]
+
+
+class Preprocessor(nn.Module, ABC):
+    """Maps an image and a compression strength to an image of the same shape.
+
+    Write ``_process``; validation, padding, cropping and clipping are done here. Start as the identity, so that training
+    never begins by destroying the image. Options are keyword-only arguments of ``__init__``.
+
+    Shapes and units:
+        images: (N, 3, H, W) float in [0, 1]; any H, W >= 1.
+        strengths: (N,) float, 0 (mildest compression) .. 1 (strongest), from `QualityScale.strength`.
+    """
+
+    name: ClassVar[str]  #: unique, kebab-case
+    source: ClassVar[str]  #: the paper or commit this follows
+    multiple: ClassVar[int] = 1  #: ``_process`` sees sizes divisible by this; the border is repeated to get there
+
+    @abstractmethod
+    def _process(self, images: Tensor, strengths: Tensor) -> Tensor:
+        """Process a batch; the result has the shape of ``images`` and may leave [0, 1] (it is clipped)."""
+
+    @final
+    def forward(self, images: Tensor, strengths: Tensor | Sequence[float] | float) -> Tensor:
+        """Process a batch.
+
+        Returns:
+            (N, 3, H, W) in [0, 1].
+
+        Raises:
+            ImageError: the images are not a float batch (N, 3, H, W).
+            ContractError: the strengths are not one per image in [0, 1], or ``_process`` changed the shape.
+        """
+        check_batch(images, f"preprocessor {self.name!r}")
+        values = torch.as_tensor(strengths, dtype=images.dtype, device=images.device).flatten()
+        if values.numel() == 1:
+            values = values.expand(len(images))
+        if len(values) != len(images) or not bool(((values >= 0) & (values <= 1)).all()):
+            raise ContractError(
+                where=f"preprocessor {self.name!r}",
+                expected=f"one strength in [0, 1] for each of {len(images)} images",
+                got=str(values.tolist()),
+                remedy="Map qualities with QualityScale.strength.",
+            )
+        height, width = images.shape[-2:]
+        padded = pad_to_multiple(images, self.multiple)
+        processed = self._process(padded, values)
+        if processed.shape != padded.shape:
+            raise ContractError(
+                where=f"{type(self).__name__}._process",
+                expected=f"shape {tuple(padded.shape)}",
+                got=str(tuple(processed.shape)),
+                remedy="Return an image of the shape that came in.",
+            )
+        return processed[..., :height, :width].clamp(0.0, 1.0)

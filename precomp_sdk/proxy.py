@@ -1,0 +1,118 @@
+"""The contract of a codec's differentiable stand-in."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from typing import ClassVar, final
+
+import torch
+from torch import Tensor, nn
+
+from precomp_sdk.codec import Codec
+from precomp_sdk.errors import ContractError, NotFittedError, PluginError
+from precomp_sdk.images import check_batch
+from precomp_sdk.quality import QualityScale
+from precomp_sdk.records import ProxyOutput
+
+__all__ = ["ANY_CODEC", "ProxyCodec", "quality_tensor"]
+
+ANY_CODEC = "*"  #: ``codec_name`` of a proxy that learns any codec
+
+
+class ProxyCodec(nn.Module, ABC):
+    """Predicts, differentiably, what one codec decodes and how many bits it spends.
+
+    Write ``_predict``; validation is done here. Construction takes the codec (its options matter: a proxy for 4:4:4 is
+    not one for 4:2:0), then keyword-only options.
+
+    Shapes and units:
+        images: (N, 3, H, W) float in [0, 1]; any H, W >= 1.
+        qualities: (N,) on the codec's own scale, one per image.
+        bits: (N,) float, headers counted.
+
+    Args:
+        codec: the codec to stand in for.
+
+    Raises:
+        PluginError: the proxy is for another codec.
+    """
+
+    name: ClassVar[str]  #: unique, kebab-case
+    source: ClassVar[str]  #: the standard or paper this follows
+    codec_name: ClassVar[str]  #: the codec it stands in for, or `ANY_CODEC`
+    needs_fitting: ClassVar[bool] = False  #: True where it is of no use before it was fitted
+
+    def __init__(self, codec: Codec) -> None:
+        super().__init__()
+        if self.codec_name not in (ANY_CODEC, codec.name):
+            raise PluginError(
+                where=f"proxy {self.name!r}",
+                expected=f"the codec {self.codec_name!r}",
+                got=repr(codec.name),
+                remedy="Take the proxy that belongs to this codec: `precomp plugins` lists them.",
+            )
+        self.codec = codec
+        self.register_buffer("fitted", torch.tensor(not self.needs_fitting))
+
+    @abstractmethod
+    def _predict(self, images: Tensor, qualities: Tensor) -> ProxyOutput:
+        """Predict a batch: images (N, 3, H, W) in [0, 1], qualities (N,) on the scale, both on one device."""
+
+    @property
+    def quality_scale(self) -> QualityScale:
+        """The scale of the codec."""
+        return self.codec.quality_scale
+
+    @final
+    def forward(self, images: Tensor, qualities: Tensor | Sequence[float] | float) -> ProxyOutput:
+        """Predict the decoded images and their bits.
+
+        Raises:
+            ImageError: the images are not a float batch (N, 3, H, W).
+            QualityError: a quality is off the scale.
+            NotFittedError: the proxy needs fitting and was not fitted.
+            ContractError: ``_predict`` returned other shapes than promised.
+        """
+        check_batch(images, f"proxy {self.name!r}")
+        if not self.fitted:
+            raise NotFittedError(
+                where=f"proxy {self.name!r} for {self.codec.name!r}",
+                expected="fitted weights",
+                got="a proxy that was never fitted",
+                remedy="Fit it first: precomp_sdk.training.fit_proxy(proxy, images).",
+            )
+        values = quality_tensor(qualities, self.quality_scale, len(images)).to(images.device)
+        output = self._predict(images, values)
+        if output.images.shape != images.shape or output.bits.shape != (len(images),):
+            raise ContractError(
+                where=f"{type(self).__name__}._predict",
+                expected=f"images {tuple(images.shape)} and bits ({len(images)},)",
+                got=f"images {tuple(output.images.shape)} and bits {tuple(output.bits.shape)}",
+                remedy="Return one decoded image and one number of bits per image.",
+            )
+        return output
+
+
+def quality_tensor(qualities: Tensor | Sequence[float] | float, scale: QualityScale, count: int) -> Tensor:
+    """Return ``count`` qualities as a float32 tensor, each checked against the scale.
+
+    Args:
+        qualities: one for all images, or one per image.
+        scale: the codec's scale.
+        count: number of images.
+
+    Raises:
+        QualityError: one is off the scale.
+        ContractError: there are neither one nor ``count`` of them.
+    """
+    flat = qualities.detach().flatten().tolist() if isinstance(qualities, Tensor) else qualities
+    values = list(flat) if isinstance(flat, Sequence) else [flat]
+    if len(values) == 1:
+        values = values * count
+    if len(values) != count:
+        raise ContractError(
+            where="qualities",
+            expected=f"one quality, or one for each of {count} images",
+            got=f"{len(values)}",
+            remedy="Pass a number, or a tensor or list of one number per image.",
+        )
+    return torch.tensor([scale.check(value) for value in values], dtype=torch.float32)

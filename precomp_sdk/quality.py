@@ -1,0 +1,88 @@
+"""A codec's own quality knob, and the strength a preprocessor is conditioned on."""
+
+import math
+from dataclasses import dataclass
+
+from precomp_sdk.errors import QualityError
+
+__all__ = ["QualityScale"]
+
+
+@dataclass(frozen=True, slots=True)
+class QualityScale:
+    """The knob of one codec: JPEG's ``quality`` 1..100, BPG's ``QP`` 0..51.
+
+    Args:
+        name: what the codec's users call the knob.
+        minimum: smallest value of the knob.
+        maximum: largest value of the knob.
+        higher_is_better: True where a larger value means more bits and a better picture.
+        ladder: the qualities an experiment uses unless told otherwise.
+        integer: True where the codec takes whole numbers only.
+
+    Raises:
+        QualityError: the ladder is empty, leaves the scale or repeats itself, or the scale is empty.
+
+    Example:
+        >>> scale = QualityScale("quality", 1, 100, higher_is_better=True, ladder=(5, 10, 20))
+        >>> scale.strength(100), scale.strength(1)
+        (0.0, 1.0)
+    """
+
+    name: str
+    minimum: float
+    maximum: float
+    higher_is_better: bool
+    ladder: tuple[float, ...]
+    integer: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.minimum < self.maximum:
+            raise QualityError(
+                where=f"QualityScale {self.name!r}",
+                expected="minimum below maximum",
+                got=f"{self.minimum} and {self.maximum}",
+                remedy="Swap or mend them.",
+            )
+        if not self.ladder or len(set(self.ladder)) != len(self.ladder):
+            raise QualityError(
+                where=f"QualityScale {self.name!r}",
+                expected="a ladder of one or more different qualities",
+                got=repr(self.ladder),
+                remedy="List the qualities an experiment should use by default.",
+            )
+        for quality in self.ladder:
+            self.check(quality)
+
+    def check(self, quality: float) -> float:
+        """Return ``quality`` as a float if it lies on the scale.
+
+        Raises:
+            QualityError: it is not a number, lies outside the scale, or is a fraction on a scale of whole numbers.
+        """
+        try:
+            value = float(quality)
+        except (TypeError, ValueError):
+            value = math.nan
+        on_scale = self.minimum <= value <= self.maximum  # False for NaN
+        if not on_scale or (self.integer and value != round(value)):
+            raise QualityError(
+                where=f"{self.name}",
+                expected=f"a {'whole number' if self.integer else 'number'} from {self.minimum:g} to {self.maximum:g}",
+                got=repr(quality),
+                remedy="Give a quality on the codec's own scale.",
+            )
+        return value
+
+    def strength(self, quality: float) -> float:
+        """Map a quality to a compression strength: 0 is the mildest compression, 1 the strongest.
+
+        Raises:
+            QualityError: the quality is off the scale.
+        """
+        position = (self.check(quality) - self.minimum) / (self.maximum - self.minimum)
+        return 1.0 - position if self.higher_is_better else position
+
+    def from_mild_to_strong(self, ladder: tuple[float, ...] | None = None) -> tuple[float, ...]:
+        """Return the ladder (or the given qualities) sorted from the mildest compression to the strongest."""
+        return tuple(sorted(self.ladder if ladder is None else ladder, key=self.strength))

@@ -1,0 +1,321 @@
+"""Names to classes: what is installed, where it comes from, and whether it works."""
+
+import inspect
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from types import MappingProxyType
+from typing import Any
+
+import pluggy
+
+from precomp_sdk import hookspecs
+from precomp_sdk.codec import Codec
+from precomp_sdk.data import TaskDataset
+from precomp_sdk.errors import (
+    DuplicateNameError,
+    MissingDependencyError,
+    OptionError,
+    PluginError,
+    PrecompError,
+    UnknownNameError,
+    nearest,
+)
+from precomp_sdk.events import Event
+from precomp_sdk.preprocessor import Preprocessor
+from precomp_sdk.proxy import ANY_CODEC, ProxyCodec
+from precomp_sdk.task import TaskModel
+
+__all__ = ["Component", "PluginStatus", "Registry", "construct"]
+
+_KINDS: Mapping[str, tuple[str, type]] = {
+    "codec": ("precomp_register_codecs", Codec),
+    "proxy": ("precomp_register_proxies", ProxyCodec),
+    "preprocessor": ("precomp_register_preprocessors", Preprocessor),
+    "task": ("precomp_register_tasks", TaskModel),
+    "dataset": ("precomp_register_datasets", TaskDataset),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class PluginStatus:
+    """One plugin and how loading it went.
+
+    Args:
+        name: the entry point's name, or the name it was registered under.
+        package: the distribution it comes from, or ``"(registered in code)"``.
+        version: the distribution's version.
+        state: ``"ok"``, ``"unavailable"`` (a package it needs is missing) or ``"broken"``.
+        error: what went wrong, empty if nothing did.
+    """
+
+    name: str
+    package: str
+    version: str
+    state: str
+    error: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """One registered class and the plugin it came from."""
+
+    kind: str
+    name: str
+    cls: type
+    plugin: PluginStatus
+
+
+class Registry:
+    """The components that are installed or registered in code.
+
+    Entry points are loaded at the first look-up. A plugin that cannot be imported is reported by `plugins` and leaves
+    the others alone. Two registries are independent.
+
+    Args:
+        entry_points: load the installed plugins; False gives an empty registry for `register`.
+
+    Example:
+        >>> registry = Registry(entry_points=False)
+        >>> dict(registry.codecs)
+        {}
+    """
+
+    def __init__(self, *, entry_points: bool = True) -> None:
+        self._manager = pluggy.PluginManager(hookspecs.PROJECT_NAME)
+        self._manager.add_hookspecs(hookspecs)
+        self._load_entry_points = entry_points
+        self._statuses: list[PluginStatus] = []
+        self._components: dict[str, dict[str, Component]] = {kind: {} for kind in _KINDS}
+
+    @property
+    def codecs(self) -> Mapping[str, type[Codec]]:
+        """Codec classes by name."""
+        return self._classes("codec")
+
+    @property
+    def proxies(self) -> Mapping[str, type[ProxyCodec]]:
+        """Proxy classes by name."""
+        return self._classes("proxy")
+
+    @property
+    def preprocessors(self) -> Mapping[str, type[Preprocessor]]:
+        """Preprocessor classes by name."""
+        return self._classes("preprocessor")
+
+    @property
+    def tasks(self) -> Mapping[str, type[TaskModel]]:
+        """Task model classes by name."""
+        return self._classes("task")
+
+    @property
+    def datasets(self) -> Mapping[str, type[TaskDataset]]:
+        """Data set classes by name."""
+        return self._classes("dataset")
+
+    def plugins(self) -> tuple[PluginStatus, ...]:
+        """Every plugin, working or not."""
+        self._load()
+        return tuple(self._statuses)
+
+    def components(self) -> tuple[Component, ...]:
+        """Every registered class with its plugin, sorted by kind and name."""
+        self._load()
+        return tuple(component for kind in _KINDS for _, component in sorted(self._components[kind].items()))
+
+    def register(self, plugin: object, name: str | None = None) -> None:
+        """Register a module or object with hook implementations.
+
+        Raises:
+            PluginError: it has no hook, misspells one, or offers something that is not of its contract.
+            DuplicateNameError: a name is taken.
+        """
+        self._load()
+        title = name or getattr(plugin, "__name__", type(plugin).__name__)
+        self._add(plugin, PluginStatus(name=title, package="(registered in code)", version="", state="ok"))
+
+    def create(self, kind: str, name: str, **options: Any) -> Any:
+        """Construct a component by name.
+
+        Args:
+            kind: ``"codec"``, ``"preprocessor"``, ``"task"`` or ``"dataset"``; a proxy needs its codec, see `proxy_for`.
+            name: as registered.
+            options: the keyword-only arguments of its class.
+
+        Raises:
+            UnknownNameError: nothing of this kind has this name.
+            OptionError: an option is unknown.
+        """
+        return construct(self._get(kind, name), **options)
+
+    def proxy_for(self, codec: Codec, name: str | None = None, **options: Any) -> ProxyCodec:
+        """Construct the proxy of a codec: the named one, else the codec's own, else one that learns any codec.
+
+        Raises:
+            UnknownNameError: there is none.
+        """
+        if name is None:
+            own = [proxy for proxy in self.proxies.values() if proxy.codec_name == codec.name]
+            learned = [proxy for proxy in self.proxies.values() if proxy.codec_name == ANY_CODEC]
+            if not own and not learned:
+                raise UnknownNameError(
+                    where="Registry.proxy_for",
+                    expected=f"a proxy for codec {codec.name!r}",
+                    got=f"proxies for {sorted(proxy.codec_name for proxy in self.proxies.values())}",
+                    remedy="Install a plugin that brings one, or register your own ProxyCodec.",
+                )
+            cls: type[ProxyCodec] = (own or learned)[0]
+        else:
+            cls = self._get("proxy", name)
+        proxy: ProxyCodec = construct(cls, codec, **options)
+        return proxy
+
+    def notify(self, event: Event) -> None:
+        """Pass an event to every observer among the plugins."""
+        self._load()
+        self._manager.hook.precomp_on_event(event=event)
+
+    def _classes(self, kind: str) -> Mapping[str, Any]:
+        self._load()
+        return MappingProxyType({name: component.cls for name, component in self._components[kind].items()})
+
+    def _get(self, kind: str, name: str) -> Any:
+        if kind not in _KINDS:
+            raise UnknownNameError(
+                where="Registry",
+                expected="a kind of component",
+                got=repr(kind),
+                remedy=nearest(kind, _KINDS),
+            )
+        classes = self._classes(kind)
+        if name not in classes:
+            broken = [f"{status.name} ({status.error})" for status in self._statuses if status.state != "ok"]
+            raise UnknownNameError(
+                where="Registry",
+                expected=f"the name of a {kind}",
+                got=repr(name),
+                remedy=nearest(name, classes) + (f" Plugins that did not load: {'; '.join(broken)}" if broken else ""),
+            )
+        return classes[name]
+
+    def _load(self) -> None:
+        if not self._load_entry_points:
+            return
+        self._load_entry_points = False  # first: a plugin may look something up while it is imported
+        for entry_point in entry_points(group=hookspecs.ENTRY_POINT_GROUP):
+            self._load_one(entry_point)
+
+    def _load_one(self, entry_point: EntryPoint) -> None:
+        package = entry_point.dist.name if entry_point.dist else "(unknown package)"
+        version = entry_point.dist.version if entry_point.dist else ""
+
+        def status(state: str, error: str = "") -> PluginStatus:
+            return PluginStatus(entry_point.name, package, version, state, error)
+
+        try:
+            self._add(entry_point.load(), status("ok"))
+        except MissingDependencyError as error:
+            self._statuses.append(status("unavailable", str(error)))
+        except PrecompError as error:
+            self._statuses.append(status("broken", str(error)))
+        except Exception as error:  # a stranger's import may raise anything; the others must still load
+            self._statuses.append(status("broken", f"{type(error).__name__}: {error}"))
+
+    def _add(self, plugin: object, status: PluginStatus) -> None:
+        """Check a plugin whole before anything of it becomes visible."""
+        where = f"plugin {status.name!r} of {status.package}"
+        self._manager.register(plugin, name=f"{status.package}:{status.name}")
+        try:
+            self._check_hooks(plugin, where)
+            found = [component for kind in _KINDS for component in self._offered(kind, plugin, status, where)]
+            names: dict[tuple[str, str], Component] = {
+                (kind, name): component for kind, known in self._components.items() for name, component in known.items()
+            }
+            for component in found:
+                _refuse_duplicate(component, names.setdefault((component.kind, component.name), component))
+        except BaseException:
+            self._manager.unregister(plugin)
+            raise
+        self._statuses.append(status)
+        for component in found:
+            self._components[component.kind][component.name] = component
+
+    def _check_hooks(self, plugin: object, where: str) -> None:
+        hooks = [name for name in dir(plugin) if name.startswith("precomp_") and callable(getattr(plugin, name, None))]
+        known = [name for name in hookspecs.__all__ if name.startswith("precomp_")]
+        for name in hooks:
+            if name not in known:
+                raise PluginError(where=where, expected="a known hook", got=name, remedy=nearest(name, known))
+        if not self._manager.get_hookcallers(plugin):
+            raise PluginError(
+                where=where,
+                expected="at least one function marked with precomp_sdk.hookimpl",
+                got=f"hooks without the mark: {hooks}" if hooks else "none",
+                remedy="Decorate the hook functions with @hookimpl.",
+            )
+
+    def _offered(self, kind: str, plugin: object, status: PluginStatus, where: str) -> Iterator[Component]:
+        hook_name, contract = _KINDS[kind]
+        if not hasattr(plugin, hook_name):
+            return
+        for cls in getattr(plugin, hook_name)():
+            if not (isinstance(cls, type) and issubclass(cls, contract)) or inspect.isabstract(cls):
+                raise PluginError(
+                    where=f"{where}, {hook_name}",
+                    expected=f"concrete subclasses of {contract.__name__}",
+                    got=_describe(cls),
+                    remedy="Return classes, not instances, with every abstract method written.",
+                )
+            for attribute in ("name", "source"):
+                if not isinstance(getattr(cls, attribute, None), str):
+                    raise PluginError(
+                        where=f"{where}, {cls.__module__}.{cls.__qualname__}",
+                        expected=f"a class attribute {attribute!r} of type str",
+                        got=repr(getattr(cls, attribute, None)),
+                        remedy=f"Set {attribute} on the class.",
+                    )
+            yield Component(kind=kind, name=cls.name, cls=cls, plugin=status)
+
+
+def _refuse_duplicate(component: Component, holder: Component) -> None:
+    if holder is component:
+        return
+    first, second = (
+        f"{item.cls.__module__}.{item.cls.__qualname__} of {item.plugin.package}" for item in (holder, component)
+    )
+    raise DuplicateNameError(
+        where=f"plugin {component.plugin.name!r}",
+        expected=f"a {component.kind} name that is still free",
+        got=f"{component.name!r}, offered by {first} and by {second}",
+        remedy="Rename one of them, or uninstall one package.",
+    )
+
+
+def _describe(item: object) -> str:
+    if not isinstance(item, type):
+        return f"an instance of {type(item).__name__}"
+    missing = sorted(getattr(item, "__abstractmethods__", ()))
+    return f"{item.__name__}" + (f" without {missing}" if missing else "")
+
+
+def construct[T](cls: type[T], *args: Any, **options: Any) -> T:
+    """Construct a component; an unknown option is answered with the nearest valid one.
+
+    Raises:
+        OptionError: an option is unknown, or a needed one is missing.
+    """
+    signature = inspect.signature(cls)
+    valid = [name for name, parameter in signature.parameters.items() if parameter.kind is parameter.KEYWORD_ONLY]
+    title = getattr(cls, "name", cls.__name__)
+    for option in options:
+        if option not in valid:
+            raise OptionError(
+                where=repr(title), expected="a known option", got=repr(option), remedy=nearest(option, valid)
+            )
+    try:
+        signature.bind(*args, **options)
+    except TypeError as error:
+        raise OptionError(
+            where=repr(title), expected=f"options {valid}", got=str(error), remedy="Give every option it needs."
+        ) from error
+    return cls(*args, **options)

@@ -1,0 +1,195 @@
+"""The contract of a downstream network, and of the score it is judged by."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from precomp_sdk.errors import ContractError, OptionError, TargetError
+from precomp_sdk.images import check_batch
+from precomp_sdk.records import Label, Target, TargetKind, kind_of
+
+__all__ = ["LabelScorer", "Scorer", "TaskModel"]
+
+
+class Scorer(ABC):
+    """Turns predictions into metrics, in two steps so that images can be drawn again for a bootstrap.
+
+    ``measure`` looks at one image; ``combine`` weighs any multiset of images. Every metric is better when higher.
+    """
+
+    metrics: ClassVar[tuple[str, ...]]  #: the first is the one BD-rate is computed on
+
+    @abstractmethod
+    def measure(self, prediction: Any, target: Target) -> NDArray[np.float64]:
+        """Return one image's evidence: any array; equal shapes over images are combined faster."""
+
+    @abstractmethod
+    def combine(self, evidence: Sequence[NDArray[np.float64]], counts: NDArray[np.float64]) -> dict[str, float]:
+        """Score a multiset of images.
+
+        Args:
+            evidence: one array per image.
+            counts: (N,) how often each image counts; sums to more than 0.
+
+        Returns:
+            Every metric by name, as a fraction (0.5, not 50%).
+        """
+
+
+class LabelScorer(Scorer):
+    """Top-1 and top-5 accuracy of class scores.
+
+    A prediction is a tensor (K,) of logits or probabilities. With fewer than 5 classes, top-5 is 1.
+    """
+
+    metrics = ("top1", "top5")
+
+    def measure(self, prediction: Tensor, target: Target) -> NDArray[np.float64]:
+        """Return [in top 1, in top 5] as zeros and ones; ties count against the prediction."""
+        if not isinstance(target, Label):
+            raise TargetError(
+                where="LabelScorer",
+                expected="a Label",
+                got=type(target).__name__,
+                remedy="Score a classification task on a data set of labels.",
+            )
+        scores = prediction.detach().to("cpu", torch.float64)
+        rank = int((scores >= scores[target.index]).sum())  # 1 where no other class scores as high
+        return np.array([rank <= 1, rank <= 5], dtype=np.float64)
+
+    def combine(self, evidence: Sequence[NDArray[np.float64]], counts: NDArray[np.float64]) -> dict[str, float]:
+        """Return the weighted means."""
+        top1, top5 = np.average(np.asarray(evidence), axis=0, weights=counts)
+        return {"top1": float(top1), "top5": float(top5)}
+
+
+class TaskModel(nn.Module, ABC):
+    """The network at the receiver: a per-image loss to train against, predictions, and a score.
+
+    Write ``_losses`` and ``_predict`` for a batch of images of one size and set ``scorer``; the public methods take
+    images of unequal sizes, group them by size and keep their order. Normalization of the input is the model's own.
+    Gradients flow from the losses to the images.
+
+    Shapes and units:
+        images: a float tensor (N, 3, H, W) in [0, 1], or a sequence of N float tensors (3, H, W).
+        targets: one per image, of ``target_kind``.
+    """
+
+    name: ClassVar[str]  #: unique, kebab-case
+    source: ClassVar[str]  #: the paper or library of the network
+    target_kind: ClassVar[TargetKind]
+    scorer: Scorer  #: set by the class or in ``__init__``
+    class_names: tuple[str, ...] = ()  #: empty where the classes have no names
+
+    @abstractmethod
+    def _losses(self, images: Tensor, targets: Sequence[Target]) -> Tensor:
+        """Return one loss per image, (N,), with a gradient to the images (N, 3, H, W)."""
+
+    @abstractmethod
+    def _predict(self, images: Tensor) -> Sequence[Any]:
+        """Return one prediction per image, as ``scorer`` reads them."""
+
+    def _own_targets(self, images: Tensor) -> Sequence[Target]:
+        """Return the model's own answer as targets; override it to train on pictures without labels."""
+        raise self._missing("_own_targets", "its own predictions as targets")
+
+    def _features(self, images: Tensor) -> Sequence[Tensor]:
+        """Return intermediate features, each (N, C, H', W'); override it to match features."""
+        raise self._missing("_features", "intermediate features")
+
+    def check_dataset(self, class_names: Sequence[str]) -> None:  # noqa: B027 - a hook with a useful default
+        """Raise `TargetError` if a data set with these classes does not fit. The default accepts any."""
+
+    @final
+    def losses(self, images: Tensor | Sequence[Tensor], targets: Sequence[Target]) -> Tensor:
+        """Return one loss per image, (N,).
+
+        Raises:
+            TargetError: the targets are of another kind, or not one per image.
+        """
+        groups = _by_size(images, f"task {self.name!r}")
+        count = sum(len(indices) for indices, _ in groups)
+        if len(targets) != count or any(kind_of(target) is not self.target_kind for target in targets):
+            raise TargetError(
+                where=f"task {self.name!r}",
+                expected=f"{count} targets of kind {self.target_kind.value!r}",
+                got=f"{len(targets)} of kinds {sorted({kind_of(target).value for target in targets})}",
+                remedy="Use a data set whose targets fit the task.",
+            )
+        parts = [self._losses(batch, [targets[index] for index in indices]) for indices, batch in groups]
+        for (indices, _), part in zip(groups, parts, strict=True):
+            if part.shape != (len(indices),):
+                raise ContractError(
+                    where=f"{type(self).__name__}._losses",
+                    expected=f"one loss per image, ({len(indices)},)",
+                    got=str(tuple(part.shape)),
+                    remedy='Compute the loss with reduction="none" and average per image.',
+                )
+        order = torch.tensor([index for indices, _ in groups for index in indices])
+        return torch.cat(parts)[order.argsort().to(parts[0].device)]
+
+    @final
+    @torch.no_grad()
+    def predict(self, images: Tensor | Sequence[Tensor]) -> list[Any]:
+        """Return one prediction per image, in order."""
+        return self._per_image(images, self._predict, "_predict")
+
+    @final
+    @torch.no_grad()
+    def own_targets(self, images: Tensor | Sequence[Tensor]) -> list[Target]:
+        """Return the model's own answer on clean images as targets: training then needs no labels.
+
+        Raises:
+            OptionError: the model does not offer it.
+        """
+        return self._per_image(images, self._own_targets, "_own_targets")
+
+    @final
+    def features(self, images: Tensor) -> list[Tensor]:
+        """Return intermediate features of a batch, each (N, C, H', W'), with gradients to the images.
+
+        Raises:
+            OptionError: the model does not offer any.
+        """
+        return list(self._features(check_batch(images, f"task {self.name!r}")))
+
+    def _per_image[T](
+        self, images: Tensor | Sequence[Tensor], method: Callable[[Tensor], Sequence[T]], name: str
+    ) -> list[T]:
+        results: dict[int, T] = {}
+        for indices, batch in _by_size(images, f"task {self.name!r}"):
+            answers = method(batch)
+            if len(answers) != len(indices):
+                raise ContractError(
+                    where=f"{type(self).__name__}.{name}",
+                    expected=f"{len(indices)} answers, one per image",
+                    got=str(len(answers)),
+                    remedy="Return a list with one entry per image.",
+                )
+            results.update(zip(indices, answers, strict=True))
+        return [results[index] for index in range(len(results))]
+
+    def _missing(self, method: str, what: str) -> OptionError:
+        return OptionError(
+            where=f"task {self.name!r}",
+            expected=f"a task model that offers {what}",
+            got=f"{type(self).__name__} without {method}",
+            remedy=f"Override {method}, or choose another option of the trainer.",
+        )
+
+
+def _by_size(images: Tensor | Sequence[Tensor], where: str) -> list[tuple[list[int], Tensor]]:
+    """Group images by size: (their indices, their batch) per size."""
+    if isinstance(images, Tensor):
+        return [(list(range(len(images))), check_batch(images, where))]
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for index, image in enumerate(images):
+        groups.setdefault(tuple(image.shape), []).append(index)
+    return [
+        (indices, check_batch(torch.stack([images[index] for index in indices]), where)) for indices in groups.values()
+    ]
