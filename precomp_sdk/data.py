@@ -43,7 +43,7 @@ class TaskDataset(Dataset[Sample], ABC):
         """Return a name for one picture, for messages and result files."""
         return str(index)
 
-    def set_epoch(self, epoch: int) -> None:  # noqa: B027 - a hook with a useful default
+    def set_epoch(self, epoch: int) -> None:
         """Tell a set that draws at random which epoch starts. The default draws nothing."""
 
     @final

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from precomp_sdk.records import RateAccuracyCurve, RatePoint
 
@@ -94,4 +95,4 @@ class RunFinished:
     seconds: float
 
 
-type Event = RunStarted | StepDone | CheckpointSaved | PointMeasured | CurveDone | Notice | RunFinished
+Event: TypeAlias = RunStarted | StepDone | CheckpointSaved | PointMeasured | CurveDone | Notice | RunFinished

@@ -1,8 +1,8 @@
 """The contract of a preprocessor."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import ClassVar, final
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor, nn
@@ -16,8 +16,8 @@ __all__ = ["Preprocessor"]
 class Preprocessor(nn.Module, ABC):
     """Maps an image and a compression strength to an image of the same shape.
 
-    Write ``_process``; validation, padding, cropping and clipping are done here. Start as the identity, so that training
-    never begins by destroying the image. Options are keyword-only arguments of ``__init__``.
+    Write ``_process``; validation, padding, cropping and clipping are done here. Start as the identity, so that
+    training never begins by destroying the image. Options are keyword-only arguments of ``__init__``.
 
     Shapes and units:
         images: (N, 3, H, W) float in [0, 1]; any H, W >= 1.
@@ -32,8 +32,15 @@ class Preprocessor(nn.Module, ABC):
     def _process(self, images: Tensor, strengths: Tensor) -> Tensor:
         """Process a batch; the result has the shape of ``images`` and may leave [0, 1] (it is clipped)."""
 
-    @final
-    def forward(self, images: Tensor, strengths: Tensor | Sequence[float] | float) -> Tensor:
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The options this preprocessor was constructed with, as plain JSON values: weights files record them."""
+        return {}
+
+    @final  # type: ignore[misc]  # nn.Module declares forward as an attribute
+    def forward(
+        self, images: Tensor, strengths: Tensor | Sequence[float] | float
+    ) -> Tensor:
         """Process a batch.
 
         Returns:

@@ -39,6 +39,7 @@ class ProxyCodec(nn.Module, ABC):
     name: ClassVar[str]  #: unique, kebab-case
     source: ClassVar[str]  #: the standard or paper this follows
     codec_name: ClassVar[str]  #: the codec it stands in for, or `ANY_CODEC`
+    fitted: Tensor  #: () bool, saved with the weights
     needs_fitting: ClassVar[bool] = False  #: True where it is of no use before it was fitted
 
     def __init__(self, codec: Codec) -> None:
@@ -57,13 +58,19 @@ class ProxyCodec(nn.Module, ABC):
     def _predict(self, images: Tensor, qualities: Tensor) -> ProxyOutput:
         """Predict a batch: images (N, 3, H, W) in [0, 1], qualities (N,) on the scale, both on one device."""
 
+    def mark_fitted(self) -> None:
+        """Say that the parameters are fitted: from now on the proxy may be used."""
+        self.fitted = torch.tensor(True, device=self.fitted.device)
+
     @property
     def quality_scale(self) -> QualityScale:
         """The scale of the codec."""
         return self.codec.quality_scale
 
-    @final
-    def forward(self, images: Tensor, qualities: Tensor | Sequence[float] | float) -> ProxyOutput:
+    @final  # type: ignore[misc]  # nn.Module declares forward as an attribute
+    def forward(
+        self, images: Tensor, qualities: Tensor | Sequence[float] | float
+    ) -> ProxyOutput:
         """Predict the decoded images and their bits.
 
         Raises:

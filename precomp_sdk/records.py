@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
+from typing import TypeAlias
 
 from torch import Tensor
 
@@ -75,7 +76,7 @@ class Mask:
     probabilities: Tensor | None = None
 
 
-type Target = Label | Boxes | Mask
+Target: TypeAlias = Label | Boxes | Mask
 
 
 def kind_of(target: Target) -> TargetKind:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import pluggy
 
@@ -27,6 +27,8 @@ from precomp_sdk.proxy import ANY_CODEC, ProxyCodec
 from precomp_sdk.task import TaskModel
 
 __all__ = ["Component", "PluginStatus", "Registry", "construct"]
+
+T = TypeVar("T")
 
 _KINDS: Mapping[str, tuple[str, type]] = {
     "codec": ("precomp_register_codecs", Codec),
@@ -131,14 +133,14 @@ class Registry:
             DuplicateNameError: a name is taken.
         """
         self._load()
-        title = name or getattr(plugin, "__name__", type(plugin).__name__)
+        title = name or str(getattr(plugin, "__name__", type(plugin).__name__))
         self._add(plugin, PluginStatus(name=title, package="(registered in code)", version="", state="ok"))
 
     def create(self, kind: str, name: str, **options: Any) -> Any:
         """Construct a component by name.
 
         Args:
-            kind: ``"codec"``, ``"preprocessor"``, ``"task"`` or ``"dataset"``; a proxy needs its codec, see `proxy_for`.
+            kind: ``"codec"``, ``"preprocessor"``, ``"task"`` or ``"dataset"``; for a proxy see `proxy_for`.
             name: as registered.
             options: the keyword-only arguments of its class.
 
@@ -266,15 +268,16 @@ class Registry:
                     got=_describe(cls),
                     remedy="Return classes, not instances, with every abstract method written.",
                 )
-            for attribute in ("name", "source"):
-                if not isinstance(getattr(cls, attribute, None), str):
+            described = {attribute: getattr(cls, attribute, None) for attribute in ("name", "source")}
+            for attribute, value in described.items():
+                if not isinstance(value, str):
                     raise PluginError(
                         where=f"{where}, {cls.__module__}.{cls.__qualname__}",
                         expected=f"a class attribute {attribute!r} of type str",
-                        got=repr(getattr(cls, attribute, None)),
+                        got=repr(value),
                         remedy=f"Set {attribute} on the class.",
                     )
-            yield Component(kind=kind, name=cls.name, cls=cls, plugin=status)
+            yield Component(kind=kind, name=str(described["name"]), cls=cls, plugin=status)
 
 
 def _refuse_duplicate(component: Component, holder: Component) -> None:
@@ -298,7 +301,7 @@ def _describe(item: object) -> str:
     return f"{item.__name__}" + (f" without {missing}" if missing else "")
 
 
-def construct[T](cls: type[T], *args: Any, **options: Any) -> T:
+def construct(cls: type[T], *args: Any, **options: Any) -> T:
     """Construct a component; an unknown option is answered with the nearest valid one.
 
     Raises:

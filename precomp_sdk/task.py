@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar, TypeVar, final
 
 import numpy as np
 import torch
@@ -14,6 +14,8 @@ from precomp_sdk.images import check_batch
 from precomp_sdk.records import Label, Target, TargetKind, kind_of
 
 __all__ = ["LabelScorer", "Scorer", "TaskModel"]
+
+T = TypeVar("T")
 
 
 class Scorer(ABC):
@@ -39,6 +41,21 @@ class Scorer(ABC):
         Returns:
             Every metric by name, as a fraction (0.5, not 50%).
         """
+
+    def combine_many(
+        self, evidence: Sequence[NDArray[np.float64]], counts: NDArray[np.float64]
+    ) -> dict[str, NDArray[np.float64]]:
+        """Score many multisets of the same images; override it where a matrix product does that faster.
+
+        Args:
+            evidence: one array per image.
+            counts: (R, N), one row per multiset.
+
+        Returns:
+            Every metric by name, each (R,).
+        """
+        rows = [self.combine(evidence, row) for row in counts]
+        return {metric: np.array([row[metric] for row in rows], dtype=np.float64) for metric in self.metrics}
 
 
 class LabelScorer(Scorer):
@@ -66,6 +83,13 @@ class LabelScorer(Scorer):
         """Return the weighted means."""
         top1, top5 = np.average(np.asarray(evidence), axis=0, weights=counts)
         return {"top1": float(top1), "top5": float(top5)}
+
+    def combine_many(
+        self, evidence: Sequence[NDArray[np.float64]], counts: NDArray[np.float64]
+    ) -> dict[str, NDArray[np.float64]]:
+        """Return the weighted means of every row of ``counts``."""
+        means = counts @ np.asarray(evidence) / counts.sum(axis=1, keepdims=True)  # (R, 2)
+        return {"top1": means[:, 0], "top5": means[:, 1]}
 
 
 class TaskModel(nn.Module, ABC):
@@ -102,7 +126,7 @@ class TaskModel(nn.Module, ABC):
         """Return intermediate features, each (N, C, H', W'); override it to match features."""
         raise self._missing("_features", "intermediate features")
 
-    def check_dataset(self, class_names: Sequence[str]) -> None:  # noqa: B027 - a hook with a useful default
+    def check_dataset(self, class_names: Sequence[str]) -> None:
         """Raise `TargetError` if a data set with these classes does not fit. The default accepts any."""
 
     @final
@@ -158,7 +182,7 @@ class TaskModel(nn.Module, ABC):
         """
         return list(self._features(check_batch(images, f"task {self.name!r}")))
 
-    def _per_image[T](
+    def _per_image(
         self, images: Tensor | Sequence[Tensor], method: Callable[[Tensor], Sequence[T]], name: str
     ) -> list[T]:
         results: dict[int, T] = {}

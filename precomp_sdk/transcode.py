@@ -28,7 +28,7 @@ class PendingBatch:
         return [future.result() for future in self._futures]
 
     def tensors(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        """Wait, and return the decoded batch (N, 3, H, W) in [0, 1] and the bits (N,), on ``like``'s device and dtype."""
+        """Wait; return the decoded batch (N, 3, H, W) in [0, 1] and the bits (N,), on the device of ``like``."""
         done = self.result()
         images = to_float(torch.stack([item.image for item in done]))
         bits = torch.tensor([item.bits for item in done], dtype=torch.float32)

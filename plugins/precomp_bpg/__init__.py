@@ -1,0 +1,31 @@
+"""BPG, and the plain HEVC intra stream inside it, as real codecs.
+
+The extra ``precomp-sdk[bpg]`` brings PyAV, whose wheels bundle x265 (GPL). Without it, the plugin still loads, and
+`BPGCodec` works with ``backend="bpgenc"`` where the programs ``bpgenc`` and ``bpgdec`` are installed.
+"""
+
+from precomp_bpg.codec import BPGCodec
+from precomp_bpg.container import Alpha, BpgFile, ColourSpace, PixelFormat, parse_bpg, slice_qp
+from precomp_bpg.decoder import DecodedPicture, decode_bpg
+from precomp_bpg.hevc_codec import HEVCIntraCodec
+from precomp_sdk import Codec, hookimpl
+
+__all__ = [
+    "Alpha",
+    "BPGCodec",
+    "BpgFile",
+    "ColourSpace",
+    "DecodedPicture",
+    "HEVCIntraCodec",
+    "PixelFormat",
+    "decode_bpg",
+    "parse_bpg",
+    "precomp_register_codecs",
+    "slice_qp",
+]
+
+
+@hookimpl
+def precomp_register_codecs() -> list[type[Codec]]:
+    """Offer BPG and HEVC intra."""
+    return [BPGCodec, HEVCIntraCodec]

@@ -1,0 +1,153 @@
+"""BPG as a codec of precomp_sdk."""
+
+from collections.abc import Collection, Mapping
+from typing import ClassVar, Final, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from precomp_bpg._av import load_av, versions
+from precomp_bpg.binaries import BpgPrograms
+from precomp_bpg.colour import Bytes, rgb_to_planes
+from precomp_bpg.container import PixelFormat, parse_bpg, slice_qp, write_bpg
+from precomp_bpg.decoder import decode_parsed
+from precomp_bpg.encoder import CHROMA, EFFORTS, encode_picture
+from precomp_sdk import BitstreamError, Codec, CodecError, OptionError, QualityScale, nearest
+
+__all__ = ["BPGCodec", "check_option"]
+
+_X265_SHIFT: Final = 3  # bpgenc's x265 codes intra pictures this much below its -q
+_BACKENDS: Final = ("x265", "bpgenc")
+_SCALES: Final = ("slice", "bpgenc")
+_ENCODERS: Final = ("x265", "jctvc")
+
+
+class BPGCodec(Codec):
+    """BPG: an HEVC intra picture in a small container.
+
+    Args:
+        chroma: ``"420"``, ``"422"``, ``"444"``, or ``"gray"``, which drops the colour.
+        effort: ``"fast"``, ``"default"`` or ``"best"``.
+        backend: ``"x265"`` encodes and decodes in this process (PyAV); ``"bpgenc"`` runs the programs ``bpgenc`` and
+            ``bpgdec``, and needs no PyAV.
+        qp_scale: what the quality means: ``"slice"`` is the QP in the slice header; ``"bpgenc"`` is the value of
+            ``bpgenc -q``, whose x265 codes three below it.
+        encoder: ``"x265"`` or ``"jctvc"``, the one inside ``bpgenc``; only ``"x265"`` without it.
+        bpgenc: the program, by name or path.
+        bpgdec: the program, by name or path.
+        timeout_s: how long a program may work on one picture.
+
+    Raises:
+        OptionError: an option has a value it does not take.
+        MissingDependencyError: PyAV with libx265, or a program, is not installed.
+    """
+
+    name: ClassVar[str] = "bpg"
+    source: ClassVar[str] = "BPG image format specification 0.9.5 (F. Bellard); ITU-T H.265 intra"
+    quality_scale: ClassVar[QualityScale] = QualityScale(
+        "QP", 0, 51, higher_is_better=False, ladder=(25, 28, 31, 34, 37, 40, 44)
+    )
+
+    def __init__(
+        self,
+        *,
+        chroma: Literal["420", "422", "444", "gray"] = "420",
+        effort: Literal["fast", "default", "best"] = "default",
+        backend: Literal["x265", "bpgenc"] = "x265",
+        qp_scale: Literal["slice", "bpgenc"] = "slice",
+        encoder: Literal["x265", "jctvc"] = "x265",
+        bpgenc: str = "bpgenc",
+        bpgdec: str = "bpgdec",
+        timeout_s: float = 120.0,
+    ) -> None:
+        check_option("bpg", "chroma", chroma, CHROMA)
+        check_option("bpg", "effort", effort, EFFORTS)
+        check_option("bpg", "backend", backend, _BACKENDS)
+        check_option("bpg", "qp_scale", qp_scale, _SCALES)
+        check_option("bpg", "encoder", encoder, _ENCODERS if backend == "bpgenc" else _ENCODERS[:1])
+        if not timeout_s > 0:
+            raise OptionError(
+                where="'bpg'", expected="timeout_s above 0", got=repr(timeout_s), remedy="Give a number of seconds."
+            )
+        self._options: dict[str, object] = {
+            "chroma": chroma,
+            "effort": effort,
+            "backend": backend,
+            "qp_scale": qp_scale,
+        }
+        self._chroma, self._effort, self._encoder, self._qp_scale = chroma, effort, encoder, qp_scale
+        self._programs: BpgPrograms | None = None
+        if backend == "bpgenc":
+            self._programs = BpgPrograms(bpgenc, bpgdec, timeout_s)
+            self._options |= {"encoder": encoder, "bpgenc": bpgenc, "bpgdec": bpgdec}
+        else:
+            load_av()
+
+    @property
+    def options(self) -> Mapping[str, object]:
+        """The options this codec was constructed with."""
+        return self._options
+
+    @property
+    def version(self) -> str:
+        """Versions of PyAV, libavcodec and x265, or of ``bpgenc``."""
+        return self._programs.version() if self._programs else versions()
+
+    def _encode(self, image: Tensor, quality: float) -> bytes:
+        rgb = np.ascontiguousarray(image.numpy())
+        if self._programs:
+            return self._encode_outside(self._programs, rgb, int(quality))
+        qp = int(quality) if self._qp_scale == "slice" else max(int(quality) - _X265_SHIFT, 0)
+        coded = encode_picture(rgb, qp, CHROMA[self._chroma], self._effort)
+        return write_bpg(coded.width, coded.height, coded.pixel_format, coded.picture)
+
+    def _encode_outside(self, programs: BpgPrograms, rgb: Bytes, quality: int) -> bytes:
+        exact = self._qp_scale == "slice"
+        q = quality + _X265_SHIFT if exact and self._encoder == "x265" else quality
+        if q > self.quality_scale.maximum:
+            raise CodecError(
+                where="bpgenc",
+                expected=f"a slice QP up to {self.quality_scale.maximum - _X265_SHIFT:g}, as far as its x265 goes",
+                got=str(quality),
+                remedy="Use qp_scale='bpgenc', encoder='jctvc' or backend='x265'.",
+            )
+        source = rgb_to_planes(rgb, PixelFormat.GRAY)[0] if self._chroma == "gray" else rgb
+        payload = programs.encode(source, q, self._chroma, self._effort, self._encoder)
+        try:
+            file = parse_bpg(payload)
+            got = (file.height, file.width, slice_qp(file.colour) if exact else quality)
+        except BitstreamError as error:
+            raise _unlike("a BPG file", str(error)) from error
+        if got != (*rgb.shape[1:], quality):
+            raise _unlike(f"height, width and slice QP {(*rgb.shape[1:], quality)}", str(got))
+        return payload
+
+    def _decode(self, payload: bytes) -> Tensor:
+        file = parse_bpg(payload)  # refuses what is truncated or too large, before a program sees it
+        rgb = self._programs.decode(payload) if self._programs else decode_parsed(file).rgb
+        return torch.from_numpy(rgb)
+
+
+def _unlike(expected: str, got: str) -> CodecError:
+    return CodecError(
+        where="bpgenc",
+        expected=f"it to write {expected}",
+        got=got,
+        remedy="This bpgenc differs from version 0.9.8: use qp_scale='bpgenc', or backend='x265'.",
+    )
+
+
+def check_option(codec: str, option: str, value: object, valid: Collection[str]) -> None:
+    """Refuse a value that an option does not take.
+
+    Raises:
+        OptionError: it is none of ``valid``.
+    """
+    if value not in valid:
+        raise OptionError(
+            where=f"{codec!r}, option {option!r}",
+            expected=f"one of {sorted(valid)}",
+            got=repr(value),
+            remedy=nearest(str(value), valid),
+        )

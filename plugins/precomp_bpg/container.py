@@ -1,0 +1,299 @@
+"""The BPG file: its header, its extensions, its compact HEVC headers, and the pictures inside.
+
+Source:
+    The BPG image format specification 0.9.5 by F. Bellard, read for its format only.
+"""
+
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from typing import Final
+
+from precomp_bpg._bits import BitReader, BitWriter, read_ue7, write_ue7
+from precomp_bpg.hevc import SequenceParameters, parse_pps, parse_slice_header
+from precomp_bpg.nal import IDR_TYPES, PPS, SEI_TYPES, SPS, VPS, check_sei, layer_id, nal_type, set_layer, split_nals
+from precomp_bpg.tools import CodingTools, read_tools, refused, write_tools
+from precomp_sdk import BitstreamError
+
+__all__ = [
+    "MAX_PIXELS",
+    "Alpha",
+    "BpgFile",
+    "CodedPicture",
+    "ColourSpace",
+    "PixelFormat",
+    "check_decodable",
+    "check_size",
+    "first_picture",
+    "parse_bpg",
+    "slice_qp",
+    "write_bpg",
+]
+
+MAX_PIXELS: Final = 1 << 26  #: the largest picture that is encoded or decoded, 67 megapixels
+_MAGIC: Final = b"BPG\xfb"
+_WHERE: Final = "BPG file"
+_BIT_DEPTHS: Final = (8, 10, 12)
+_MAX_SIDE: Final = 1 << 15
+_ALPHA_LAYER: Final = 1
+
+
+class PixelFormat(IntEnum):
+    """Chroma subsampling and where its samples lie."""
+
+    GRAY = 0
+    C420 = 1
+    C422 = 2
+    C444 = 3
+    C420_LEFT = 4
+    C422_LEFT = 5
+
+    @property
+    def chroma_format(self) -> int:
+        """HEVC's ``chroma_format_idc``."""
+        return int(self) if self <= PixelFormat.C444 else int(self) - 3
+
+
+class ColourSpace(IntEnum):
+    """What the three planes mean."""
+
+    BT601 = 0
+    RGB = 1
+    YCGCO = 2
+    BT709 = 3
+    BT2020 = 4
+
+
+class Alpha(StrEnum):
+    """What the fourth plane means."""
+
+    NONE = "none"
+    STRAIGHT = "straight"
+    PREMULTIPLIED = "premultiplied"
+    CMYK_W = "cmyk"
+
+
+_ALPHA_FLAGS: Final = {
+    (0, 0): Alpha.NONE,
+    (1, 0): Alpha.STRAIGHT,
+    (1, 1): Alpha.PREMULTIPLIED,
+    (0, 1): Alpha.CMYK_W,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CodedPicture:
+    """One HEVC picture: its SPS, and its PPSs and slices in order, in layer 0.
+
+    Args:
+        sps: its SPS.
+        nals: its PPSs and slices.
+        open_end: the last slice ends where the file ends and no length says where it should: it may be cut off.
+    """
+
+    sps: SequenceParameters
+    nals: tuple[bytes, ...]
+    open_end: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class BpgFile:
+    """The first picture of a BPG file.
+
+    Args:
+        width: in samples, before padding.
+        height: in samples, before padding.
+        pixel_format: of the colour planes.
+        colour_space: of the colour planes.
+        limited_range: samples span 16..235 and 16..240 (at 8 bits).
+        alpha: what the alpha plane means.
+        animation: more pictures follow the first.
+        colour: the colour planes.
+        alpha_plane: a gray picture, where ``alpha`` is not `Alpha.NONE`.
+    """
+
+    width: int
+    height: int
+    pixel_format: PixelFormat
+    colour_space: ColourSpace
+    limited_range: bool
+    alpha: Alpha
+    animation: bool
+    colour: CodedPicture
+    alpha_plane: CodedPicture | None = None
+
+    @property
+    def bit_depth(self) -> int:
+        """Bits per sample."""
+        return self.colour.sps.bit_depth
+
+
+def check_size(width: int, height: int, tools: CodingTools, data_bytes: int, where: str) -> None:
+    """Refuse a picture that is too large, or larger than its data can fill.
+
+    In an intra picture every coding tree block costs one bit or more: at least one bypass bin per prediction block.
+
+    Raises:
+        BitstreamError: it is.
+    """
+    if not (0 < width <= _MAX_SIDE and 0 < height <= _MAX_SIDE and width * height <= MAX_PIXELS):
+        raise refused(
+            where, f"a picture of 1 to {MAX_PIXELS} pixels, sides of at most {_MAX_SIDE}", f"{width}x{height}"
+        )
+    if tools.blocks(width, height) > 8 * data_bytes:
+        raise BitstreamError(
+            where=where,
+            expected=f"one bit or more for each of {tools.blocks(width, height)} blocks",
+            got=f"{data_bytes} bytes of picture data",
+            remedy="The file is truncated or damaged; fetch it again.",
+        )
+
+
+def parse_bpg(payload: bytes) -> BpgFile:
+    """Read a BPG file, without decoding its pictures.
+
+    Raises:
+        BitstreamError: it is rubbish or truncated, claims too large a picture, or has what is not decoded here.
+    """
+    if payload[:4] != _MAGIC:
+        raise refused(_WHERE, f"a file that starts with {_MAGIC.hex(' ')}", payload[:4].hex(" ") or "nothing")
+    bits = BitReader(payload[4:6], _WHERE)
+    pixel_format, alpha1, bit_depth = bits.u(3), bits.u(1), bits.u(4) + 8
+    colour_space, extension, alpha2, limited, animation = bits.u(4), bits.u(1), bits.u(1), bits.u(1), bits.u(1)
+    if pixel_format not in list(PixelFormat):
+        raise refused(_WHERE, "pixel format 0..5", pixel_format)
+    if bit_depth not in _BIT_DEPTHS:
+        raise refused(_WHERE, f"a bit depth out of {_BIT_DEPTHS}", bit_depth)
+    if colour_space not in list(ColourSpace) or (colour_space and pixel_format == PixelFormat.GRAY):
+        raise refused(_WHERE, "colour space 0..4, and 0 for gray", colour_space)
+    width, offset = read_ue7(payload, 6, _WHERE)
+    height, offset = read_ue7(payload, offset, _WHERE)
+    length, offset = read_ue7(payload, offset, _WHERE)
+    if extension:
+        extension_length, offset = read_ue7(payload, offset, _WHERE)
+        offset += extension_length
+    end = offset + length if length else len(payload)
+    if end > len(payload) or offset >= end:
+        raise BitstreamError(
+            where=_WHERE,
+            expected=f"picture data up to byte {max(end, offset + 1)}",
+            got=f"{len(payload)} bytes",
+            remedy="The file is truncated; fetch it again.",
+        )
+    alpha = _ALPHA_FLAGS[alpha1, alpha2]
+    data = payload[offset:end]
+    tools, begin = [], 0
+    for _ in range(1 if alpha is Alpha.NONE else 2):  # alpha's header stands first
+        item, begin = _read_hevc_header(data, begin, bit_depth)
+        tools.append(item)
+    colour_format = PixelFormat(pixel_format)
+    colour = _picture_parameters(width, height, colour_format.chroma_format, bit_depth, tools[-1], len(data) - begin)
+    nals = split_nals(data[begin:], _WHERE)
+    return BpgFile(
+        width,
+        height,
+        colour_format,
+        ColourSpace(colour_space),
+        bool(limited),
+        alpha,
+        bool(animation),
+        _coded(colour, nals, 0, not length),
+        None
+        if alpha is Alpha.NONE
+        else _coded(
+            _picture_parameters(width, height, 0, bit_depth, tools[0], len(data) - begin),
+            nals,
+            _ALPHA_LAYER,
+            not length,
+        ),
+    )
+
+
+def _read_hevc_header(data: bytes, offset: int, bit_depth: int) -> tuple[CodingTools, int]:
+    length, offset = read_ue7(data, offset, "BPG's HEVC header")
+    reader = BitReader(data[offset : offset + length], "BPG's HEVC header")
+    return read_tools(reader, bit_depth), offset + length
+
+
+def _picture_parameters(
+    width: int, height: int, chroma_format: int, bit_depth: int, tools: CodingTools, data_bytes: int
+) -> SequenceParameters:
+    check_size(width, height, tools, data_bytes, _WHERE)
+    return SequenceParameters(chroma_format, tools.padded(width), tools.padded(height), bit_depth, tools)
+
+
+def _coded(sps: SequenceParameters, nals: list[bytes], layer: int, no_length: bool) -> CodedPicture:
+    kept = first_picture(nals, layer, _WHERE)
+    last = nals[-1]
+    return CodedPicture(sps, kept, no_length and layer_id(last) == layer and set_layer(last, 0) == kept[-1])
+
+
+def first_picture(nals: list[bytes], layer: int, where: str) -> tuple[bytes, ...]:
+    """Pick the PPSs and the slices of a layer's first picture, an IDR; return them in layer 0.
+
+    Raises:
+        BitstreamError: there is no such picture, or other parameter sets lie among them.
+    """
+    kept: list[bytes] = []
+    slices = 0
+    for nal in nals:
+        if layer_id(nal) != layer:
+            continue
+        kind = nal_type(nal)
+        if kind in (VPS, SPS):
+            raise refused(where, "no VPS or SPS among the picture data", f"NAL unit type {kind}")
+        if kind < VPS:
+            first = bool(nal[2] & 0x80)
+            if first and slices:
+                break  # the next picture of an animation
+            if kind not in IDR_TYPES or first == bool(slices):
+                raise refused(where, "an IDR picture that starts with its first slice", f"NAL unit type {kind}")
+            slices += 1
+        elif kind != PPS:
+            if kind in SEI_TYPES:
+                check_sei(nal, where)
+            continue
+        kept.append(set_layer(nal, 0))
+    if not slices:
+        raise refused(where, f"a picture in layer {layer}", "none")
+    return tuple(kept)
+
+
+def check_decodable(picture: CodedPicture, where: str) -> None:
+    """Refuse what FFmpeg is known to decode to other pixels than the standard's.
+
+    Raises:
+        BitstreamError: the picture combines implicit RDPCM with the transform bypass, as ``bpgenc -e jctvc -lossless``.
+    """
+    if not picture.sps.tools.implicit_rdpcm:
+        return
+    if any(parse_pps(nal).transquant_bypass for nal in picture.nals if nal_type(nal) == PPS):
+        raise refused(
+            where,
+            "a picture without implicit RDPCM in lossless blocks, which FFmpeg decodes wrongly",
+            "a lossless file of BPG's jctvc encoder",
+        )
+
+
+def slice_qp(picture: CodedPicture) -> int:
+    """The QP in the header of a picture's first slice."""
+    pictures = {pps.identifier: pps for pps in (parse_pps(nal) for nal in picture.nals if nal_type(nal) == PPS)}
+    first = next(nal for nal in picture.nals if nal_type(nal) != PPS)
+    return parse_slice_header(first, picture.sps, pictures).qp
+
+
+def write_bpg(width: int, height: int, pixel_format: PixelFormat, picture: CodedPicture) -> bytes:
+    """Return a BPG file of one full-range BT.601 or gray picture.
+
+    Args:
+        width: in samples, before padding.
+        height: in samples, before padding.
+        pixel_format: of the planes.
+        picture: as HEVC.
+    """
+    tools = BitWriter()
+    write_tools(tools, picture.sps.tools)
+    header = tools.zero_padded()
+    nals = b"\x00\x00\x01".join(picture.nals)
+    data = write_ue7(len(header)) + header + nals
+    flags = bytes((pixel_format << 5 | picture.sps.bit_depth - 8, ColourSpace.BT601 << 4))
+    return b"".join((_MAGIC, flags, write_ue7(width), write_ue7(height), write_ue7(len(data)), data))

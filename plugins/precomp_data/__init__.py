@@ -1,0 +1,30 @@
+"""Data sets: image folders, torchvision's downloads, and scenes that are drawn."""
+
+from precomp_data.folders import ImageFolder, UnlabelledFolder
+from precomp_data.geometry import Geometry, PictureDataset
+from precomp_data.pictures import MAX_PIXELS, read_picture
+from precomp_data.scenes import SCENE_CLASSES, Scene, Scenes, draw_scene
+from precomp_data.torchvision_sets import TORCHVISION_SETS, TorchvisionSet
+from precomp_sdk import TaskDataset, hookimpl
+
+__all__ = [
+    "MAX_PIXELS",
+    "SCENE_CLASSES",
+    "TORCHVISION_SETS",
+    "Geometry",
+    "ImageFolder",
+    "PictureDataset",
+    "Scene",
+    "Scenes",
+    "TorchvisionSet",
+    "UnlabelledFolder",
+    "draw_scene",
+    "precomp_register_datasets",
+    "read_picture",
+]
+
+
+@hookimpl
+def precomp_register_datasets() -> list[type[TaskDataset]]:
+    """Offer the data sets of this plugin."""
+    return [ImageFolder, UnlabelledFolder, Scenes, *TORCHVISION_SETS]

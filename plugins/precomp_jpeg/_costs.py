@@ -1,0 +1,106 @@
+"""Look-up tables of what coding a coefficient costs, made from Huffman codes."""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import torch
+from torch import Tensor
+
+from ._huffman import HuffmanCode, code_of, stuffed_bits
+from ._tables import AC_CODES, DC_CODES
+
+__all__ = ["END", "SIZES", "CostTables", "build_costs", "standard_costs"]
+
+SIZES: Final = 12  #: magnitude categories 0..11; 11 occurs in DC, and as a step beyond the largest AC value
+END: Final = 64  #: "position" of the next coefficient where the block ends
+_NO_CODE_BITS: Final = 16  # a symbol without a code occurs only as the target of a finite difference
+_ZERO_RUN: Final = 0xF0
+
+
+@dataclass(frozen=True)
+class CostTables:
+    """Bits by symbol and context, for one or more codes; each table is flat float32, code by code.
+
+    Attributes:
+        dc: a DC difference of size s: ``[code][s]``.
+        own: an AC coefficient after r zeros: ``[code][r][moved][s]`` with 16 places for each size, whatever ``moved``;
+            nothing for s = 0.
+        step: what changing its size from s to ``moved`` adds, same index; nothing where one of them is 0.
+        split: what turning a zero into +-1 adds, r zeros after the previous coefficient and m zeros before the next
+            one, of size s (0: the block ends): ``[code][r][m][s]``.
+        end: the end of a block: ``[code]``.
+        table_bits: the ``DHT`` segments, ``[code]``.
+    """
+
+    dc: Tensor
+    own: Tensor
+    step: Tensor
+    split: Tensor
+    end: Tensor
+    table_bits: Tensor
+
+
+def build_costs(
+    dc: Sequence[HuffmanCode], ac: Sequence[HuffmanCode], *, stuffing: bool, device: torch.device
+) -> CostTables:
+    """Make the tables of several pairs of codes.
+
+    Args:
+        dc: DC codes.
+        ac: AC codes, as many.
+        stuffing: count the expected stuffed bytes too.
+        device: where the tables go.
+    """
+    sizes = torch.arange(SIZES)
+    dc_cost = _symbol_costs(dc, sizes, sizes, stuffing, follows_itself=False)
+    symbols = 16 * torch.arange(16)[:, None] + sizes
+    ac_cost = _symbol_costs(ac, symbols, sizes.expand(16, -1), stuffing, follows_itself=True)
+    zero_run, end = ac_cost[:, 15, 0], ac_cost[:, 0, 0].clone()
+    runs = torch.arange(64)
+    own = ac_cost[:, runs % 16] + zero_run[:, None, None] * (runs // 16)[:, None]  # (codes, 64, sizes)
+    own[:, :, 0] = 0.0
+    by_moved = own[:, :, None, :].expand(-1, -1, 16, -1)
+    step = own.new_zeros(len(ac), 64, 16, SIZES)
+    step[:, :, 1:SIZES, 1:] = own[:, :, 1:, None] - own[:, :, None, 1:]
+    # What follows a run of zeros: the next coefficient, or the end of the block, which costs nothing after the last.
+    following = own.clone()
+    following[:, 1:, 0] = end[:, None]
+    before, after = runs[:63, None], runs[None, :]
+    together = (before + after + 1).clamp(max=63)  # the clamp touches only combinations that cannot occur
+    split = own[:, :63, 1, None, None] + following[:, after.expand(63, -1)] - following[:, together]
+
+    def flat(table: Tensor) -> Tensor:
+        return table.to(torch.float32).flatten().contiguous().to(device)
+
+    return CostTables(
+        dc=flat(torch.nn.functional.pad(dc_cost, (0, 16 - SIZES))),
+        own=flat(torch.nn.functional.pad(by_moved, (0, 16 - SIZES))),
+        step=flat(torch.nn.functional.pad(step, (0, 16 - SIZES))),
+        split=flat(split),
+        end=flat(end),
+        table_bits=flat(torch.tensor([a.table_bits + b.table_bits for a, b in zip(dc, ac, strict=True)])),
+    )
+
+
+def _symbol_costs(
+    codes: Sequence[HuffmanCode], symbols: Tensor, magnitude_bits: Tensor, stuffing: bool, *, follows_itself: bool
+) -> Tensor:
+    """Bits of each symbol with its magnitude, ``(codes, *symbols.shape)`` float64."""
+    lengths = torch.tensor([code.lengths for code in codes])[:, symbols]
+    missing = lengths == 0
+    total = torch.where(missing, _NO_CODE_BITS, lengths).double() + magnitude_bits
+    if stuffing:
+        bits = torch.tensor([code.codes for code in codes])[:, symbols]
+        extra = stuffed_bits(bits, lengths, magnitude_bits.expand_as(lengths), follows_itself=follows_itself)
+        total += torch.where(missing, 0.0, extra)
+    return total
+
+
+@functools.lru_cache(maxsize=32)
+def standard_costs(component: int, stuffing: bool, device: torch.device) -> CostTables:
+    """Costs by Annex K.3's codes for luma (0) or chroma (1)."""
+    with torch.inference_mode(False):
+        dc, ac = code_of(*DC_CODES[component]), code_of(*AC_CODES[component])
+        return build_costs([dc], [ac], stuffing=stuffing, device=device)

@@ -1,0 +1,12 @@
+"""Tasks with torchvision's networks."""
+
+from precomp_sdk import TaskModel, hookimpl
+from precomp_torchvision.classifier import Classifier
+
+__all__ = ["Classifier", "precomp_register_tasks"]
+
+
+@hookimpl
+def precomp_register_tasks() -> list[type[TaskModel]]:
+    """Offer the tasks."""
+    return [Classifier]

@@ -1,0 +1,50 @@
+"""Measures what a preprocessor saves: curves with the real codec, BD-rates with intervals, baselines, plots."""
+
+from precomp_sdk.evaluation.baselines import (
+    BLUR,
+    DOWNSCALE,
+    Baseline,
+    GaussianBlur,
+    TriedSetting,
+    TunedBaseline,
+    tune,
+)
+from precomp_sdk.evaluation.bd_rate import TASK_LOSS, BDRate, Interval, bd_rate
+from precomp_sdk.evaluation.bootstrap import ResampledCurve, bootstrap_bd_rate, bootstrap_interval, resample
+from precomp_sdk.evaluation.evaluator import evaluate
+from precomp_sdk.evaluation.measure import measure_curve
+from precomp_sdk.evaluation.measured import CleanScore, MeasuredCurve, MeasuredPoint
+from precomp_sdk.evaluation.measurer import Measurer
+from precomp_sdk.evaluation.report import write_report
+from precomp_sdk.evaluation.results import Evaluation, read_results
+from precomp_sdk.evaluation.routes import DownscaledRoute, PreprocessedRoute, Route
+
+__all__ = [
+    "BLUR",
+    "DOWNSCALE",
+    "TASK_LOSS",
+    "BDRate",
+    "Baseline",
+    "CleanScore",
+    "DownscaledRoute",
+    "Evaluation",
+    "GaussianBlur",
+    "Interval",
+    "MeasuredCurve",
+    "MeasuredPoint",
+    "Measurer",
+    "PreprocessedRoute",
+    "ResampledCurve",
+    "Route",
+    "TriedSetting",
+    "TunedBaseline",
+    "bd_rate",
+    "bootstrap_bd_rate",
+    "bootstrap_interval",
+    "evaluate",
+    "measure_curve",
+    "read_results",
+    "resample",
+    "tune",
+    "write_report",
+]

@@ -1,0 +1,184 @@
+"""Trivial baselines: what anyone would try before training a network. Each is tuned before it is compared."""
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from precomp_sdk.data import TaskDataset
+from precomp_sdk.errors import OptionError, UnknownNameError, nearest
+from precomp_sdk.evaluation.bd_rate import TASK_LOSS, BDRate, bd_rate
+from precomp_sdk.evaluation.measurer import Measurer
+from precomp_sdk.evaluation.routes import DownscaledRoute, PreprocessedRoute, Route
+from precomp_sdk.preprocessor import Preprocessor
+from precomp_sdk.records import RateAccuracyCurve
+
+__all__ = ["BLUR", "DOWNSCALE", "Baseline", "GaussianBlur", "TriedSetting", "TunedBaseline", "find_baselines", "tune"]
+
+
+class GaussianBlur(Preprocessor):
+    """Blurs every picture alike, whatever the strength.
+
+    Args:
+        sigma: standard deviation of the kernel, in pixels.
+
+    Raises:
+        OptionError: sigma is not positive.
+    """
+
+    name = "blur"
+    source = "Gaussian kernel, cut off at 3 sigma; the border is repeated"
+
+    def __init__(self, *, sigma: float) -> None:
+        super().__init__()
+        if not 0 < sigma < math.inf:
+            raise OptionError(
+                where="GaussianBlur", expected="a sigma above 0", got=repr(sigma), remedy="Take 0.5, say."
+            )
+        offsets = torch.arange(-math.ceil(3 * sigma), math.ceil(3 * sigma) + 1, dtype=torch.float32)
+        kernel = torch.exp(-offsets.square() / (2 * sigma**2))
+        self.register_buffer("kernel", kernel / kernel.sum(), persistent=False)
+
+    def _process(self, images: Tensor, strengths: Tensor) -> Tensor:
+        kernel = self.get_buffer("kernel").to(images)
+        margin = len(kernel) // 2
+        padded = functional.pad(images, (margin,) * 4, mode="replicate")
+        across = functional.conv2d(padded, kernel.expand(3, 1, 1, -1), groups=3)
+        return functional.conv2d(across, kernel[:, None].expand(3, 1, -1, 1), groups=3)
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """A trivial way to save bits, with one setting to choose.
+
+    Args:
+        name: labels its curve.
+        parameter: what the setting is called.
+        values: the settings that are tried, the mildest first; more of them take longer.
+        route: makes the way to send pictures from one setting.
+    """
+
+    name: str
+    parameter: str
+    values: tuple[float, ...]
+    route: Callable[[float], Route]
+
+    def __post_init__(self) -> None:
+        if not self.values:
+            raise OptionError(
+                where=f"baseline {self.name!r}", expected="one setting or more", got="none", remedy="Give some values."
+            )
+
+
+def _blur(sigma: float) -> Route:
+    return PreprocessedRoute(GaussianBlur(sigma=sigma), "blur", {"sigma": sigma})
+
+
+BLUR = Baseline("blur", "sigma", (0.4, 0.5, 0.65, 0.85), _blur)  #: sigma in pixels
+DOWNSCALE = Baseline("downscale", "factor", (0.9, 0.8, 0.65, 0.5), DownscaledRoute)  #: of height and width
+
+
+@dataclass(frozen=True, slots=True)
+class TriedSetting:
+    """One setting of a baseline, measured on the tuning pictures.
+
+    Args:
+        value: the setting.
+        curve: its curve there.
+        bd_rate: its rate difference to the plain codec there, on the metric the baseline was tuned for.
+        loss_bd_rate: likewise on the task loss.
+    """
+
+    value: float
+    curve: RateAccuracyCurve
+    bd_rate: BDRate
+    loss_bd_rate: BDRate
+
+
+@dataclass(frozen=True, slots=True)
+class TunedBaseline:
+    """How a baseline was tuned.
+
+    Args:
+        name: of the baseline.
+        parameter: what its setting is called.
+        value: the best setting.
+        pictures: how many pictures each setting was measured on.
+        tried: every setting.
+    """
+
+    name: str
+    parameter: str
+    value: float
+    pictures: int
+    tried: tuple[TriedSetting, ...]
+
+
+def find_baselines(chosen: Iterable[str | Baseline]) -> tuple[Baseline, ...]:
+    """Return baselines by name, or as given.
+
+    Raises:
+        UnknownNameError: there is no baseline of that name.
+    """
+    known = {baseline.name: baseline for baseline in (BLUR, DOWNSCALE)}
+    found: list[Baseline] = []
+    for item in chosen:
+        if isinstance(item, str) and item not in known:
+            raise UnknownNameError(
+                where="baselines", expected="the name of a baseline", got=repr(item), remedy=nearest(item, known)
+            )
+        found.append(known[item] if isinstance(item, str) else item)
+    return tuple(found)
+
+
+def tune(
+    measurer: Measurer,
+    baseline: Baseline,
+    dataset: TaskDataset,
+    plain: RateAccuracyCurve,
+    metric: str,
+    *,
+    min_overlap: float = 0.25,
+) -> TunedBaseline:
+    """Measure every setting on the tuning pictures and choose the one with the lowest BD-rate.
+
+    Settings without a BD-rate on the metric come after those with one, and are ordered by their BD-rate on the task
+    loss; of equal ones the mildest wins. A setting is chosen even where none saves anything.
+
+    Args:
+        measurer: does the measuring.
+        baseline: what to tune.
+        dataset: the tuning pictures.
+        plain: the plain codec's curve on them.
+        metric: what to tune for.
+        min_overlap: as for `bd_rate`.
+    """
+    tried: list[TriedSetting] = []
+    pictures = 0
+    for value in baseline.values:
+        measured = measurer.curve(dataset, baseline.route(value))
+        curve, pictures = measured.curve(), len(measured)
+        tried.append(
+            TriedSetting(
+                value=value,
+                curve=curve,
+                bd_rate=bd_rate(plain, curve, metric, min_overlap=min_overlap),
+                loss_bd_rate=bd_rate(plain, curve, TASK_LOSS, min_overlap=min_overlap),
+            )
+        )
+
+    def rank(setting: TriedSetting) -> tuple[float, float]:
+        values = (setting.bd_rate.value_percent, setting.loss_bd_rate.value_percent)
+        first, second = (math.inf if value is None else value for value in values)
+        return first, second
+
+    return TunedBaseline(
+        name=baseline.name,
+        parameter=baseline.parameter,
+        value=min(tried, key=rank).value,
+        pictures=pictures,
+        tried=tuple(tried),
+    )

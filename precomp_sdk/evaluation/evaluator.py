@@ -1,0 +1,238 @@
+"""The evaluator: every way to send the pictures, through the real codec, compared with the plain codec."""
+
+import platform
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from importlib.metadata import PackageNotFoundError, version
+
+import numpy as np
+import torch
+
+from precomp_sdk.codec import Codec
+from precomp_sdk.data import Subset, TaskDataset
+from precomp_sdk.errors import CurveError, OptionError
+from precomp_sdk.evaluation.baselines import Baseline, TunedBaseline, find_baselines, tune
+from precomp_sdk.evaluation.bd_rate import TASK_LOSS, BDRate, bd_rate
+from precomp_sdk.evaluation.bootstrap import bootstrap_interval, resample
+from precomp_sdk.evaluation.measured import MeasuredCurve
+from precomp_sdk.evaluation.measurer import Measurer
+from precomp_sdk.evaluation.results import Evaluation, OptionValue
+from precomp_sdk.evaluation.routes import PreprocessedRoute, Route
+from precomp_sdk.events import CurveDone, Event, Notice, PointMeasured, RunFinished, RunStarted
+from precomp_sdk.preprocessor import Preprocessor
+from precomp_sdk.task import TaskModel
+
+__all__ = ["evaluate"]
+
+_STAGE = "evaluate"
+_FEW_PICTURES = 100
+
+
+def evaluate(
+    codec: Codec,
+    task: TaskModel,
+    dataset: TaskDataset,
+    *,
+    preprocessor: Preprocessor | Mapping[str, Preprocessor] | None = None,
+    ladder: Sequence[float] | None = None,
+    baselines: Sequence[str | Baseline] = ("blur", "downscale"),
+    tuning_dataset: TaskDataset | None = None,
+    tuning_pictures: int = 200,
+    replicates: int = 2000,
+    seed: int = 0,
+    min_overlap: float = 0.25,
+    batch_size: int = 32,
+    workers: int | None = None,
+    device: torch.device | str | None = None,
+    own_targets: bool = False,
+    skip_unreadable: bool = False,
+    observer: Callable[[Event], None] | None = None,
+) -> Evaluation:
+    """Measure the plain codec, preprocessors and tuned baselines over a whole data set, and compare them.
+
+    Args:
+        codec: the real codec.
+        task: the task network; it and the preprocessors run in evaluation mode and keep their own mode.
+        dataset: the held-out pictures, with targets that fit the task.
+        preprocessor: one, or several by the labels of their curves, or None.
+        ladder: two or more qualities on the codec's scale; default: the scale's ladder.
+        baselines: names (``"blur"``, ``"downscale"``) or `Baseline` objects, for instance with fewer settings.
+        tuning_dataset: pictures to choose the baselines' settings on. Default: some of the evaluated pictures, evenly
+            spread, which favours the baselines.
+        tuning_pictures: how many of them; what tuning costs is proportional to it.
+        replicates: how often the pictures are drawn again for the confidence intervals; 0 for no intervals.
+        seed: of the drawing.
+        min_overlap: curves that share less of their score range have no BD-rate.
+        batch_size: as for `Measurer`, like the next three.
+        workers: threads of the codec; default: one per core.
+        device: where the networks work; default: where they are.
+        own_targets: score against the task's own answers on the clean pictures.
+        skip_unreadable: leave out pictures that cannot be read and name them.
+        observer: receives the events of the run.
+
+    Returns:
+        All curves, comparisons and settings.
+
+    Raises:
+        CurveError: the ladder has fewer than two qualities.
+        DatasetError: there is no readable picture, or one is unreadable and was not to be skipped.
+        TargetError: the targets do not fit the task.
+        QualityError: the ladder leaves the scale.
+        OptionError: two curves have one label, or a number is out of its range.
+        UnknownNameError: there is no such baseline.
+        NonFiniteError: a task loss is not finite.
+    """
+    start = time.perf_counter()
+    tell: Callable[[Event], None] = observer or _ignore
+    routes = _routes(preprocessor)
+    chosen = find_baselines(baselines)
+    _check_labels(["plain", *(route.label for route in routes), *(baseline.name for baseline in chosen)])
+    if replicates < 0 or tuning_pictures < 1:
+        raise OptionError(
+            where="evaluate",
+            expected="replicates of 0 or more and tuning_pictures of 1 or more",
+            got=f"{replicates} and {tuning_pictures}",
+            remedy="Leave them out for the defaults.",
+        )
+    with Measurer(
+        codec,
+        task,
+        ladder=ladder,
+        batch_size=batch_size,
+        workers=workers,
+        device=device,
+        own_targets=own_targets,
+        skip_unreadable=skip_unreadable,
+        observer=observer,
+    ) as measurer:
+        if len(measurer.ladder) < 2:
+            raise CurveError(
+                where="evaluate",
+                expected="two or more qualities",
+                got=repr(measurer.ladder),
+                remedy="A curve needs several points; four or more make a good one.",
+            )
+        measurer.check(dataset)
+        if tuning_dataset is not None:
+            measurer.check(tuning_dataset)
+        points, tried = len(measurer.ladder), sum(len(baseline.values) for baseline in chosen)
+        measurer.total_steps = measurer.batches(len(dataset)) * (1 + points * (1 + len(routes) + len(chosen)))
+        if tuning_dataset is None:
+            measurer.total_steps += measurer.batches(min(tuning_pictures, len(dataset))) * points * tried
+        elif chosen:
+            measurer.total_steps += measurer.batches(len(tuning_dataset)) * points * (tried + 1)
+        tell(
+            RunStarted(
+                _STAGE,
+                measurer.total_steps,
+                {"codec": codec.name, "task": task.name, "dataset": dataset.name, "ladder": measurer.ladder},
+            )
+        )
+
+        def whole(route: Route) -> MeasuredCurve:
+            measured = measurer.curve(dataset, route)
+            curve = measured.curve()
+            for point in curve.points:
+                tell(PointMeasured(curve.label, point))
+            tell(CurveDone(curve))
+            return measured
+
+        clean = measurer.clean(dataset)
+        plain = whole(Route())
+        for skipped in plain.skipped:
+            tell(Notice(_STAGE, f"skipped {skipped.key}: {skipped.reason}"))
+        if replicates and len(plain) < _FEW_PICTURES:
+            tell(Notice(_STAGE, f"with {len(plain)} pictures, confidence intervals come out too narrow"))
+        others = [whole(route) for route in routes]
+        tuned: list[TunedBaseline] = []
+        if chosen:
+            if tuning_dataset is None:
+                readable = np.array(plain.indices)
+                spread = np.linspace(0, len(readable) - 1, min(tuning_pictures, len(readable))).round().astype(int)
+                tuning: TaskDataset = Subset(dataset, readable[spread].tolist())
+                plain_there = plain.subset(readable[spread].tolist()).curve()
+            else:
+                tuning = tuning_dataset
+                plain_there = measurer.curve(tuning, Route()).curve()
+            metric = task.scorer.metrics[0]
+            for baseline in chosen:
+                tuned.append(tune(measurer, baseline, tuning, plain_there, metric, min_overlap=min_overlap))
+                others.append(whole(baseline.route(tuned[-1].value)))
+        comparisons = _compare(plain, others, replicates=replicates, seed=seed, min_overlap=min_overlap)
+    for item in comparisons:
+        if item.reason or not item.monotone:
+            tell(Notice(_STAGE, item.statement))
+    seconds = time.perf_counter() - start
+    tell(RunFinished(_STAGE, seconds))
+    return Evaluation(
+        dataset=dataset.name,
+        pictures=len(plain),
+        skipped=plain.skipped,
+        task=task.name,
+        codec=codec.name,
+        codec_version=codec.version,
+        codec_options={name: _option(value) for name, value in codec.options.items()},
+        quality_name=codec.quality_scale.name,
+        metrics=tuple(task.scorer.metrics),
+        clean=clean,
+        curves=tuple(measured.curve() for measured in (plain, *others)),
+        comparisons=comparisons,
+        tuned=tuple(tuned),
+        tuning_dataset=dataset.name if tuning_dataset is None else tuning_dataset.name,
+        environment=_environment(),
+        seconds=seconds,
+    )
+
+
+def _ignore(event: Event) -> None:
+    """Observe nothing."""
+
+
+def _routes(preprocessor: Preprocessor | Mapping[str, Preprocessor] | None) -> list[Route]:
+    if preprocessor is None:
+        return []
+    if isinstance(preprocessor, Preprocessor):
+        return [PreprocessedRoute(preprocessor)]
+    return [PreprocessedRoute(item, label) for label, item in preprocessor.items()]
+
+
+def _check_labels(labels: Sequence[str]) -> None:
+    if len(set(labels)) != len(labels):
+        raise OptionError(
+            where="evaluate",
+            expected="a label of its own for each curve",
+            got=repr(list(labels)),
+            remedy="Pass preprocessors as a mapping from labels of your choice.",
+        )
+
+
+def _compare(
+    plain: MeasuredCurve, others: Sequence[MeasuredCurve], *, replicates: int, seed: int, min_overlap: float
+) -> tuple[BDRate, ...]:
+    """Compare every curve with the plain one on every metric; each is drawn again once, with the same draws."""
+    anchor = plain.curve()
+    anchor_drawn = resample(plain, replicates=replicates, seed=seed) if replicates and others else None
+    comparisons: list[BDRate] = []
+    for other in others:
+        drawn = None if anchor_drawn is None else resample(other, replicates=replicates, seed=seed)
+        for metric in (*plain.scorer.metrics, TASK_LOSS):
+            result = bd_rate(anchor, other.curve(), metric, min_overlap=min_overlap)
+            if anchor_drawn is not None and drawn is not None and result.value_percent is not None:
+                result = replace(result, interval=bootstrap_interval(anchor_drawn, drawn, metric))
+            comparisons.append(result)
+    return tuple(comparisons)
+
+
+def _option(value: object) -> OptionValue:
+    return value if isinstance(value, bool | int | float | str) or value is None else str(value)
+
+
+def _environment() -> dict[str, str]:
+    versions = {"python": platform.python_version(), "platform": platform.platform()}
+    for package in ("precomp-sdk", "torch", "numpy"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:  # a checkout on the path, not installed
+            versions[package] = "unknown"
+    return versions

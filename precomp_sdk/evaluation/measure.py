@@ -1,0 +1,78 @@
+"""Measures one rate-accuracy curve."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+
+from precomp_sdk.codec import Codec
+from precomp_sdk.data import TaskDataset
+from precomp_sdk.evaluation.measured import MeasuredCurve
+from precomp_sdk.evaluation.measurer import Measurer
+from precomp_sdk.evaluation.routes import PreprocessedRoute, Route
+from precomp_sdk.events import Event
+from precomp_sdk.preprocessor import Preprocessor
+from precomp_sdk.task import TaskModel
+
+__all__ = ["measure_curve"]
+
+
+def measure_curve(
+    codec: Codec,
+    task: TaskModel,
+    dataset: TaskDataset,
+    *,
+    preprocessor: Preprocessor | None = None,
+    label: str | None = None,
+    settings: Mapping[str, float] | None = None,
+    ladder: Sequence[float] | None = None,
+    batch_size: int = 32,
+    workers: int | None = None,
+    device: torch.device | str | None = None,
+    own_targets: bool = False,
+    skip_unreadable: bool = False,
+    observer: Callable[[Event], None] | None = None,
+) -> MeasuredCurve:
+    """Measure one curve: the plain codec, or the codec behind a preprocessor.
+
+    Args:
+        codec: the real codec.
+        task: the task network.
+        dataset: pictures with targets that fit the task.
+        preprocessor: None for the plain codec.
+        label: names the curve; default: ``"plain"`` or the preprocessor's name.
+        settings: what was chosen for this curve, as results record it.
+        ladder: qualities on the codec's scale; default: the scale's ladder.
+        batch_size: as for `Measurer`, like all that follow.
+        workers: threads of the codec.
+        device: where the networks are moved to.
+        own_targets: score against the task's own answers on the clean pictures.
+        skip_unreadable: leave out pictures that cannot be read and name them.
+        observer: receives a `StepDone` per batch and quality.
+
+    Returns:
+        The measurement, picture by picture.
+
+    Raises:
+        DatasetError: there is no readable picture, or one is unreadable and was not to be skipped.
+        TargetError: the targets do not fit the task.
+        QualityError: the ladder is empty or leaves the scale.
+        NonFiniteError: a loss is not finite.
+    """
+    if preprocessor is None:
+        route = Route(label or "plain", settings)
+    else:
+        route = PreprocessedRoute(preprocessor, label, settings)
+    with Measurer(
+        codec,
+        task,
+        ladder=ladder,
+        batch_size=batch_size,
+        workers=workers,
+        device=device,
+        own_targets=own_targets,
+        skip_unreadable=skip_unreadable,
+        observer=observer,
+    ) as measurer:
+        measurer.check(dataset)
+        measurer.total_steps = measurer.batches(len(dataset)) * len(measurer.ladder)
+        return measurer.curve(dataset, route)

@@ -1,0 +1,253 @@
+"""Measures rate and accuracy, with the real codec, over whole data sets."""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from precomp_sdk.codec import Codec
+from precomp_sdk.data import SkippedSample, TaskDataset
+from precomp_sdk.errors import DatasetError, NonFiniteError, OptionError, QualityError, TargetError
+from precomp_sdk.evaluation._batches import LoadedBatch, evaluating, load_batches
+from precomp_sdk.evaluation.measured import CleanScore, MeasuredCurve, MeasuredPoint
+from precomp_sdk.evaluation.routes import Route
+from precomp_sdk.events import Event, StepDone
+from precomp_sdk.images import to_float
+from precomp_sdk.records import Target
+from precomp_sdk.task import TaskModel
+from precomp_sdk.transcode import PendingBatch, Transcoder
+
+__all__ = ["Measurer"]
+
+_BATCHES_IN_FLIGHT = 2  # one in the codec's threads while the task network works on the other
+
+
+@dataclass(frozen=True, slots=True)
+class _Rows:
+    """What was measured at one quality so far."""
+
+    quality: float
+    bits: list[float] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+    evidence: list[NDArray[np.float64]] = field(default_factory=list)
+
+    def point(self) -> MeasuredPoint:
+        return MeasuredPoint(
+            quality=self.quality, bits=np.array(self.bits), losses=np.array(self.losses), evidence=tuple(self.evidence)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    """A batch on its way through the codec, at one quality."""
+
+    rows: _Rows
+    batch: LoadedBatch
+    targets: list[Target]
+    pending: PendingBatch
+
+
+class Measurer:
+    """Measures curves of one codec and one task; the codec's threads and the settings are shared by all of them.
+
+    Each picture is loaded once per curve: a batch is held while it goes through all qualities, and the codec works in
+    threads while the task network works on the batch before. Networks run in evaluation mode and return to the mode
+    they were in. Use it as a context manager, or call ``close``.
+
+    Args:
+        codec: the real codec.
+        task: the task network.
+        ladder: qualities on the codec's scale; default: the scale's ladder.
+        batch_size: pictures that are held at a time; pictures of one size go through a network together.
+        workers: threads of the codec; default: one per core.
+        device: where the task network and the preprocessors are moved to; default: they stay where they are.
+        own_targets: take the task's own answers on the clean pictures as targets, for pictures without labels.
+        skip_unreadable: leave out pictures that cannot be read and name them in the result; otherwise they are errors.
+        observer: receives a `StepDone` per batch and quality.
+
+    Raises:
+        QualityError: the ladder is empty or leaves the scale.
+        OptionError: the batch size is not positive.
+    """
+
+    def __init__(
+        self,
+        codec: Codec,
+        task: TaskModel,
+        *,
+        ladder: Sequence[float] | None = None,
+        batch_size: int = 32,
+        workers: int | None = None,
+        device: torch.device | str | None = None,
+        own_targets: bool = False,
+        skip_unreadable: bool = False,
+        observer: Callable[[Event], None] | None = None,
+    ) -> None:
+        scale = codec.quality_scale
+        if ladder is not None and not ladder:
+            raise QualityError(
+                where="ladder", expected="one or more qualities", got="none", remedy="Leave it out for the default."
+            )
+        if batch_size < 1:
+            raise OptionError(where="batch_size", expected="1 or more", got=str(batch_size), remedy="Take 32, say.")
+        self.codec, self.task, self.batch_size = codec, task, batch_size
+        self.ladder = tuple(dict.fromkeys(scale.check(quality) for quality in ladder or scale.ladder))
+        self.total_steps = 0  #: what events give as the total; 0 where it is unknown
+        self._device = None if device is None else torch.device(device)
+        self._own_targets, self._skip_unreadable = own_targets, skip_unreadable
+        self._observer, self._step = observer, 0
+        self._transcoder = Transcoder(codec, workers=workers)
+
+    def check(self, dataset: TaskDataset) -> None:
+        """Check that a data set can be evaluated at all.
+
+        Raises:
+            DatasetError: it is empty.
+            TargetError: its targets do not fit the task.
+        """
+        if not len(dataset):
+            raise _empty(dataset, "none")
+        if self._own_targets:
+            return
+        if dataset.target_kind is not self.task.target_kind:
+            raise TargetError(
+                where=f"evaluation of {self.task.name!r} on {dataset.name!r}",
+                expected=f"targets of kind {self.task.target_kind.value!r}",
+                got=f"targets of kind {dataset.target_kind.value!r}" if dataset.target_kind else "no targets",
+                remedy="Choose a data set that fits, or own_targets=True.",
+            )
+        self.task.check_dataset(dataset.class_names)
+
+    def batches(self, pictures: int) -> int:
+        """Return how many batches so many pictures make; each is one step per quality."""
+        return -(-pictures // self.batch_size)
+
+    def clean(self, dataset: TaskDataset) -> CleanScore:
+        """Score the untouched 8-bit pictures.
+
+        Raises:
+            DatasetError: there is no readable picture, or one is unreadable and was not to be skipped.
+            NonFiniteError: a loss is not finite.
+        """
+        rows = _Rows(0.0)
+        with evaluating(self.task, device=self._device):
+            for batch in load_batches(dataset, self.batch_size, skip_unreadable=self._skip_unreadable):
+                if batch.samples:
+                    images = [sample.image for sample in batch.samples]
+                    self._judge(rows, batch, self._targets(batch), images, "the clean pictures")
+        if not rows.evidence:
+            raise _empty(dataset, "none that can be read")
+        scores = self.task.scorer.combine(rows.evidence, np.ones(len(rows.evidence)))
+        return CleanScore(scores=scores, task_loss=float(np.mean(rows.losses)))
+
+    def curve(self, dataset: TaskDataset, route: Route) -> MeasuredCurve:
+        """Measure one way to send pictures, at every quality of the ladder.
+
+        Raises:
+            DatasetError: there is no readable picture, or one is unreadable and was not to be skipped.
+            NonFiniteError: a loss is not finite.
+        """
+        scale = self.codec.quality_scale
+        all_rows = [_Rows(quality) for quality in self.ladder]
+        indices: list[int] = []
+        keys: list[str] = []
+        pixels: list[float] = []
+        skipped: list[SkippedSample] = []
+        jobs: deque[_Job] = deque()
+
+        def finish(job: _Job) -> None:
+            done = job.pending.result()
+            sizes = [(sample.image.shape[1], sample.image.shape[2]) for sample in job.batch.samples]
+            images = route.receive([item.image for item in done], sizes)
+            job.rows.bits.extend(item.bits for item in done)
+            where = f"{route.label!r} at {scale.name} {job.rows.quality:g}"
+            self._judge(job.rows, job.batch, job.targets, images, where)
+
+        with evaluating(self.task, *route.modules, device=self._device):
+            for batch in load_batches(dataset, self.batch_size, skip_unreadable=self._skip_unreadable):
+                skipped.extend(batch.skipped)
+                if not batch.samples:
+                    continue
+                indices.extend(batch.indices)
+                keys.extend(sample.key for sample in batch.samples)
+                pixels.extend(sample.image.shape[1] * sample.image.shape[2] for sample in batch.samples)
+                sources = [sample.image for sample in batch.samples]
+                targets = self._targets(batch)
+                for rows in all_rows:
+                    sent = route.send(sources, scale.strength(rows.quality))
+                    pending = self._transcoder.submit(sent, [rows.quality] * len(sent))
+                    jobs.append(_Job(rows, batch, targets, pending))
+                    if len(jobs) == _BATCHES_IN_FLIGHT:
+                        finish(jobs.popleft())
+            while jobs:
+                finish(jobs.popleft())
+        if not keys:
+            raise _empty(dataset, "none that can be read")
+        return MeasuredCurve(
+            label=route.label,
+            settings=route.settings,
+            scorer=self.task.scorer,
+            points=tuple(rows.point() for rows in all_rows),
+            indices=tuple(indices),
+            keys=tuple(keys),
+            pixels=np.array(pixels, dtype=np.float64),
+            skipped=tuple(skipped),
+        )
+
+    def close(self) -> None:
+        """Stop the threads."""
+        self._transcoder.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _targets(self, batch: LoadedBatch) -> list[Target]:
+        if self._own_targets:
+            return self.task.own_targets([self._to_task(sample.image) for sample in batch.samples])
+        return [sample.target for sample in batch.samples if sample.target is not None]
+
+    def _judge(
+        self, rows: _Rows, batch: LoadedBatch, targets: Sequence[Target], images: Sequence[Tensor], where: str
+    ) -> None:
+        """Add what the task network makes of uint8 images to ``rows``."""
+        floats = [self._to_task(image) for image in images]
+        losses = self.task.losses(floats, targets).to("cpu", torch.float64).tolist()
+        for sample, loss in zip(batch.samples, losses, strict=True):
+            if not np.isfinite(loss):
+                raise NonFiniteError(
+                    where=f"evaluation of {where}, picture {sample.key!r}",
+                    expected="a finite task loss",
+                    got=str(loss),
+                    remedy="Look at the weights of the task network and at the picture's target.",
+                )
+        rows.losses.extend(losses)
+        for prediction, target in zip(self.task.predict(floats), targets, strict=True):
+            rows.evidence.append(self.task.scorer.measure(prediction, target))
+        self._step += 1
+        if self._observer is not None:
+            self._observer(StepDone("evaluate", self._step, self.total_steps, {}))
+
+    def _to_task(self, image: Tensor) -> Tensor:
+        anchor = next(self.task.parameters(), None)
+        device = (self._device or torch.device("cpu")) if anchor is None else anchor.device
+        return to_float(image.to(device))
+
+
+def _empty(dataset: TaskDataset, got: str) -> DatasetError:
+    return DatasetError(
+        where=f"evaluation on {dataset.name!r}",
+        expected="one picture or more",
+        got=got,
+        remedy="Look at the data set's folder and options.",
+    )

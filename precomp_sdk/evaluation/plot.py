@@ -1,0 +1,111 @@
+"""The rate-accuracy plot."""
+
+from collections.abc import Sequence
+from io import BytesIO
+from itertools import cycle
+from typing import Literal
+
+import matplotlib.style
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+
+from precomp_sdk.evaluation.bd_rate import TASK_LOSS
+from precomp_sdk.evaluation.results import Evaluation
+from precomp_sdk.records import RateAccuracyCurve
+
+__all__ = ["draw"]
+
+_STRONG = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")  # Okabe and Ito: distinct for colour-blind readers too
+_MUTED = ("#e69f00", "#56b4e9", "#8c6d31", "#999999")
+_MARKERS = ("s", "D", "^", "v")
+
+
+def draw(evaluation: Evaluation, file_format: Literal["png", "svg"]) -> bytes:
+    """Draw all curves over the rate: the main metric on the left, the task loss on the right.
+
+    The BD-rates against the plain codec, with their intervals, stand in the legends. Drawn without pyplot; the same
+    evaluation gives the same bytes with the same version of Matplotlib.
+
+    Returns:
+        The file.
+    """
+    metric = evaluation.metrics[0]
+    salted = {"svg.hashsalt": "precomp"}
+    with matplotlib.style.context(["default", salted]):
+        figure = Figure(figsize=(12.5, 5.4), dpi=130, layout="constrained")
+        FigureCanvasAgg(figure)
+        left, right = figure.subplots(1, 2)
+        _panel(left, evaluation, metric)
+        _panel(right, evaluation, TASK_LOSS)
+        left.set_ylabel(metric)
+        right.set_ylabel("task loss")
+        figure.suptitle(
+            f"{evaluation.codec} for {evaluation.task} on {evaluation.dataset}, {evaluation.pictures} pictures",
+            fontsize=13,
+        )
+        buffer = BytesIO()
+        figure.savefig(buffer, format=file_format, metadata={"Date": None} if file_format == "svg" else None)
+    return buffer.getvalue()
+
+
+def _panel(axes: Axes, evaluation: Evaluation, metric: str) -> None:
+    """Draw one metric; curves come in the evaluation's order, the plain one on top."""
+    baselines = {tuned.name for tuned in evaluation.tuned}
+    strong, muted = cycle(_STRONG), cycle(_MUTED)
+    markers = cycle(_MARKERS)
+    for curve in evaluation.curves:
+        label = _label(evaluation, curve, metric)
+        rates = [point.bpp for point in curve.points]
+        values = [point.task_loss if metric == TASK_LOSS else point.scores[metric] for point in curve.points]
+        if curve is evaluation.curves[0]:
+            axes.plot(rates, values, color="black", marker="o", lw=2, ms=5, zorder=3, label=label)
+        elif curve.label in baselines:
+            color, marker = next(muted), next(markers)
+            axes.plot(rates, values, color=color, marker=marker, mfc="white", lw=1.4, ms=5, ls="--", label=label)
+        else:
+            color, marker = next(strong), next(markers)
+            axes.plot(rates, values, color=color, marker=marker, lw=2, ms=5, zorder=4, label=label)
+    clean = evaluation.clean.task_loss if metric == TASK_LOSS else evaluation.clean.scores[metric]
+    axes.axhline(clean, color="0.45", ls=(0, (6, 3)), lw=1, zorder=1, label=f"clean, no codec: {clean:.3f}")
+    axes.set_xscale("log")
+    _rate_ticks(axes, [point.bpp for curve in evaluation.curves for point in curve.points])
+    axes.set_xlabel("rate in bits per pixel")
+    axes.grid(visible=True, which="major", color="0.9", lw=0.8)
+    axes.spines[["top", "right"]].set_visible(False)
+    compared = any(item.metric == metric for item in evaluation.comparisons)
+    axes.legend(
+        loc="upper right" if metric == TASK_LOSS else "lower right",
+        title="BD-rate against plain, 95% interval" if compared else None,
+        alignment="left",
+        framealpha=0.9,
+        edgecolor="0.85",
+        fontsize=9,
+        title_fontsize=9,
+    )
+
+
+def _label(evaluation: Evaluation, curve: RateAccuracyCurve, metric: str) -> str:
+    """Return a curve's legend: its label, its settings, its BD-rate with the interval."""
+    settings = ", ".join(f"{name} {value:g}" for name, value in curve.settings.items())
+    label = curve.label + (f" ({settings})" if settings else "")
+    for item in evaluation.comparisons:
+        if (item.test, item.metric) == (curve.label, metric):
+            if item.value_percent is None:
+                return f"{label}: no overlap" if not item.overlap else f"{label}: too little overlap"
+            interval = "" if item.interval is None else f" {item.interval}"
+            return f"{label}: {item.value_percent:+.1f}%{interval}"
+    return label
+
+
+def _rate_ticks(axes: Axes, rates_bpp: Sequence[float]) -> None:
+    """Label a logarithmic axis with plain numbers, as many as read well."""
+    span = max(rates_bpp) / min(rates_bpp)
+    steps = (
+        (1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.0) if span < 8 else (1.0, 2.0, 3.0, 5.0, 7.0) if span < 30 else (1.0, 2.0, 5.0)
+    )
+    axes.xaxis.set_major_locator(LogLocator(base=10.0, subs=steps))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.minorticks_off()

@@ -1,0 +1,186 @@
+"""The whole result of an evaluation, as text and as JSON."""
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from pydantic import TypeAdapter, ValidationError
+
+from precomp_sdk.data import SkippedSample
+from precomp_sdk.errors import CurveError, nearest
+from precomp_sdk.evaluation.baselines import TunedBaseline
+from precomp_sdk.evaluation.bd_rate import TASK_LOSS, BDRate
+from precomp_sdk.evaluation.measured import CleanScore
+from precomp_sdk.records import RateAccuracyCurve
+
+__all__ = ["Evaluation", "OptionValue", "read_results", "results_json"]
+
+OptionValue: TypeAlias = bool | int | float | str | None  #: what an option of a codec is recorded as
+
+_FORMAT = "precomp-evaluation-1"
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One codec and one task, measured over a data set.
+
+    Args:
+        dataset: name of the data set.
+        pictures: how many pictures were measured.
+        skipped: pictures that could not be read and were left out on request.
+        task: name of the task.
+        codec: name of the codec.
+        codec_version: of the library that does the work.
+        codec_options: what the codec was constructed with.
+        quality_name: what the codec's knob is called.
+        metrics: of the task; the first is the main one.
+        clean: the task on the untouched 8-bit pictures, with no codec.
+        curves: the plain codec's first.
+        comparisons: every other curve against the plain codec's, for each metric and for `TASK_LOSS`.
+        tuned: how the baselines were tuned.
+        tuning_dataset: name of the data set they were tuned on.
+        environment: versions of the packages.
+        seconds: wall time.
+    """
+
+    dataset: str
+    pictures: int
+    skipped: tuple[SkippedSample, ...]
+    task: str
+    codec: str
+    codec_version: str
+    codec_options: Mapping[str, OptionValue]
+    quality_name: str
+    metrics: tuple[str, ...]
+    clean: CleanScore
+    curves: tuple[RateAccuracyCurve, ...]
+    comparisons: tuple[BDRate, ...]
+    tuned: tuple[TunedBaseline, ...]
+    tuning_dataset: str
+    environment: Mapping[str, str]
+    seconds: float
+
+    def curve(self, label: str) -> RateAccuracyCurve:
+        """Return a curve by its label.
+
+        Raises:
+            CurveError: there is no such curve.
+        """
+        for curve in self.curves:
+            if curve.label == label:
+                return curve
+        labels = [curve.label for curve in self.curves]
+        raise CurveError(
+            where="Evaluation.curve", expected="the label of a curve", got=repr(label), remedy=nearest(label, labels)
+        )
+
+    def comparison(self, label: str, metric: str | None = None) -> BDRate:
+        """Return a curve's BD-rate against the plain codec; ``metric`` is the main one by default.
+
+        Raises:
+            CurveError: there is no such comparison.
+        """
+        wanted = (label, metric or self.metrics[0])
+        known = {(item.test, item.metric): item for item in self.comparisons}
+        if wanted not in known:
+            raise CurveError(
+                where="Evaluation.comparison",
+                expected="a curve other than the plain one, and a metric",
+                got=" on ".join(wanted),
+                remedy=nearest(" on ".join(wanted), [" on ".join(pair) for pair in known]),
+            )
+        return known[wanted]
+
+    def summary(self) -> str:
+        """Return the result as a text table."""
+        names = [*self.metrics, TASK_LOSS]
+        skipped = f", {len(self.skipped)} unreadable ones skipped" if self.skipped else ""
+        options = ", ".join(f"{name}={value}" for name, value in self.codec_options.items())
+        lines = [
+            f"{self.task} on {self.dataset}: {self.pictures} pictures{skipped}",
+            f"codec {self.codec} ({', '.join(filter(None, (self.codec_version, options)))}), {self.seconds:.0f} s",
+            "",
+        ]
+        rows = [["curve", self.quality_name, "bpp", *names]]
+        rows.append(["clean", "", "", *_scores(self.clean.scores, self.clean.task_loss, self.metrics)])
+        for curve in self.curves:
+            label = curve.label + "".join(f" {name}={value:g}" for name, value in curve.settings.items())
+            for point in curve.points:
+                scores = _scores(point.scores, point.task_loss, self.metrics)
+                rows.append([label, f"{point.quality:g}", f"{point.bpp:.4f}", *scores])
+                label = ""
+        lines.extend(_table(rows))
+        if self.comparisons:
+            lines.append("")
+            rows = [["BD-rate against plain", "metric", "%", "interval", "overlap"]]
+            for item in self.comparisons:
+                value = "none" if item.value_percent is None else f"{item.value_percent:+.2f}"
+                interval = "" if item.interval is None else str(item.interval)
+                rows.append([item.test, item.metric, value, interval, f"{item.overlap:.0%}"])
+            lines.extend(_table(rows))
+            notes = [item.statement for item in self.comparisons if item.reason or not item.monotone]
+            lines.extend(["", *notes] if notes else [])
+        return "\n".join(lines)
+
+
+def results_json(evaluation: Evaluation) -> str:
+    """Return an evaluation as JSON, complete."""
+    plain = {"format": _FORMAT, "evaluation": _plain(evaluation)}
+    return json.dumps(plain, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
+
+
+def read_results(path: Path | str) -> Evaluation:
+    """Read back what `write_report` wrote as ``results.json``.
+
+    Raises:
+        CurveError: the file is not such a file.
+        OSError: it cannot be read.
+    """
+    path = Path(path)
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(data, dict) or data.get("format") != _FORMAT:
+            raise _not_results(path, "another format")
+        return TypeAdapter(Evaluation).validate_python(data.get("evaluation"))
+    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+        raise _not_results(path, f"no JSON ({error})") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise _not_results(path, f"{first['msg']} at {place!r}") from error
+
+
+def _not_results(path: Path, got: str) -> CurveError:
+    return CurveError(
+        where=str(path),
+        expected=f"a results file, {_FORMAT}",
+        got=got,
+        remedy="Evaluate again, or choose another file.",
+    )
+
+
+def _plain(value: object) -> object:
+    """Return records as dicts and lists."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _scores(scores: Mapping[str, float], task_loss: float, metrics: Sequence[str]) -> list[str]:
+    return [*(f"{scores[metric]:.4f}" for metric in metrics), f"{task_loss:.4f}"]
+
+
+def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Align columns: the first to the left, the others to the right."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        cells = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
+        cells[0] = row[0].ljust(widths[0])
+        yield "  ".join(cells).rstrip()

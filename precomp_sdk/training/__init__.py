@@ -1,0 +1,37 @@
+"""Calibration, proxy and task fitting, and the joint trainer."""
+
+from precomp_sdk.training.calibration import calibrate, slopes
+from precomp_sdk.training.checkpoints import SavedModule, load_module, read_module, save_module
+from precomp_sdk.training.fit_proxy import FitProxyResult, fit_proxy, fitting_loss
+from precomp_sdk.training.fit_task import FitTaskResult, fit_task
+from precomp_sdk.training.loading import Batches
+from precomp_sdk.training.loop import STATE_FILE, WEIGHTS_FILE
+from precomp_sdk.training.objective import Calibration, PlainPoint, composite_bits, composite_images, feature_distances
+from precomp_sdk.training.settings import PARTS, TrainSettings
+from precomp_sdk.training.trainer import Trainer, TrainResult
+
+__all__ = [
+    "PARTS",
+    "STATE_FILE",
+    "WEIGHTS_FILE",
+    "Batches",
+    "Calibration",
+    "FitProxyResult",
+    "FitTaskResult",
+    "PlainPoint",
+    "SavedModule",
+    "TrainResult",
+    "TrainSettings",
+    "Trainer",
+    "calibrate",
+    "composite_bits",
+    "composite_images",
+    "feature_distances",
+    "fit_proxy",
+    "fit_task",
+    "fitting_loss",
+    "load_module",
+    "read_module",
+    "save_module",
+    "slopes",
+]

@@ -1,0 +1,165 @@
+"""The plain codec's own rate-task-loss curve, and lambda as its slope."""
+
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import isotonic_regression
+from torch import Tensor
+
+from precomp_sdk.data import TaskDataset, load_samples
+from precomp_sdk.errors import CalibrationError, OptionError
+from precomp_sdk.images import stack_images
+from precomp_sdk.records import Sample, Target
+from precomp_sdk.task import TaskModel
+from precomp_sdk.training.objective import PlainPoint, feature_distances
+from precomp_sdk.transcode import Transcoder
+
+__all__ = ["calibrate", "group_by_size", "slopes", "targets_for"]
+
+
+@torch.no_grad()
+def calibrate(
+    transcoder: Transcoder,
+    task: TaskModel,
+    dataset: TaskDataset,
+    ladder: Sequence[float],
+    *,
+    targets: Literal["dataset", "own"] = "own",
+    features: bool = False,
+    lambdas: Literal["auto"] | Mapping[float, float] = "auto",
+    lambda_scale: float = 1.0,
+    batch_size: int = 16,
+    skip_unreadable: bool = False,
+    device: torch.device | None = None,
+) -> tuple[PlainPoint, ...]:
+    """Measure the plain codec at every quality and read lambda off its curve.
+
+    lambda(q) is minus the slope of bpp over task loss: at that price the plain codec is indifferent, so every gain
+    against it is the preprocessor's. Measure on pictures the task network has not memorised.
+
+    Args:
+        transcoder: the codec.
+        task: the downstream network, in evaluation mode.
+        dataset: the calibration pictures, all of them are used.
+        ladder: the qualities.
+        targets: as in `TrainSettings`.
+        features: measure the feature distance too.
+        lambdas: a table from quality to lambda instead of the slopes.
+        lambda_scale: factor on every lambda.
+        batch_size: pictures per batch.
+        skip_unreadable: as in `TrainSettings`.
+        device: where the task network is.
+
+    Returns:
+        One point per quality, in the order of the ladder.
+
+    Raises:
+        CalibrationError: the task loss does not fall as the rate grows, so no slope exists.
+    """
+    samples, _ = load_samples(dataset, range(len(dataset)), skip_unreadable=skip_unreadable)
+    totals = np.zeros((len(ladder), 3))  # bits, task loss, feature loss
+    pixels = sum(sample.image.shape[1] * sample.image.shape[2] for sample in samples)
+    for group in group_by_size(samples, batch_size):
+        clean = stack_images([sample.image for sample in group]).to(device)
+        group_targets = targets_for(task, group, clean, targets)
+        clean_features = task.features(clean) if features else []
+        for row, quality in enumerate(ladder):
+            pending = transcoder.submit([sample.image for sample in group], [quality] * len(group))
+            decoded, bits = pending.tensors(clean)
+            totals[row, 0] += float(bits.sum())
+            totals[row, 1] += float(task.losses(decoded, group_targets).sum())
+            if features:
+                totals[row, 2] += float(feature_distances(task.features(decoded), clean_features).sum())
+    bpps = totals[:, 0] / pixels
+    task_losses, feature_losses = totals[:, 1] / len(samples), totals[:, 2] / len(samples)
+    trade_offs = lambda_scale * (slopes(bpps, task_losses) if lambdas == "auto" else _from_table(lambdas, ladder))
+    return tuple(
+        PlainPoint(float(quality), float(bpp), float(loss), float(feature), float(trade_off))
+        for quality, bpp, loss, feature, trade_off in zip(
+            ladder, bpps, task_losses, feature_losses, trade_offs, strict=True
+        )
+    )
+
+
+def slopes(bpps: NDArray[np.float64], task_losses: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return minus d bpp / d task loss at every point of a rate-loss curve.
+
+    The curve is made monotone first (isotonic regression of the loss over the rate), points that then share one loss
+    are one segment, and a point's slope is the geometric mean of the segments on both sides.
+
+    Shapes and units:
+        bpps: (K,) bits per pixel, in any order; task_losses: (K,). Returns (K,), bpp per unit of loss, all > 0.
+
+    Raises:
+        CalibrationError: there are fewer than two points, or the loss does not fall anywhere.
+
+    Example:
+        >>> slopes(np.array([1.0, 2.0, 4.0]), np.array([3.0, 2.0, 1.0])).round(3).tolist()
+        [1.0, 1.414, 2.0]
+    """
+    order = np.argsort(bpps)
+    rates = bpps[order]
+    losses = isotonic_regression(task_losses[order], increasing=False).x
+    segments = []  # (first point, last point, slope), neighbours share a point
+    for first, last in pairwise(np.flatnonzero(np.r_[True, np.diff(losses) < 0]).tolist()):
+        segments.append((first, last, (rates[last] - rates[first]) / (losses[first] - losses[last])))
+    if not segments:
+        raise CalibrationError(
+            where="calibrate",
+            expected="a task loss that falls as the rate grows",
+            got=f"losses {np.round(task_losses, 4).tolist()} at {np.round(bpps, 4).tolist()} bpp",
+            remedy="Give lambda as a table, use more pictures, or a ladder that hurts the task.",
+        )
+    result = np.empty_like(rates)
+    for index in range(len(rates)):
+        touching = [slope for first, last, slope in segments if first <= index <= last]
+        result[index] = np.exp(np.mean(np.log(touching))) if touching else segments[-1][2]
+    restored = np.empty_like(result)
+    restored[order] = result
+    return restored
+
+
+def _from_table(table: Mapping[float, float], ladder: Sequence[float]) -> NDArray[np.float64]:
+    by_quality = {float(quality): float(value) for quality, value in table.items()}
+    wrong = [quality for quality in ladder if not by_quality.get(float(quality), 0.0) > 0.0]
+    if wrong:
+        raise OptionError(
+            where="TrainSettings, option 'lambdas'",
+            expected=f"a lambda above 0 for every quality of {tuple(ladder)}",
+            got=f"none for {wrong}",
+            remedy='Complete the table, or take lambdas="auto".',
+        )
+    return np.array([by_quality[float(quality)] for quality in ladder])
+
+
+def group_by_size(samples: Sequence[Sample], batch_size: int) -> list[list[Sample]]:
+    """Cut samples into batches of one picture size each, keeping their order within a size."""
+    sizes: dict[tuple[int, ...], list[Sample]] = {}
+    for sample in samples:
+        sizes.setdefault(tuple(sample.image.shape), []).append(sample)
+    return [group[i : i + batch_size] for group in sizes.values() for i in range(0, len(group), batch_size)]
+
+
+def targets_for(
+    task: TaskModel, samples: Sequence[Sample], clean: Tensor, source: Literal["dataset", "own"]
+) -> list[Target]:
+    """Return the data set's targets, or the task model's own answer on the clean pictures.
+
+    Raises:
+        OptionError: the data set's targets are asked for and it has none.
+    """
+    if source == "own":
+        return task.own_targets(clean)
+    targets = [sample.target for sample in samples if sample.target is not None]
+    if len(targets) != len(samples):
+        raise OptionError(
+            where="TrainSettings, option 'targets'",
+            expected="a data set with targets",
+            got="pictures without any",
+            remedy='Take targets="own": the task model\'s own answer on the clean picture.',
+        )
+    return targets

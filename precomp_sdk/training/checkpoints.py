@@ -1,0 +1,138 @@
+"""Files that are whole or not there: run states, and trained preprocessors without code inside."""
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from precomp_sdk.errors import CheckpointError
+
+__all__ = ["SavedModule", "load_module", "load_state", "read_module", "save_module", "save_state"]
+
+_FORMAT = "1"  # of the metadata
+
+
+@dataclass(frozen=True, slots=True)
+class SavedModule:
+    """What a weights file says of itself.
+
+    Args:
+        name: of the component, as registered.
+        options: it was constructed with.
+        facts: whatever else was recorded: codec, its version, the ladder.
+        weights: by parameter and buffer name.
+    """
+
+    name: str
+    options: Mapping[str, Any]
+    facts: Mapping[str, Any]
+    weights: Mapping[str, Tensor]
+
+
+def save_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Write a run's state (tensors and plain values); an interruption leaves the old file whole."""
+    with _replacing(path) as temporary:
+        torch.save(dict(state), temporary)
+
+
+def load_state(path: Path) -> dict[str, Any]:
+    """Read a run's state; no code in the file is executed.
+
+    Raises:
+        CheckpointError: there is none, or it is damaged.
+    """
+    try:
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises a different type for every kind of damage
+        raise CheckpointError(
+            where=str(path),
+            expected="a checkpoint of this package",
+            got=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
+            remedy="Start the run anew, or restore the file.",
+        ) from error
+    return state
+
+
+def save_module(
+    path: Path, module: nn.Module, *, name: str, options: Mapping[str, Any], facts: Mapping[str, Any]
+) -> None:
+    """Write a module's weights as safetensors, with what is needed to rebuild it.
+
+    Args:
+        path: ends in ``.safetensors``.
+        module: its ``state_dict`` is written.
+        name: of the component, as registered.
+        options: to construct it with; plain JSON values.
+        facts: anything else worth knowing; plain JSON values.
+    """
+    metadata = {"format": _FORMAT, "name": name, "options": json.dumps(dict(options)), "facts": json.dumps(dict(facts))}
+    weights = {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
+    with _replacing(path) as temporary:
+        save_file(weights, temporary, metadata=metadata)
+
+
+def read_module(path: Path) -> SavedModule:
+    """Read a weights file.
+
+    Raises:
+        CheckpointError: it is missing, damaged or not written by `save_module`.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
+        return SavedModule(metadata["name"], json.loads(metadata["options"]), json.loads(metadata["facts"]), weights)
+    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        raise CheckpointError(
+            where=str(path),
+            expected="a weights file written by precomp_sdk",
+            got=f"{type(error).__name__}: {error}",
+            remedy="Give the .safetensors file that training wrote.",
+        ) from error
+
+
+def load_module(path: Path, module: nn.Module, *, name: str) -> SavedModule:
+    """Load a weights file into a module that was constructed with the same options.
+
+    Raises:
+        CheckpointError: it belongs to another component, or its keys or shapes differ.
+    """
+    saved = read_module(path)
+    own = {key: tuple(value.shape) for key, value in module.state_dict().items()}
+    theirs = {key: tuple(value.shape) for key, value in saved.weights.items()}
+    if saved.name != name or own != theirs:
+        differing = sorted(key for key in own.keys() | theirs.keys() if own.get(key) != theirs.get(key))
+        raise CheckpointError(
+            where=str(path),
+            expected=f"weights of {name!r}",
+            got=f"weights of {saved.name!r} with options {dict(saved.options)}"
+            + (f"; first differing: {differing[0]}, {len(differing)} in all" if differing else ""),
+            remedy="Construct it by the name and options in the file.",
+        )
+    module.load_state_dict(dict(saved.weights))
+    return saved
+
+
+class _replacing:  # noqa: N801 - reads as a verb
+    """Context that offers a temporary path and moves it into place on success."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+    def __enter__(self) -> Path:
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        return self._temporary
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if kind is None:
+            os.replace(self._temporary, self._path)
+        else:
+            self._temporary.unlink(missing_ok=True)

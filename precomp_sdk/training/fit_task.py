@@ -1,0 +1,282 @@
+"""Fitting a task network to a data set: any network, any kind of target."""
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import clip_grad_norm_
+
+from precomp_sdk.data import SkippedSample, TaskDataset
+from precomp_sdk.errors import NonFiniteError, OptionError, TargetError
+from precomp_sdk.events import Event, Notice, RunFinished, RunStarted, StepDone
+from precomp_sdk.images import stack_images, to_float
+from precomp_sdk.records import Sample, Target
+from precomp_sdk.task import TaskModel
+from precomp_sdk.training.loading import Batches
+
+__all__ = ["FitTaskResult", "fit_task", "score_task"]
+
+_STAGE = "fit-task"
+_WARM_UP = 0.1  # share of the steps in which the learning rate rises
+
+
+@dataclass(frozen=True, slots=True)
+class FitTaskResult:
+    """What came of fitting a task network.
+
+    Args:
+        loss: mean over the pictures of the last epoch's steps, as they were met in training.
+        scores: the task's metrics on the validation set, as fractions; empty without one.
+        steps: how many the optimizer took.
+        seconds: wall time.
+        skipped: pictures that could not be read.
+    """
+
+    loss: float
+    scores: Mapping[str, float]
+    steps: int
+    seconds: float
+    skipped: tuple[SkippedSample, ...] = ()
+
+
+def fit_task(
+    task: TaskModel,
+    dataset: TaskDataset,
+    *,
+    epochs: int,
+    batch_size: int = 32,
+    learning_rate: float = 2e-3,
+    weight_decay: float = 0.01,
+    clip_norm: float = 1.0,
+    seed: int = 0,
+    validation: TaskDataset | None = None,
+    observer: Callable[[Event], None] | None = None,
+    skip_unreadable: bool = False,
+    workers: int | None = None,
+) -> FitTaskResult:
+    """Train a task network on pictures as they are, without any codec.
+
+    AdamW with a learning rate that rises for a tenth of the steps and falls along a cosine to zero; weights of
+    dimension 1 (biases, normalization) do not decay. Pictures of one size go in as a batch, others as a list. The
+    network stays on its device, keeps its choice of ``requires_grad``, and is in evaluation mode afterwards. Two calls
+    on equal networks give equal results; the caller's random state does not move.
+
+    Args:
+        task: trained in place.
+        dataset: with targets of the task's kind.
+        epochs: times the data set is gone through.
+        batch_size: pictures per step; the rest of an epoch that fills no batch is left out.
+        learning_rate: its peak.
+        weight_decay: of AdamW.
+        clip_norm: upper limit of the gradient's norm.
+        seed: of the order of the pictures and of dropout.
+        validation: data set to score the fitted network on.
+        observer: receives every event, with stage ``"fit-task"``.
+        skip_unreadable: leave out pictures that cannot be read, with a notice.
+        workers: threads that load pictures; default: one per core.
+
+    Raises:
+        TargetError: a data set does not fit the task.
+        OptionError: a number is out of its range, or the network has nothing to train.
+        DatasetError: a picture cannot be read.
+        NonFiniteError: the loss or the gradient is not finite; the parameters are as they were before that step.
+    """
+    begin = time.perf_counter()
+    notify = observer or _ignore
+    options = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "clip_norm": clip_norm}
+    for option, value in options.items():
+        if not (value > 0 and math.isfinite(value)):
+            raise _wrong(f"option {option!r}", "a number above 0", str(value), "Correct the option.")
+    for checked in (dataset, validation):
+        if checked is not None:
+            _check_dataset(task, checked)
+    optimizer, parameters = _optimizer(task, learning_rate, weight_decay)
+    device = parameters[0].device
+    size = max(1, min(batch_size, len(dataset)))
+    with (
+        torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
+        Batches(
+            dataset,
+            batch_size=size,
+            seed=seed,
+            stop=(epochs, 0),
+            skip_unreadable=skip_unreadable,
+            workers=workers,
+        ) as batches,
+    ):
+        torch.manual_seed(seed)
+        steps = epochs * batches.per_epoch
+        notify(RunStarted(stage=_STAGE, total_steps=steps, settings={**options, "seed": seed, "task": task.name}))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate_factor(step, steps))
+        task.train()
+        recent: deque[list[float]] = deque(maxlen=batches.per_epoch)
+        known = step = 0
+        try:
+            for step, samples in enumerate(batches, start=1):
+                _report(batches.skipped[known:], notify)
+                known = len(batches.skipped)
+                scalars = {"learning_rate": float(schedule.get_last_lr()[0])}
+                recent.append(_step(task, samples, optimizer, parameters, clip_norm, step, scalars))
+                schedule.step()
+                notify(StepDone(stage=_STAGE, step=step, total_steps=steps, scalars=scalars))
+        finally:
+            task.eval()
+            optimizer.zero_grad(set_to_none=True)
+        skipped = batches.skipped
+    scores: Mapping[str, float] = {}
+    if validation is not None:
+        scores, more = _score(task, validation, batch_size, skip_unreadable, workers)
+        _report(more, notify)
+        skipped += more
+    seconds = time.perf_counter() - begin
+    notify(RunFinished(stage=_STAGE, seconds=seconds))
+    return FitTaskResult(
+        loss=float(np.mean([loss for losses in recent for loss in losses])),
+        scores=MappingProxyType(dict(scores)),
+        steps=step,
+        seconds=seconds,
+        skipped=skipped,
+    )
+
+
+def score_task(
+    task: TaskModel,
+    dataset: TaskDataset,
+    *,
+    batch_size: int = 32,
+    skip_unreadable: bool = False,
+    workers: int | None = None,
+) -> dict[str, float]:
+    """Return the task's metrics, as fractions, on pictures as they are; the network runs in evaluation mode.
+
+    Raises:
+        TargetError: the data set does not fit the task.
+        DatasetError: a picture cannot be read.
+    """
+    _check_dataset(task, dataset)
+    return _score(task, dataset, batch_size, skip_unreadable, workers)[0]
+
+
+def _step(
+    task: TaskModel,
+    samples: Sequence[Sample],
+    optimizer: torch.optim.Optimizer,
+    parameters: Sequence[nn.Parameter],
+    clip_norm: float,
+    step: int,
+    scalars: dict[str, float],
+) -> list[float]:
+    """Train on one batch, add to ``scalars``, and return the loss of each picture."""
+    losses = task.losses(_images(samples, parameters[0].device), _targets(samples))
+    values: list[float] = losses.detach().float().cpu().tolist()
+    broken = [sample.key for sample, value in zip(samples, values, strict=True) if not math.isfinite(value)]
+    if broken:
+        raise _non_finite(step, "loss", f"{np.mean(values)} (pictures {', '.join(broken[:5])})")
+    optimizer.zero_grad(set_to_none=True)
+    losses.mean().backward()  # type: ignore[no-untyped-call]
+    norm = float(clip_grad_norm_(parameters, clip_norm))
+    if not math.isfinite(norm):
+        raise _non_finite(step, "gradient norm", str(norm))
+    optimizer.step()
+    scalars |= {"loss": float(np.mean(values)), "gradient_norm": norm}
+    return values
+
+
+def _score(
+    task: TaskModel, dataset: TaskDataset, batch_size: int, skip_unreadable: bool, workers: int | None
+) -> tuple[dict[str, float], tuple[SkippedSample, ...]]:
+    device = next(task.parameters()).device
+    modes = {module: module.training for module in task.modules()}
+    evidence = []
+    with Batches(
+        dataset,
+        batch_size=batch_size,
+        shuffle=False,
+        drop_last=False,
+        stop=(1, 0),
+        skip_unreadable=skip_unreadable,
+        workers=workers,
+    ) as batches:
+        task.eval()
+        try:
+            for samples in batches:
+                predictions = task.predict(_images(samples, device))
+                evidence += [
+                    task.scorer.measure(prediction, target)
+                    for prediction, target in zip(predictions, _targets(samples), strict=True)
+                ]
+        finally:
+            for module, training in modes.items():
+                module.training = training
+        return task.scorer.combine(evidence, np.ones(len(evidence))), batches.skipped
+
+
+def _images(samples: Sequence[Sample], device: torch.device) -> Tensor | list[Tensor]:
+    if len({sample.image.shape for sample in samples}) == 1:
+        return stack_images([sample.image for sample in samples]).to(device)
+    return [to_float(sample.image).to(device) for sample in samples]
+
+
+def _targets(samples: Sequence[Sample]) -> list[Target]:
+    return [sample.target for sample in samples if sample.target is not None]
+
+
+def _report(skipped: Sequence[SkippedSample], notify: Callable[[Event], None]) -> None:
+    for item in skipped:
+        notify(Notice(stage=_STAGE, message=f"skipped {item.key}: {item.reason}"))
+
+
+def _check_dataset(task: TaskModel, dataset: TaskDataset) -> None:
+    if dataset.target_kind is not task.target_kind:
+        raise TargetError(
+            where=f"task {task.name!r} on data set {dataset.name!r}",
+            expected=f"targets of kind {task.target_kind.value!r}",
+            got="none" if dataset.target_kind is None else repr(dataset.target_kind.value),
+            remedy="Use a data set whose targets fit the task.",
+        )
+    task.check_dataset(dataset.class_names)
+
+
+def _optimizer(
+    task: TaskModel, learning_rate: float, weight_decay: float
+) -> tuple[torch.optim.Optimizer, list[nn.Parameter]]:
+    parameters = [parameter for parameter in task.parameters() if parameter.requires_grad]
+    if not parameters:
+        raise _wrong(f"task {task.name!r}", "parameters to train", "none", "Set requires_grad on some of them.")
+    groups = [
+        {"params": [item for item in parameters if item.ndim > 1], "weight_decay": weight_decay},
+        {"params": [item for item in parameters if item.ndim <= 1], "weight_decay": 0.0},
+    ]
+    optimizer = torch.optim.AdamW([group for group in groups if group["params"]], lr=learning_rate)
+    return optimizer, parameters
+
+
+def _rate_factor(step: int, steps: int) -> float:
+    """Return the share of the peak learning rate after ``step`` of ``steps``."""
+    rise = max(1, round(_WARM_UP * steps))
+    if step < rise:
+        return (step + 1) / rise
+    return 0.5 * (1.0 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
+
+
+def _ignore(event: Event) -> None:
+    pass
+
+
+def _wrong(where: str, expected: str, got: str, remedy: str) -> OptionError:
+    return OptionError(where=where, expected=expected, got=got, remedy=remedy)
+
+
+def _non_finite(step: int, term: str, got: str) -> NonFiniteError:
+    return NonFiniteError(
+        where=f"{_STAGE}, step {step}",
+        expected=f"a finite {term}",
+        got=got,
+        remedy="Lower the learning rate, and look at the pictures and their targets.",
+    )

@@ -1,0 +1,256 @@
+"""The moving parts of one training run: weights, optimizer, average and position."""
+
+import math
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from precomp_sdk.errors import CheckpointError, NonFiniteError
+from precomp_sdk.events import CheckpointSaved, Event, StepDone
+from precomp_sdk.preprocessor import Preprocessor
+from precomp_sdk.proxy import ProxyCodec
+from precomp_sdk.records import Sample
+from precomp_sdk.task import TaskModel
+from precomp_sdk.training.calibration import group_by_size
+from precomp_sdk.training.checkpoints import load_state, save_module, save_state
+from precomp_sdk.training.held_out import HeldOutBatch
+from precomp_sdk.training.loading import Batches
+from precomp_sdk.training.objective import Calibration
+from precomp_sdk.training.settings import PARTS, TrainSettings
+from precomp_sdk.training.step import StepTerms, training_step
+from precomp_sdk.transcode import Transcoder
+
+__all__ = ["STATE_FILE", "WEIGHTS_FILE", "Loop", "Parts", "identity_of", "read_checkpoint"]
+
+STATE_FILE = "state.pt"  #: checkpoint of a run, to resume it
+WEIGHTS_FILE = "preprocessor.safetensors"  #: the trained preprocessor
+_LAST_RATE = 0.02  # the cosine ends at this share of the peak: the last steps still move
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What works together in a run, and how."""
+
+    preprocessor: Preprocessor
+    proxy: ProxyCodec
+    task: TaskModel
+    transcoder: Transcoder
+    settings: TrainSettings
+    ladder: tuple[float, ...]
+    fabric: Fabric
+    notify: Callable[[Event], None]
+
+
+class Loop:
+    """One run from a start or a checkpoint to its last step.
+
+    Args:
+        parts: what works together.
+        calibration: the objective.
+        held_out: where the relative objective is measured.
+        folder: for the checkpoint and the weights, or None.
+        state: of an interrupted run, or None.
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        calibration: Calibration,
+        held_out: HeldOutBatch,
+        folder: Path | None,
+        state: dict[str, Any] | None,
+    ) -> None:
+        self._parts = parts
+        self._settings = parts.settings
+        self._calibration = calibration
+        self._held_out = held_out
+        self._folder = folder
+        self.step = 0
+        self.position = (0, 0)
+        trained = {name: getattr(parts, name) for name in self._settings.train}
+        self._learning = [parameter for module in trained.values() for parameter in module.parameters()]
+        optimizer = torch.optim.AdamW(
+            self._learning, lr=self._settings.learning_rate, weight_decay=self._settings.weight_decay
+        )
+        average = get_ema_multi_avg_fn(self._settings.ema_decay)  # type: ignore[no-untyped-call]
+        self._average = AveragedModel(parts.preprocessor, multi_avg_fn=average)
+        if state is not None:
+            self.step, self.position = int(state["step"]), (int(state["position"][0]), int(state["position"][1]))
+            self._average.load_state_dict(state["average"])
+            optimizer.load_state_dict(state["optimizer"])
+        *modules, self._optimizer = parts.fabric.setup(*trained.values(), optimizer)
+        self._wrapped: dict[str, Any] = {
+            **{name: getattr(parts, name) for name in PARTS},
+            **dict(zip(trained, modules, strict=True)),
+        }
+        if "task" in trained:
+            for method in ("losses", "features"):  # called beside forward, so a distributed wrapper must know them
+                self._wrapped["task"].mark_forward_method(method)
+
+    def run(self, batches: Batches) -> dict[float, float]:
+        """Train to the end and leave the averaged weights in the preprocessor.
+
+        Returns:
+            The relative objective on the held-out batch, by quality.
+        """
+        settings = self._settings
+        relative = self._relative()
+        if self.step == 0:
+            self._report({}, relative)
+        for samples in islice(batches, settings.steps - self.step):
+            terms = self._one_step(samples)
+            self.step += 1
+            self.position = batches.state
+            last = self.step == settings.steps
+            measure = last or self.step % settings.held_out_every == 0
+            relative = self._relative() if measure else relative
+            self._report(terms, relative if measure else {})
+            if self._folder is not None and (last or self.step % settings.checkpoint_every == 0):
+                self._save(self._folder)
+        self._parts.preprocessor.load_state_dict(self._average.module.state_dict())
+        self._parts.preprocessor.eval()
+        return relative
+
+    def _one_step(self, samples: Sequence[Sample]) -> dict[str, float]:
+        rate = self._learning_rate()
+        for parameters in self._optimizer.param_groups:
+            parameters["lr"] = rate
+        # one stream of chance per step and process, so that a resumed run draws what an uninterrupted one would
+        draw = random.Random(f"{self._settings.seed}/{self.step}/{self._parts.fabric.global_rank}")
+        torch.manual_seed(draw.getrandbits(48))
+        terms: list[StepTerms] = []
+        for group in group_by_size(samples, len(samples)):
+            result = training_step(
+                group,
+                [draw.choice(self._parts.ladder) for _ in group],
+                preprocessor=self._wrapped["preprocessor"],
+                proxy=self._wrapped["proxy"],
+                task=self._wrapped["task"],
+                transcoder=self._parts.transcoder,
+                calibration=self._calibration,
+                settings=self._settings,
+                fabric=self._parts.fabric,
+            )
+            for name, value in {**result.scalars, "loss": float(result.loss)}.items():
+                self._check_finite(name, value)
+            self._parts.fabric.backward(result.loss * (len(group) / len(samples)))
+            terms.append(result)
+        norm = float(nn.utils.clip_grad_norm_(self._learning, self._settings.clip_norm))
+        self._check_finite("gradient norm", norm)
+        self._optimizer.step()
+        self._optimizer.zero_grad()
+        self._average.update_parameters(self._parts.preprocessor)
+        return {**StepTerms.merge(terms), "gradient_norm": norm, "learning_rate": rate}
+
+    def _learning_rate(self) -> float:
+        settings = self._settings
+        warm = min(1.0, (self.step + 1) / max(1, settings.warmup_steps))
+        cosine = 0.5 * (1.0 + math.cos(math.pi * self.step / settings.steps))
+        return settings.learning_rate * warm * (_LAST_RATE + (1.0 - _LAST_RATE) * cosine)
+
+    def _relative(self) -> dict[float, float]:
+        # before the first update the average is the preprocessor as it came; afterwards it is what will be saved
+        return self._held_out.relative(cast(Preprocessor, self._average.module))
+
+    def _check_finite(self, term: str, value: float) -> None:
+        if math.isfinite(value):
+            return
+        kept = f"The last checkpoint in {self._folder} is whole." if self._folder else "There was no folder to save in."
+        raise NonFiniteError(
+            where=f"training step {self.step + 1}, term {term!r}",
+            expected="a finite number",
+            got=str(value),
+            remedy=f"Lower learning_rate or clip_norm, or look at the pictures of this step. {kept}",
+        )
+
+    def _report(self, scalars: dict[str, float], relative: dict[float, float]) -> None:
+        name = self._parts.transcoder.codec.quality_scale.name
+        logged = {f"relative/{name}_{quality:g}": value for quality, value in relative.items()}
+        if relative:
+            logged["relative/mean"] = sum(relative.values()) / len(relative)
+        self._parts.notify(StepDone("train", self.step, self._settings.steps, {**scalars, **logged}))
+
+    def _save(self, folder: Path) -> None:
+        parts = self._parts
+        if parts.fabric.is_global_zero:
+            save_state(
+                folder / STATE_FILE,
+                {
+                    "run": identity_of(parts),
+                    "step": self.step,
+                    "position": self.position,
+                    "calibration": [asdict(point) for point in self._calibration.points],
+                    "average": self._average.state_dict(),
+                    "optimizer": self._optimizer.state_dict(),
+                    "weights": {name: getattr(parts, name).state_dict() for name in self._settings.train},
+                },
+            )
+            codec, network = parts.transcoder.codec, parts.preprocessor
+            save_module(
+                folder / WEIGHTS_FILE,
+                self._average.module,
+                name=network.name,
+                options=network.options,
+                facts={
+                    "codec": codec.name,
+                    "codec_options": dict(codec.options),
+                    "codec_version": codec.version,
+                    "ladder": list(parts.ladder),
+                    "task": parts.task.name,
+                    "steps": self.step,
+                },
+            )
+            parts.notify(CheckpointSaved(self.step, folder / STATE_FILE))
+        parts.fabric.barrier()
+
+
+def read_checkpoint(folder: Path, parts: Parts) -> dict[str, Any] | None:
+    """Read the checkpoint of a run and load the trained weights; None where there is none yet.
+
+    Raises:
+        CheckpointError: it belongs to other settings, or is damaged.
+    """
+    path = folder / STATE_FILE
+    if not path.exists():
+        return None
+    state = load_state(path)
+    ours, theirs = identity_of(parts), state.get("run", {})
+    for key in ours:
+        if ours[key] != theirs.get(key):
+            raise CheckpointError(
+                where=str(path),
+                expected=f"a checkpoint of a run with {key} = {ours[key]!r}",
+                got=f"{key} = {theirs.get(key)!r}",
+                remedy="Use the settings it was started with, or another folder.",
+            )
+    for name, weights in state["weights"].items():
+        getattr(parts, name).load_state_dict(weights)
+    return state
+
+
+def identity_of(parts: Parts) -> dict[str, Any]:
+    """Return what must agree between the parts of a resumed run, as plain values."""
+    settings = asdict(parts.settings)
+    for free in ("held_out_every", "checkpoint_every", "codec_workers", "skip_unreadable"):
+        del settings[free]
+    if not isinstance(settings["lambdas"], str):
+        settings["lambdas"] = dict(settings["lambdas"])
+    codec = parts.transcoder.codec
+    return {
+        **settings,
+        "ladder": parts.ladder,
+        "codec": codec.name,
+        "codec options": {key: str(value) for key, value in codec.options.items()},
+        "preprocessor": parts.preprocessor.name,
+        "preprocessor options": {key: str(value) for key, value in parts.preprocessor.options.items()},
+        "proxy": parts.proxy.name,
+        "task": parts.task.name,
+    }

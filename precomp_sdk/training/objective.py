@@ -1,0 +1,117 @@
+"""The training objective: bits plus lambda times the task's distortion, relative to the plain codec's."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+__all__ = ["Calibration", "PlainPoint", "composite_bits", "composite_images", "feature_distances"]
+
+_LEAST = 1e-12  # guards divisions by a distortion that vanished
+
+
+@dataclass(frozen=True, slots=True)
+class PlainPoint:
+    """The plain codec at one quality, over the calibration pictures.
+
+    Args:
+        quality: on the codec's scale.
+        bpp: total bits over total pixels.
+        task_loss: mean over pictures.
+        feature_loss: mean feature distance over pictures; 0 where features are not matched.
+        trade_off: lambda, in bpp per unit of task loss.
+    """
+
+    quality: float
+    bpp: float
+    task_loss: float
+    feature_loss: float
+    trade_off: float
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """What the objective needs to know of the plain codec, and the weights of the distortion's terms.
+
+    The objective of one image at quality q, with the plain codec's averages marked 0:
+
+        distortion = task_weight * task + feature_weight * task0(q) / feature0(q) * feature
+        objective = (bpp + lambda(q) * distortion + beta * mse) / (bpp0(q) + lambda(q) * distortion0(q))
+
+    so the plain codec scores 1 on average at every quality, and no quality drowns another.
+
+    Source: the Lagrangian of arXiv 2206.05650, with the normalization of this project.
+    """
+
+    points: tuple[PlainPoint, ...]
+    task_weight: float = 1.0
+    feature_weight: float = 0.0
+    beta: float = 0.0
+
+    @property
+    def ladder(self) -> tuple[float, ...]:
+        """The calibrated qualities."""
+        return tuple(point.quality for point in self.points)
+
+    def objectives(
+        self, qualities: Sequence[float], bpps: Tensor, task_losses: Tensor, feature_losses: Tensor, mses: Tensor
+    ) -> Tensor:
+        """Return the objective of each image.
+
+        Shapes and units:
+            qualities: N, each on the ladder; the others (N,): bits per pixel, the task's loss, feature distance, mean
+            squared difference of processed and source samples. Returns (N,), on average 1 for the plain codec.
+        """
+        by_quality = {point.quality: point for point in self.points}
+        points = [by_quality[float(quality)] for quality in qualities]
+        table = torch.tensor(
+            [
+                (point.trade_off, point.task_loss / max(point.feature_loss, _LEAST), self._plain(point))
+                for point in points
+            ],
+            dtype=bpps.dtype,
+            device=bpps.device,
+        )
+        trade_offs, exchange, plain = table.unbind(dim=1)
+        distortion = self.task_weight * task_losses
+        if self.feature_weight:
+            distortion = distortion + self.feature_weight * exchange * feature_losses
+        result: Tensor = (bpps + trade_offs * distortion + self.beta * mses) / plain
+        return result
+
+    def _plain(self, point: PlainPoint) -> float:
+        return point.bpp + point.trade_off * (self.task_weight + self.feature_weight) * point.task_loss
+
+
+def composite_images(real: Tensor, predicted: Tensor) -> Tensor:
+    """Return the real codec's pictures with the proxy's gradient.
+
+    Shapes and units:
+        both (N, 3, H, W) in [0, 1].
+
+    Source: straight-through estimation as in arXiv 2206.05650's released code.
+    """
+    return real + (predicted - predicted.detach())
+
+
+def composite_bits(real_bits: Tensor, predicted_bits: Tensor) -> Tensor:
+    """Return the real codec's bits with the proxy's relative gradient, d log(bits).
+
+    Shapes and units:
+        both (N,) bits.
+    """
+    return real_bits * predicted_bits / predicted_bits.detach().clamp_min(1.0)
+
+
+def feature_distances(features: Sequence[Tensor], clean: Sequence[Tensor]) -> Tensor:
+    """Return per image the squared distance of features over the clean features' power, averaged over layers.
+
+    Shapes and units:
+        features, clean: per layer (N, C, H, W). Returns (N,); 1 means as far away as zero is.
+    """
+    distances = [
+        (ours - theirs).square().flatten(1).mean(dim=1) / theirs.square().flatten(1).mean(dim=1).clamp_min(1e-6)
+        for ours, theirs in zip(features, clean, strict=True)
+    ]
+    return torch.stack(distances).mean(dim=0)

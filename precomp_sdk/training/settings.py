@@ -1,0 +1,108 @@
+"""Every choice of a joint training run."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from precomp_sdk.errors import OptionError, nearest
+
+__all__ = ["PARTS", "TrainSettings"]
+
+PARTS = ("preprocessor", "task", "proxy")  #: what can train
+
+
+@dataclass(frozen=True, slots=True)
+class TrainSettings:
+    """Settings of `Trainer`; the defaults are what won in ``docs/results.md``.
+
+    Args:
+        steps: optimizer steps.
+        batch_size: images per step and process.
+        learning_rate: peak of AdamW's learning rate; linear warm-up, then a cosine down to 2% of it.
+        warmup_steps: length of the warm-up.
+        weight_decay: of AdamW.
+        clip_norm: gradients are scaled down to this norm.
+        ema_decay: of the weights that are evaluated and saved; 0 saves the last step's.
+        ladder: qualities to train for, one drawn per image and step; None takes the codec's own ladder.
+        lambdas: ``"auto"`` (see `calibrate`) or a table from quality to lambda, in bpp per unit of task loss.
+        lambda_scale: factor on every lambda; above 1 values the task more than the plain codec's own trade-off.
+        task_weight: weight of the task loss in the distortion.
+        feature_weight: weight of the feature match, in multiples of the plain codec's task loss.
+        beta: weight of the mean squared difference between processed and source picture (the paper takes 0.5).
+        targets: ``"dataset"`` or ``"own"``, the task model's own answer on the clean picture, which needs no labels.
+        forward: ``"codec"``, real codec forward and proxy backward, or ``"proxy"``, the proxy both ways.
+        train: which of `PARTS` learn. The preprocessor may stay out, to adapt a task to a codec.
+        proxy_weight: weight of the proxy's own fitting loss where it trains.
+        precision: of Lightning Fabric, such as ``"32-true"`` or ``"bf16-mixed"``; the proxy always works in 32 bits.
+        channels_last: memory layout of the networks; faster for convolutions on CPU and GPU.
+        seed: of the order, the qualities and whatever the preprocessor draws.
+        held_out_images: size of the fixed batch on which the relative objective is logged.
+        held_out_every: log it every so many steps, and before the first.
+        calibration_images: how many training pictures the plain codec is measured on.
+        checkpoint_every: write a checkpoint every so many steps, and after the last.
+        skip_unreadable: leave out pictures that cannot be read, and name them, instead of stopping.
+        codec_workers: threads for the codec; None: one per core.
+    """
+
+    steps: int = 2000
+    batch_size: int = 16
+    learning_rate: float = 2e-3
+    warmup_steps: int = 100
+    weight_decay: float = 0.0
+    clip_norm: float = 1.0
+    ema_decay: float = 0.99
+    ladder: tuple[float, ...] | None = None
+    lambdas: Literal["auto"] | Mapping[float, float] = "auto"
+    lambda_scale: float = 1.0
+    task_weight: float = 1.0
+    feature_weight: float = 0.0
+    beta: float = 0.0
+    targets: Literal["dataset", "own"] = "own"
+    forward: Literal["codec", "proxy"] = "codec"
+    train: tuple[str, ...] = ("preprocessor",)
+    proxy_weight: float = 1.0
+    precision: str = "32-true"
+    channels_last: bool = True
+    seed: int = 0
+    held_out_images: int = 64
+    held_out_every: int = 200
+    calibration_images: int = 256
+    checkpoint_every: int = 500
+    skip_unreadable: bool = False
+    codec_workers: int | None = None
+
+    def __post_init__(self) -> None:
+        at_least = {
+            "steps": 1, "batch_size": 1, "warmup_steps": 0, "held_out_images": 1, "held_out_every": 1,
+            "calibration_images": 1, "checkpoint_every": 1, "weight_decay": 0, "beta": 0, "task_weight": 0,
+            "feature_weight": 0, "seed": 0, "proxy_weight": 0,
+        }  # fmt: skip
+        for name, minimum in at_least.items():
+            if getattr(self, name) < minimum:
+                raise _wrong(name, f"{minimum} or more", getattr(self, name))
+        for name in ("learning_rate", "clip_norm", "lambda_scale"):
+            if not getattr(self, name) > 0:
+                raise _wrong(name, "more than 0", getattr(self, name))
+        if not 0 <= self.ema_decay < 1:
+            raise _wrong("ema_decay", "a number from 0 to below 1", self.ema_decay)
+        if self.task_weight + self.feature_weight == 0:
+            raise _wrong("task_weight", "a task loss or a feature match, or both", "neither")
+        for name, choices in (("targets", ("dataset", "own")), ("forward", ("codec", "proxy"))):
+            if getattr(self, name) not in choices:
+                raise _wrong(name, f"one of {choices}", getattr(self, name))
+        if isinstance(self.lambdas, str) and self.lambdas != "auto":
+            raise _wrong("lambdas", '"auto" or a table from quality to lambda', self.lambdas)
+        if not self.train or any(part not in PARTS for part in self.train):
+            wrong = next((part for part in self.train if part not in PARTS), "")
+            raise OptionError(
+                where="TrainSettings, option 'train'",
+                expected=f"one or more of {PARTS}",
+                got=repr(self.train),
+                remedy=nearest(wrong, PARTS),
+            )
+
+
+def _wrong(option: str, expected: str, got: object) -> OptionError:
+    return OptionError(
+        where=f"TrainSettings, option {option!r}", expected=expected, got=repr(got), remedy="Correct the option."
+    )

@@ -1,0 +1,224 @@
+"""The joint trainer: any codec, proxy, preprocessor, task and data set."""
+
+import random
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from torch import nn
+
+from precomp_sdk.codec import Codec
+from precomp_sdk.data import SkippedSample, Subset, TaskDataset, load_samples
+from precomp_sdk.errors import DatasetError, TargetError
+from precomp_sdk.events import Event, Notice, RunFinished, RunStarted
+from precomp_sdk.preprocessor import Preprocessor
+from precomp_sdk.proxy import ProxyCodec
+from precomp_sdk.task import TaskModel
+from precomp_sdk.training.calibration import calibrate
+from precomp_sdk.training.held_out import HeldOutBatch
+from precomp_sdk.training.loading import Batches
+from precomp_sdk.training.loop import Loop, Parts, read_checkpoint
+from precomp_sdk.training.objective import Calibration, PlainPoint
+from precomp_sdk.training.settings import TrainSettings
+from precomp_sdk.transcode import Transcoder
+
+__all__ = ["TrainResult", "Trainer"]
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """What a run gave.
+
+    Args:
+        steps: optimizer steps done, counted over all parts of a resumed run.
+        calibration: the plain codec and lambda at every quality.
+        relative: the objective relative to the plain codec on the held-out batch, by quality, at the end.
+        skipped: pictures that could not be read and were left out.
+        seconds: wall time of this part of the run.
+        folder: where the weights and the checkpoint are, or None.
+    """
+
+    steps: int
+    calibration: Calibration
+    relative: dict[float, float]
+    skipped: tuple[SkippedSample, ...]
+    seconds: float
+    folder: Path | None
+
+
+class Trainer:
+    """Trains a preprocessor in front of a codec for a task.
+
+    Takes objects; nothing is looked up by name. After `run` the preprocessor holds the averaged weights.
+
+    Args:
+        codec: the real codec.
+        proxy: its differentiable stand-in.
+        preprocessor: what learns.
+        task: the downstream network; frozen unless ``settings.train`` names it.
+        settings: every choice of the run.
+        observer: called with every event, in the first process only.
+        fabric: of Lightning, for devices, precision and processes; None makes one for one device of the kind there is.
+
+    Example:
+        >>> trainer = Trainer(codec=codec, proxy=proxy, preprocessor=network, task=task)  # doctest: +SKIP
+        >>> result = trainer.run(dataset, folder=Path("runs/first"))  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        *,
+        codec: Codec,
+        proxy: ProxyCodec,
+        preprocessor: Preprocessor,
+        task: TaskModel,
+        settings: TrainSettings | None = None,
+        observer: Callable[[Event], None] | None = None,
+        fabric: Fabric | None = None,
+    ) -> None:
+        self.codec = codec
+        self.proxy = proxy
+        self.preprocessor = preprocessor
+        self.task = task
+        self.settings = settings or TrainSettings()
+        self.ladder = tuple(
+            codec.quality_scale.check(quality) for quality in self.settings.ladder or codec.quality_scale.ladder
+        )
+        self._observer = observer
+        self.fabric = fabric or Fabric(accelerator="auto", devices=1, precision=self.settings.precision)  # type: ignore[arg-type]
+
+    def run(
+        self,
+        dataset: TaskDataset,
+        *,
+        held_out: TaskDataset | None = None,
+        folder: Path | None = None,
+        resume: bool = False,
+    ) -> TrainResult:
+        """Calibrate, train, and save.
+
+        Args:
+            dataset: the training pictures; unlabelled ones need ``targets="own"``.
+            held_out: pictures to log the relative objective on; None holds some of ``dataset`` back.
+            folder: for the checkpoint and the weights; None writes nothing.
+            resume: go on from the checkpoint in ``folder``, if any; the numbers are those of an uninterrupted run.
+
+        Raises:
+            TargetError: the targets do not fit the task.
+            NonFiniteError: a term became NaN or infinite; the last checkpoint is untouched.
+            CheckpointError: the checkpoint belongs to other settings.
+            CalibrationError: lambda cannot be read off the plain codec's curve.
+        """
+        started = time.perf_counter()
+        settings, fabric = self.settings, self.fabric
+        self._check_targets(dataset)
+        dataset, calibration_set, held_out = self._split(dataset, held_out)
+        self._notify(RunStarted("train", settings.steps, {"codec": self.codec.name, **asdict(settings)}))
+        fabric.launch()
+        self._prepare()
+        with Transcoder(self.codec, workers=settings.codec_workers) as transcoder:
+            parts = Parts(
+                self.preprocessor, self.proxy, self.task, transcoder, settings, self.ladder, fabric, self._notify
+            )
+            state = read_checkpoint(folder, parts) if resume and folder is not None else None
+            calibration = self._calibrate(transcoder, calibration_set, state)
+            held, unreadable = load_samples(held_out, range(len(held_out)), skip_unreadable=settings.skip_unreadable)
+            batch = HeldOutBatch(held, transcoder, self.task, calibration, settings, fabric.device)
+            loop = Loop(parts, calibration, batch, folder, state)
+            with Batches(
+                dataset,
+                batch_size=settings.batch_size,
+                seed=settings.seed,
+                start=loop.position,
+                rank=fabric.global_rank,
+                world_size=fabric.world_size,
+                skip_unreadable=settings.skip_unreadable,
+            ) as batches:
+                relative = loop.run(batches)
+                skipped = (*unreadable, *batches.skipped)
+        if skipped:
+            names = ", ".join(item.key for item in skipped[:3])
+            self._notify(Notice("train", f"{len(skipped)} pictures could not be read and were left out: {names} ..."))
+        seconds = time.perf_counter() - started
+        self._notify(RunFinished("train", seconds))
+        return TrainResult(settings.steps, calibration, relative, skipped, seconds, folder)
+
+    def _check_targets(self, dataset: TaskDataset) -> None:
+        if self.settings.targets == "own":
+            return
+        if dataset.target_kind is not self.task.target_kind:
+            raise TargetError(
+                where=f"data set {dataset.name!r} for task {self.task.name!r}",
+                expected=f"targets of kind {self.task.target_kind.value!r}",
+                got="none" if dataset.target_kind is None else repr(dataset.target_kind.value),
+                remedy='Choose a data set of that kind, or targets="own".',
+            )
+        self.task.check_dataset(dataset.class_names)
+
+    def _split(
+        self, dataset: TaskDataset, held_out: TaskDataset | None
+    ) -> tuple[TaskDataset, TaskDataset, TaskDataset]:
+        """Return training, calibration and held-out pictures; the held-out ones are never trained on."""
+        order = _shuffled(dataset, self.settings.seed)
+        if held_out is not None:
+            chosen = _shuffled(held_out, self.settings.seed)[: self.settings.held_out_images]
+            return dataset, Subset(dataset, order[: self.settings.calibration_images]), Subset(held_out, chosen)
+        kept = min(self.settings.held_out_images, len(order) // 5)
+        if kept == 0:
+            raise DatasetError(
+                where=f"data set {dataset.name!r}",
+                expected="at least 5 pictures, to hold some back",
+                got=str(len(order)),
+                remedy="Use more pictures, or pass held_out.",
+            )
+        calibration_set = Subset(dataset, order[kept : kept + self.settings.calibration_images])
+        return Subset(dataset, sorted(order[kept:])), calibration_set, Subset(dataset, order[:kept])
+
+    def _prepare(self) -> None:
+        torch.manual_seed(self.settings.seed)
+        parts: dict[str, nn.Module] = {"preprocessor": self.preprocessor, "task": self.task, "proxy": self.proxy}
+        for name, module in parts.items():
+            learns = name in self.settings.train
+            module.to(self.fabric.device).requires_grad_(learns)
+            module.train(learns)
+            if self.settings.channels_last and name != "proxy":
+                module.to(memory_format=torch.channels_last)
+
+    def _calibrate(self, transcoder: Transcoder, dataset: TaskDataset, state: dict[str, Any] | None) -> Calibration:
+        settings = self.settings
+        if state is not None:
+            points = tuple(PlainPoint(**point) for point in state["calibration"])
+        else:
+            mode = self.task.training
+            self.task.eval()
+            points = calibrate(
+                transcoder,
+                self.task,
+                dataset,
+                self.ladder,
+                targets=settings.targets,
+                features=settings.feature_weight > 0,
+                lambdas=settings.lambdas,
+                lambda_scale=settings.lambda_scale,
+                batch_size=settings.batch_size,
+                skip_unreadable=settings.skip_unreadable,
+                device=self.fabric.device,
+            )
+            self.task.train(mode)
+            points = self.fabric.broadcast(points)
+        return Calibration(points, settings.task_weight, settings.feature_weight, settings.beta)
+
+    def _notify(self, event: Event) -> None:
+        if self._observer is not None and self.fabric.is_global_zero:
+            self._observer(event)
+
+
+def _shuffled(dataset: TaskDataset, seed: int) -> list[int]:
+    """Return all indices in a random order, so that the first ones of a folder sorted by class are of all classes."""
+    order = list(range(len(dataset)))
+    random.Random(seed).shuffle(order)
+    return order
