@@ -150,27 +150,34 @@ class Registry:
         """
         return construct(self._get(kind, name), **options)
 
-    def proxy_for(self, codec: Codec, name: str | None = None, **options: Any) -> ProxyCodec:
-        """Construct the proxy of a codec: the named one, else the codec's own, else one that learns any codec.
+    def proxy_class(self, codec: Codec, name: str | None = None) -> type[ProxyCodec]:
+        """Return the class of a codec's proxy: the named one, else the codec's own, else one that learns any codec.
 
         Raises:
             UnknownNameError: there is none.
         """
-        if name is None:
-            own = [proxy for proxy in self.proxies.values() if proxy.codec_name == codec.name]
-            learned = [proxy for proxy in self.proxies.values() if proxy.codec_name == ANY_CODEC]
-            if not own and not learned:
-                raise UnknownNameError(
-                    where="Registry.proxy_for",
-                    expected=f"a proxy for codec {codec.name!r}",
-                    got=f"proxies for {sorted(proxy.codec_name for proxy in self.proxies.values())}",
-                    remedy="Install a plugin that brings one, or register your own ProxyCodec.",
-                )
-            cls: type[ProxyCodec] = (own or learned)[0]
-        else:
-            cls = self._get("proxy", name)
-        proxy: ProxyCodec = construct(cls, codec, **options)
-        return proxy
+        if name is not None:
+            named: type[ProxyCodec] = self._get("proxy", name)
+            return named
+        own = [proxy for proxy in self.proxies.values() if proxy.codec_name == codec.name]
+        learned = [proxy for proxy in self.proxies.values() if proxy.codec_name == ANY_CODEC]
+        if not own and not learned:
+            raise UnknownNameError(
+                where="Registry.proxy_for",
+                expected=f"a proxy for codec {codec.name!r}",
+                got=f"proxies for {sorted(proxy.codec_name for proxy in self.proxies.values())}",
+                remedy="Install a plugin that brings one, or register your own ProxyCodec.",
+            )
+        return (own or learned)[0]
+
+    def proxy_for(self, codec: Codec, name: str | None = None, **options: Any) -> ProxyCodec:
+        """Construct the proxy of a codec: that of `proxy_class`.
+
+        Raises:
+            UnknownNameError: there is none.
+            OptionError: an option is unknown.
+        """
+        return construct(self.proxy_class(codec, name), codec, **options)
 
     def notify(self, event: Event) -> None:
         """Pass an event to every observer among the plugins."""

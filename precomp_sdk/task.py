@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, TypeVar, final
+from typing import Any, ClassVar, TypeAlias, TypeVar, final
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from precomp_sdk.records import Label, Target, TargetKind, kind_of
 __all__ = ["LabelScorer", "Scorer", "TaskModel"]
 
 T = TypeVar("T")
+_Groups: TypeAlias = list[tuple[list[int], Tensor]]  # images of one size: their places, their batch
 
 
 class Scorer(ABC):
@@ -118,6 +119,10 @@ class TaskModel(nn.Module, ABC):
     def _predict(self, images: Tensor) -> Sequence[Any]:
         """Return one prediction per image, as ``scorer`` reads them."""
 
+    def _judge(self, images: Tensor, targets: Sequence[Target]) -> tuple[Sequence[Any], Tensor]:
+        """Return predictions and losses; override it where one pass through the network gives both."""
+        return self._predict(images), self._losses(images, targets)
+
     def _own_targets(self, images: Tensor) -> Sequence[Target]:
         """Return the model's own answer as targets; override it to train on pictures without labels."""
         raise self._missing("_own_targets", "its own predictions as targets")
@@ -136,32 +141,33 @@ class TaskModel(nn.Module, ABC):
         Raises:
             TargetError: the targets are of another kind, or not one per image.
         """
-        groups = _by_size(images, f"task {self.name!r}")
-        count = sum(len(indices) for indices, _ in groups)
-        if len(targets) != count or any(kind_of(target) is not self.target_kind for target in targets):
-            raise TargetError(
-                where=f"task {self.name!r}",
-                expected=f"{count} targets of kind {self.target_kind.value!r}",
-                got=f"{len(targets)} of kinds {sorted({kind_of(target).value for target in targets})}",
-                remedy="Use a data set whose targets fit the task.",
-            )
-        parts = [self._losses(batch, [targets[index] for index in indices]) for indices, batch in groups]
-        for (indices, _), part in zip(groups, parts, strict=True):
-            if part.shape != (len(indices),):
-                raise ContractError(
-                    where=f"{type(self).__name__}._losses",
-                    expected=f"one loss per image, ({len(indices)},)",
-                    got=str(tuple(part.shape)),
-                    remedy='Compute the loss with reduction="none" and average per image.',
-                )
-        order = torch.tensor([index for indices, _ in groups for index in indices])
-        return torch.cat(parts)[order.argsort().to(parts[0].device)]
+        groups = self._groups(images, targets)
+        return self._join(groups, [self._losses(batch, [targets[i] for i in indices]) for indices, batch in groups])
 
     @final
     @torch.no_grad()
     def predict(self, images: Tensor | Sequence[Tensor]) -> list[Any]:
         """Return one prediction per image, in order."""
-        return self._per_image(images, self._predict, "_predict")
+        return self._per_image(images, self._predict, f"{type(self).__name__}._predict")
+
+    @final
+    @torch.no_grad()
+    def judge(self, images: Tensor | Sequence[Tensor], targets: Sequence[Target]) -> tuple[list[Any], Tensor]:
+        """Return one prediction per image and one loss per image (N,), without gradients: what an evaluation needs.
+
+        Raises:
+            TargetError: the targets are of another kind, or not one per image.
+        """
+        groups = self._groups(images, targets)
+        losses: list[Tensor] = []
+
+        def predictions(indices: list[int], batch: Tensor) -> Sequence[Any]:
+            answers, part = self._judge(batch, [targets[index] for index in indices])
+            losses.append(part)
+            return answers
+
+        answers = self._gather(groups, predictions, f"{type(self).__name__}._judge")
+        return answers, self._join(groups, losses)
 
     @final
     @torch.no_grad()
@@ -171,7 +177,7 @@ class TaskModel(nn.Module, ABC):
         Raises:
             OptionError: the model does not offer it.
         """
-        return self._per_image(images, self._own_targets, "_own_targets")
+        return self._per_image(images, self._own_targets, f"{type(self).__name__}._own_targets")
 
     @final
     def features(self, images: Tensor) -> list[Tensor]:
@@ -185,18 +191,49 @@ class TaskModel(nn.Module, ABC):
     def _per_image(
         self, images: Tensor | Sequence[Tensor], method: Callable[[Tensor], Sequence[T]], name: str
     ) -> list[T]:
+        return self._gather(_by_size(images, f"task {self.name!r}"), lambda _, batch: method(batch), name)
+
+    @staticmethod
+    def _gather(groups: _Groups, method: Callable[[list[int], Tensor], Sequence[T]], name: str) -> list[T]:
+        """Collect what ``method`` returns for each group, in the order of the images."""
         results: dict[int, T] = {}
-        for indices, batch in _by_size(images, f"task {self.name!r}"):
-            answers = method(batch)
+        for indices, batch in groups:
+            answers = method(indices, batch)
             if len(answers) != len(indices):
                 raise ContractError(
-                    where=f"{type(self).__name__}.{name}",
+                    where=name,
                     expected=f"{len(indices)} answers, one per image",
                     got=str(len(answers)),
                     remedy="Return a list with one entry per image.",
                 )
             results.update(zip(indices, answers, strict=True))
         return [results[index] for index in range(len(results))]
+
+    def _groups(self, images: Tensor | Sequence[Tensor], targets: Sequence[Target]) -> _Groups:
+        """Group images by size after a look at their targets."""
+        groups = _by_size(images, f"task {self.name!r}")
+        count = sum(len(indices) for indices, _ in groups)
+        if len(targets) != count or any(kind_of(target) is not self.target_kind for target in targets):
+            raise TargetError(
+                where=f"task {self.name!r}",
+                expected=f"{count} targets of kind {self.target_kind.value!r}",
+                got=f"{len(targets)} of kinds {sorted({kind_of(target).value for target in targets})}",
+                remedy="Use a data set whose targets fit the task.",
+            )
+        return groups
+
+    def _join(self, groups: _Groups, parts: Sequence[Tensor]) -> Tensor:
+        """Return the groups' losses, in the order of the images."""
+        for (indices, _), part in zip(groups, parts, strict=True):
+            if part.shape != (len(indices),):
+                raise ContractError(
+                    where=f"{type(self).__name__}._losses",
+                    expected=f"one loss per image, ({len(indices)},)",
+                    got=str(tuple(part.shape)),
+                    remedy='Compute the loss with reduction="none" and average per image.',
+                )
+        order = torch.tensor([index for indices, _ in groups for index in indices])
+        return torch.cat(list(parts))[order.argsort().to(parts[0].device)]
 
     def _missing(self, method: str, what: str) -> OptionError:
         return OptionError(
@@ -207,7 +244,7 @@ class TaskModel(nn.Module, ABC):
         )
 
 
-def _by_size(images: Tensor | Sequence[Tensor], where: str) -> list[tuple[list[int], Tensor]]:
+def _by_size(images: Tensor | Sequence[Tensor], where: str) -> _Groups:
     """Group images by size: (their indices, their batch) per size."""
     if isinstance(images, Tensor):
         return [(list(range(len(images))), check_batch(images, where))]

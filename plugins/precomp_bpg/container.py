@@ -16,6 +16,7 @@ from precomp_sdk import BitstreamError
 
 __all__ = [
     "MAX_PIXELS",
+    "MAX_SIDE",
     "Alpha",
     "BpgFile",
     "CodedPicture",
@@ -30,10 +31,10 @@ __all__ = [
 ]
 
 MAX_PIXELS: Final = 1 << 26  #: the largest picture that is encoded or decoded, 67 megapixels
+MAX_SIDE: Final = 1 << 15  #: the widest or tallest
 _MAGIC: Final = b"BPG\xfb"
 _WHERE: Final = "BPG file"
 _BIT_DEPTHS: Final = (8, 10, 12)
-_MAX_SIDE: Final = 1 << 15
 _ALPHA_LAYER: Final = 1
 
 
@@ -135,10 +136,8 @@ def check_size(width: int, height: int, tools: CodingTools, data_bytes: int, whe
     Raises:
         BitstreamError: it is.
     """
-    if not (0 < width <= _MAX_SIDE and 0 < height <= _MAX_SIDE and width * height <= MAX_PIXELS):
-        raise refused(
-            where, f"a picture of 1 to {MAX_PIXELS} pixels, sides of at most {_MAX_SIDE}", f"{width}x{height}"
-        )
+    if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE and width * height <= MAX_PIXELS):
+        raise refused(where, f"a picture of 1 to {MAX_PIXELS} pixels, sides of at most {MAX_SIDE}", f"{width}x{height}")
     if tools.blocks(width, height) > 8 * data_bytes:
         raise BitstreamError(
             where=where,

@@ -7,7 +7,7 @@ import numpy as np
 
 from precomp_bpg._av import encode_frame, load_av, versions
 from precomp_bpg.colour import Bytes, rgb_to_planes
-from precomp_bpg.container import MAX_PIXELS, CodedPicture, PixelFormat, slice_qp
+from precomp_bpg.container import MAX_PIXELS, MAX_SIDE, CodedPicture, PixelFormat, slice_qp
 from precomp_bpg.hevc import parse_sps
 from precomp_bpg.nal import IDR_TYPES, PPS, SPS, nal_type, split_nals
 from precomp_sdk import BitstreamError, CodecError
@@ -29,7 +29,7 @@ EFFORTS: Final = {
 # x265 ignores what it does not know in silence: every setting here shows in a field that the tests read back.
 _PARAMETERS: Final = (
     "log-level=none:info=0:keyint=1:ipratio=1:bframes=0:rc-lookahead=0:scenecut=0:frame-threads=1:pools=none:wpp=0"
-    ":repeat-headers=1:psy-rd=0:psy-rdoq=0:aq-mode=0"
+    ":repeat-headers=1:psy-rd=0:psy-rdoq=0:aq-mode=0:allow-non-conformance=1"
 )
 _UNIT: Final = 8  # the smallest coding block
 _SMALL: Final = 16  # the smallest coding tree block, and all of a picture with a side of at most 8
@@ -66,10 +66,10 @@ def encode_picture(rgb: Bytes, qp: int, pixel_format: PixelFormat, effort: str) 
         MissingDependencyError: PyAV with libx265 is not installed.
     """
     _, height, width = rgb.shape
-    if width * height > MAX_PIXELS:
+    if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
         raise CodecError(
             where="BPG encoder",
-            expected=f"at most {MAX_PIXELS} pixels",
+            expected=f"at most {MAX_PIXELS} pixels, sides of at most {MAX_SIDE}",
             got=f"{width}x{height}",
             remedy="Cut the picture into tiles.",
         )

@@ -1,6 +1,7 @@
 """Paints a scene from back to front and remembers which object is seen where."""
 
 from dataclasses import dataclass
+from math import cos, sin, tau
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,13 +10,16 @@ from precomp_data._patterns import SHAPES, TEXTURES, Plane, clutter, enlarge, wh
 
 __all__ = ["Canvas"]
 
-_CONTRAST = (9.0, 32.0)  # amplitude of the fine textures, of 255
+_CONTRAST = (9.0, 30.0)  # amplitude of the fine textures, of 255
+_GROUND = (95.0, 160.0)  # mean colour of the background, per channel, of 255
+_COLOUR = (85.0, 170.0)  # of an object
+_TILT = 0.5  # radians either way, of a shape; its texture lies at any angle
 _PERIOD = (4.0, 6.5)  # of the fine textures, in pixels
 _DOMINANT = (0.26, 0.36)  # radius of the disc of equal area, as a share of the picture's side
 _OTHER = (0.09, 0.15)
+_REACH = 1.85  # no shape goes beyond, in radii
 _DOMINANT_SEEN = 0.7  # share of its area that stays visible, at least
 _OTHER_SEEN = 0.4
-_TURN = 6.2832
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +32,7 @@ class _Plan:
     left: int
     x: Plane  # (1, w) pixels from its centre
     y: Plane  # (h, 1)
-    along: Plane  # pixels in the object's own frame
+    along: Plane  # pixels from its centre along its texture
     across: Plane
     distance: Plane  # to its outline, in radii, negative inside
     cover: Plane  # 0 to 1
@@ -51,10 +55,10 @@ class Canvas:
 
     def __init__(self, rng: np.random.Generator, size: int, texture: str, shape: str) -> None:
         self._rng, self._size = rng, size
-        self._light = rng.uniform(0, _TURN)
-        middle = rng.uniform(70, 185, (3, 1, 1)).astype(np.float32)
-        tint = enlarge(white_noise(rng, (3, 4, 4)), size) * np.float32(18)
-        brightness = clutter(rng, size) * np.float32(rng.uniform(15, 45))
+        self._light = rng.uniform(0, tau)
+        middle = rng.uniform(*_GROUND, (3, 1, 1)).astype(np.float32)
+        tint = enlarge(white_noise(rng, (3, 4, 4)), size) * 18
+        brightness = clutter(rng, size) * rng.uniform(15, 45)
         self._pixels = middle + tint + brightness  # (3, S, S), 0 to 255
         self._plans = [self._plan(texture, shape, _DOMINANT, inside=0.9)]
         self._owners = np.full((size, size), -1, np.int8)  # which object is seen at a pixel
@@ -91,8 +95,8 @@ class Canvas:
             added, the dominant one first; -1 is the background.
         """
         self._paint_dominant()
-        light = enlarge(white_noise(self._rng, (2, 2)), self._size) * np.float32(0.08) + np.float32(1)
-        noise = white_noise(self._rng, self._pixels.shape) * np.float32(self._rng.uniform(1, 4))
+        light = enlarge(white_noise(self._rng, (2, 2)), self._size) * 0.08 + 1
+        noise = white_noise(self._rng, self._pixels.shape) * self._rng.uniform(1, 4)
         return np.clip(self._pixels * light + noise, 0, 255).round().astype(np.uint8), self._owners
 
     def _plan(self, texture: str, shape: str, radii: tuple[float, float], inside: float = 0.0) -> _Plan:
@@ -100,16 +104,15 @@ class Canvas:
         rng, size = self._rng, self._size
         radius = rng.uniform(*radii) * size
         middle = rng.uniform(inside * radius, size - inside * radius, 2)
-        angle, stretch = rng.uniform(0, _TURN), rng.uniform(0.85, 1.18)
-        top, left = (max(int(place - 1.6 * radius), 0) for place in middle)
-        bottom, right = (min(int(place + 1.6 * radius) + 1, size) for place in middle)
+        tilt, grain, stretch = rng.uniform(-_TILT, _TILT), rng.uniform(0, tau), rng.uniform(0.85, 1.18)
+        top, left = (max(int(place - _REACH * radius), 0) for place in middle)
+        bottom, right = (min(int(place + _REACH * radius) + 1, size) for place in middle)
         y = (np.arange(top, bottom) - middle[0]).astype(np.float32)[:, None]
         x = (np.arange(left, right) - middle[1]).astype(np.float32)[None]
-        cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
-        along, across = x * cos + y * sin, y * cos - x * sin  # (h, w)
-        distance = SHAPES[shape](along / np.float32(radius * stretch), across / np.float32(radius / stretch))
-        cover = np.clip(0.5 - distance * np.float32(radius), 0, 1)
-        return _Plan(texture, radius, top, left, x, y, along, across, distance, cover)
+        u, v = _turned(x, y, tilt)
+        distance = SHAPES[shape](u / (radius * stretch), v / (radius / stretch))
+        cover = np.clip(0.5 - distance * radius, 0, 1)
+        return _Plan(texture, radius, top, left, x, y, *_turned(x, y, grain), distance, cover)
 
     def _paint_dominant(self) -> None:
         if self._pending:
@@ -118,19 +121,23 @@ class Canvas:
 
     def _paint(self, plan: _Plan) -> None:
         rng = self._rng
-        fine = TEXTURES[plan.texture](plan.along, plan.across, _TURN / rng.uniform(*_PERIOD), rng)
-        slope = plan.x * np.float32(np.cos(self._light)) + plan.y * np.float32(np.sin(self._light))
-        shade = slope * np.float32(22 / plan.radius) - np.float32(25) * np.clip(1 + 5 * plan.distance, 0, 1)
-        colour = rng.uniform(50, 205, (3, 1, 1)).astype(np.float32)
-        paint = colour + (shade + fine * np.float32(rng.uniform(*_CONTRAST)))  # (3, h, w)
+        fine = TEXTURES[plan.texture](plan.along, plan.across, tau / rng.uniform(*_PERIOD), rng)
+        slope = plan.x * cos(self._light) + plan.y * sin(self._light)
+        shade = slope * (22 / plan.radius) - 25 * np.clip(1 + 5 * plan.distance, 0, 1)
+        colour = rng.uniform(*_COLOUR, (3, 1, 1)).astype(np.float32)
+        paint = colour + (shade + fine * rng.uniform(*_CONTRAST))  # (3, h, w)
         self._cast_shadow(plan)
         region = self._pixels[:, *plan.window]
         region += (paint - region) * plan.cover
 
     def _cast_shadow(self, plan: _Plan) -> None:
         """Darken what lies behind an object, away from the light."""
-        down, right = (round(0.12 * plan.radius * float(part)) for part in (-np.sin(self._light), -np.cos(self._light)))
+        down, right = (round(-0.12 * plan.radius * part) for part in (sin(self._light), cos(self._light)))
         top, left = max(plan.top + down, 0), max(plan.left + right, 0)
         cover = plan.cover[top - plan.top - down :, left - plan.left - right :]
         region = self._pixels[:, top : top + cover.shape[0], left : left + cover.shape[1]]
-        region *= 1 - np.float32(0.3) * cover[: region.shape[1], : region.shape[2]]
+        region *= 1 - 0.3 * cover[: region.shape[1], : region.shape[2]]
+
+
+def _turned(x: Plane, y: Plane, angle: float) -> tuple[Plane, Plane]:
+    return x * cos(angle) + y * sin(angle), y * cos(angle) - x * sin(angle)  # (h, w) each

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from functools import lru_cache
+from math import cos, sin, tau
 from typing import TypeAlias
 
 import numpy as np
@@ -10,28 +11,32 @@ from numpy.typing import NDArray
 __all__ = ["SHAPES", "TEXTURES", "Plane", "clutter", "enlarge", "white_noise"]
 
 Plane: TypeAlias = NDArray[np.float32]
+Draws: TypeAlias = np.random.Generator
+
+
+def _length(x: Plane, y: Plane) -> Plane:
+    length: Plane = np.sqrt(x * x + y * y)
+    return length
 
 
 def _disc(u: Plane, v: Plane) -> Plane:
-    return np.sqrt(u * u + v * v) - np.float32(1)
+    return _length(u, v) - 1
 
 
 def _square(u: Plane, v: Plane) -> Plane:
-    return np.maximum(np.abs(u), np.abs(v)) - np.float32(0.886)
+    farther: Plane = np.maximum(np.abs(u), np.abs(v))
+    return farther - 0.886
 
 
 def _triangle(u: Plane, v: Plane) -> Plane:
-    return np.maximum(np.abs(u) * np.float32(0.866) + v * np.float32(0.5), -v) - np.float32(0.778)
+    farthest: Plane = np.maximum(np.abs(u) * 0.866 + v * 0.5, -v)
+    return farthest - 0.778
 
 
 def _star(u: Plane, v: Plane) -> Plane:
-    radius = np.sqrt(u * u + v * v)
-    return (radius - np.float32(0.93) - np.float32(0.33) * np.cos(5 * np.arctan2(v, u))) * np.float32(0.55)
-
-
-def _cross(u: Plane, v: Plane) -> Plane:
-    u, v = np.abs(u), np.abs(v)
-    return np.maximum(np.maximum(u, v) - np.float32(1.088), np.minimum(u, v) - np.float32(0.457))
+    outline: Plane = np.cos(5 * np.arctan2(v, u)) * 0.344 + 0.97
+    distance: Plane = _length(u, v) - outline
+    return distance * 0.55
 
 
 #: Distance to a shape's outline, negative inside, for a shape as large as the unit disc. Arguments (h, w) each.
@@ -40,41 +45,70 @@ SHAPES: Mapping[str, Callable[[Plane, Plane], Plane]] = {
     "square": _square,
     "triangle": _triangle,
     "star": _star,
-    "cross": _cross,
 }
 
 
-def _stripes(x: Plane, y: Plane, wave: float, rng: np.random.Generator) -> Plane:
-    return np.sin(x * np.float32(wave) + np.float32(rng.uniform(0, 6.28)))
+def _sine(phase: Plane) -> Plane:
+    values: Plane = np.sin(phase)
+    return values
 
 
-def _checks(x: Plane, y: Plane, wave: float, rng: np.random.Generator) -> Plane:
-    slower = np.float32(0.75 * wave)
-    return np.float32(1.4) * np.sin(x * slower) * np.sin(y * slower)
+def _striped(x: Plane, _y: Plane, wave: float, rng: Draws) -> Plane:
+    return _sine(x * wave + rng.uniform(0, tau))
 
 
-def _rings(x: Plane, y: Plane, wave: float, rng: np.random.Generator) -> Plane:
-    return np.sin(np.sqrt(x * x + y * y) * np.float32(wave) + np.float32(rng.uniform(0, 6.28)))
+def _barred(x: Plane, _y: Plane, wave: float, rng: Draws) -> Plane:
+    return _sine(x * (0.45 * wave) + rng.uniform(0, tau))
 
 
-def _grain(x: Plane, y: Plane, wave: float, rng: np.random.Generator) -> Plane:
+def _ringed(x: Plane, y: Plane, wave: float, rng: Draws) -> Plane:
+    return _sine(_length(x, y) * wave + rng.uniform(0, tau))
+
+
+def _waved(x: Plane, y: Plane, wave: float, rng: Draws) -> Plane:
+    phase = _sine(y * (0.36 * wave) + rng.uniform(0, tau)) * 2.5
+    phase += x * wave
+    return _sine(phase)
+
+
+def _checked(x: Plane, y: Plane, wave: float, _rng: Draws) -> Plane:
+    return _sine(x * (0.75 * wave)) * _sine(y * (0.75 * wave)) * 1.4
+
+
+def _dashed(x: Plane, y: Plane, wave: float, _rng: Draws) -> Plane:
+    shown: Plane = np.clip(_sine(y * (0.35 * wave)) * 2, 0, 1)
+    return _sine(x * wave) * shown * 1.5
+
+
+def _speckled(x: Plane, y: Plane, wave: float, _rng: Draws) -> Plane:
+    slanted: Plane = y * (0.6 * wave) + x * (0.3 * wave)
+    lattice = _sine(x * (0.6 * wave)) + _sine(slanted)  # 2 on the specks
+    specks: Plane = np.maximum(lattice - 0.6, 0)
+    return specks * 2.2 - 0.4
+
+
+def _grained(x: Plane, _y: Plane, _wave: float, rng: Draws) -> Plane:
     height, width = x.shape
     noise = white_noise(rng, (height + 2, width + 2))
     rows = noise[:-2] + noise[1:-1] + noise[2:]
-    blurred = rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]  # 3 x 3 sums, of deviation 3
-    return blurred * np.float32(0.24)
+    sums: Plane = rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]
+    return sums * 0.24  # sums of 9 have deviation 3
 
 
 #: Textures of deviation 0.7, about a mean of 0. Arguments: x and y in pixels (h, w), radians per pixel, the draws.
-TEXTURES: Mapping[str, Callable[[Plane, Plane, float, np.random.Generator], Plane]] = {
-    "striped": _stripes,
-    "checked": _checks,
-    "ringed": _rings,
-    "grained": _grain,
+TEXTURES: Mapping[str, Callable[[Plane, Plane, float, Draws], Plane]] = {
+    "striped": _striped,
+    "barred": _barred,
+    "ringed": _ringed,
+    "waved": _waved,
+    "checked": _checked,
+    "dashed": _dashed,
+    "speckled": _speckled,
+    "grained": _grained,
 }
 
 
-def white_noise(rng: np.random.Generator, shape: tuple[int, ...]) -> Plane:
+def white_noise(rng: Draws, shape: tuple[int, ...]) -> Plane:
     """Return Gaussian noise of deviation 1."""
     return rng.standard_normal(shape, dtype=np.float32)
 
@@ -86,33 +120,32 @@ def enlarge(grid: Plane, size: int) -> Plane:
         grid: (..., g, g). Returns (..., size, size).
     """
     weights = _weights(grid.shape[-1], size)
-    return weights @ grid @ weights.T
+    enlarged: Plane = np.matmul(np.matmul(weights, grid), weights.T)
+    return enlarged
 
 
-def clutter(rng: np.random.Generator, size: int) -> Plane:
-    """Return a cluttered background's brightness: noise of several octaves, broad stripes, patches of fine grain.
+def clutter(rng: Draws, size: int) -> Plane:
+    """Return a background's brightness: noise of several octaves, broad stripes, edges, patches of fine grain.
 
     Shapes and units:
         returns: (size, size), about -1 to 1.
     """
-    steps = np.arange(size, dtype=np.float32) / np.float32(size)
+    steps = np.linspace(-0.5, 0.5, size).astype(np.float32)
     across, down = steps[None], steps[:, None]
     plane = np.zeros((size, size), np.float32)
     roughness = rng.uniform(0.5, 0.8)
     for octave in range(2, 7):  # grids of 4 to 64
-        grid = white_noise(rng, (2**octave, 2**octave))
-        plane += enlarge(grid, size) * np.float32(0.45 * roughness ** (octave - 2))
+        plane += enlarge(white_noise(rng, (2**octave, 2**octave)), size) * (0.45 * roughness ** (octave - 2))
     if rng.random() < 0.5:
-        turns, angle, phase = rng.uniform(3, 10), rng.uniform(0, 3.14), rng.uniform(0, 6.28)
-        wave = 6.28 * turns * (across * np.cos(angle) + down * np.sin(angle)) + phase
-        plane += np.sin(wave.astype(np.float32)) * np.float32(rng.uniform(0.1, 0.4))
-    for _ in range(rng.integers(2, 5)):  # the picture's ground falls into parts with an edge between them
-        angle, offset = rng.uniform(0, 6.28), rng.uniform(-0.4, 0.4)
-        side = (across - 0.5) * np.float32(np.cos(angle)) + (down - 0.5) * np.float32(np.sin(angle)) > offset
-        plane += side * np.float32(rng.uniform(-0.6, 0.6))
-    grain = white_noise(rng, (size, size))
-    where = np.clip(enlarge(white_noise(rng, (4, 4)), size), 0, 1)
-    return plane + grain * where * np.float32(rng.uniform(0.1, 0.5))
+        angle, phase, wave = rng.uniform(0, tau), rng.uniform(0, tau), tau * rng.uniform(3, 10)
+        stripes: Plane = across * (wave * cos(angle)) + down * (wave * sin(angle))
+        plane += _sine(stripes + phase) * rng.uniform(0.1, 0.4)
+    for _ in range(rng.integers(2, 5)):
+        angle, offset, step = rng.uniform(0, tau), rng.uniform(-0.4, 0.4), rng.uniform(-0.6, 0.6)
+        plane += (across * cos(angle) + down * sin(angle) > offset) * np.float32(step)
+    where: Plane = np.clip(enlarge(white_noise(rng, (4, 4)), size), 0, 1)
+    plane += white_noise(rng, (size, size)) * where * rng.uniform(0.1, 0.5)
+    return plane
 
 
 @lru_cache(maxsize=64)
@@ -125,5 +158,5 @@ def _weights(count: int, size: int) -> Plane:
     weights = np.zeros((size, count), np.float32)
     rows = np.arange(size)
     weights[rows, left] = 1 - share
-    weights[rows, left + 1] += share
+    weights[rows, left + 1] = share
     return weights

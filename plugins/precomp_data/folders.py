@@ -61,9 +61,7 @@ class ImageFolder(PictureDataset):
         empty = [name for name, found in files if not found]
         if empty:
             raise _wrong_folder(folder, "pictures in every class folder", f"none in {empty}", "Fill or remove them.")
-        self._files = [
-            (f"{split}/{name}/{file}", label) for label, (name, found) in enumerate(files) for file in found
-        ]
+        self._files = [(f"{split}/{name}/{file}", label) for label, (name, found) in enumerate(files) for file in found]
 
     def __len__(self) -> int:
         return len(self._files)
@@ -170,8 +168,9 @@ def _choose(found: dict[str, list[str]], wanted: Sequence[str] | None, folder: P
     """Return the class names of a split, in the order of their labels."""
     here = found[folder.name]
     if wanted is None:
-        differing = sorted(set(here).symmetric_difference(*(names for names in found.values() if names is not here)))
-        if len(found) > 1 and differing:
+        known = {name for names in found.values() for name in names}
+        differing = sorted(name for name in known if any(name not in names for names in found.values()))
+        if differing:
             raise _wrong_folder(
                 folder.parent,
                 "the same class folders in train and val",

@@ -74,7 +74,9 @@ def read_picture(
         raise _too_large(where, max_pixels, str(error)) from error
     except Exception as error:  # Pillow's readers raise whatever their parsing runs into
         reason = str(error) or type(error).__name__
-        raise _unreadable(where, "a whole and valid picture", f"a corrupt or truncated one ({reason})") from error
+        raise _unreadable(
+            where, "a whole and valid picture", f"a corrupt, truncated or unsupported one ({reason})"
+        ) from error
 
 
 def to_rgb(image: Image.Image, where: str) -> Tensor:

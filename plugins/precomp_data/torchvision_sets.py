@@ -85,7 +85,8 @@ class TorchvisionSet(PictureDataset):
                 if download
                 else "Set the option download to true once, with a network, or give the root of an earlier download.",
             ) from error
-        self.class_names = tuple(str(name) for name in getattr(self._set, "classes", ()))
+        classes = getattr(self._set, "classes", ())  # Imagenette gives the synonyms of each, the common one first
+        self.class_names = tuple(name if isinstance(name, str) else str(name[0]) for name in classes)
 
     def __len__(self) -> int:
         return len(self._set)

@@ -92,7 +92,7 @@ class _Matrices:
             return matrix.contiguous().to(device)
 
         def rows(matrix: Tensor) -> Tensor:
-            return torch.block_diag(*[matrix] * _PAIR).contiguous().to(device)
+            return torch.kron(torch.eye(_PAIR, dtype=dtype), matrix.contiguous()).to(device)
 
         self.forward_rows = rows(full.T / 2.0**11)  # 13 - 2 bits are rounded away
         self.forward_columns_high = columns(high / 2.0**8)  # 13 + 2 bits = 7 + 8
@@ -105,8 +105,8 @@ class _Matrices:
         real = full / 2.0**13
         self.adjoint_forward_columns = columns(real.T)
         self.adjoint_forward_rows = rows(real)
-        self.adjoint_inverse_rows = rows(real.T / 8.0)
-        self.adjoint_inverse_columns = columns(real / 8.0)
+        self.adjoint_inverse_rows = rows(real.T / 8.0)  # both passes together: 1 / sqrt(8) each
+        self.adjoint_inverse_columns = columns(real)
 
 
 @functools.lru_cache(maxsize=16)
@@ -203,7 +203,7 @@ def rounding_weight(offset: Tensor, blend: float) -> Tensor:
         blend: 1 for the nearness of the threshold, ``12 * offset**2``, whose integral is 1; 0 for straight-through;
             between them a convex combination.
     """
-    return (offset * offset).mul_(12.0 * blend).add_(1.0 - blend)
+    return torch.addcmul(offset.new_full((), 1.0 - blend), offset, offset, value=12.0 * blend)
 
 
 class _Quantize(Function):

@@ -6,7 +6,6 @@ from typing import Any, Final, cast
 import torch
 from torch import Tensor
 from torch.autograd import Function
-from torch.nn import functional as F
 
 from ._arithmetic import through_clamp
 
@@ -95,7 +94,11 @@ def ycc_to_rgb(luma: Tensor, chroma: Tensor) -> Tensor:
 def pad_edges(plane: Tensor, height: int, width: int) -> Tensor:
     """Repeat the last row and column until the plane ``(N, C, H, W)`` is ``height`` by ``width``."""
     down, right = height - plane.shape[-2], width - plane.shape[-1]
-    return F.pad(plane, (0, right, 0, down), mode="replicate") if down or right else plane
+    if right:  # not functional.pad: its gradient is not deterministic on a GPU
+        plane = torch.cat((plane, plane[..., -1:].expand(*plane.shape[:-1], right)), dim=-1)
+    if down:
+        plane = torch.cat((plane, plane[..., -1:, :].expand(*plane.shape[:-2], down, -1)), dim=-2)
+    return plane
 
 
 def crop(plane: Tensor, height: int, width: int) -> Tensor:

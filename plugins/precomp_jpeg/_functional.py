@@ -8,7 +8,8 @@ from torch import Tensor
 
 from ._arithmetic import BLOCK, forward_dct, inverse_dct, quantize
 from ._colour import crop, downsample, pad_edges, rgb_to_ycc, upsample, ycc_to_rgb
-from ._rate import RateOptions, entropy_bits, scan_of
+from ._rate import RateOptions, entropy_bits
+from ._scan import scan_of
 
 __all__ = ["FACTORS", "Coded", "jpeg_surrogate"]
 

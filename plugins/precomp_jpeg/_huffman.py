@@ -75,7 +75,7 @@ def optimal_code(frequencies: Sequence[int]) -> HuffmanCode:
     for size in sizes.values():
         counts[size] += 1
     _limit(counts)
-    order = bytes(sorted(used, key=lambda symbol: (sizes[symbol], symbol)))
+    order = bytes(sorted(used, key=lambda symbol: (sizes[int(symbol)], symbol)))
     return code_of((counts[1:] + [0] * _MAXIMUM_LENGTH)[:_MAXIMUM_LENGTH], order)
 
 

@@ -31,7 +31,7 @@ class JPEGProxy(ProxyCodec):
     """JPEG, differentiable: the decoded pixels are libjpeg's, bit by bit, and the bits are its Huffman coder's.
 
     What is not exact is said here: bytes that the coder stuffs after a byte of ones are counted by their expectation
-    (within 0.1% of the file), and a progressive file by its sequential size and a fitted factor (within 1%).
+    (it misses by 0.1% of the file), and a progressive file by its sequential size and a fitted factor (1.5%).
 
     The forward value never depends on the gradient's rules. All roundings but the quantization's are straight-through;
     clipping blocks only what would push a clipped value further out.
@@ -43,7 +43,7 @@ class JPEGProxy(ProxyCodec):
             stuck there; ``"straight-through"``, 1; or a number between 0 (straight-through) and 1 (nearness).
         rate_rule: ``"finite-difference"``, the change of the file if the coefficient alone moved to the neighbouring
             integer on the side of its unrounded value, times the same derivative; or ``"smooth"``, the slope of
-            ``2 log2(1 + |c|)`` over AC coefficients and DC differences.
+            ``2.8 log2(1 + |c|)`` over AC coefficients c and ``4.3 log2(1 + |d|)`` over DC differences d.
         stuffing: count the expected stuffed bytes. Without them, and without ``progressive``, the bits are exactly
             those of the real file less its stuffed bytes.
         trainable_tables: make the quantization tables (``tables``) parameters; see `trained_codec`.

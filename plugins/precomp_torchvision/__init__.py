@@ -2,11 +2,12 @@
 
 from precomp_sdk import TaskModel, hookimpl
 from precomp_torchvision.classifier import Classifier
+from precomp_torchvision.small import SmallClassifier
 
-__all__ = ["Classifier", "precomp_register_tasks"]
+__all__ = ["Classifier", "SmallClassifier", "precomp_register_tasks"]
 
 
 @hookimpl
 def precomp_register_tasks() -> list[type[TaskModel]]:
     """Offer the tasks."""
-    return [Classifier]
+    return [Classifier, SmallClassifier]

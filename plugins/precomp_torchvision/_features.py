@@ -72,6 +72,13 @@ def check_layers(layers: Sequence[str], maps: Mapping[str, tuple[int, int]]) -> 
     Raises:
         OptionError: there is none, or one does not.
     """
+    if not layers or isinstance(layers, str):
+        raise OptionError(
+            where="option 'feature_layers'",
+            expected="a list of layer names",
+            got=repr(layers),
+            remedy="Leave it out for the last layer of each resolution.",
+        )
     for layer in layers:
         if layer not in maps:
             raise OptionError(
@@ -80,13 +87,6 @@ def check_layers(layers: Sequence[str], maps: Mapping[str, tuple[int, int]]) -> 
                 got=repr(layer),
                 remedy=nearest(layer, maps),
             )
-    if not layers or isinstance(layers, str):
-        raise OptionError(
-            where="option 'feature_layers'",
-            expected="a list of layer names",
-            got=repr(layers),
-            remedy="Leave it out for the last layer of each resolution.",
-        )
     return tuple(layers)
 
 

@@ -1,13 +1,11 @@
 """torchvision's classification networks: building them, loading weights into them, finding their heads."""
 
-import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 from torchvision import models
@@ -29,10 +27,10 @@ __all__ = [
     "takes_one_size",
 ]
 
-# The two that have auxiliary heads: without them, as torchvision itself drops them where weights are loaded for use.
-# Their input transform is fixed; keeping it always on makes a file of weights mean one thing.
+# Two networks have auxiliary heads, which only help to train from nothing: they are left out. Both can transform their
+# input; that is always on, as it is with the published weights, so that a file of weights means one thing.
 _WITH_AUXILIARY = ("googlenet", "inception_v3")
-_AUXILIARY_PREFIXES = ("aux1.", "aux2.", "AuxLogits.")
+_AUXILIARY = ("aux1", "aux2", "AuxLogits")
 _IMAGENET_CLASSES = 1000
 
 
@@ -135,9 +133,8 @@ def load_enum(architecture: str, weights: WeightsEnum) -> nn.Module:
     Raises:
         CheckpointError: the download failed.
     """
-    extra = {"aux_logits": False, "transform_input": True} if architecture in _WITH_AUXILIARY else {}
     try:
-        network: nn.Module = models.get_model(architecture, weights=weights, progress=False, **extra)
+        network: nn.Module = models.get_model(architecture, weights=weights, progress=False)
     except (OSError, RuntimeError) as error:  # no network, a bad checksum, or keys that do not fit
         raise CheckpointError(
             where=f"weights {weights}",
@@ -145,6 +142,10 @@ def load_enum(architecture: str, weights: WeightsEnum) -> nn.Module:
             got=str(error)[:500],
             remedy="Get the file some other way and give its path as weights.",
         ) from error
+    if architecture in _WITH_AUXILIARY:
+        for name, off in (("aux_logits", False), *((name, None) for name in _AUXILIARY)):
+            if hasattr(network, name):
+                setattr(network, name, off)
     return network
 
 
@@ -156,7 +157,7 @@ def load_file_into(architecture: str, path: Path, side: int | None = None) -> nn
     """
     state = _read(path)
     if architecture in _WITH_AUXILIARY:
-        state = {key: value for key, value in state.items() if not key.startswith(_AUXILIARY_PREFIXES)}
+        state = {key: value for key, value in state.items() if key.split(".")[0] not in _AUXILIARY}
     if architecture.startswith("densenet"):  # published files still have the names of torchvision 0.1
         state = {re.sub(r"\.(norm|conv)\.([12])\.", r".\1\2.", key): value for key, value in state.items()}
     network = build(architecture, side=side)
@@ -199,7 +200,7 @@ def _read(path: Path) -> dict[str, Tensor]:
             state = load_file(path)
         else:
             state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, EOFError, RuntimeError, KeyError, pickle.UnpicklingError, SafetensorError) as error:
+    except Exception as error:  # a damaged file makes the readers raise almost anything
         raise CheckpointError(
             where=str(path),
             expected="a file of weights",

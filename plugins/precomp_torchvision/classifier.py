@@ -113,10 +113,19 @@ class Classifier(LabelTask):
         logits: Tensor = self.network(self._prepare(images))  # (N, outputs)
         return logits if self._classes is None else logits[:, list(self._classes)]
 
-    def _features(self, images: Tensor) -> Sequence[Tensor]:
+    @property
+    def feature_layers(self) -> tuple[str, ...]:
+        """The layers whose outputs `features` returns, in its order.
+
+        Raises:
+            OptionError: none was chosen and the network has no feature maps.
+        """
         if self._layers is None:
             self._layers = _features.default_layers(self.network, self._map_layers())
-        return _features.capture(self.network, self._layers, self._prepare(images))
+        return self._layers
+
+    def _features(self, images: Tensor) -> Sequence[Tensor]:
+        return _features.capture(self.network, self.feature_layers, self._prepare(images))
 
     def _prepare(self, images: Tensor) -> Tensor:
         height, width = images.shape[-2:] if self._size is None else self._size
@@ -160,8 +169,9 @@ class Classifier(LabelTask):
         default_mean, default_std = _networks.normalization(self.architecture, published)
         means = tuple(default_mean if mean is None else mean)
         deviations = tuple(default_std if std is None else std)
-        if len(means) != 3 or len(deviations) != 3 or min(deviations) <= 0.0:
-            raise _wrong("mean' and 'std", "three numbers each, std above 0", (means, deviations), "They scale [0, 1].")
+        for option, values, right in (("mean", means, True), ("std", deviations, min(deviations, default=0.0) > 0.0)):
+            if len(values) != 3 or not right:
+                raise _wrong(option, "three numbers, for a std above 0", values, "They are for pictures in [0, 1].")
         self._mean: Tensor
         self._std: Tensor
         # not part of the state: they follow from the options
@@ -172,7 +182,7 @@ class Classifier(LabelTask):
 def _pair(size: int | Sequence[int] | None) -> tuple[int, int] | None:
     if size is None:
         return None
-    pair = (size, size) if isinstance(size, int) else tuple(size)
+    pair = tuple(size) if isinstance(size, Sequence) else (size, size)
     if len(pair) != 2 or not all(isinstance(side, int) and side >= 1 for side in pair):
         raise _wrong("input_size", "a number of pixels, or (height, width)", size, "Leave it out for the native size.")
     return pair[0], pair[1]

@@ -24,7 +24,7 @@ class Interval:
         low_percent: its lower end; None where so many replicates have no value that the end is unknown.
         high_percent: its upper end; likewise.
         replicates: how often the pictures were drawn.
-        invalid_fraction: the part of the replicates whose curves do not overlap.
+        invalid_fraction: the part of the replicates without a BD-rate: their curves do not overlap, or one is flat.
         seed: of the drawing.
     """
 
@@ -100,7 +100,7 @@ class BDRate:
             if self.interval is not None:
                 text += f", {self.interval.level:.0%} interval {self.interval}"
                 if self.interval.invalid_fraction:
-                    text += f" ({self.interval.invalid_fraction:.1%} of the replicates without overlap)"
+                    text += f" ({self.interval.invalid_fraction:.1%} of the replicates have none)"
             text += f", over {self.overlap:.0%} of the score range."
         for label, drop in ((self.anchor, self.anchor_drop), (self.test, self.test_drop)):
             if drop:

@@ -67,9 +67,9 @@ def bootstrap_interval(
 ) -> Interval | None:
     """Return the percentile interval of the BD-rate, or None where there are too few pictures for one.
 
-    A replicate whose curves do not overlap has no value. It could be anything, so it counts as minus infinity for the
-    lower end and as plus infinity for the upper end: such replicates can only widen the interval. Where they are more
-    than the interval leaves out on one side, its ends are unknown.
+    A replicate whose curves do not overlap, or are flat, has no value. It could be anything, so it counts as minus
+    infinity for the lower end and as plus infinity for the upper end: such replicates can only widen the interval.
+    Where they are more than the interval leaves out on one side, its ends are unknown.
 
     Raises:
         CurveError: the curves were not drawn alike, or lack the metric.

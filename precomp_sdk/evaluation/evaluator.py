@@ -47,6 +47,8 @@ def evaluate(
     device: torch.device | str | None = None,
     own_targets: bool = False,
     skip_unreadable: bool = False,
+    dataset_name: str | None = None,
+    task_name: str | None = None,
     observer: Callable[[Event], None] | None = None,
 ) -> Evaluation:
     """Measure the plain codec, preprocessors and tuned baselines over a whole data set, and compare them.
@@ -69,6 +71,8 @@ def evaluate(
         device: where the networks work; default: where they are.
         own_targets: score against the task's own answers on the clean pictures.
         skip_unreadable: leave out pictures that cannot be read and name them.
+        dataset_name: what results call the data set; default: its class's name.
+        task_name: what results call the task; default: its class's name.
         observer: receives the events of the run.
 
     Returns:
@@ -158,6 +162,8 @@ def evaluate(
             metric = task.scorer.metrics[0]
             for baseline in chosen:
                 tuned.append(tune(measurer, baseline, tuning, plain_there, metric, min_overlap=min_overlap))
+                if len(baseline.values) > 1 and tuned[-1].value == baseline.values[-1]:
+                    tell(Notice(_STAGE, f"{baseline.name} did best at the last {baseline.parameter} tried: try more"))
                 others.append(whole(baseline.route(tuned[-1].value)))
         comparisons = _compare(plain, others, replicates=replicates, seed=seed, min_overlap=min_overlap)
     for item in comparisons:
@@ -166,10 +172,10 @@ def evaluate(
     seconds = time.perf_counter() - start
     tell(RunFinished(_STAGE, seconds))
     return Evaluation(
-        dataset=dataset.name,
+        dataset=dataset_name or dataset.name,
         pictures=len(plain),
         skipped=plain.skipped,
-        task=task.name,
+        task=task_name or task.name,
         codec=codec.name,
         codec_version=codec.version,
         codec_options={name: _option(value) for name, value in codec.options.items()},
@@ -179,7 +185,7 @@ def evaluate(
         curves=tuple(measured.curve() for measured in (plain, *others)),
         comparisons=comparisons,
         tuned=tuple(tuned),
-        tuning_dataset=dataset.name if tuning_dataset is None else tuning_dataset.name,
+        tuning_dataset=(dataset_name or dataset.name) if tuning_dataset is None else tuning_dataset.name,
         environment=_environment(),
         seconds=seconds,
     )

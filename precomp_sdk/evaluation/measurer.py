@@ -222,7 +222,8 @@ class Measurer:
     ) -> None:
         """Add what the task network makes of uint8 images to ``rows``."""
         floats = [self._to_task(image) for image in images]
-        losses = self.task.losses(floats, targets).to("cpu", torch.float64).tolist()
+        predictions, task_losses = self.task.judge(floats, targets)
+        losses = task_losses.cpu().double().tolist()  # not every device has float64
         for sample, loss in zip(batch.samples, losses, strict=True):
             if not np.isfinite(loss):
                 raise NonFiniteError(
@@ -232,7 +233,7 @@ class Measurer:
                     remedy="Look at the weights of the task network and at the picture's target.",
                 )
         rows.losses.extend(losses)
-        for prediction, target in zip(self.task.predict(floats), targets, strict=True):
+        for prediction, target in zip(predictions, targets, strict=True):
             rows.evidence.append(self.task.scorer.measure(prediction, target))
         self._step += 1
         if self._observer is not None:

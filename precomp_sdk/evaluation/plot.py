@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from precomp_sdk.evaluation.bd_rate import TASK_LOSS
+from precomp_sdk.evaluation.bd_rate import TASK_LOSS, BDRate
 from precomp_sdk.evaluation.results import Evaluation
 from precomp_sdk.records import RateAccuracyCurve
 
@@ -19,6 +19,7 @@ __all__ = ["draw"]
 
 _STRONG = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")  # Okabe and Ito: distinct for colour-blind readers too
 _MUTED = ("#e69f00", "#56b4e9", "#8c6d31", "#999999")
+_PARTIAL = 0.8  # below this part of the score range, the legend says how much a BD-rate covers
 _MARKERS = ("s", "D", "^", "v")
 
 
@@ -74,10 +75,9 @@ def _panel(axes: Axes, evaluation: Evaluation, metric: str) -> None:
     axes.set_xlabel("rate in bits per pixel")
     axes.grid(visible=True, which="major", color="0.9", lw=0.8)
     axes.spines[["top", "right"]].set_visible(False)
-    compared = any(item.metric == metric for item in evaluation.comparisons)
     axes.legend(
         loc="upper right" if metric == TASK_LOSS else "lower right",
-        title="BD-rate against plain, 95% interval" if compared else None,
+        title=_legend_title(evaluation, metric),
         alignment="left",
         framealpha=0.9,
         edgecolor="0.85",
@@ -93,10 +93,25 @@ def _label(evaluation: Evaluation, curve: RateAccuracyCurve, metric: str) -> str
     for item in evaluation.comparisons:
         if (item.test, item.metric) == (curve.label, metric):
             if item.value_percent is None:
-                return f"{label}: no overlap" if not item.overlap else f"{label}: too little overlap"
+                return f"{label}: {_why_none(item)}"
             interval = "" if item.interval is None else f" {item.interval}"
-            return f"{label}: {item.value_percent:+.1f}%{interval}"
+            partial = f", {item.overlap:.0%} overlap" if item.overlap < _PARTIAL else ""
+            return f"{label}: {item.value_percent:+.1f}%{interval}{partial}"
     return label
+
+
+def _legend_title(evaluation: Evaluation, metric: str) -> str | None:
+    compared = [item for item in evaluation.comparisons if item.metric == metric]
+    if not compared:
+        return None
+    levels = [item.interval.level for item in compared if item.interval is not None]
+    return "BD-rate against plain" + (f", {levels[0]:.0%} interval" if levels else "")
+
+
+def _why_none(item: BDRate) -> str:
+    if min(item.anchor_points, item.test_points) < 2:
+        return "no BD-rate, flat"
+    return "too little overlap" if item.overlap else "no overlap"
 
 
 def _rate_ticks(axes: Axes, rates_bpp: Sequence[float]) -> None:

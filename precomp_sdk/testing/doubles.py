@@ -171,6 +171,12 @@ class FakeTask(TaskModel):
         return self.sharpness * (cosine.square() + sine.square() + 1e-8).sqrt().mean(dim=(2, 3))  # (N, classes)
 
     def _losses(self, images: Tensor, targets: Sequence[Target]) -> Tensor:
+        return self._judge(images, targets)[1]
+
+    def _predict(self, images: Tensor) -> Sequence[Tensor]:
+        return list(self._logits(images).cpu())
+
+    def _judge(self, images: Tensor, targets: Sequence[Target]) -> tuple[Sequence[Tensor], Tensor]:
         logits = self._logits(images)
         soft = torch.zeros_like(logits)
         for row, target in enumerate(targets):
@@ -179,10 +185,7 @@ class FakeTask(TaskModel):
                 soft[row, target.index] = 1.0
             else:
                 soft[row] = target.probabilities.to(soft)
-        return functional.cross_entropy(logits, soft, reduction="none")
-
-    def _predict(self, images: Tensor) -> Sequence[Tensor]:
-        return list(self._logits(images).cpu())
+        return list(logits.cpu()), functional.cross_entropy(logits, soft, reduction="none")
 
     def _own_targets(self, images: Tensor) -> Sequence[Target]:
         return [Label(index=int(row.argmax()), probabilities=row) for row in self._logits(images).softmax(dim=1).cpu()]

@@ -118,11 +118,12 @@ def fit_proxy(
                 output = proxy(source, values)
                 images, bits = pending.tensors(source)
                 loss = fitting_loss(output, images, bits)
-                if not math.isfinite(float(loss)):
+                value = float(loss.detach())
+                if not math.isfinite(value):
                     raise NonFiniteError(
                         where=f"fit_proxy, step {step}",
                         expected="a finite loss",
-                        got=str(float(loss)),
+                        got=str(value),
                         remedy="Lower the learning rate.",
                     )
                 torch.autograd.backward(loss * (len(group) / len(samples)))
@@ -134,9 +135,7 @@ def fit_proxy(
                 psnr_db = float(-10.0 * torch.log10((output.images - images).square().mean() + 1e-10))
                 bits_error = float((torch.log(output.bits.clamp_min(1.0)) - torch.log(bits)).abs().mean())
             history.append((psnr_db, bits_error))
-            notify(
-                StepDone("fit-proxy", step, steps, {"loss": float(loss), "psnr_db": psnr_db, "bits_error": bits_error})
-            )
+            notify(StepDone("fit-proxy", step, steps, {"loss": value, "psnr_db": psnr_db, "bits_error": bits_error}))
     proxy.eval().requires_grad_(False)
     seconds = time.perf_counter() - started
     notify(RunFinished("fit-proxy", seconds))

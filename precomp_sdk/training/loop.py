@@ -86,13 +86,14 @@ class Loop:
             self.step, self.position = int(state["step"]), (int(state["position"][0]), int(state["position"][1]))
             self._average.load_state_dict(state["average"])
             optimizer.load_state_dict(state["optimizer"])
-        *modules, self._optimizer = parts.fabric.setup(*trained.values(), optimizer)
-        self._wrapped: dict[str, Any] = {
-            **{name: getattr(parts, name) for name in PARTS},
-            **dict(zip(trained, modules, strict=True)),
-        }
-        if "task" in trained:
-            for method in ("losses", "features"):  # called beside forward, so a distributed wrapper must know them
+        self._wrapped: dict[str, Any] = {name: getattr(parts, name) for name in PARTS}
+        for name, module in trained.items():
+            # Fabric's wrapper passes no frozen records (targets, a proxy's output), and one process does without it
+            if name == "preprocessor" or parts.fabric.world_size > 1:
+                self._wrapped[name] = parts.fabric.setup_module(module)
+        self._optimizer: Any = parts.fabric.setup_optimizers(optimizer)
+        if "task" in trained and parts.fabric.world_size > 1:
+            for method in ("losses", "features", "own_targets"):  # called beside forward: a wrapper must know them
                 self._wrapped["task"].mark_forward_method(method)
 
     def run(self, batches: Batches) -> dict[float, float]:
@@ -139,7 +140,7 @@ class Loop:
                 settings=self._settings,
                 fabric=self._parts.fabric,
             )
-            for name, value in {**result.scalars, "loss": float(result.loss)}.items():
+            for name, value in {**result.scalars, "loss": float(result.loss.detach())}.items():
                 self._check_finite(name, value)
             self._parts.fabric.backward(result.loss * (len(group) / len(samples)))
             terms.append(result)

@@ -93,16 +93,16 @@ def training_step(
     objectives = calibration.objectives(qualities, bpps, task_losses, feature_losses, mses)
     loss = objectives.mean()
     scalars = {
-        "objective": float(loss),
-        "bpp": float(bpps.mean()),
-        "task_loss": float(task_losses.mean()),
-        "feature_loss": float(feature_losses.mean()),
-        "change_mse": float(mses.mean()),
+        "objective": float(loss.detach()),
+        "bpp": float(bpps.mean().detach()),
+        "task_loss": float(task_losses.mean().detach()),
+        "feature_loss": float(feature_losses.mean().detach()),
+        "change_mse": float(mses.mean().detach()),
     }
     if "proxy" in settings.train:
         proxy_loss = _proxy_loss(proxy, processed, qualities, real, transcoder)
         loss = loss + settings.proxy_weight * proxy_loss
-        scalars["proxy_loss"] = float(proxy_loss)
+        scalars["proxy_loss"] = float(proxy_loss.detach())
     return StepTerms(loss, scalars, len(samples))
 
 

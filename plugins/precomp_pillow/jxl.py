@@ -1,0 +1,160 @@
+"""JPEG XL, through either of two packages."""
+
+import importlib
+from collections.abc import Mapping
+from importlib.metadata import version as installed_version
+from typing import Any, ClassVar, Final, Literal
+
+import numpy as np
+from torch import Tensor
+
+from precomp_pillow._base import (
+    check_choice,
+    check_claim,
+    check_whole_number,
+    damaged,
+    missing,
+    pixels,
+    refused,
+    tensor,
+)
+from precomp_sdk import Codec, QualityScale
+
+__all__ = ["JPEGXLCodec"]
+
+_MODULES: Final = {"pillow-jxl-plugin": "pillow_jxl", "imagecodecs": "imagecodecs"}
+_SIGNATURE: Final = b"\xff\x0a"
+_RATIOS: Final = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))  # width to height
+_SIZE_BITS: Final = (9, 13, 18, 30)
+
+
+class JPEGXLCodec(Codec):
+    """Lossy JPEG XL, as a bare codestream.
+
+    Args:
+        effort: 1 (fast) to 9 (slow).
+        backend: ``"pillow-jxl-plugin"``, ``"imagecodecs"``, or ``"auto"`` for the first of them that is installed.
+            Each decodes the other's files; their bytes differ by a few percent.
+
+    Raises:
+        OptionError: an option has a value it does not take.
+        MissingDependencyError: the package is not installed.
+    """
+
+    name: ClassVar[str] = "jpeg-xl"
+    source: ClassVar[str] = "ISO/IEC 18181-1; quality and effort of libjxl"
+    quality_scale: ClassVar[QualityScale] = QualityScale(
+        "quality", 1, 99, higher_is_better=True, ladder=(3, 8, 15, 30, 45, 60, 72)
+    )
+
+    def __init__(
+        self, *, effort: int = 7, backend: Literal["auto", "pillow-jxl-plugin", "imagecodecs"] = "auto"
+    ) -> None:
+        check_whole_number(self.name, "effort", effort, 1, 9)
+        check_choice(self.name, "backend", backend, ("auto", *_MODULES))
+        wanted = list(_MODULES) if backend == "auto" else [backend]
+        self._effort, self._backend = effort, next((name for name in wanted if _load(name)), wanted[0])
+        self._library()
+
+    @property
+    def options(self) -> Mapping[str, object]:
+        """The options this codec was constructed with; ``"auto"`` shows as the package it found."""
+        return {"effort": self._effort, "backend": self._backend}
+
+    @property
+    def version(self) -> str:
+        """The package that does the work, and its version."""
+        return f"{self._backend} {installed_version(self._backend)}"
+
+    def _library(self) -> Any:
+        library = _load(self._backend)  # by name: a codec travels to worker processes, a module does not
+        if library is None:
+            raise missing(self.name, " or ".join(_MODULES), f"pip install {self._backend}")
+        return library
+
+    def _encode(self, image: Tensor, quality: float) -> bytes:
+        array, library = pixels(image), self._library()
+        try:
+            if self._backend == "imagecodecs":
+                return bytes(
+                    library.jpegxl_encode(
+                        array, distance=_distance(quality), effort=self._effort, numthreads=1, usecontainer=False
+                    )
+                )
+            encoder = library.Encoder(
+                mode="RGB",
+                lossless=False,
+                quality=quality,
+                decoding_speed=0,
+                effort=self._effort,
+                use_container=False,
+                use_original_profile=False,
+                num_threads=0,  # none but this one
+            )
+            height, width = array.shape[:2]
+            return bytes(
+                encoder(
+                    array.tobytes(), width, height, jpeg_encode=False, exif=None, jumb=None, xmp=None, compress=False
+                )
+            )
+        except Exception as error:  # libjxl's errors come as those of the package
+            raise refused(self.name, image, error) from error
+
+    def _decode(self, payload: bytes) -> Tensor:
+        width, height = _claimed_size(payload)
+        check_claim(self.name, width, height)  # both packages decode before they tell the size
+        library = self._library()
+        try:
+            if self._backend == "imagecodecs":
+                array = library.jpegxl_decode(payload, numthreads=1)
+            else:
+                _, info, data, _, _ = library.Decoder(num_threads=0)(payload)
+                array = np.frombuffer(data, np.uint8).reshape(info.height, info.width, -1)
+        except Exception as error:
+            raise damaged(self.name, "a codestream that decodes", repr(error)) from error
+        if array.shape != (height, width, 3) or array.dtype != np.uint8:
+            raise damaged(self.name, f"8-bit RGB of {width}x{height}", f"{array.dtype} {array.shape}")
+        return tensor(array)
+
+
+def _load(package: str) -> Any | None:
+    try:
+        module = importlib.import_module(_MODULES[package])
+    except ImportError:
+        return None
+    needed = ("jpegxl_encode", "jpegxl_decode") if package == "imagecodecs" else ("Encoder", "Decoder")
+    return module if all(hasattr(module, name) for name in needed) else None
+
+
+def _distance(quality: float) -> float:
+    """What libjxl makes of a quality: a Butteraugli distance, 0.1 to 24."""
+    if quality >= 30:
+        return 0.1 + (100 - quality) * 0.09
+    return 53 / 3000 * quality * quality - 23 / 20 * quality + 25
+
+
+def _claimed_size(payload: bytes) -> tuple[int, int]:
+    """Read the size from a codestream's header: least significant bit first.
+
+    Source:
+        ISO/IEC 18181-1, SizeHeader.
+    """
+    if payload[:2] != _SIGNATURE or len(payload) < 12:
+        raise damaged("jpeg-xl", "a codestream of 12 or more bytes that starts with ff 0a", payload[:2].hex(" "))
+    bits, at = int.from_bytes(payload[2:12], "little"), 0
+
+    def u(count: int) -> int:
+        nonlocal at
+        at += count
+        return bits >> at - count & (1 << count) - 1
+
+    def side(small: bool) -> int:
+        return 8 * (u(5) + 1) if small else u(_SIZE_BITS[u(2)]) + 1
+
+    small = bool(u(1))
+    height = side(small)
+    ratio = u(3)
+    if ratio == 0:
+        return side(small), height
+    across, down = _RATIOS[ratio - 1]
+    return height * across // down, height

@@ -1,0 +1,81 @@
+"""A small classifier that learns from nothing within a minute on a CPU."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from precomp_sdk import OptionError
+from precomp_torchvision._labels import LabelTask
+
+__all__ = ["SmallClassifier"]
+
+_MINIMUM_SIDE = 32  # pixels: leaves 2 positions, so that batch normalization works on a single picture
+_MEAN, _DEVIATION = 0.5, 0.25  # of pictures in general
+
+
+class SmallClassifier(LabelTask):
+    """A plain convolutional classifier for a first experiment: 0.1 million parameters, no pretrained weights.
+
+    Four convolutions of stride 2 with batch normalization, then the mean and the maximum of every channel::
+
+        image ─▶ 5x5, 16 ─▶ 3x3, 32 ─▶ 3x3, 64 ─▶ 3x3, 128 ─┬▶ mean    ─┬▶ linear ─▶ logits
+                   /2         /4         /8         /16     └▶ maximum ─┘
+
+    The maximum finds a texture wherever it is, where a mean alone drowns it in clutter. Pictures below 32 x 32 pixels
+    are enlarged to that; every other size goes in as it is. `features` returns the four stages.
+
+    Args:
+        num_classes: how many.
+        width: channels of the first stage; each further one doubles them.
+        label_smoothing: share of a hard label that is spread over all classes.
+        temperature: of the softmax in the model's own targets.
+
+    Raises:
+        OptionError: an option is out of its range.
+    """
+
+    name = "small-classifier"
+    source = "strided convolutions: Springenberg et al., arXiv 1412.6806; batch normalization: arXiv 1502.03167"
+
+    def __init__(
+        self, *, num_classes: int, width: int = 16, label_smoothing: float = 0.0, temperature: float = 1.0
+    ) -> None:
+        super().__init__(label_smoothing=label_smoothing, temperature=temperature)
+        for option, value in (("num_classes", num_classes), ("width", width)):
+            if value < 1:
+                raise OptionError(
+                    where=f"option {option!r}", expected="1 or more", got=str(value), remedy="Correct the option."
+                )
+        self.num_classes = num_classes
+        widths = (3, width, 2 * width, 4 * width, 8 * width)
+        self.stages = nn.ModuleList(
+            _stage(before, after, kernel_size)
+            for (before, after), kernel_size in zip(pairwise(widths), (5, 3, 3, 3), strict=True)
+        )
+        self.head = nn.Linear(2 * widths[-1], num_classes)
+
+    def _logits(self, images: Tensor) -> Tensor:
+        last = self._features(images)[-1]  # (N, C, H / 16, W / 16)
+        logits: Tensor = self.head(torch.cat([last.mean((2, 3)), last.amax((2, 3))], dim=1))
+        return logits
+
+    def _features(self, images: Tensor) -> Sequence[Tensor]:
+        height, width = images.shape[-2:]
+        size = (max(height, _MINIMUM_SIDE), max(width, _MINIMUM_SIDE))
+        if size != (height, width):
+            images = functional.interpolate(images, size, mode="bilinear", align_corners=False)
+        maps = [(images - _MEAN) / _DEVIATION]
+        for stage in self.stages:
+            maps.append(stage(maps[-1]))
+        return maps[1:]
+
+
+def _stage(before: int, after: int, kernel_size: int) -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(before, after, kernel_size, stride=2, padding=kernel_size // 2, bias=False),
+        nn.BatchNorm2d(after),
+        nn.ReLU(),
+    )

@@ -1,0 +1,269 @@
+"""The command line. The only place that prints or exits; everything it does is a call of `precomp_sdk.run`."""
+
+import json
+import os
+import shlex
+import sys
+import tomllib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from typer.core import TyperGroup
+
+from precomp_sdk.errors import PrecompError
+from precomp_sdk.registry import Registry
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from precomp_sdk.config import Experiment
+    from precomp_sdk.events import Event
+
+# What takes long to import is imported by the command that needs it.
+
+__all__ = ["app", "main"]
+
+_INTERRUPTED = 130  # what shells give a program that ctrl-C ended
+
+
+class _Group(TyperGroup):
+    """Tells errors in one line, without a traceback unless asked for."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (PrecompError, OSError) as error:
+            if ctx.params.get("traceback"):
+                raise
+            _complain(str(error))
+            raise typer.Exit(1) from error
+        except KeyboardInterrupt as error:
+            _complain("interrupted; --resume goes on from the last checkpoint")
+            raise typer.Exit(_INTERRUPTED) from error
+
+
+app = typer.Typer(
+    name="precomp",
+    cls=_Group,
+    help="Train a neural preprocessor in front of a standard image codec, for machine vision at fewer bits.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+_Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a key of the file, such as train.steps=100. Repeatable."),
+]
+_Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run in the output folder.")]
+_Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an older run in the output folder.")]
+_Output = Annotated[Path | None, typer.Option("--output", help="Folder for the results, instead of output.folder.")]
+
+
+@app.callback()
+def _options(
+    traceback: Annotated[bool, typer.Option("--traceback", help="Show where an error comes from.")] = False,
+) -> None:
+    """Options of every command; `_Group` reads them."""
+
+
+@app.command()
+def plugins(
+    ctx: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False
+) -> None:
+    """List every codec, proxy, preprocessor, task and data set, and the plugins that did not load."""
+    registry = _registry(ctx)
+    rows = [
+        {
+            "kind": item.kind,
+            "name": item.name,
+            "package": item.plugin.package,
+            "version": item.plugin.version,
+            "state": item.plugin.state,
+            "plugin": item.plugin.name,
+            "source": str(getattr(item.cls, "source", "")),
+        }
+        for item in registry.components()
+    ]
+    failed = [item for item in registry.plugins() if item.state != "ok"]
+    if as_json:
+        told = [{name: getattr(item, name) for name in item.__slots__} for item in registry.plugins()]
+        typer.echo(json.dumps({"components": rows, "plugins": told}, indent=1))
+        return
+    table = Table("kind", "name", "package", "version", "state", "source", box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*(row[column] for column in ("kind", "name", "package", "version", "state", "source")))
+    for item in failed:
+        table.add_row("plugin", item.name, item.package, item.version, item.state, "")
+    console = Console()
+    (console if console.is_terminal else Console(width=160)).print(table)
+    for item in failed:
+        typer.echo(f"\nplugin {item.name!r} is {item.state}: {item.error}")
+
+
+@app.command()
+def train(
+    ctx: typer.Context,
+    experiment: Annotated[Path, typer.Argument(help="A TOML file, or the folder of an earlier run.")],
+    settings: _Settings = None,
+    resume: _Resume = False,
+    overwrite: _Overwrite = False,
+    output: _Output = None,
+) -> None:
+    """Train the preprocessor of an experiment."""
+    from precomp_sdk.config import load_experiment
+
+    folder = experiment if output is None and experiment.is_dir() else output
+    _train(_registry(ctx), load_experiment(experiment, _overrides(settings, folder)), resume, overwrite)
+
+
+@app.command()
+def evaluate(
+    ctx: typer.Context,
+    experiment: Annotated[Path, typer.Argument(help="The output folder of `precomp train`, or a TOML file.")],
+    weights: Annotated[Path | None, typer.Option(help="Weights of the preprocessor, instead of the run's.")] = None,
+    settings: _Settings = None,
+    output: Annotated[Path | None, typer.Option(help="Folder for the results, instead of the run's.")] = None,
+) -> None:
+    """Measure what a trained preprocessor saves, with the real codec."""
+    from precomp_sdk.config import load_experiment
+
+    folder = experiment if experiment.is_dir() else None
+    _evaluate(_registry(ctx), load_experiment(experiment, _overrides(settings, folder)), weights, output)
+
+
+@app.command()
+def quickstart(
+    ctx: typer.Context,
+    output: _Output = None,
+    seed: Annotated[int | None, typer.Option(help="Of everything that is drawn.")] = None,
+    settings: _Settings = None,
+    resume: _Resume = False,
+    overwrite: _Overwrite = False,
+    show: Annotated[bool, typer.Option("--show", help="Print the experiment file and do nothing.")] = False,
+) -> None:
+    """Do the whole job on drawn pictures: fit a task, train the preprocessor for JPEG, measure what it saves."""
+    text = files("precomp_sdk").joinpath("quickstart.toml").read_text(encoding="utf-8")
+    if show:
+        typer.echo(text, nl=False)
+        return
+    from precomp_sdk.config import parse_experiment
+
+    tables = tomllib.loads(text)
+    seeded = ("train", "evaluate", "task.fit", *(f"data.{name}" for name in tables["data"]))
+    seeds = [] if seed is None else [f"{key}.seed={seed}" for key in seeded]
+    overrides = [*seeds, *_overrides(settings, output)]
+    experiment = parse_experiment(tables, origin="quickstart.toml", overrides=overrides)
+    registry = _registry(ctx)
+    _train(registry, experiment, resume, overwrite)
+    _evaluate(registry, experiment, None, None)
+
+
+@app.command("fit-proxy")
+def fit_proxy(
+    ctx: typer.Context,
+    codec: Annotated[str, typer.Option(help="Name of the codec.")],
+    data: Annotated[Path, typer.Option(help="Folder of pictures; no labels are needed.")],
+    output: Annotated[Path, typer.Option(help="File for the weights, for proxy.load of an experiment.")],
+    proxy: Annotated[str | None, typer.Option(help="Name of the proxy; default: the codec's.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Such as codec.subsampling=4:4:4 or fit.steps=100."),
+    ] = None,
+) -> None:
+    """Fit a proxy to its codec and write its weights."""
+    from precomp_sdk.config import parse_proxy_fitting
+    from precomp_sdk.observers import ProgressObserver, fan_out
+    from precomp_sdk.run import run_proxy_fitting
+
+    registry = _registry(ctx)
+    tables = {
+        "codec": {"name": codec},
+        "proxy": {} if proxy is None else {"name": proxy},
+        "data": {"name": "pictures", "root": str(data), "crop": 128, "augment": True},
+    }
+    fitting = parse_proxy_fitting(tables, overrides=settings or ())
+    with ProgressObserver() as progress:
+        result = run_proxy_fitting(fitting, registry, output, observer=fan_out(progress, registry.notify))
+    typer.echo(
+        f"{result.proxy} for {codec}: {result.fit.psnr_db:.1f} dB from its pictures, "
+        f"{result.fit.bits_error:.1%} from its bits\nweights: {result.path}"
+    )
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+def _train(registry: Registry, experiment: "Experiment", resume: bool, overwrite: bool) -> None:
+    from precomp_sdk.run import run_training
+
+    with _observing(registry, experiment, experiment.output.folder, append=resume) as observer:
+        outcome = run_training(
+            experiment, registry, resume=resume, overwrite=overwrite, observer=observer, command=_command()
+        )
+    if os.environ.get("RANK", "0") != "0":  # of torchrun: one process speaks for all
+        return
+    scale = outcome.parts.codec.quality_scale.name
+    typer.echo(f"objective relative to the plain codec's (below 1 is a gain), by {scale}:")
+    typer.echo("  " + ", ".join(f"{quality:g}: {value:.3f}" for quality, value in outcome.result.relative.items()))
+    typer.echo(f"weights and record: {outcome.folder}\nnext: precomp evaluate {shlex.quote(str(outcome.folder))}")
+
+
+def _evaluate(registry: Registry, experiment: "Experiment", weights: Path | None, output: Path | None) -> None:
+    from precomp_sdk.run import run_evaluation
+
+    folder = experiment.output.folder if output is None else output
+    with _observing(registry, experiment, folder, append=True) as observer:
+        evaluation = run_evaluation(
+            experiment, registry, weights=weights, output=output, observer=observer, command=_command()
+        )
+    main_result = evaluation.comparison(evaluation.curves[1].label)
+    typer.echo(f"\n{evaluation.summary()}\n\n{main_result.statement}\nresults and plots: {folder}")
+
+
+@contextmanager
+def _observing(
+    registry: Registry, experiment: "Experiment", folder: Path, *, append: bool
+) -> "Iterator[Callable[[Event], None]]":
+    """Offer an observer that shows progress, writes the logs and tells the plugins."""
+    from precomp_sdk.observers import JSONLObserver, ProgressObserver, TensorBoardObserver, fan_out
+    from precomp_sdk.run import EVENTS_FILE
+
+    wanted: Literal["auto"] | bool = experiment.output.tensorboard
+    with ExitStack() as stack:
+        observers: list[Callable[[Event], None]] = [
+            stack.enter_context(ProgressObserver()),
+            stack.enter_context(JSONLObserver(folder / EVENTS_FILE, append=append)),
+        ]
+        if wanted is True or (wanted == "auto" and TensorBoardObserver.available()):
+            observers.append(stack.enter_context(TensorBoardObserver(folder / "tensorboard")))
+        yield fan_out(*observers, registry.notify)
+
+
+def _registry(ctx: typer.Context) -> Registry:
+    """Return the registry that an embedder passed as the context's object, or one of the installed plugins."""
+    return ctx.obj if isinstance(ctx.obj, Registry) else Registry()
+
+
+def _overrides(settings: list[str] | None, folder: Path | None) -> list[str]:
+    return [*(settings or ()), *([] if folder is None else [f"output.folder={json.dumps(str(folder))}"])]
+
+
+def _command() -> str:
+    return shlex.join(["precomp", *sys.argv[1:]])
+
+
+def _complain(message: str) -> None:
+    Console(stderr=True).print(f"precomp: {message}", markup=False, highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

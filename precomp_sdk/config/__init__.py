@@ -1,0 +1,37 @@
+"""Experiment files: TOML, validated into a frozen description."""
+
+from precomp_sdk.config.experiment import (
+    Component,
+    Data,
+    Experiment,
+    Loadable,
+    Output,
+    Proxy,
+    ProxyFitting,
+    Task,
+)
+from precomp_sdk.config.files import (
+    EXPERIMENT_FILE,
+    dump_experiment,
+    load_experiment,
+    parse_experiment,
+    parse_proxy_fitting,
+)
+from precomp_sdk.config.options import check_options
+
+__all__ = [
+    "EXPERIMENT_FILE",
+    "Component",
+    "Data",
+    "Experiment",
+    "Loadable",
+    "Output",
+    "Proxy",
+    "ProxyFitting",
+    "Task",
+    "check_options",
+    "dump_experiment",
+    "load_experiment",
+    "parse_experiment",
+    "parse_proxy_fitting",
+]

@@ -1,0 +1,86 @@
+"""pydantic's findings, in this package's words."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from textwrap import shorten
+from typing import Any, get_args
+
+from pydantic import BaseModel, ValidationError
+
+from precomp_sdk.errors import ConfigError, nearest
+
+__all__ = ["explain", "problem_of"]
+
+_UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
+_WORDS = {
+    "model_type": "a table",
+    "dataclass_type": "a table",
+    "dict_type": "a table",
+    "mapping_type": "a table",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "int_type": "a whole number",
+    "float_type": "a number",
+    "bool_type": "true or false",
+    "string_type": "a string",
+}
+
+
+def explain(error: ValidationError, model: type[BaseModel], data: Mapping[str, Any], origin: str) -> ConfigError:
+    """Return the error that tells what is wrong with the first wrong key of a file.
+
+    Args:
+        error: of pydantic.
+        model: what the data was validated against.
+        data: the file's tables.
+        origin: the file.
+    """
+    # a misspelled key is told before the missing one that it stands for
+    findings = sorted(error.errors(include_url=False), key=lambda finding: finding["type"] not in _UNKNOWN)
+    paths = [_path(finding["loc"], data, missing=finding["type"] == "missing") for finding in findings]
+    # the alternative that got furthest says most
+    within = [own for own in paths if own[: len(paths[0])] == paths[0]]
+    path = max(within, key=len)
+    first = findings[paths.index(path)]
+    where = f"{origin}, {'.'.join(path)}"
+    others = len(set(paths)) - 1
+    more = f" ({others} more wrong {'key' if others == 1 else 'keys'} in the file.)" if others else ""
+    if first["type"] in _UNKNOWN:
+        remedy = nearest(path[-1], _keys(model, path[:-1]))
+        return ConfigError(where=where, expected="a known key", got=repr(path[-1]), remedy=remedy + more)
+    if first["type"] == "missing":
+        remedy = f"Add it: {'.'.join(path)} has no default."
+        return ConfigError(where=where, expected="a value", got="none", remedy=remedy + more)
+    expected, got = problem_of([finding for finding, own in zip(findings, paths, strict=True) if own == path])
+    return ConfigError(where=where, expected=expected, got=got, remedy="Correct the value." + more)
+
+
+def problem_of(findings: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
+    """Return what was expected and what came instead; several findings on one key are its alternatives."""
+    words = [_WORDS.get(item["type"], str(item["msg"]).removeprefix("Input should be ")) for item in findings]
+    return " or ".join(dict.fromkeys(words)), shorten(repr(findings[0]["input"]), 100, placeholder=" ...")
+
+
+def _path(location: Sequence[str | int], data: Mapping[str, Any], *, missing: bool) -> tuple[str, ...]:
+    """Return the keys of a finding's location, without pydantic's names for the alternatives of a type."""
+    path: list[str] = []
+    level: Any = data
+    for place, part in enumerate(location):
+        in_table = isinstance(level, Mapping) and part in level
+        in_list = isinstance(level, Sequence) and isinstance(part, int)
+        if in_table or in_list:
+            level = level[part]
+        if in_table or in_list or (missing and place == len(location) - 1):
+            path.append(str(part))
+    return tuple(path)
+
+
+def _keys(model: type, path: Sequence[str]) -> list[str]:
+    """Return the keys a table knows."""
+    fields = model.model_fields if issubclass(model, BaseModel) else {}
+    if not path:
+        return list(fields) or [field.name for field in dataclasses.fields(model)]
+    annotation = fields[path[0]].annotation
+    inside = [item for item in (annotation, *get_args(annotation)) if isinstance(item, type)]
+    table = next(item for item in inside if issubclass(item, BaseModel) or dataclasses.is_dataclass(item))
+    return _keys(table, path[1:])

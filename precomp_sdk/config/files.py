@@ -1,0 +1,95 @@
+"""Reading and writing experiment files."""
+
+import json
+import tomllib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import ValidationError
+
+from precomp_sdk.config._messages import explain
+from precomp_sdk.config._toml import merged, parse_override, to_toml
+from precomp_sdk.config.experiment import Experiment, ProxyFitting, Table
+from precomp_sdk.errors import ConfigError, OptionError
+
+__all__ = ["EXPERIMENT_FILE", "dump_experiment", "load_experiment", "parse_experiment", "parse_proxy_fitting"]
+
+EXPERIMENT_FILE = "experiment.toml"  #: what an experiment is recorded as, beside its results
+
+T = TypeVar("T", bound=Table)
+
+
+def load_experiment(path: Path | str, overrides: Iterable[str] = ()) -> Experiment:
+    """Read an experiment file.
+
+    Args:
+        path: a TOML file, or a folder with an ``experiment.toml``. Paths in it count from the current folder.
+        overrides: ``key.path=value`` each, with the value in TOML's syntax; a bare word is a string.
+
+    Raises:
+        ConfigError: the file cannot be read, or a key or a value in it is wrong.
+    """
+    path = Path(path)
+    if path.is_dir():
+        path = path / EXPERIMENT_FILE
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(
+            where=str(path),
+            expected="a TOML file",
+            got=getattr(error, "strerror", None) or str(error),
+            remedy="Look at the path, or mend the line.",
+        ) from error
+    return parse_experiment(tables, origin=str(path), overrides=overrides)
+
+
+def parse_experiment(
+    tables: Mapping[str, Any], *, origin: str = "experiment", overrides: Iterable[str] = ()
+) -> Experiment:
+    """Validate an experiment that is at hand as tables.
+
+    Args:
+        tables: as in a file.
+        origin: stands for the file in messages.
+        overrides: as for `load_experiment`.
+
+    Raises:
+        ConfigError: a key or a value is wrong.
+    """
+    return _parse(Experiment, tables, origin, overrides)
+
+
+def parse_proxy_fitting(
+    tables: Mapping[str, Any], *, origin: str = "fit-proxy", overrides: Iterable[str] = ()
+) -> ProxyFitting:
+    """Validate the description of a proxy to be fitted: tables ``codec``, ``proxy``, ``data`` and ``fit``.
+
+    Raises:
+        ConfigError: a key or a value is wrong.
+    """
+    return _parse(ProxyFitting, tables, origin, overrides)
+
+
+def dump_experiment(experiment: Experiment) -> str:
+    """Write an experiment as TOML, with every default spelled out; `load_experiment` reads the same back."""
+    return to_toml(experiment.model_dump())
+
+
+def _parse(model: type[T], tables: Mapping[str, Any], origin: str, overrides: Iterable[str]) -> T:
+    for override in overrides:
+        tables = merged(tables, parse_override(override))
+    # as JSON, because there a list is a tuple and a key a number where the model says so, and nothing else is converted
+    text = json.dumps(dict(tables), default=str)
+    try:
+        parsed = model.model_validate_json(text)
+    except ValidationError as error:
+        raise explain(error, model, tables, origin) from error
+    except OptionError as error:  # of TrainSettings' own checks: it says "option 'steps'"
+        key = error.where.rpartition("option ")[2].strip("'")
+        raise ConfigError(
+            where=f"{origin}, train.{key}", expected=error.expected, got=error.got, remedy=error.remedy
+        ) from error
+    parsed._origin = origin
+    return parsed

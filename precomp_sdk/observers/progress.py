@@ -1,0 +1,141 @@
+"""Progress for people: a bar on a terminal, now and then a line elsewhere."""
+
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+from precomp_sdk.events import (
+    CheckpointSaved,
+    CurveDone,
+    Event,
+    Notice,
+    PointMeasured,
+    RunFinished,
+    RunStarted,
+    StepDone,
+)
+from precomp_sdk.observers._pace import Pace, duration
+
+__all__ = ["ProgressObserver"]
+
+_RELATIVE = "relative/"  # scalars of the held-out objective
+_SHOWN = ("objective", "loss", "bpp", "psnr_db")
+
+
+class ProgressObserver:
+    """Shows how far a run is and when it will be done.
+
+    The time left comes from the recent steps of the stage; pauses (held-out measurements, checkpoints) are timed apart
+    and added as often as they lie ahead. On a terminal there is a bar; elsewhere a line every so many seconds. The
+    relative objective, finished curves and notices get a line of their own. Use it as a context manager, or call
+    ``close``.
+
+    Args:
+        console: where to; default: standard error.
+        line_every_s: how often there is a line where there is no terminal.
+        clock: seconds that only grow.
+    """
+
+    def __init__(
+        self,
+        console: Console | None = None,
+        *,
+        line_every_s: float = 10.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._console = Console(stderr=True) if console is None else console
+        self._line_every_s = line_every_s
+        self._clock = clock
+        self._bar: Progress | None = None
+        self._bar_task = TaskID(0)
+        self._pace = Pace(0, {})
+        self._last_line_s = clock()
+
+    def __call__(self, event: Event) -> None:
+        """Show one event."""
+        match event:
+            case RunStarted(stage, total_steps, settings):
+                self._start(stage, total_steps, settings)
+            case StepDone():
+                self._step(event)
+            case CheckpointSaved():
+                self._pace.checkpoint(self._clock())
+            case PointMeasured():
+                pass  # its curve follows
+            case CurveDone(curve):
+                bpps = [point.bpp for point in curve.points]
+                self._say(f"{curve.label}: {len(bpps)} points, {bpps[0]:.3f} to {bpps[-1]:.3f} bpp")
+            case Notice(stage, message):
+                self._say(f"{stage}: {message}")
+            case RunFinished(stage, seconds):
+                self._stop_bar()
+                self._say(f"{stage}: done in {duration(seconds)}")
+
+    def close(self) -> None:
+        """Take the bar off the terminal."""
+        self._stop_bar()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _start(self, stage: str, total_steps: int, settings: Mapping[str, object]) -> None:
+        self._pace = Pace(total_steps, settings)
+        self._last_line_s = self._clock()
+        self._stop_bar()
+        if not self._console.is_terminal:
+            self._say(f"{stage}: {total_steps} steps" if total_steps else f"{stage}: starts")
+            return
+        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"))
+        self._bar = Progress(*columns, console=self._console, refresh_per_second=4, transient=True)
+        self._bar_task = self._bar.add_task(stage, total=total_steps or None, state="starts")
+        self._bar.start()
+
+    def _step(self, event: StepDone) -> None:
+        now_s = self._clock()
+        relative = {name: value for name, value in event.scalars.items() if name.startswith(_RELATIVE)}
+        self._pace.step(event.step, now_s, measured=bool(relative))
+        if relative:
+            self._say(f"{event.stage}: step {event.step}, {_objective(relative)}")
+        state = self._state(event)
+        if self._bar is not None:
+            self._bar.update(self._bar_task, completed=event.step, state=state)
+        elif now_s - self._last_line_s >= self._line_every_s:
+            self._last_line_s = now_s
+            self._say(f"{event.stage}: {state}")
+
+    def _state(self, event: StepDone) -> str:
+        parts = [f"{event.step}/{event.total_steps}" if event.total_steps else str(event.step)]
+        parts += [f"{name} {event.scalars[name]:.3g}" for name in _SHOWN if name in event.scalars]
+        if (step_s := self._pace.step_s) is not None:
+            parts.append(f"{step_s:.2g} s per step")
+        if (remaining := self._pace.remaining()) is not None:
+            parts.append(str(remaining))
+        return ", ".join(parts)
+
+    def _say(self, line: str) -> None:
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def _stop_bar(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
+def _objective(relative: Mapping[str, float]) -> str:
+    """Return the relative objective for people; 1 is the plain codec's."""
+    mean = relative.get(f"{_RELATIVE}mean")
+    each = [
+        f"{name.removeprefix(_RELATIVE).replace('_', ' ')}: {value:.3f}"
+        for name, value in relative.items()
+        if name != f"{_RELATIVE}mean"
+    ]
+    return "relative objective " + (f"{mean:.3f}" if mean is not None else "") + f" ({', '.join(each)})"

@@ -1,0 +1,23 @@
+"""From an experiment's names to objects, and through training and evaluation with them."""
+
+from precomp_sdk.run.build import EvaluationParts, TrainingParts, build, build_evaluation
+from precomp_sdk.run.evaluating import run_evaluation
+from precomp_sdk.run.fitting import ProxyFittingResult, run_proxy_fitting
+from precomp_sdk.run.record import EVENTS_FILE, RECORD_FILE, read_record
+from precomp_sdk.run.training import TASK_FILE, TrainingOutcome, run_training
+
+__all__ = [
+    "EVENTS_FILE",
+    "RECORD_FILE",
+    "TASK_FILE",
+    "EvaluationParts",
+    "ProxyFittingResult",
+    "TrainingOutcome",
+    "TrainingParts",
+    "build",
+    "build_evaluation",
+    "read_record",
+    "run_evaluation",
+    "run_proxy_fitting",
+    "run_training",
+]

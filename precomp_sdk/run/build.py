@@ -1,0 +1,211 @@
+"""Names to objects, checked against each other before any work begins."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from precomp_sdk.codec import Codec
+from precomp_sdk.config import Component, Experiment, Loadable, Proxy, check_options
+from precomp_sdk.data import TaskDataset
+from precomp_sdk.errors import ConfigError, PrecompError, TargetError
+from precomp_sdk.evaluation.baselines import find_baselines
+from precomp_sdk.preprocessor import Preprocessor
+from precomp_sdk.proxy import ProxyCodec
+from precomp_sdk.registry import Registry
+from precomp_sdk.task import TaskModel
+from precomp_sdk.training import load_module
+
+__all__ = ["Builder", "EvaluationParts", "TrainingParts", "build", "build_evaluation"]
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationParts:
+    """What an evaluation works with."""
+
+    codec: Codec
+    preprocessor: Preprocessor
+    task: TaskModel
+    val: TaskDataset
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingParts(EvaluationParts):
+    """What a training run works with.
+
+    Args:
+        proxy: the codec's stand-in.
+        train: the pictures to train on.
+        held_out: those to log the relative objective on, or None to hold some of ``train`` back.
+        task_train: those to fit the task on.
+    """
+
+    proxy: ProxyCodec
+    train: TaskDataset
+    held_out: TaskDataset | None
+    task_train: TaskDataset
+
+
+def build(experiment: Experiment, registry: Registry) -> TrainingParts:
+    """Construct everything a training run and its evaluation need.
+
+    Components are constructed with the random state of ``train.seed`` each; the caller's does not move.
+
+    Raises:
+        UnknownNameError: no plugin offers a name.
+        ConfigError: an option is unknown or of the wrong type.
+        TargetError: a data set's targets do not fit the task.
+        QualityError: a ladder leaves the codec's scale.
+        PrecompError: a component refuses its options; the message names the key.
+    """
+    builder = Builder(registry, experiment.origin, experiment.train.seed)
+    parts = build_evaluation(experiment, registry)
+    data = experiment.data
+    train: TaskDataset = builder.make("dataset", data.train, "data.train")
+    held_out: TaskDataset | None = None
+    if data.held_out is not None:
+        held_out = builder.make("dataset", data.held_out, "data.held_out")
+    task_train: TaskDataset = builder.make("dataset", data.task, "data.task") if data.task else train
+    if experiment.task.fit is not None:
+        builder.check_targets(parts.task, task_train, "data.task" if data.task else "data.train")
+    if experiment.train.targets == "dataset":
+        builder.check_targets(parts.task, train, "data.train")
+        if held_out is not None:
+            builder.check_targets(parts.task, held_out, "data.held_out")
+    builder.check_ladder(parts.codec, experiment.train.ladder, "train.ladder")
+    return TrainingParts(
+        codec=parts.codec,
+        preprocessor=parts.preprocessor,
+        task=parts.task,
+        val=parts.val,
+        proxy=builder.make_proxy(experiment.proxy, parts.codec),
+        train=train,
+        held_out=held_out,
+        task_train=task_train,
+    )
+
+
+def build_evaluation(experiment: Experiment, registry: Registry) -> EvaluationParts:
+    """Construct what an evaluation needs; see `build`."""
+    builder = Builder(registry, experiment.origin, experiment.train.seed)
+    codec: Codec = builder.make("codec", experiment.codec, "codec")
+    settings = experiment.evaluate.arguments()
+    builder.check_ladder(codec, settings["ladder"], "evaluate.ladder", at_least=2)
+    with located(f"{experiment.origin}, evaluate.baselines"):
+        find_baselines(settings["baselines"])
+    task: TaskModel = builder.make("task", experiment.task, "task")
+    val: TaskDataset = builder.make("dataset", experiment.data.val, "data.val")
+    if not settings["own_targets"]:
+        builder.check_targets(task, val, "data.val")
+    preprocessor: Preprocessor = builder.make("preprocessor", experiment.preprocessor, "preprocessor")
+    return EvaluationParts(codec, preprocessor, task, val)
+
+
+class Builder:
+    """Constructs components of a file's tables, with errors that name file and key.
+
+    Args:
+        registry: of the names.
+        origin: the file.
+        seed: of the random state each component is constructed with.
+    """
+
+    def __init__(self, registry: Registry, origin: str, seed: int) -> None:
+        self._registry = registry
+        self._origin = origin
+        self._seed = seed
+
+    def make(self, kind: str, table: Component, key: str) -> Any:
+        """Construct one component of a kind other than a proxy, and load its weights where the table asks for it."""
+        classes: Mapping[str, Mapping[str, type]] = {
+            "codec": self._registry.codecs,
+            "preprocessor": self._registry.preprocessors,
+            "task": self._registry.tasks,
+            "dataset": self._registry.datasets,
+        }
+        where = f"{self._origin}, {key}"
+        if table.name not in classes[kind]:
+            with located(f"{where}.name", instead=True):
+                self._registry.create(kind, table.name)  # raises, and knows the nearest name
+        options = check_options(classes[kind][table.name], table.options, where)
+        with located(where), self._seeded():
+            made = self._registry.create(kind, table.name, **options)
+        if isinstance(table, Loadable):
+            self._load(table, made, key)
+        return made
+
+    def make_proxy(self, table: Proxy, codec: Codec) -> ProxyCodec:
+        """Construct the codec's proxy, and load its weights where the table asks for it."""
+        where = f"{self._origin}, proxy"
+        with located(f"{where}.name", instead=True):
+            cls = self._registry.proxy_class(codec, table.name)
+        options = check_options(cls, table.options, where)
+        with located(where), self._seeded():
+            proxy = self._registry.proxy_for(codec, cls.name, **options)
+        self._load(table, proxy, "proxy")
+        return proxy
+
+    def check_targets(self, task: TaskModel, dataset: TaskDataset, key: str) -> None:
+        """Raise `TargetError` where a data set's targets do not fit the task."""
+        if dataset.target_kind is not task.target_kind:
+            raise TargetError(
+                where=f"{self._origin}, {key}",
+                expected=f"targets of kind {task.target_kind.value!r} for the task {task.name!r}",
+                got="no targets" if dataset.target_kind is None else f"targets of kind {dataset.target_kind.value!r}",
+                remedy='Choose a data set of that kind, or the task\'s own answers: train.targets = "own", '
+                "evaluate.own_targets = true.",
+            )
+        with located(f"{self._origin}, {key}"):
+            task.check_dataset(dataset.class_names)
+
+    def check_ladder(self, codec: Codec, ladder: tuple[float, ...] | None, key: str, *, at_least: int = 1) -> None:
+        """Raise `QualityError` where a quality is off the codec's scale."""
+        qualities = codec.quality_scale.ladder if ladder is None else ladder
+        with located(f"{self._origin}, {key}"):
+            checked = {codec.quality_scale.check(quality) for quality in qualities}
+        if len(checked) < at_least:
+            raise ConfigError(
+                where=f"{self._origin}, {key}",
+                expected=f"{at_least} or more different qualities",
+                got=repr(list(qualities)),
+                remedy="Give more, or leave it out for the codec's own ladder.",
+            )
+
+    def _load(self, table: Loadable, module: nn.Module, key: str) -> None:
+        if table.load is not None:
+            with located(f"{self._origin}, {key}.load"):
+                load_module(table.load, module, name=table.name or str(getattr(module, "name", "")))
+
+    @contextmanager
+    def _seeded(self) -> Iterator[None]:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self._seed)
+            yield
+
+
+@contextmanager
+def located(where: str, *, instead: bool = False) -> Iterator[None]:
+    """Put file and key before (or instead of) the place that an error names.
+
+    Raises:
+        ConfigError: in place of a `TypeError`, `ValueError` or `OSError` of a plugin's own.
+    """
+    try:
+        yield
+    except PrecompError as error:
+        raise type(error)(
+            where=where if instead else f"{where}: {error.where}",
+            expected=error.expected,
+            got=error.got,
+            remedy=error.remedy,
+        ) from error
+    except (TypeError, ValueError, OSError) as error:
+        raise ConfigError(
+            where=where,
+            expected="options that the component accepts",
+            got=f"{type(error).__name__}: {error}",
+            remedy="Correct them; --traceback shows where it comes from.",
+        ) from error

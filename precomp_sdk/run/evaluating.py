@@ -1,0 +1,100 @@
+"""An experiment's evaluation: the trained preprocessor against the plain codec and the baselines."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from precomp_sdk.config import EXPERIMENT_FILE, Experiment, dump_experiment
+from precomp_sdk.errors import CheckpointError
+from precomp_sdk.evaluation import Evaluation, evaluate, write_report
+from precomp_sdk.events import Event, Notice
+from precomp_sdk.registry import Registry
+from precomp_sdk.run.build import EvaluationParts, build_evaluation
+from precomp_sdk.run.fabric import make_fabric
+from precomp_sdk.run.record import record, write_whole
+from precomp_sdk.run.training import TASK_FILE
+from precomp_sdk.training import WEIGHTS_FILE, load_module
+
+__all__ = ["run_evaluation"]
+
+
+def run_evaluation(
+    experiment: Experiment,
+    registry: Registry,
+    *,
+    folder: Path | None = None,
+    weights: Path | None = None,
+    output: Path | None = None,
+    observer: Callable[[Event], None] | None = None,
+    command: str = "",
+) -> Evaluation:
+    """Carry out the evaluation of an experiment with the weights that its training left behind.
+
+    Args:
+        experiment: what to do.
+        registry: of the names in it.
+        folder: of the training run; default: the experiment's output folder.
+        weights: of the preprocessor; default: those in the folder.
+        output: where results, plots and the record go; default: the folder.
+        observer: called with every event.
+        command: to be recorded.
+
+    Raises:
+        CheckpointError: weights are missing, or belong to something else.
+        PrecompError: as `build_evaluation` and `evaluate` raise it.
+    """
+    folder = experiment.output.folder if folder is None else folder
+    output = folder if output is None else output
+    weights = folder / WEIGHTS_FILE if weights is None else weights
+    parts = build_evaluation(experiment, registry)
+    _load(experiment, parts, folder, weights, observer)
+    evaluation = evaluate(
+        parts.codec,
+        parts.task,
+        parts.val,
+        preprocessor=parts.preprocessor,
+        device=make_fabric().device,
+        observer=observer,
+        **experiment.evaluate.arguments(),
+    )
+    write_report(evaluation, output)
+    if not (output / EXPERIMENT_FILE).exists():
+        write_whole(output / EXPERIMENT_FILE, dump_experiment(experiment))
+    record(
+        output,
+        "evaluation",
+        experiment=experiment,
+        codec=parts.codec,
+        registry=registry,
+        command=command,
+        results={
+            "weights": weights,
+            "statements": [item.statement for item in evaluation.comparisons],
+            "seconds": evaluation.seconds,
+        },
+    )
+    return evaluation
+
+
+def _load(
+    experiment: Experiment,
+    parts: EvaluationParts,
+    folder: Path,
+    weights: Path,
+    observer: Callable[[Event], None] | None,
+) -> None:
+    """Load the weights of the preprocessor and, where training changed it, of the task."""
+    if experiment.task.fit is not None or "task" in experiment.train.train:
+        path = folder / TASK_FILE
+        if not path.exists():
+            raise CheckpointError(
+                where=str(path),
+                expected="the task's weights, which training fits and writes",
+                got="no such file",
+                remedy="Train first: precomp train.",
+            )
+        load_module(path, parts.task, name=parts.task.name)
+    saved = load_module(weights, parts.preprocessor, name=parts.preprocessor.name)
+    trained_for = saved.facts.get("codec")
+    if observer is not None and trained_for != parts.codec.name:
+        message = f"the preprocessor was trained for codec {trained_for!r} and is measured with {parts.codec.name!r}"
+        observer(Notice("evaluate", message))

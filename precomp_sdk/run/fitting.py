@@ -1,0 +1,101 @@
+"""Fitting the task and the proxy of an experiment, or a proxy on its own."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from precomp_sdk.codec import Codec
+from precomp_sdk.config import Component, ProxyFitting
+from precomp_sdk.data import TaskDataset
+from precomp_sdk.events import Event
+from precomp_sdk.proxy import ProxyCodec
+from precomp_sdk.registry import Registry
+from precomp_sdk.run.build import Builder
+from precomp_sdk.run.fabric import make_fabric
+from precomp_sdk.task import TaskModel
+from precomp_sdk.training import FitProxyResult, FitTaskResult, fit_proxy, fit_task, save_module
+
+__all__ = ["ProxyFittingResult", "fit_and_save_proxy", "fit_and_save_task", "run_proxy_fitting", "save_component"]
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyFittingResult:
+    """A proxy that was fitted on its own.
+
+    Args:
+        proxy: its name.
+        fit: how well it was fitted.
+        path: of its weights.
+    """
+
+    proxy: str
+    fit: FitProxyResult
+    path: Path
+
+
+def run_proxy_fitting(
+    fitting: ProxyFitting,
+    registry: Registry,
+    output: Path,
+    *,
+    observer: Callable[[Event], None] | None = None,
+) -> ProxyFittingResult:
+    """Fit a proxy to a codec and write its weights, for ``proxy.load`` of an experiment.
+
+    Raises:
+        PrecompError: as `build` and `fit_proxy` raise it.
+    """
+    builder = Builder(registry, fitting.origin, fitting.fit.arguments()["seed"])
+    codec: Codec = builder.make("codec", fitting.codec, "codec")
+    builder.check_ladder(codec, fitting.fit.arguments()["ladder"], "fit.ladder")
+    proxy = builder.make_proxy(fitting.proxy, codec)
+    dataset: TaskDataset = builder.make("dataset", fitting.data, "data")
+    device = make_fabric().device
+    result = fit_and_save_proxy(proxy, fitting.proxy, dataset, fitting.fit.arguments(), output, device, observer)
+    return ProxyFittingResult(proxy.name, result, output)
+
+
+def fit_and_save_task(
+    task: TaskModel,
+    table: Component,
+    settings: Mapping[str, Any],
+    dataset: TaskDataset,
+    validation: TaskDataset | None,
+    path: Path,
+    device: torch.device,
+    observer: Callable[[Event], None] | None,
+) -> FitTaskResult:
+    """Fit a task and write its weights."""
+    result = fit_task(task.to(device), dataset, validation=validation, observer=observer, **settings)
+    save_component(path, task, table, {"loss": result.loss, "scores": dict(result.scores), "steps": result.steps})
+    return result
+
+
+def fit_and_save_proxy(
+    proxy: ProxyCodec,
+    table: Component,
+    dataset: TaskDataset,
+    settings: Mapping[str, Any],
+    path: Path,
+    device: torch.device,
+    observer: Callable[[Event], None] | None,
+) -> FitProxyResult:
+    """Fit a proxy and write its weights."""
+    result = fit_proxy(proxy, dataset, device=device, observer=observer, **settings)
+    save_component(path, proxy, table, {"psnr_db": result.psnr_db, "bits_error": result.bits_error})
+    return result
+
+
+def save_component(path: Path, module: TaskModel | ProxyCodec, table: Component, facts: Mapping[str, Any]) -> None:
+    """Write the weights of a task or a proxy, with its options."""
+    if isinstance(module, ProxyCodec):
+        codec = module.codec
+        facts = {**facts, "codec": codec.name, "codec_options": _plain(codec.options), "codec_version": codec.version}
+    save_module(path, module, name=module.name, options=table.options, facts=facts)
+
+
+def _plain(options: Mapping[str, object]) -> dict[str, object]:
+    return {key: value if isinstance(value, bool | int | float | str) else str(value) for key, value in options.items()}

@@ -1,0 +1,124 @@
+"""What is written beside the results: how they came about."""
+
+import json
+import os
+import platform
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from precomp_sdk.codec import Codec
+from precomp_sdk.config import Experiment
+from precomp_sdk.errors import CheckpointError
+from precomp_sdk.observers import plain
+from precomp_sdk.registry import Registry
+
+__all__ = ["EVENTS_FILE", "RECORD_FILE", "read_record", "record", "write_whole"]
+
+RECORD_FILE = "run.json"  #: how each stage was run; the evaluation's numbers stand in ``results.json``
+EVENTS_FILE = "events.jsonl"  #: every event, one per line
+
+_FORMAT = "precomp-run-1"
+_PACKAGES = ("precomp-sdk", "torch", "torchvision", "lightning-fabric", "numpy", "pillow")
+
+
+def record(
+    folder: Path,
+    stage: str,
+    *,
+    experiment: Experiment,
+    codec: Codec,
+    registry: Registry,
+    command: str,
+    results: Mapping[str, Any],
+) -> None:
+    """Add one stage to the record of a folder: command, versions, seeds, the whole experiment, and results.
+
+    Args:
+        folder: of the run.
+        stage: ``"training"`` or ``"evaluation"``; an earlier record of it is replaced.
+        experiment: as it was carried out.
+        codec: for its version.
+        registry: for the packages the components come from.
+        command: that started it, or empty for a call from Python.
+        results: anything `plain` can write.
+    """
+    path = folder / RECORD_FILE
+    whole = read_record(folder) if path.exists() else {}
+    whole |= {
+        "format": _FORMAT,
+        stage: {
+            "command": command,
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+            "versions": {**_versions(), "codec": f"{codec.name}: {codec.version}"},
+            "components": _components(experiment, registry),
+            "seeds": _seeds(experiment),
+            "experiment": experiment.model_dump(mode="json"),
+            "results": plain(results),
+        },
+    }
+    write_whole(path, json.dumps(whole, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """Read the record of a folder, by stage.
+
+    Raises:
+        CheckpointError: there is none, or it is damaged.
+    """
+    path = folder / RECORD_FILE
+    try:
+        whole = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(whole, dict) or whole.get("format") != _FORMAT:
+            raise ValueError("another format")  # told below, like the other kinds of damage
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            where=str(path), expected="the record of a run", got=str(error), remedy="Train anew, or choose its folder."
+        ) from error
+    return whole
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text file that is whole or not there."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def _versions() -> dict[str, str]:
+    versions = {"python": platform.python_version(), "platform": platform.platform()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:  # a checkout on the path, not installed
+            versions[package] = "unknown"
+    return versions
+
+
+def _components(experiment: Experiment, registry: Registry) -> dict[str, str]:
+    """Return the package and version that each component comes from."""
+    used = {
+        ("codec", experiment.codec.name),
+        ("proxy", experiment.proxy.name or ""),
+        ("preprocessor", experiment.preprocessor.name),
+        ("task", experiment.task.name),
+        *(("dataset", table.name) for table in (experiment.data.train, experiment.data.val)),
+    }
+    return {
+        f"{item.kind} {item.name}": f"{item.plugin.package} {item.plugin.version}".strip()
+        for item in registry.components()
+        if (item.kind, item.name) in used
+    }
+
+
+def _seeds(experiment: Experiment) -> dict[str, int]:
+    tables = {
+        "train": experiment.train,
+        "task.fit": experiment.task.fit,
+        "proxy.fit": experiment.proxy.fit,
+        "evaluate": experiment.evaluate,
+    }
+    return {key: int(getattr(table, "seed")) for key, table in tables.items() if table is not None}  # noqa: B009

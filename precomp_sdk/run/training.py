@@ -1,0 +1,201 @@
+"""An experiment's training run: fit what needs fitting, train, and write down how."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning_fabric import Fabric
+
+from precomp_sdk.config import EXPERIMENT_FILE, Experiment, dump_experiment, load_experiment
+from precomp_sdk.errors import CheckpointError
+from precomp_sdk.events import Event
+from precomp_sdk.registry import Registry
+from precomp_sdk.run.build import TrainingParts, build
+from precomp_sdk.run.fabric import make_fabric
+from precomp_sdk.run.fitting import fit_and_save_proxy, fit_and_save_task, save_component
+from precomp_sdk.run.record import RECORD_FILE, record, write_whole
+from precomp_sdk.training import (
+    STATE_FILE,
+    WEIGHTS_FILE,
+    FitProxyResult,
+    FitTaskResult,
+    Trainer,
+    TrainResult,
+    load_module,
+)
+
+__all__ = ["PROXY_FILE", "TASK_FILE", "TrainingOutcome", "run_training"]
+
+TASK_FILE = "task.safetensors"  #: the task's weights, where the run fitted or trained it
+PROXY_FILE = "proxy.safetensors"  #: the proxy's, likewise
+_FIXED = ("codec", "proxy", "preprocessor", "task", "data")  # tables that a resumed run must not change
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingOutcome:
+    """What a training run gave.
+
+    Args:
+        folder: where everything is.
+        parts: the objects; the preprocessor is trained.
+        result: of the trainer.
+        task_fit: of the task, where it was fitted in this run.
+        proxy_fit: of the proxy, likewise.
+    """
+
+    folder: Path
+    parts: TrainingParts
+    result: TrainResult
+    task_fit: FitTaskResult | None = None
+    proxy_fit: FitProxyResult | None = None
+
+
+def run_training(
+    experiment: Experiment,
+    registry: Registry,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    observer: Callable[[Event], None] | None = None,
+    command: str = "",
+) -> TrainingOutcome:
+    """Carry out the training of an experiment, in its output folder.
+
+    The task is fitted where the experiment says so, the proxy where it says so or needs it; their weights, those of the
+    preprocessor, the experiment with every default and the record of the run are left in the folder.
+
+    Args:
+        experiment: what to do.
+        registry: of the names in it.
+        resume: go on with an interrupted run in the folder; the numbers are those of an uninterrupted one.
+        overwrite: put a new run in the place of an older one.
+        observer: called with every event.
+        command: to be recorded.
+
+    Raises:
+        CheckpointError: the folder holds a run and neither ``resume`` nor ``overwrite`` is set, or holds another run
+            than the one to resume.
+        PrecompError: as `build`, `fit_task`, `fit_proxy` and `Trainer.run` raise it.
+    """
+    folder = experiment.output.folder
+    fabric = make_fabric(experiment.train.precision, origin=experiment.origin)
+    if fabric.is_global_zero:
+        _check_folder(folder, experiment, resume=resume, overwrite=overwrite)
+    parts = build(experiment, registry)
+    experiment = _resolved(experiment, parts)
+    if fabric.is_global_zero:
+        if not resume:
+            _clear(folder)
+        write_whole(folder / EXPERIMENT_FILE, dump_experiment(experiment))
+    fabric.launch()
+    notify = observer if fabric.is_global_zero else None
+    task_fit = _fit_task(experiment, parts, fabric, notify, resume=resume)
+    proxy_fit = _fit_proxy(experiment, parts, fabric, notify, resume=resume)
+    trainer = Trainer(
+        codec=parts.codec,
+        proxy=parts.proxy,
+        preprocessor=parts.preprocessor,
+        task=parts.task,
+        settings=experiment.train,
+        observer=observer,
+        fabric=fabric,
+    )
+    result = trainer.run(parts.train, held_out=parts.held_out, folder=folder, resume=resume)
+    if fabric.is_global_zero:
+        if "task" in experiment.train.train:
+            save_component(folder / TASK_FILE, parts.task, experiment.task, {"steps": result.steps})
+        if "proxy" in experiment.train.train:
+            save_component(folder / PROXY_FILE, parts.proxy, experiment.proxy, {"steps": result.steps})
+        record(
+            folder,
+            "training",
+            experiment=experiment,
+            codec=parts.codec,
+            registry=registry,
+            command=command,
+            results={"task_fit": task_fit, "proxy_fit": proxy_fit, "training": result},
+        )
+    return TrainingOutcome(folder, parts, result, task_fit, proxy_fit)
+
+
+def _check_folder(folder: Path, experiment: Experiment, *, resume: bool, overwrite: bool) -> None:
+    """Refuse to destroy an older run, or to go on with another one."""
+    held = [name for name in (STATE_FILE, WEIGHTS_FILE, TASK_FILE, PROXY_FILE) if (folder / name).exists()]
+    if held and not (resume or overwrite):
+        raise CheckpointError(
+            where=str(folder),
+            expected="a folder without a run",
+            got=f"one with {', '.join(held)}",
+            remedy="Go on with it (--resume), replace it (--overwrite), or choose another folder (--output).",
+        )
+    if resume and (folder / EXPERIMENT_FILE).exists():
+        ours, theirs = experiment.model_dump(), load_experiment(folder / EXPERIMENT_FILE).model_dump()
+        if theirs["proxy"]["name"] and not ours["proxy"]["name"]:  # what was chosen then is written down there
+            ours["proxy"]["name"] = theirs["proxy"]["name"]
+        for table in _FIXED:
+            if ours[table] != theirs[table]:
+                raise CheckpointError(
+                    where=f"{experiment.origin}, {table}",
+                    expected=f"what {folder / EXPERIMENT_FILE} says: {theirs[table]}",
+                    got=str(ours[table]),
+                    remedy="Resume with the experiment the run was started with, or choose another folder.",
+                )
+
+
+def _clear(folder: Path) -> None:
+    """Remove what a later --resume would take for its own."""
+    for name in (STATE_FILE, WEIGHTS_FILE, TASK_FILE, PROXY_FILE, RECORD_FILE):
+        (folder / name).unlink(missing_ok=True)
+
+
+def _resolved(experiment: Experiment, parts: TrainingParts) -> Experiment:
+    """Return the experiment with the proxy's name, which the file may leave open."""
+    proxy = experiment.proxy.model_copy(update={"name": parts.proxy.name})
+    return experiment.model_copy(update={"proxy": proxy})
+
+
+def _fit_task(
+    experiment: Experiment,
+    parts: TrainingParts,
+    fabric: Fabric,
+    notify: Callable[[Event], None] | None,
+    *,
+    resume: bool,
+) -> FitTaskResult | None:
+    """Fit the task in the first process; all of them load the file."""
+    fit, path = experiment.task.fit, experiment.output.folder / TASK_FILE
+    if fit is None:
+        return None
+    result = None
+    if fabric.is_global_zero and not (resume and path.exists()):
+        result = fit_and_save_task(
+            parts.task, experiment.task, fit.arguments(), parts.task_train, parts.val, path, fabric.device, notify
+        )
+    fabric.barrier()
+    load_module(path, parts.task, name=parts.task.name)
+    return result
+
+
+def _fit_proxy(
+    experiment: Experiment,
+    parts: TrainingParts,
+    fabric: Fabric,
+    notify: Callable[[Event], None] | None,
+    *,
+    resume: bool,
+) -> FitProxyResult | None:
+    """Fit the proxy where it is to be fitted or of no use without, in the first process; all of them load the file."""
+    fit, path = experiment.proxy.fit, experiment.output.folder / PROXY_FILE
+    if fit is None and bool(parts.proxy.fitted):
+        return None
+    settings: Mapping[str, Any] = {} if fit is None else fit.arguments()
+    if settings.get("ladder") is None:
+        settings = {**settings, "ladder": experiment.train.ladder}
+    result = None
+    if fabric.is_global_zero and not (resume and path.exists()):
+        result = fit_and_save_proxy(parts.proxy, experiment.proxy, parts.train, settings, path, fabric.device, notify)
+    fabric.barrier()
+    load_module(path, parts.proxy, name=parts.proxy.name)
+    parts.proxy.eval().requires_grad_(False)
+    return result

@@ -1,0 +1,339 @@
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from typer.testing import CliRunner, Result
+
+from precomp_sdk import Event, MissingDependencyError, Registry, StepDone, cli, hookimpl
+from precomp_sdk.config._toml import to_toml
+from precomp_sdk.evaluation import read_results
+from precomp_sdk.observers import TensorBoardObserver
+from precomp_sdk.run import read_record
+from precomp_sdk.testing import FakeProxy
+from precomp_sdk.training import read_module
+
+Call = Callable[..., Result]
+
+
+class Watcher:
+    """Keeps what it sees; raises at a step where it is told to."""
+
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+        self.stop_at: int | None = None
+
+    @hookimpl
+    def precomp_on_event(self, event: Event) -> None:
+        self.events.append(event)
+        if isinstance(event, StepDone) and event.stage == "train" and event.step == self.stop_at:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture
+def watcher(doubles: Registry) -> Watcher:
+    watcher = Watcher()
+    doubles.register(watcher, "watcher")
+    return watcher
+
+
+@pytest.fixture
+def call(doubles: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
+    """Call the command line with the stand-ins, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+
+    def invoke(*arguments: str, registry: Registry | None = doubles) -> Result:
+        return CliRunner().invoke(cli.app, list(arguments), obj=registry)
+
+    return invoke
+
+
+@pytest.fixture
+def mine(tables: dict[str, Any], tmp_path: Path) -> Path:
+    tables["output"]["folder"] = "run"
+    path = tmp_path / "mine.toml"
+    path.write_text(to_toml(tables), encoding="utf-8")
+    return path
+
+
+def gain(folder: Path) -> float:
+    return read_module(folder / "preprocessor.safetensors").weights["gain"].item()
+
+
+def test_train_and_evaluate_do_the_whole_job(call: Call, mine: Path, tmp_path: Path, watcher: Watcher) -> None:
+    trained = call("train", "mine.toml", "--set", "train.steps=6", "--set", "evaluate.baselines=['blur']")
+    told = len(watcher.events)
+    evaluated = call("evaluate", "run")
+
+    assert (trained.exit_code, evaluated.exit_code) == (0, 0), trained.output + evaluated.output
+    assert "by quality:\n  5: " in trained.stdout
+    assert "next: precomp evaluate run" in trained.stdout
+    assert "train: step 6, relative objective" in trained.stderr
+    assert "BD-rate against plain" in evaluated.stdout
+    assert "results and plots: run" in evaluated.stdout
+    assert 0 < told < len(watcher.events)  # plugins hear of both
+    assert [curve.label for curve in read_results(tmp_path / "run" / "results.json").curves] == [
+        "plain",
+        "fake",
+        "blur",
+    ]
+    log = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
+    assert len(log) == len(watcher.events)
+    assert read_record(tmp_path / "run")["training"]["experiment"]["train"]["steps"] == 6
+    assert read_record(tmp_path / "run")["training"]["command"].startswith("precomp ")
+
+
+def test_output_and_weights_may_be_given(call: Call, mine: Path, tmp_path: Path) -> None:
+    assert call("train", "mine.toml", "--output", "a b").exit_code == 0
+    done = call("evaluate", "mine.toml", "--weights", "a b/preprocessor.safetensors", "--output", "there")
+
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "there" / "results.json").exists()
+    assert not (tmp_path / "run").exists()
+    assert "next: precomp evaluate 'a b'" in call("train", "a b", "--overwrite").stdout
+
+
+def test_an_interrupted_run_goes_on_to_the_same_numbers(
+    call: Call, mine: Path, tmp_path: Path, watcher: Watcher
+) -> None:
+    assert call("train", "mine.toml", "--output", "whole").exit_code == 0
+    watcher.stop_at = 5
+    interrupted = call("train", "mine.toml")
+    watcher.stop_at = None
+    resumed = call("train", "run", "--resume")
+
+    assert interrupted.exit_code == 130
+    assert interrupted.stderr.endswith("precomp: interrupted; --resume goes on from the last checkpoint\n")
+    assert resumed.exit_code == 0, resumed.output
+    assert gain(tmp_path / "run") == gain(tmp_path / "whole") != 0.0
+    log = [json.loads(line) for line in (tmp_path / "run" / "events.jsonl").read_text().splitlines()]
+    steps = [line["step"] for line in log if line["event"] == "StepDone"]
+    assert steps == [0, 1, 2, 3, 4, 5, 4, 5, 6, 7, 8]  # the log goes on
+
+
+def test_a_second_run_does_not_replace_the_first_in_silence(call: Call, mine: Path) -> None:
+    assert call("train", "mine.toml").exit_code == 0
+
+    refused = call("train", "mine.toml")
+
+    assert refused.exit_code == 1
+    assert "--resume" in refused.stderr
+    assert "--overwrite" in refused.stderr
+    assert call("train", "mine.toml", "--overwrite").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "none.toml"], "none.toml: expected a TOML file; got No such file or directory."),
+        (["train", "mine.toml", "--set", "train.stepz=1"], "mine.toml, train.stepz: expected a known key"),
+        (["train", "mine.toml", "--set", "train.steps=x"], "mine.toml, train.steps: expected a whole number; got 'x'."),
+        (["train", "mine.toml", "--set", "codec.name=fke"], "mine.toml, codec.name: expected the name of a codec"),
+        (["train", "mine.toml", "--set", "codec.lvl=1"], "mine.toml, codec.lvl: expected a known option"),
+        (["train", "mine.toml", "--set", "train.ladder=[500]"], "a whole number from 1 to 100; got 500.0."),
+        (["train", "mine.toml", "--set", "data.val.labelled=false"], "mine.toml, data.val: expected targets of kind"),
+        (["train", "mine.toml", "--set", "steps"], "override 'steps': expected key.path=value"),
+        (["evaluate", "mine.toml"], "run/preprocessor.safetensors: expected a weights file"),
+        (["evaluate", "mine.toml", "--weights", "mine.toml"], "mine.toml: expected a weights file"),
+        (["quickstart", "--set", "train.stepz=1"], "quickstart.toml, train.stepz: expected a known key"),
+        (["fit-proxy", "--codec", "fake", "--data", ".", "--output", "p"], "fit-proxy, data.name: expected the name"),
+        (["train", "mine.toml", "--output", "mine.toml"], "mine.toml"),  # a file where a folder should be
+    ],
+)
+def test_an_error_is_one_clear_message(call: Call, mine: Path, arguments: list[str], message: str) -> None:
+    result = call(*arguments)
+
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith("precomp: ")
+    assert result.stderr.count("\n") == 1
+    assert message in result.stderr
+
+
+def test_a_traceback_is_shown_on_request_only(call: Call) -> None:
+    assert isinstance(call("train", "none.toml").exception, SystemExit)
+    assert type(call("--traceback", "train", "none.toml").exception).__name__ == "ConfigError"
+
+
+@pytest.mark.parametrize("arguments", [["train"], ["trian"], ["train", "x.toml", "--rezume"], ["fit-proxy"]])
+def test_wrong_usage_is_exit_code_2(call: Call, arguments: list[str]) -> None:
+    assert call(*arguments).exit_code == 2
+
+
+def test_plugins_are_listed_with_package_version_and_state(call: Call) -> None:
+    result = call("plugins", registry=None)  # the installed ones
+
+    rows = [line.split() for line in result.stdout.splitlines()]
+    assert ["codec", "jpeg", "precomp-sdk"] in [row[:3] for row in rows]
+    assert {row[0] for row in rows[1:] if row} >= {"codec", "proxy", "preprocessor", "task", "dataset"}
+    jpeg = next(row for row in rows if row[:2] == ["codec", "jpeg"])
+    assert jpeg[3][0].isdigit()
+    assert jpeg[4] == "ok"
+
+
+def test_plugins_that_did_not_load_are_told_with_their_error(
+    call: Call, doubles: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class EntryPoint:
+        dist = None
+
+        def __init__(self, name: str, error: Exception) -> None:
+            self.name = name
+            self._error = error
+
+        def load(self) -> object:
+            raise self._error
+
+    missing = MissingDependencyError(where="heic", expected="pillow-heif", got="none", remedy="pip install it.")
+    found = [EntryPoint("heic", missing), EntryPoint("odd", ZeroDivisionError("by zero"))]
+    monkeypatch.setattr("precomp_sdk.registry.entry_points", lambda group: found)
+    registry = Registry()
+
+    table, as_json = call("plugins", registry=registry), call("plugins", "--json", registry=registry)
+
+    assert table.exit_code == 0
+    assert "plugin 'heic' is unavailable: heic: expected pillow-heif; got none. pip install it." in table.stdout
+    assert "plugin 'odd' is broken: ZeroDivisionError: by zero" in table.stdout
+    told = {item["name"]: item for item in json.loads(as_json.stdout)["plugins"]}
+    assert (told["heic"]["state"], told["odd"]["state"]) == ("unavailable", "broken")
+
+
+def test_plugins_as_json_have_every_component(call: Call, doubles: Registry) -> None:
+    told = json.loads(call("plugins", "--json").stdout)
+
+    assert [(item["kind"], item["name"]) for item in told["components"]] == [
+        (item.kind, item.name) for item in doubles.components()
+    ]
+    assert {"package", "version", "state", "source", "plugin"} <= told["components"][0].keys()
+
+
+def test_a_proxy_is_not_fitted_on_a_data_set_without_a_folder(call: Call) -> None:
+    result = call(
+        "fit-proxy", "--codec", "fake", "--data", "pictures", "--output", "p.safetensors", "--set", "data.name=fake"
+    )
+
+    assert result.exit_code == 1
+    assert "fit-proxy, data.root: expected a known option" in result.stderr
+
+
+def test_a_proxy_is_fitted_on_a_folder_of_pictures(call: Call, tmp_path: Path) -> None:
+    from PIL import Image
+
+    registry = Registry()
+    registry.register(_FakeCodecOnly(), "fake codec")
+    (tmp_path / "pictures").mkdir()
+    for index in range(3):
+        Image.new("RGB", (20, 16), (80 * index, 10, 30)).save(tmp_path / "pictures" / f"{index}.png")
+
+    result = call(
+        *("fit-proxy", "--codec", "fake", "--data", "pictures", "--output", "new/p.safetensors", "--proxy", "fake"),
+        *("--set", "fit.steps=2", "--set", "fit.batch_size=2", "--set", "data.crop=8"),
+        registry=registry,
+    )
+
+    assert result.exit_code == 0, result.output
+    assert "weights: new/p.safetensors" in result.stdout
+    saved = read_module(tmp_path / "new" / "p.safetensors")
+    assert (saved.name, saved.facts["codec"]) == ("fake", "fake")
+    assert not torch.equal(saved.weights["log_scale"], torch.zeros(()))
+
+
+class _FakeCodecOnly:
+    @hookimpl
+    def precomp_register_codecs(self) -> list[Any]:
+        from precomp_sdk.testing import FakeCodec
+
+        return [FakeCodec]
+
+    @hookimpl
+    def precomp_register_proxies(self) -> list[Any]:
+        return [FakeProxy]
+
+
+@pytest.mark.parametrize(("wanted", "written"), [("true", True), ("false", False), ('"auto"', True)])
+def test_tensorboard_is_written_where_wanted(
+    call: Call, mine: Path, tmp_path: Path, wanted: str, written: bool
+) -> None:
+    pytest.importorskip("tensorboard")
+
+    assert call("train", "mine.toml", "--set", f"output.tensorboard={wanted}").exit_code == 0
+
+    assert (tmp_path / "run" / "tensorboard").exists() is written
+
+
+def test_a_missing_tensorboard_matters_only_where_it_is_asked_for(
+    call: Call, mine: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TensorBoardObserver, "available", staticmethod(lambda: False))
+
+    asked = call("train", "mine.toml", "--set", "output.tensorboard=true")
+
+    assert asked.exit_code == 1
+    assert "pip install" in asked.stderr
+    assert call("train", "mine.toml", "--set", "output.tensorboard=auto").exit_code == 0
+
+
+def test_only_the_first_process_speaks(call: Call, mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+
+    result = call("train", "mine.toml")
+
+    assert (result.exit_code, result.stdout) == (0, "")
+
+
+def test_the_quickstart_shows_its_experiment(call: Call, tmp_path: Path) -> None:
+    shown = call("quickstart", "--show")
+
+    assert shown.exit_code == 0
+    assert shown.stdout == files("precomp_sdk").joinpath("quickstart.toml").read_text(encoding="utf-8")
+    assert list(tmp_path.iterdir()) == []
+
+
+SMALL_QUICKSTART = (
+    *("--set", "task.fit.epochs=1"),
+    *("--set", "data.task.count=32"),
+    *("--set", "data.train.count=20"),
+    *("--set", "data.val.count=12"),
+    *("--set", "train.steps=2"),
+    *("--set", "train.batch_size=2"),
+    *("--set", "train.ladder=[5, 30]"),
+    *("--set", "train.lambdas={5 = 0.1, 30 = 1}"),
+    *("--set", "train.held_out_images=4"),
+    *("--set", "train.calibration_images=4"),
+    *("--set", "evaluate.ladder=[5, 12, 30]"),
+    *("--set", "evaluate.tuning_pictures=4"),
+    *("--set", "evaluate.replicates=20"),
+    *("--set", "output.tensorboard=false"),
+)
+
+
+def test_the_quickstart_does_the_whole_job(call: Call, tmp_path: Path) -> None:
+    result = call("quickstart", "--seed", "7", *SMALL_QUICKSTART, registry=None)
+
+    assert result.exit_code == 0, result.output
+    folder = tmp_path / "runs" / "quickstart"
+    assert {"results.json", "points.csv", "rate_accuracy.png", "rate_accuracy.svg", "run.json", "experiment.toml"} <= {
+        path.name for path in folder.iterdir()
+    }
+    evaluation = read_results(folder / "results.json")
+    assert [curve.label for curve in evaluation.curves] == ["plain", "qa-light", "blur", "downscale"]
+    assert (evaluation.codec, evaluation.pictures) == ("jpeg", 12)
+    assert evaluation.comparison("qa-light").statement in result.stdout
+    record = read_record(folder)["training"]
+    assert record["seeds"] == {"train": 7, "task.fit": 7, "evaluate": 7}
+    assert record["experiment"]["data"]["val"]["seed"] == 7
+    assert record["components"]["codec jpeg"].startswith("precomp-sdk ")
+
+
+def test_help_does_not_wait_for_what_it_does_not_need() -> None:
+    heavy = ("lightning_fabric", "matplotlib", "scipy", "tensorboard", "precomp_jpeg")
+    code = f"import sys; import precomp_sdk.cli; print([name for name in {heavy} if name in sys.modules])"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout == "[]\n"

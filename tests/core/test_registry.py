@@ -1,0 +1,357 @@
+import sys
+from collections.abc import Callable, Iterator
+from importlib.metadata import entry_points as real_entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from precomp_sdk import (
+    Codec,
+    DuplicateNameError,
+    Event,
+    MissingDependencyError,
+    Notice,
+    OptionError,
+    PluginError,
+    Preprocessor,
+    ProxyCodec,
+    Registry,
+    TaskDataset,
+    TaskModel,
+    UnknownNameError,
+    construct,
+    hookimpl,
+)
+from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeProxy, FakeTask
+
+Install = Callable[..., None]
+
+GOOD = """
+from precomp_sdk import hookimpl
+from precomp_sdk.testing import FakeCodec
+
+class {name}(FakeCodec):
+    name = "{name}"
+
+@hookimpl
+def precomp_register_codecs():
+    return [{name}]
+"""
+
+
+class OneCodec:
+    """A plugin that offers whatever it is given as codecs."""
+
+    def __init__(self, *offered: Any) -> None:
+        self._offered = offered
+
+    @hookimpl
+    def precomp_register_codecs(self) -> list[Any]:
+        return list(self._offered)
+
+
+class Renamed(FakeCodec):
+    name = "renamed"
+
+
+@pytest.fixture
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
+    """Install stranger's distributions: each has modules, one entry point per module."""
+    site = tmp_path / "site"
+    site.mkdir()
+    monkeypatch.syspath_prepend(str(site))
+    installed: set[str] = set()
+
+    def put(distribution: str, modules: dict[str, str], version: str = "2.5") -> None:
+        info = site / f"{distribution}-{version}.dist-info"
+        info.mkdir()
+        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
+        lines = [f"{name} = {name}" for name in modules]
+        (info / "entry_points.txt").write_text("\n".join(["[precomp_sdk]", *lines]) + "\n")
+        for name, source in modules.items():
+            (site / f"{name}.py").write_text(source)
+        installed.add(distribution)
+
+    def only_these(group: str) -> list[Any]:
+        return [item for item in real_entry_points(group=group) if item.dist and item.dist.name in installed]
+
+    monkeypatch.setattr("precomp_sdk.registry.entry_points", only_these)
+    before = set(sys.modules)
+    yield put
+    for name in set(sys.modules) - before:
+        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(site)):
+            del sys.modules[name]
+
+
+def test_plugins_are_loaded_at_the_first_look_up_and_only_once(install: Install, tmp_path: Path) -> None:
+    mark = tmp_path / "loaded"
+    source = f"import pathlib\nmark = pathlib.Path({str(mark)!r})\nmark.write_text(f'{{mark.exists()}}')\n"
+    install("stranger", {"stranger_a": source + GOOD.format(name="a")})
+
+    registry = Registry()
+    assert not mark.exists()
+    assert list(registry.codecs) == ["a"]
+    assert list(registry.proxies) == []
+    assert registry.plugins()[0].name == "stranger_a"
+    assert mark.read_text() == "False"  # True after a second time
+
+
+def test_components_come_with_package_version_and_state(install: Install) -> None:
+    install("stranger", {"stranger_b": GOOD.format(name="b")}, version="3.1")
+
+    (component,) = Registry().components()
+
+    assert (component.kind, component.name, component.cls.__name__) == ("codec", "b", "b")
+    plugin = component.plugin
+    assert (plugin.name, plugin.package, plugin.version, plugin.state, plugin.error) == (
+        "stranger_b", "stranger", "3.1", "ok", ""
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("source", "state", "error"),
+    [
+        ("import no_such_module_anywhere", "broken", "ModuleNotFoundError: No module named 'no_such_module_anywhere'"),
+        ("1 / 0", "broken", "ZeroDivisionError: division by zero"),
+        ("def (", "broken", "SyntaxError"),
+        ("x = 1", "broken", "expected at least one function marked"),
+        (
+            "from precomp_sdk import MissingDependencyError\n"
+            "raise MissingDependencyError(where='odd', expected='foo', got='none', remedy='pip install foo')",
+            "unavailable",
+            "pip install foo",
+        ),
+    ],
+)
+def test_a_plugin_that_fails_is_reported_and_the_others_work(
+    install: Install, source: str, state: str, error: str
+) -> None:
+    install("bad", {"stranger_bad": source})
+    install("good", {"stranger_good": GOOD.format(name="good")})
+
+    registry = Registry()
+
+    assert list(registry.codecs) == ["good"]
+    told = {item.name: item for item in registry.plugins()}
+    assert (told["stranger_bad"].state, told["stranger_bad"].package) == (state, "bad")
+    assert error in told["stranger_bad"].error
+    assert told["stranger_good"].state == "ok"
+
+
+def test_an_unknown_name_mentions_what_did_not_load(install: Install) -> None:
+    install("bad", {"stranger_bad": "1 / 0"})
+
+    with pytest.raises(UnknownNameError, match="did not load: stranger_bad"):
+        Registry().create("codec", "jpeg")
+
+
+def test_of_two_installed_plugins_with_one_name_the_second_is_broken(install: Install) -> None:
+    install("first", {"stranger_first": GOOD.format(name="same")})
+    install("second", {"stranger_second": GOOD.format(name="same")})
+
+    registry = Registry()
+
+    states = sorted(item.state for item in registry.plugins())
+    broken = next(item for item in registry.plugins() if item.state == "broken")
+    assert states == ["broken", "ok"]
+    assert list(registry.codecs) == ["same"]
+    assert "stranger_first.same of first" in broken.error
+    assert "stranger_second.same of second" in broken.error
+
+
+def test_two_registries_are_independent(doubles: Registry) -> None:
+    other = Registry(entry_points=False)
+    other.register(OneCodec(Renamed), "other")
+
+    assert list(doubles.codecs) == ["fake"]
+    assert list(other.codecs) == ["renamed"]
+    assert [item.name for item in other.plugins()] == ["other"]
+
+
+def test_every_kind_is_a_read_only_mapping(doubles: Registry) -> None:
+    kinds: dict[str, tuple[Any, type]] = {
+        "codecs": (doubles.codecs, FakeCodec),
+        "proxies": (doubles.proxies, FakeProxy),
+        "preprocessors": (doubles.preprocessors, FakePreprocessor),
+        "tasks": (doubles.tasks, FakeTask),
+        "datasets": (doubles.datasets, FakeDataset),
+    }
+    for mapping, cls in kinds.values():
+        assert dict(mapping) == {"fake": cls}
+        with pytest.raises(TypeError):
+            mapping["mine"] = cls
+    assert len(doubles.components()) == 5
+
+
+def test_a_name_that_is_taken_is_refused_and_both_are_named(doubles: Registry) -> None:
+    class Fake(FakeCodec):
+        pass
+
+    with pytest.raises(DuplicateNameError) as caught:
+        doubles.register(OneCodec(Renamed, Fake), "again")
+
+    assert "precomp_sdk.testing.doubles.FakeCodec" in caught.value.got
+    assert "Fake of (registered in code)" in caught.value.got
+    assert dict(doubles.codecs) == {"fake": FakeCodec}  # nothing of the refused plugin is left
+    assert [item.name for item in doubles.plugins()] == ["doubles"]
+    doubles.register(OneCodec(Renamed), "again")  # and its place is free
+    assert sorted(doubles.codecs) == ["fake", "renamed"]
+
+
+def test_one_plugin_cannot_offer_a_name_twice() -> None:
+    with pytest.raises(DuplicateNameError, match="'renamed', offered by"):
+        Registry(entry_points=False).register(OneCodec(Renamed, type("Twin", (Renamed,), {})))
+
+
+def test_a_misspelled_hook_is_answered_with_the_nearest_one() -> None:
+    class Misspelled:
+        @hookimpl
+        def precomp_register_codec(self) -> list[type[Codec]]:
+            return [FakeCodec]
+
+    with pytest.raises(PluginError, match=r"got precomp_register_codec\. Did you mean 'precomp_register_codecs'"):
+        Registry(entry_points=False).register(Misspelled())
+
+
+def test_a_hook_without_its_mark_is_told() -> None:
+    class Unmarked:
+        def precomp_register_codecs(self) -> list[type[Codec]]:
+            return [FakeCodec]
+
+    with pytest.raises(PluginError, match=r"hooks without the mark: \['precomp_register_codecs'\].*@hookimpl"):
+        Registry(entry_points=False).register(Unmarked())
+
+
+def test_a_plugin_without_any_hook_is_refused() -> None:
+    with pytest.raises(PluginError, match="expected at least one function marked"):
+        Registry(entry_points=False).register(ModuleType("empty"))
+
+
+class Abstract(Codec):
+    name = "abstract"
+    source = "none"
+
+    def _encode(self, image: Any, quality: float) -> bytes:
+        return b"x"
+
+
+@pytest.mark.parametrize(
+    ("offered", "got"),
+    [
+        (FakeCodec(), "an instance of FakeCodec"),
+        (FakeTask, "FakeTask"),
+        ("fake", "an instance of str"),
+        (Abstract, r"Abstract without \['_decode'\]"),
+    ],
+)
+def test_what_is_no_concrete_class_of_the_contract_is_refused(offered: object, got: str) -> None:
+    registry = Registry(entry_points=False)
+
+    with pytest.raises(PluginError, match=f"concrete subclasses of Codec; got {got}"):
+        registry.register(OneCodec(offered))
+    assert dict(registry.codecs) == {}
+
+
+@pytest.mark.parametrize("attribute", ["name", "source"])
+def test_a_class_says_its_name_and_source(attribute: str) -> None:
+    nameless = type("Nameless", (FakeCodec,), {attribute: None})
+
+    with pytest.raises(PluginError, match=f"a class attribute '{attribute}' of type str; got None"):
+        Registry(entry_points=False).register(OneCodec(nameless))
+
+
+def test_components_are_constructed_by_name_with_their_options(doubles: Registry) -> None:
+    codec: Codec = doubles.create("codec", "fake", level=2)
+    task: TaskModel = doubles.create("task", "fake")
+    dataset: TaskDataset = doubles.create("dataset", "fake", count=3)
+    preprocessor: Preprocessor = doubles.create("preprocessor", "fake", gain=0.5)
+
+    assert codec.options == {"level": 2}
+    assert isinstance(task, FakeTask)
+    assert len(dataset) == 3
+    assert preprocessor.name == "fake"
+
+
+def test_wrong_names_kinds_and_options_are_answered_with_the_nearest(doubles: Registry) -> None:
+    with pytest.raises(UnknownNameError, match=r"the name of a codec; got 'fale'\. Did you mean 'fake'"):
+        doubles.create("codec", "fale")
+    with pytest.raises(UnknownNameError, match=r"a kind of component; got 'codek'\. Did you mean 'codec'"):
+        doubles.create("codek", "fake")
+    with pytest.raises(OptionError, match=r"a known option; got 'levle'\. Did you mean 'level'"):
+        doubles.create("codec", "fake", levle=2)
+
+
+def test_a_missing_option_is_told() -> None:
+    class Needs:
+        def __init__(self, *, root: str) -> None: ...
+
+    with pytest.raises(OptionError, match=r"options \['root'\]; got missing a required argument: 'root'"):
+        construct(Needs)
+
+
+class Any1(FakeProxy):
+    name = "any"
+    codec_name = "*"
+
+
+class Second(FakeProxy):
+    name = "second"
+
+
+class Proxies:
+    def __init__(self, *classes: type[ProxyCodec]) -> None:
+        self._classes = classes
+
+    @hookimpl
+    def precomp_register_proxies(self) -> list[type[ProxyCodec]]:
+        return list(self._classes)
+
+
+def test_a_codec_gets_the_proxy_asked_for_else_its_own_else_one_that_learns_any() -> None:
+    registry = Registry(entry_points=False)
+    registry.register(Proxies(Any1), "any")
+    codec = FakeCodec()
+
+    assert isinstance(registry.proxy_for(codec), Any1)
+    registry.register(Proxies(FakeProxy, Second), "own")
+    assert type(registry.proxy_for(codec)) is FakeProxy  # the first of its own
+    assert type(registry.proxy_for(codec, "second")) is Second
+    assert registry.proxy_class(Renamed()) is Any1
+    assert registry.proxy_for(codec).codec is codec
+
+
+def test_proxies_that_do_not_exist_or_do_not_fit_are_refused(doubles: Registry) -> None:
+    with pytest.raises(UnknownNameError, match=r"a proxy for codec 'renamed'; got proxies for \['fake'\]"):
+        doubles.proxy_for(Renamed())
+    with pytest.raises(UnknownNameError, match=r"got 'fak'\. Did you mean 'fake'"):
+        doubles.proxy_class(FakeCodec(), "fak")
+    with pytest.raises(PluginError, match="expected the codec 'fake'; got 'renamed'"):
+        doubles.proxy_for(Renamed(), "fake")
+    with pytest.raises(OptionError, match="got 'speed'"):
+        doubles.proxy_for(FakeCodec(), speed=1)
+
+
+def test_events_reach_every_plugin_and_their_errors_pass() -> None:
+    class Watcher:
+        def __init__(self) -> None:
+            self.seen: list[Event] = []
+
+        @hookimpl
+        def precomp_on_event(self, event: Event) -> None:
+            self.seen.append(event)
+            if len(self.seen) == 2:
+                raise MissingDependencyError(where="watcher", expected="a", got="b", remedy="c")
+
+    registry = Registry(entry_points=False)
+    first, second = Watcher(), Watcher()
+    registry.register(first, "first")
+    registry.register(second, "second")
+    event = Notice("train", "x")
+
+    registry.notify(event)
+
+    assert first.seen == second.seen == [event]
+    with pytest.raises(MissingDependencyError):
+        registry.notify(event)

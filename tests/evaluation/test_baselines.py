@@ -1,0 +1,103 @@
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import gaussian_filter1d
+
+from precomp_sdk import OptionError, UnknownNameError
+from precomp_sdk.evaluation import BLUR, DOWNSCALE, TASK_LOSS, Baseline, GaussianBlur, Measurer, Route, tune
+from precomp_sdk.evaluation.baselines import find_baselines
+from precomp_sdk.testing import FakeCodec, FakeDataset, FakeTask
+
+
+@pytest.mark.parametrize("sigma", [0.4, 1.0, 2.5])
+def test_the_blur_is_scipys(sigma):
+    image = torch.rand(2, 3, 20, 33)
+    ours = GaussianBlur(sigma=sigma)(image, 0.5).numpy()
+    radius = int(np.ceil(3 * sigma))
+    scipys = image.numpy()
+    for axis in (2, 3):
+        scipys = gaussian_filter1d(scipys, sigma, axis=axis, mode="nearest", radius=radius)
+    np.testing.assert_allclose(ours, scipys, atol=1e-6)
+
+
+def test_the_blur_takes_any_size_and_no_notice_of_strength():
+    blur = GaussianBlur(sigma=3.0)
+    for height, width in ((1, 1), (2, 5), (40, 1)):
+        image = torch.rand(1, 3, height, width)
+        assert torch.equal(blur(image, 0.0), blur(image, 1.0))
+        assert blur(image, 0.0).shape == image.shape
+    flat = torch.full((1, 3, 9, 9), 0.25)
+    torch.testing.assert_close(blur(flat, 0.5), flat)
+    assert not blur.state_dict()
+
+
+@pytest.mark.parametrize("sigma", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_sigma_is_positive(sigma):
+    with pytest.raises(OptionError, match="a sigma above 0"):
+        GaussianBlur(sigma=sigma)
+
+
+def test_baselines_go_by_name_or_as_objects():
+    mine = Baseline("mine", "sigma", (0.5,), BLUR.route)
+    assert find_baselines(["downscale", mine, "blur"]) == (DOWNSCALE, mine, BLUR)
+    with pytest.raises(UnknownNameError, match="Did you mean 'blur'"):
+        find_baselines(["blurr"])
+    with pytest.raises(OptionError, match="one setting or more"):
+        Baseline("empty", "sigma", (), BLUR.route)
+
+
+def test_a_route_carries_its_setting():
+    for baseline in (BLUR, DOWNSCALE):
+        route = baseline.route(0.5)
+        assert (route.label, route.settings) == (baseline.name, {baseline.parameter: 0.5})
+
+
+def test_tuning_takes_the_lowest_bd_rate():
+    dataset = FakeDataset(count=40, seed=3)
+    with Measurer(FakeCodec(), FakeTask(), ladder=(5, 15, 30)) as measurer:
+        plain = measurer.curve(dataset, Route()).curve()
+        tuned = tune(measurer, Baseline("blur", "sigma", (0.3, 0.45, 0.6), BLUR.route), dataset, plain, "top1")
+    assert (tuned.name, tuned.parameter, tuned.pictures) == ("blur", "sigma", 40)
+    values = {tried.value: tried.bd_rate.value_percent for tried in tuned.tried}
+    assert list(values) == [0.3, 0.45, 0.6]
+    known = {value: percent for value, percent in values.items() if percent is not None}
+    assert len(set(known.values())) > 1
+    assert tuned.value == min(known, key=known.get)
+
+
+class _Shift(Route):
+    """Sends the same picture, and adds a constant number of levels at the receiver: worse, but no cheaper."""
+
+    def __init__(self, levels):
+        super().__init__("shift", {"levels": levels})
+        self._levels = levels
+
+    def receive(self, images, sizes):
+        return [image // 2 + int(self._levels) for image in images]
+
+
+def test_without_a_bd_rate_on_the_metric_the_task_loss_decides_and_then_the_mildest():
+    dataset = FakeDataset(count=12, seed=3, contrast=0.5)  # easy: top-1 is 1 at all qualities
+    with Measurer(FakeCodec(), FakeTask(), ladder=(15, 40, 70)) as measurer:
+        plain = measurer.curve(dataset, Route()).curve()
+        assert {point.scores["top1"] for point in plain.points} == {1.0}
+        by_loss = tune(measurer, Baseline("blur", "sigma", (2.0, 0.2), BLUR.route), dataset, plain, "top1")
+        alike = tune(measurer, Baseline("shift", "levels", (3, 3), _Shift), dataset, plain, "top1")
+    assert [tried.bd_rate.value_percent for tried in by_loss.tried] == [None, None]
+    assert by_loss.tried[0].loss_bd_rate.value_percent is None
+    assert by_loss.tried[1].loss_bd_rate.metric == TASK_LOSS
+    assert by_loss.value == 0.2
+    assert alike.value == 3
+
+
+def test_tuning_asks_for_twice_the_overlap():
+    dataset = FakeDataset(count=40, seed=3)
+    only = Baseline("blur", "sigma", (0.45,), BLUR.route)
+    with Measurer(FakeCodec(), FakeTask(), ladder=(5, 15, 30)) as measurer:
+        plain = measurer.curve(dataset, Route()).curve()
+        overlap = tune(measurer, only, dataset, plain, "top1").tried[0].bd_rate.overlap
+        strict = tune(measurer, only, dataset, plain, "top1", min_overlap=0.6 * overlap).tried[0].bd_rate
+        loose = tune(measurer, only, dataset, plain, "top1", min_overlap=0.4 * overlap).tried[0].bd_rate
+    assert 0.0 < overlap < 1.0
+    assert strict.value_percent is None
+    assert loose.value_percent is not None

@@ -1,0 +1,226 @@
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from precomp_sdk import (
+    DatasetError,
+    LabelScorer,
+    NonFiniteError,
+    OptionError,
+    QualityError,
+    StepDone,
+    TargetError,
+    TargetKind,
+    stack_images,
+    to_float,
+    to_uint8,
+)
+from precomp_sdk.evaluation import DownscaledRoute, Measurer, Route, measure_curve
+from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeTask
+
+LADDER = (10, 40, 80)
+SIZES = [(24, 24), (17, 30), (1, 1), (24, 24)]
+
+
+def test_every_number_is_what_one_picture_at_a_time_gives():
+    codec, task, preprocessor = FakeCodec(), FakeTask(), FakePreprocessor(gain=0.7)
+    dataset = FakeDataset(count=11, sizes=SIZES)
+    measured = measure_curve(codec, task, dataset, preprocessor=preprocessor, ladder=LADDER, batch_size=4, label="net")
+    assert measured.label == "net"
+    assert [point.quality for point in measured.points] == list(LADDER)
+    assert measured.keys == tuple(str(index) for index in range(11))
+    scorer = LabelScorer()
+    for point in measured.points:
+        for index in range(11):
+            sample = dataset[index]
+            strength = codec.quality_scale.strength(point.quality)
+            sent = to_uint8(preprocessor(stack_images([sample.image]), strength))[0]
+            received = codec.transcode(sent, point.quality)
+            decoded = to_float(received.image)[None]
+            assert point.bits[index] == received.bits
+            assert point.losses[index] == pytest.approx(float(task.losses(decoded, [sample.target]).detach()), abs=1e-5)
+            expected = scorer.measure(task.predict(decoded)[0], sample.target)
+            np.testing.assert_array_equal(point.evidence[index], expected)
+
+
+def test_the_curve_is_total_bits_over_total_pixels_and_mean_scores():
+    measured = measure_curve(FakeCodec(), FakeTask(), FakeDataset(count=6, sizes=[(8, 8), (24, 32)]), ladder=LADDER)
+    curve = measured.curve()
+    assert curve.label == "plain"
+    pixels = 3 * 64 + 3 * 768
+    for point, rows in zip(curve.points, measured.points, strict=True):
+        assert point.bpp == pytest.approx(rows.bits.sum() / pixels)
+        assert point.scores["top1"] == pytest.approx(np.mean([evidence[0] for evidence in rows.evidence]))
+        assert point.task_loss == pytest.approx(rows.losses.mean())
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 100])
+def test_the_batch_size_changes_nothing(batch_size):
+    dataset = FakeDataset(count=7, sizes=SIZES)
+    settings = {"ladder": LADDER, "batch_size": batch_size, "workers": 2}
+    first = measure_curve(FakeCodec(), FakeTask(), dataset, ladder=LADDER)
+    second = measure_curve(FakeCodec(), FakeTask(), dataset, **settings)
+    for one, other in zip(first.points, second.points, strict=True):
+        np.testing.assert_array_equal(one.bits, other.bits)
+        np.testing.assert_allclose(one.losses, other.losses, atol=1e-5)
+
+
+class _CountingDataset(FakeDataset):
+    def __init__(self, **options):
+        super().__init__(**options)
+        self.loaded = []
+
+    def _sample(self, index):
+        self.loaded.append(index)
+        return super()._sample(index)
+
+
+def test_a_picture_is_loaded_once_for_all_qualities():
+    dataset = _CountingDataset(count=9)
+    measure_curve(FakeCodec(), FakeTask(), dataset, ladder=LADDER, batch_size=4)
+    assert sorted(dataset.loaded) == list(range(9))
+
+
+class _Watched(FakePreprocessor):
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(3)
+        self.seen = []
+
+    def _process(self, images, strengths):
+        self.seen.append((self.training, self.norm.training, torch.is_grad_enabled(), strengths.tolist()))
+        return images
+
+
+def test_networks_work_in_evaluation_mode_and_every_part_gets_its_mode_back():
+    codec, task, preprocessor = FakeCodec(), FakeTask(), _Watched()
+    preprocessor.train()
+    preprocessor.norm.eval()  # frozen by its owner
+    measure_curve(codec, task.train(), FakeDataset(count=2), preprocessor=preprocessor, ladder=(1, 100))
+    assert preprocessor.seen == [(False, False, False, [1.0, 1.0]), (False, False, False, [0.0, 0.0])]
+    assert (task.training, preprocessor.training, preprocessor.norm.training) == (True, True, False)
+
+
+def test_modes_come_back_after_an_error():
+    task = FakeTask().train()
+    with pytest.raises(DatasetError):
+        measure_curve(FakeCodec(), task, FakeDataset(count=3, unreadable=[1]), ladder=LADDER)
+    assert task.training
+
+
+def test_the_clean_score_sees_no_codec():
+    dataset = FakeDataset(count=12)
+    task = FakeTask()
+    with Measurer(FakeCodec(), task, batch_size=5) as measurer:
+        clean = measurer.clean(dataset)
+    samples = [dataset[index] for index in range(12)]
+    losses = task.losses(stack_images([sample.image for sample in samples]), [sample.target for sample in samples])
+    assert clean.task_loss == pytest.approx(float(losses.detach().mean()), abs=1e-5)
+    assert set(clean.scores) == {"top1", "top5"}
+
+
+def test_downscaling_codes_fewer_pixels_and_counts_the_sources():
+    codec, dataset = FakeCodec(), FakeDataset(count=4, sizes=[(20, 30), (1, 1)])
+    route = DownscaledRoute(0.5)
+    with Measurer(codec, FakeTask(), ladder=(50,)) as measurer:
+        measured = measurer.curve(dataset, route)
+        plain = measurer.curve(dataset, Route())
+    np.testing.assert_array_equal(measured.pixels, [600, 1, 600, 1])
+    small = route.send([dataset[0].image, dataset[1].image], 0.5)
+    assert [tuple(image.shape) for image in small] == [(3, 10, 15), (3, 1, 1)]
+    assert measured.points[0].bits[0] == 8 * len(codec.encode(small[0], 50))
+    assert measured.points[0].bits[0] < plain.points[0].bits[0]
+    large = route.receive(small, [(20, 30), (1, 1)])
+    assert [tuple(image.shape) for image in large] == [(3, 20, 30), (3, 1, 1)]
+    difference = (large[0].float() - dataset[0].image.float()).abs().mean()
+    assert difference < 20  # a blurred source, not something else
+    assert dict(measured.settings) == {"factor": 0.5}
+
+
+@pytest.mark.parametrize("factor", [0.0, 1.0, -0.5, float("nan")])
+def test_a_factor_shrinks(factor):
+    with pytest.raises(OptionError, match="between 0 and 1"):
+        DownscaledRoute(factor)
+
+
+def test_unreadable_pictures_are_errors_or_named():
+    dataset = FakeDataset(count=6, unreadable=[0, 4])
+    with pytest.raises(DatasetError, match="fake picture 0"):
+        measure_curve(FakeCodec(), FakeTask(), dataset, ladder=LADDER)
+    measured = measure_curve(FakeCodec(), FakeTask(), dataset, ladder=LADDER, skip_unreadable=True, batch_size=1)
+    assert measured.keys == ("1", "2", "3", "5")
+    assert measured.indices == (1, 2, 3, 5)
+    assert [skipped.key for skipped in measured.skipped] == ["0", "4"]
+    assert len(measured.points[0].bits) == len(measured.points[0].evidence) == 4
+
+
+def test_nothing_to_measure_is_an_error():
+    with pytest.raises(DatasetError, match="got none"):
+        measure_curve(FakeCodec(), FakeTask(), FakeDataset(count=0), ladder=LADDER)
+    broken = FakeDataset(count=2, unreadable=[0, 1])
+    with Measurer(FakeCodec(), FakeTask(), skip_unreadable=True) as measurer:
+        with pytest.raises(DatasetError, match="none that can be read"):
+            measurer.curve(broken, Route())
+        with pytest.raises(DatasetError, match="none that can be read"):
+            measurer.clean(broken)
+
+
+def test_targets_must_fit_the_task():
+    with pytest.raises(TargetError, match=r"got no targets.*own_targets=True"):
+        measure_curve(FakeCodec(), FakeTask(), FakeDataset(labelled=False), ladder=LADDER)
+    dataset = FakeDataset()
+    dataset.target_kind = TargetKind.MASK
+    with pytest.raises(TargetError, match="'label'; got targets of kind 'mask'"):
+        measure_curve(FakeCodec(), FakeTask(), dataset, ladder=LADDER)
+
+    class Picky(FakeTask):
+        def check_dataset(self, class_names):
+            raise TargetError(where="picky", expected="cats", got=str(class_names), remedy="Bring cats.")
+
+    with pytest.raises(TargetError, match="Bring cats"):
+        measure_curve(FakeCodec(), Picky(), FakeDataset(), ladder=LADDER)
+
+
+def test_pictures_without_labels_are_scored_against_the_tasks_own_answers():
+    dataset = FakeDataset(count=8, labelled=False)
+    with Measurer(FakeCodec(), FakeTask(), ladder=(100,), own_targets=True, batch_size=3) as measurer:
+        measurer.check(dataset)
+        assert measurer.clean(dataset).scores["top1"] == 1.0
+        assert measurer.curve(dataset, Route()).curve().points[0].scores["top1"] == 1.0  # quality 100 is lossless
+
+
+def test_a_loss_that_is_not_finite_stops_and_names_the_picture():
+    task = FakeTask()
+    nn.init.constant_(task.filters, float("nan"))
+    with pytest.raises(NonFiniteError, match="'plain' at quality 10, picture '0'"):
+        measure_curve(FakeCodec(), task, FakeDataset(count=2), ladder=LADDER)
+    with Measurer(FakeCodec(), task) as measurer, pytest.raises(NonFiniteError, match="the clean pictures"):
+        measurer.clean(FakeDataset(count=2))
+
+
+def test_the_observer_hears_of_every_batch():
+    events = []
+    measure_curve(FakeCodec(), FakeTask(), FakeDataset(count=5), ladder=LADDER, batch_size=2, observer=events.append)
+    assert events == [StepDone("evaluate", step, 9, {}) for step in range(1, 10)]
+
+
+def test_the_ladder_and_the_batch_size_are_checked():
+    with pytest.raises(QualityError, match="one or more qualities"):
+        Measurer(FakeCodec(), FakeTask(), ladder=())
+    with pytest.raises(QualityError, match="from 1 to 100"):
+        Measurer(FakeCodec(), FakeTask(), ladder=(0,))
+    with pytest.raises(OptionError, match="batch_size"):
+        Measurer(FakeCodec(), FakeTask(), batch_size=0)
+    with Measurer(FakeCodec(), FakeTask(), ladder=(10, 10, 20)) as measurer:
+        assert measurer.ladder == (10, 20)
+
+
+def test_networks_are_moved_where_a_device_is_given():
+    preprocessor = FakePreprocessor().to(torch.float32)
+    task = FakeTask()
+    measured = measure_curve(
+        FakeCodec(), task, FakeDataset(count=2), preprocessor=preprocessor, ladder=(50,), device="cpu"
+    )
+    assert len(measured) == 2
+    assert task.filters.device == torch.device("cpu")

@@ -1,0 +1,235 @@
+"""The real codec: options, every JPEG a user has, and what is not one."""
+
+import io
+import struct
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image, ImageFile, ImageOps
+from torch import Tensor
+
+from precomp_jpeg import JPEGCodec, JPEGProxy, precomp_register_codecs, precomp_register_proxies
+from precomp_jpeg.codec import MAXIMUM_PIXELS
+from precomp_sdk import (
+    BitstreamError,
+    Codec,
+    CodecError,
+    OptionError,
+    PluginError,
+    QualityError,
+    QualityScale,
+    Registry,
+)
+
+
+def as_picture(image: Tensor) -> Image.Image:
+    return Image.fromarray(image.permute(1, 2, 0).numpy())
+
+
+def saved(picture: Image.Image, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    picture.save(buffer, "JPEG", **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("subsampling", ["4:2:0", "4:2:2", "4:4:4", "gray"])
+@pytest.mark.parametrize("size", [(1, 1), (5, 3), (33, 20)])
+def test_round_trip_keeps_size_and_nearly_the_picture(
+    picture: Callable[..., Tensor], size: tuple[int, int], subsampling: str
+) -> None:
+    image = picture(*size, 0)
+    codec = JPEGCodec(subsampling=subsampling)
+    done = codec.transcode(image, 100)
+    assert done.image.shape == image.shape
+    if subsampling == "gray":
+        assert torch.equal(done.image[0], done.image[2])
+        image = torch.from_numpy(np.array(as_picture(image).convert("L"))).expand(3, -1, -1)
+    if subsampling in ("4:4:4", "gray"):
+        assert (done.image.float() - image.float()).abs().max() <= 4
+
+
+def test_default_payload_is_the_file_pillow_writes(picture: Callable[..., Tensor]) -> None:
+    image = picture(20, 30, 1)
+    assert JPEGCodec().encode(image, 37) == saved(as_picture(image), quality=37)
+    assert JPEGCodec(subsampling="4:4:4", optimize=True).encode(image, 90) == saved(
+        as_picture(image), quality=90, subsampling=0, optimize=True
+    )
+    progressive = JPEGCodec(progressive=True).encode(image, 50)
+    assert progressive == saved(as_picture(image), quality=50, progressive=True)
+    assert Image.open(io.BytesIO(progressive)).info["progressive"]
+
+
+def test_standard_tables_given_as_an_option_change_nothing(picture: Callable[..., Tensor]) -> None:
+    image = picture(16, 16, 2)
+    standard = JPEGProxy(JPEGCodec()).trained_codec()
+    assert standard.tables is not None
+    for quality in (1, 10, 49, 50, 75, 100):
+        assert standard.encode(image, quality) == JPEGCodec().encode(image, quality)
+    gray = JPEGCodec(subsampling="gray", tables=standard.tables)
+    assert gray.encode(image, 30) == JPEGCodec(subsampling="gray").encode(image, 30)
+
+
+def test_options_and_version_are_recorded() -> None:
+    codec = JPEGCodec(subsampling="4:2:2", optimize=True)
+    assert dict(codec.options) == {"subsampling": "4:2:2", "optimize": True, "progressive": False, "tables": None}
+    assert codec.version.startswith("Pillow ")
+
+
+def test_wrong_options_are_refused() -> None:
+    with pytest.raises(OptionError, match=r"Did you mean .*'4:2:0'"):
+        JPEGCodec(subsampling="4:2:1")  # type: ignore[arg-type]
+    good = [[[16] * 8] * 8] * 2
+    for tables in (good[:1], [[[16] * 8] * 8, [[0] * 8] * 8], [[[16.5] * 8] * 8] * 2, "no", [[[300] * 8] * 8] * 2):
+        with pytest.raises(OptionError, match="tables"):
+            JPEGCodec(tables=tables)  # type: ignore[arg-type]
+
+
+def test_fractions_and_other_scales_are_refused(picture: Callable[..., Tensor]) -> None:
+    for quality in (0, 101, 33.5, float("nan")):
+        with pytest.raises(QualityError):
+            JPEGCodec().encode(picture(8, 8, 0), quality)
+    assert JPEGCodec().encode(picture(8, 8, 0), 33.0) == JPEGCodec().encode(picture(8, 8, 0), 33)
+
+
+def test_pictures_too_large_for_the_format_are_refused() -> None:
+    with pytest.raises(CodecError, match="65500"):
+        JPEGCodec().encode(torch.zeros(3, 1, 65501, dtype=torch.uint8), 50)
+    with pytest.raises(CodecError, match="65500"):
+        JPEGCodec(optimize=True).encode(torch.zeros(3, 65501, 1, dtype=torch.uint8), 50)
+    with pytest.raises(CodecError, match="tiles"):
+        JPEGCodec().encode(torch.zeros(1, dtype=torch.uint8).expand(3, 10_000, 9_000), 50)
+
+
+@pytest.mark.parametrize("options", [{"optimize": True}, {"progressive": True}])
+def test_noise_that_outgrows_pillows_buffer_is_encoded(options: dict[str, bool]) -> None:
+    image = torch.randint(0, 256, (3, 400, 400), dtype=torch.uint8)
+    before = ImageFile.MAXBLOCK
+    done = JPEGCodec(subsampling="4:4:4", **options).transcode(image, 100)
+    assert done.bits > 8 * 2 * 400 * 400  # more than the two bytes a pixel that Pillow reserves
+    assert (done.image.float() - image.float()).abs().max() <= 8
+    assert before == ImageFile.MAXBLOCK
+
+
+def test_gray_cmyk_and_ycck_files_are_decoded(picture: Callable[..., Tensor]) -> None:
+    image = picture(24, 24, 3)
+    codec = JPEGCodec()
+    gray = codec.decode(saved(as_picture(image).convert("L"), quality=100))
+    assert torch.equal(gray[0], gray[1])
+    assert torch.equal(gray[0], gray[2])
+    cmyk = as_picture(image).convert("CMYK")
+    payload = saved(cmyk, quality=100)  # Pillow writes Adobe's marker and inverted values
+    assert b"Adobe" in payload
+    assert (codec.decode(payload).float() - image.float()).abs().mean() < 3
+    # The same marker with transform 2 says YCCK: the first three components are read as YCbCr.
+    adobe = payload.index(b"Adobe")
+    ycck = payload[: adobe + 11] + b"\x02" + payload[adobe + 12 :]
+    neutral = Image.new("CMYK", (8, 8), (0, 0, 0, 0))
+    assert codec.decode(ycck).shape == image.shape
+    assert codec.decode(saved(neutral, quality=100)).min() >= 254
+
+
+def test_exif_orientation_is_left_to_whoever_reads_the_picture(picture: Callable[..., Tensor]) -> None:
+    image = picture(16, 24, 4)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    payload = saved(as_picture(image), quality=95, exif=exif)
+    turned = ImageOps.exif_transpose(Image.open(io.BytesIO(payload)))
+    assert turned.size == (16, 24)
+    assert JPEGCodec().decode(payload).shape == (3, 16, 24)
+
+
+def test_trailing_bytes_after_the_end_do_no_harm(picture: Callable[..., Tensor]) -> None:
+    codec = JPEGCodec()
+    payload = codec.encode(picture(16, 16, 5), 50)
+    assert torch.equal(codec.decode(payload + b"motion photo"), codec.decode(payload))
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": "gray"}])
+def test_every_truncation_is_noticed(picture: Callable[..., Tensor], options: dict[str, object]) -> None:
+    codec = JPEGCodec(**options)
+    payload = codec.encode(picture(24, 24, 6), 60)
+    for length in range(1, len(payload), 7 if len(payload) > 900 else 3):
+        with pytest.raises(BitstreamError):
+            codec.decode(payload[:length])
+    with pytest.raises(BitstreamError, match="end-of-image"):
+        codec.decode(payload[:-1])
+    with pytest.raises(BitstreamError, match="end-of-image"):
+        codec.decode(payload[:-2])
+
+
+def test_rubbish_is_refused() -> None:
+    codec = JPEGCodec()
+    png = io.BytesIO()
+    Image.new("RGB", (4, 4)).save(png, "PNG")
+    noise = torch.randint(0, 256, (500,), dtype=torch.uint8).numpy().tobytes()
+    for payload in (
+        b"",
+        b"\xff",
+        b"\xff\xd8\xff",
+        b"\xff\xd8\xff\xd9",
+        b"hello",
+        noise,
+        png.getvalue(),
+        b"\xff\xd8" + noise,
+    ):
+        with pytest.raises(BitstreamError):
+            codec.decode(payload)
+
+
+def test_damaged_headers_raise_nothing_else(picture: Callable[..., Tensor]) -> None:
+    codec = JPEGCodec()
+    payload = codec.encode(picture(8, 8, 7), 20)
+    for position in range(2, payload.rindex(b"\xff\xda") + 14):
+        damaged = bytearray(payload)
+        damaged[position] ^= 0x5A
+        try:
+            codec.decode(bytes(damaged))
+        except BitstreamError:
+            continue
+
+
+def test_a_claim_of_gigapixels_is_refused_before_memory_is_taken(picture: Callable[..., Tensor]) -> None:
+    codec = JPEGCodec()
+    payload = codec.encode(picture(8, 8, 8), 50)
+    frame = payload.index(b"\xff\xc0") + 5
+    huge = payload[:frame] + struct.pack(">HH", 60_000, 60_000) + payload[frame + 4 :]
+    assert MAXIMUM_PIXELS < 60_000 * 60_000
+    with pytest.raises(BitstreamError, match="60000 x 60000"):
+        codec.decode(huge)
+
+
+class OtherJPEG(Codec):
+    name = "jpeg"
+    source = "a test"
+    quality_scale = QualityScale("quality", 1, 100, higher_is_better=True, ladder=(50,))
+
+    def _encode(self, image: Tensor, quality: float) -> bytes:
+        return b"x"
+
+    def _decode(self, payload: bytes) -> Tensor:
+        return torch.zeros(3, 1, 1, dtype=torch.uint8)
+
+
+def test_proxy_refuses_wrong_options_and_a_stranger_of_the_same_name() -> None:
+    with pytest.raises(OptionError, match="Did you mean 'nearness'"):
+        JPEGProxy(JPEGCodec(), rounding="nearest")
+    for rounding in (-0.1, 1.1, float("nan")):
+        with pytest.raises(OptionError, match="rounding"):
+            JPEGProxy(JPEGCodec(), rounding=rounding)
+    with pytest.raises(OptionError, match="rate_rule"):
+        JPEGProxy(JPEGCodec(), rate_rule="exact")
+    with pytest.raises(PluginError, match="OtherJPEG"):
+        JPEGProxy(OtherJPEG())
+
+
+def test_registers_through_its_hooks() -> None:
+    import precomp_jpeg
+
+    registry = Registry(entry_points=False)
+    registry.register(precomp_jpeg)
+    assert dict(registry.codecs) == {"jpeg": JPEGCodec}
+    assert list(precomp_register_codecs()) == [JPEGCodec]
+    assert list(precomp_register_proxies()) == [JPEGProxy]
+    assert isinstance(registry.proxy_for(registry.create("codec", "jpeg", subsampling="gray")), JPEGProxy)

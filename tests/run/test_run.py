@@ -1,0 +1,355 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from precomp_sdk import (
+    Codec,
+    ConfigError,
+    Event,
+    Notice,
+    ProxyCodec,
+    ProxyOutput,
+    Registry,
+    RunStarted,
+    StepDone,
+    hookimpl,
+)
+from precomp_sdk.config import load_experiment, parse_experiment, parse_proxy_fitting
+from precomp_sdk.errors import CheckpointError, NonFiniteError, OptionError
+from precomp_sdk.evaluation import read_results
+from precomp_sdk.run import fabric as fabric_module
+from precomp_sdk.run import read_record, run_evaluation, run_proxy_fitting, run_training
+from precomp_sdk.run.fabric import make_fabric
+from precomp_sdk.testing import FakeCodec, FakePreprocessor, FakeProxy, FakeTask
+from precomp_sdk.training import Trainer, read_module
+
+Tables = dict[str, Any]
+
+
+class Learned(FakeProxy):
+    """Of no use before it was fitted, and for any codec."""
+
+    name = "learned"
+    codec_name = "*"
+    needs_fitting = True
+
+
+class Other(FakeCodec):
+    name = "other"
+
+
+class More:
+    @hookimpl
+    def precomp_register_codecs(self) -> list[type[Codec]]:
+        return [Other]
+
+    @hookimpl
+    def precomp_register_proxies(self) -> list[type[ProxyCodec]]:
+        return [Learned]
+
+
+@pytest.fixture
+def registry(doubles: Registry) -> Registry:
+    doubles.register(More(), "more")
+    return doubles
+
+
+def trained(tables: Tables, registry: Registry, *overrides: str, **options: Any) -> Any:
+    return run_training(parse_experiment(tables, overrides=overrides), registry, **options)
+
+
+def weights_of(folder: Path, name: str = "preprocessor") -> dict[str, Tensor]:
+    return dict(read_module(folder / f"{name}.safetensors").weights)
+
+
+def equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
+
+
+def interrupt(stage: str, step: int) -> Callable[[Event], None]:
+    def observe(event: Event) -> None:
+        if isinstance(event, StepDone) and (event.stage, event.step) == (stage, step):
+            raise KeyboardInterrupt
+
+    return observe
+
+
+def test_an_experiment_trains_what_the_objects_would(tables: Tables, registry: Registry, tmp_path: Path) -> None:
+    outcome = trained(tables, registry)
+
+    parts = outcome.parts
+    preprocessor = FakePreprocessor()
+    codec = FakeCodec()
+    result = Trainer(
+        codec=codec,
+        proxy=FakeProxy(codec),
+        preprocessor=preprocessor,
+        task=FakeTask(),
+        settings=parse_experiment(tables).train,
+    ).run(parts.train)
+    assert result.relative == outcome.result.relative
+    assert torch.equal(preprocessor.gain, parts.preprocessor.gain)
+    assert preprocessor.gain.item() != 0.0
+    assert outcome.task_fit is None
+    assert outcome.proxy_fit is None
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+        "experiment.toml",
+        "preprocessor.safetensors",
+        "run.json",
+        "state.pt",
+    ]
+
+
+def test_an_evaluation_takes_up_what_training_left(tables: Tables, registry: Registry, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    tables["task"]["fit"] = {"epochs": 1, "learning_rate": 1e-4}
+    tables["evaluate"]["baselines"] = ["blur"]
+    outcome = trained(tables, registry)
+
+    evaluation = run_evaluation(load_experiment(folder), registry)
+
+    assert outcome.task_fit is not None
+    assert [curve.label for curve in evaluation.curves] == ["plain", "fake", "blur"]
+    assert read_results(folder / "results.json") == evaluation
+    assert (folder / "rate_accuracy.svg").exists()
+    assert not equal(weights_of(folder, "task"), FakeTask().state_dict())  # it is the fitted task that was measured
+    assert evaluation.clean.scores["top1"] == dict(outcome.task_fit.scores)["top1"]
+
+
+def test_results_of_an_evaluation_may_go_elsewhere(tables: Tables, registry: Registry, tmp_path: Path) -> None:
+    trained(tables, registry)
+    before = sorted(path.name for path in (tmp_path / "run").iterdir())
+
+    run_evaluation(parse_experiment(tables), registry, output=tmp_path / "elsewhere")
+
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == before
+    assert (tmp_path / "elsewhere" / "results.json").exists()
+    assert load_experiment(tmp_path / "elsewhere").codec.name == "fake"
+
+
+def test_a_run_writes_down_how_it_came_about(tables: Tables, registry: Registry, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    trained(tables, registry, "task.fit.epochs=1", "task.fit.seed=7", command="precomp train mine.toml")
+    run_evaluation(load_experiment(folder), registry, command="precomp evaluate run")
+
+    record = read_record(folder)
+
+    training, evaluation = record["training"], record["evaluation"]
+    assert (training["command"], evaluation["command"]) == ("precomp train mine.toml", "precomp evaluate run")
+    assert training["seeds"] == {"train": 0, "task.fit": 7, "evaluate": 0}
+    assert training["versions"]["torch"] == torch.__version__.split("+")[0]
+    assert training["versions"]["codec"].startswith("fake: zlib ")
+    assert {"python", "precomp-sdk", "platform"} <= training["versions"].keys()
+    assert training["components"]["proxy fake"] == "(registered in code)"
+    assert training["experiment"]["train"]["steps"] == 8
+    assert training["results"]["training"]["steps"] == 8
+    assert training["results"]["task_fit"]["scores"].keys() == {"top1", "top5"}
+    assert evaluation["results"]["weights"] == str(folder / "preprocessor.safetensors")
+    assert load_experiment(folder).proxy.name == "fake"  # the file left it open
+
+
+@pytest.mark.parametrize(
+    ("stage", "step"), [("fit-task", 1), ("fit-proxy", 2), ("train", 0), ("train", 5), ("train", 8)]
+)
+def test_a_resumed_run_gives_the_numbers_of_an_uninterrupted_one(
+    tables: Tables, registry: Registry, tmp_path: Path, stage: str, step: int
+) -> None:
+    tables["task"]["fit"] = {"epochs": 1, "batch_size": 10, "learning_rate": 1e-4}
+    tables["proxy"]["fit"] = {"steps": 3}
+    whole = trained(tables, registry, f"output.folder='{tmp_path / 'whole'}'")
+
+    with pytest.raises(KeyboardInterrupt):
+        trained(tables, registry, observer=interrupt(stage, step))
+    resumed = trained(tables, registry, resume=True)
+
+    assert resumed.result.relative == whole.result.relative
+    assert resumed.result.calibration == whole.result.calibration
+    for name in ("preprocessor", "task", "proxy"):
+        assert equal(weights_of(tmp_path / "run", name), weights_of(tmp_path / "whole", name))
+
+
+def test_resuming_where_nothing_is_starts_anew(tables: Tables, registry: Registry) -> None:
+    assert trained(tables, registry, resume=True).result.steps == 8
+
+
+@pytest.mark.parametrize(
+    ("override", "where"),
+    [
+        ("codec.level=1", "experiment, codec"),
+        ("data.train.seed=3", "experiment, data"),
+        ("proxy.name=learned", "experiment, proxy"),
+        ("train.beta=0.1", "state.pt"),
+    ],
+)
+def test_another_experiment_does_not_go_on_with_a_run(
+    tables: Tables, registry: Registry, override: str, where: str
+) -> None:
+    trained(tables, registry)
+
+    with pytest.raises(CheckpointError) as caught:
+        trained(tables, registry, override, resume=True)
+
+    assert where in caught.value.where
+
+
+def test_an_older_run_is_neither_overwritten_nor_mixed_in_by_accident(
+    tables: Tables, registry: Registry, tmp_path: Path
+) -> None:
+    trained(tables, registry)
+    old = weights_of(tmp_path / "run")
+
+    with pytest.raises(CheckpointError, match=r"preprocessor.safetensors.*--resume.*--overwrite"):
+        trained(tables, registry, "train.seed=1")
+    assert equal(weights_of(tmp_path / "run"), old)
+
+    with pytest.raises(KeyboardInterrupt):
+        trained(tables, registry, "train.seed=1", overwrite=True, observer=interrupt("train", 1))
+    assert not (tmp_path / "run" / "state.pt").exists()  # --resume must not find the old one
+
+    trained(tables, registry, "train.seed=1", resume=True)
+    assert not equal(weights_of(tmp_path / "run"), old)
+
+
+def test_a_proxy_that_needs_fitting_is_fitted(tables: Tables, registry: Registry, tmp_path: Path) -> None:
+    events: list[Event] = []
+    outcome = trained(
+        tables, registry, "proxy.name=learned", "proxy.fit.steps=2", "train.ladder=[30]", observer=events.append
+    )
+
+    started = next(event for event in events if isinstance(event, RunStarted) and event.stage == "fit-proxy")
+    assert outcome.proxy_fit is not None
+    assert started.settings["ladder"] == (30.0,)  # the run's, since the table names none
+    assert bool(outcome.parts.proxy.fitted)
+    assert not any(parameter.requires_grad for parameter in outcome.parts.proxy.parameters())
+    assert read_module(tmp_path / "run" / "proxy.safetensors").facts["codec_version"].startswith("zlib")
+
+
+def test_a_fitted_proxy_is_taken_from_its_file(tables: Tables, registry: Registry, tmp_path: Path) -> None:
+    fitting = parse_proxy_fitting(
+        {
+            "codec": {"name": "other"},
+            "data": {"name": "fake", "labelled": False},
+            "fit": {"steps": 2, "ladder": [5, 30]},
+        }
+    )
+    result = run_proxy_fitting(fitting, registry, tmp_path / "learned.safetensors")
+
+    outcome = trained(tables, registry, "codec.name=other", f"proxy.load='{result.path}'")
+
+    assert result.proxy == "learned"
+    assert result.fit.bits_error > 0.0
+    assert outcome.proxy_fit is None
+    assert outcome.parts.proxy.name == "learned"
+    assert equal(dict(outcome.parts.proxy.state_dict()), weights_of(tmp_path, "learned"))
+
+
+def test_a_proxy_without_parameters_cannot_be_fitted(
+    doubles: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FakeProxy, "parameters", lambda self: iter(()))
+    fitting = parse_proxy_fitting({"codec": {"name": "fake"}, "data": {"name": "fake"}})
+
+    with pytest.raises(OptionError, match="ready as it is"):
+        run_proxy_fitting(fitting, doubles, tmp_path / "proxy.safetensors")
+
+
+def test_a_task_that_trains_along_is_kept_and_measured(tables: Tables, registry: Registry, tmp_path: Path) -> None:
+    tables["train"]["train"] = ["preprocessor", "task", "proxy"]
+    tables["train"]["targets"] = "dataset"
+    outcome = trained(tables, registry)
+    folder = tmp_path / "run"
+
+    evaluation = run_evaluation(load_experiment(folder), registry)
+
+    assert equal(weights_of(folder, "task"), dict(outcome.parts.task.state_dict()))
+    assert equal(weights_of(folder, "proxy"), dict(outcome.parts.proxy.state_dict()))
+    assert not equal(weights_of(folder, "task"), dict(FakeTask().state_dict()))
+    (folder / "task.safetensors").unlink()
+    with pytest.raises(CheckpointError, match="Train first"):
+        run_evaluation(load_experiment(folder), registry)
+    assert evaluation.pictures == 12
+
+
+def test_weights_of_another_codec_are_measured_with_a_notice(
+    tables: Tables, registry: Registry, tmp_path: Path
+) -> None:
+    trained(tables, registry)
+    notices: list[Event] = []
+
+    run_evaluation(
+        parse_experiment(tables, overrides=["codec.name=other"]),
+        registry,
+        weights=tmp_path / "run" / "preprocessor.safetensors",
+        folder=tmp_path / "elsewhere",
+        observer=notices.append,
+    )
+
+    assert Notice("evaluate", "the preprocessor was trained for codec 'fake' and is measured with 'other'") in notices
+    assert read_results(tmp_path / "elsewhere" / "results.json").codec == "other"
+
+
+def test_an_evaluation_without_weights_says_what_is_missing(tables: Tables, registry: Registry) -> None:
+    with pytest.raises(CheckpointError, match=r"preprocessor\.safetensors: expected a weights file"):
+        run_evaluation(parse_experiment(tables), registry)
+
+
+def test_a_loss_that_is_not_a_number_stops_the_run_and_keeps_the_checkpoint(
+    tables: Tables, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = 0
+    predict = FakeProxy._predict
+
+    def broken(self: FakeProxy, images: Tensor, qualities: Tensor) -> ProxyOutput:
+        nonlocal calls
+        calls += 1
+        output = predict(self, images, qualities)
+        return ProxyOutput(output.images, output.bits * float("nan")) if calls == 6 else output
+
+    monkeypatch.setattr(FakeProxy, "_predict", broken)
+
+    with pytest.raises(NonFiniteError, match=r"training step 6, term 'objective'.*is whole"):
+        trained(tables, registry)
+
+    monkeypatch.setattr(FakeProxy, "_predict", predict)
+    assert trained(tables, registry, resume=True).result.steps == 8  # from the checkpoint of step 3
+
+
+def test_a_precision_that_fabric_does_not_know_is_told_by_its_key(tables: Tables, registry: Registry) -> None:
+    with pytest.raises(ConfigError, match=r"experiment, train\.precision: expected a precision.*got '17-odd'"):
+        trained(tables, registry, "train.precision=17-odd")
+
+
+def test_processes_of_torchrun_are_all_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[dict[str, Any]] = []
+    monkeypatch.setattr(fabric_module, "Fabric", lambda **options: made.append(options))
+    make_fabric()
+    for name, value in {"TORCHELASTIC_RUN_ID": "x", "LOCAL_WORLD_SIZE": "4", "WORLD_SIZE": "8"}.items():
+        monkeypatch.setenv(name, value)
+    make_fabric("bf16-mixed")
+
+    assert [(item["devices"], item["num_nodes"], item["precision"]) for item in made] == [
+        (1, 1, "32-true"),
+        (4, 2, "bf16-mixed"),
+    ]
+
+
+@pytest.mark.parametrize("content", [None, "{", '{"format": "other"}', "[]"])
+def test_a_damaged_record_is_told(tmp_path: Path, content: str | None) -> None:
+    if content is not None:
+        (tmp_path / "run.json").write_text(content, encoding="utf-8")
+
+    with pytest.raises(CheckpointError, match="the record of a run"):
+        read_record(tmp_path)
+
+
+def test_a_record_is_plain_json(tables: Tables, registry: Registry, tmp_path: Path) -> None:
+    trained(tables, registry)
+
+    text = (tmp_path / "run" / "run.json").read_text(encoding="utf-8")
+
+    assert json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))["format"] == "precomp-run-1"

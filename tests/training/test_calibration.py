@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+import torch
+
+from precomp_sdk import CalibrationError, OptionError, Transcoder
+from precomp_sdk.testing import FakeCodec, FakeDataset, FakeTask
+from precomp_sdk.training import calibrate, slopes
+
+
+def test_slope_of_a_known_curve() -> None:
+    losses = np.linspace(3.0, 0.5, 30)
+    rates = 0.2 + 1.0 / losses  # d rate / d loss = -1 / loss^2
+    np.testing.assert_allclose(slopes(rates, losses)[1:-1], 1.0 / losses[1:-1] ** 2, rtol=0.02)
+
+
+def test_slopes_do_not_depend_on_the_order() -> None:
+    rates, losses = np.array([1.0, 2.0, 4.0, 7.0]), np.array([4.0, 2.0, 1.5, 1.4])
+    shuffled = np.array([2, 0, 3, 1])
+    np.testing.assert_allclose(slopes(rates[shuffled], losses[shuffled]), slopes(rates, losses)[shuffled])
+
+
+def test_a_bump_in_the_curve_gives_positive_slopes() -> None:
+    trade_offs = slopes(np.array([1.0, 2.0, 3.0, 4.0]), np.array([3.0, 1.0, 1.2, 0.5]))
+    assert (trade_offs > 0).all()
+    assert np.isfinite(trade_offs).all()
+
+
+def test_a_loss_that_never_falls_has_no_slope() -> None:
+    with pytest.raises(CalibrationError, match=r"falls as the rate grows.*Give lambda as a table"):
+        slopes(np.array([1.0, 2.0, 3.0]), np.array([1.0, 1.0, 2.0]))
+
+
+def test_calibrate_measures_the_real_codec() -> None:
+    codec, task, dataset = FakeCodec(), FakeTask().eval(), FakeDataset(count=10)
+    with Transcoder(codec) as transcoder:
+        points = calibrate(transcoder, task, dataset, (5, 30), targets="dataset", features=True, batch_size=4)
+    assert [point.quality for point in points] == [5.0, 30.0]
+    bits = sum(8 * len(codec.encode(dataset[index].image, 30)) for index in range(10))
+    assert points[1].bpp == pytest.approx(bits / (10 * 24 * 24))
+    decoded = torch.stack([codec.transcode(dataset[index].image, 30).image for index in range(10)]) / 255.0
+    losses = task.losses(decoded, [dataset[index].target for index in range(10)])  # type: ignore[misc]
+    assert points[1].task_loss == pytest.approx(float(losses.mean().detach()), rel=1e-5)
+    assert points[0].feature_loss > points[1].feature_loss > 0
+    expected = (points[1].bpp - points[0].bpp) / (points[0].task_loss - points[1].task_loss)
+    assert points[0].trade_off == pytest.approx(expected)
+
+
+def test_images_of_unequal_sizes() -> None:
+    dataset = FakeDataset(count=6, sizes=((24, 24), (16, 40)))
+    with Transcoder(FakeCodec()) as transcoder:
+        points = calibrate(transcoder, FakeTask().eval(), dataset, (5, 50))
+    assert points[0].bpp < points[1].bpp
+
+
+def test_a_table_replaces_the_slopes_and_must_be_complete() -> None:
+    with Transcoder(FakeCodec()) as transcoder:
+        table = {5: 0.5, 30: 2.0}
+        points = calibrate(
+            transcoder, FakeTask().eval(), FakeDataset(count=4), (5, 30), lambdas=table, lambda_scale=3.0
+        )
+        assert [point.trade_off for point in points] == pytest.approx([1.5, 6.0])
+        with pytest.raises(OptionError, match=r"none for \[50\]"):
+            calibrate(transcoder, FakeTask().eval(), FakeDataset(count=4), (5, 50), lambdas=table)
+
+
+def test_unlabelled_pictures_need_the_tasks_own_targets() -> None:
+    with Transcoder(FakeCodec()) as transcoder:
+        unlabelled = FakeDataset(count=4, labelled=False)
+        with pytest.raises(OptionError, match='targets="own"'):
+            calibrate(transcoder, FakeTask().eval(), unlabelled, (5, 50), targets="dataset")
+        assert len(calibrate(transcoder, FakeTask().eval(), unlabelled, (5, 50), targets="own")) == 2

@@ -1,0 +1,230 @@
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from precomp_sdk import (
+    CheckpointSaved,
+    DatasetError,
+    Event,
+    NonFiniteError,
+    Notice,
+    OptionError,
+    RunFinished,
+    RunStarted,
+    StepDone,
+    TargetError,
+)
+from precomp_sdk.errors import CheckpointError, QualityError
+from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeProxy, FakeTask
+from precomp_sdk.training import STATE_FILE, WEIGHTS_FILE, Trainer, TrainSettings, read_module
+
+SMALL: dict[str, Any] = {
+    "steps": 6, "batch_size": 4, "held_out_images": 4, "calibration_images": 8, "held_out_every": 3,
+    "checkpoint_every": 2, "warmup_steps": 1, "learning_rate": 0.05, "ladder": (5, 30),
+}  # fmt: skip
+
+
+def trainer(observer: Any = None, *, preprocessor: Any = None, task: Any = None, **settings: Any) -> Trainer:
+    codec = FakeCodec()
+    return Trainer(
+        codec=codec,
+        proxy=FakeProxy(codec),
+        preprocessor=preprocessor or FakePreprocessor(),
+        task=task or FakeTask(),
+        settings=TrainSettings(**{**SMALL, **settings}),
+        observer=observer,
+    )
+
+
+def test_training_lowers_the_objective() -> None:
+    run = trainer(steps=60, learning_rate=0.05, ema_decay=0.5)
+    result = run.run(FakeDataset(count=32, noise=0.08))
+    assert sum(result.relative.values()) / len(result.relative) < 0.99
+    assert float(run.preprocessor.gain) > 0  # it learned to smooth the noise away
+
+
+def test_events_tell_the_story() -> None:
+    events: list[Event] = []
+    trainer(events.append).run(FakeDataset())
+    assert isinstance(events[0], RunStarted)
+    assert isinstance(events[-1], RunFinished)
+    steps = [event for event in events if isinstance(event, StepDone)]
+    assert [event.step for event in steps] == [0, 1, 2, 3, 4, 5, 6]
+    measured = [event.step for event in steps if "relative/quality_5" in event.scalars]
+    assert measured == [0, 3, 6]
+    # the double starts as the identity; only rounding separates it from the plain codec
+    assert steps[0].scalars["relative/mean"] == pytest.approx(1.0, abs=1e-6)
+    assert {"objective", "bpp", "task_loss", "gradient_norm", "learning_rate"} <= steps[1].scalars.keys()
+
+
+def test_resuming_gives_the_numbers_of_an_uninterrupted_run(tmp_path: Path) -> None:
+    whole, dataset = trainer(), FakeDataset(count=16)
+    expected = whole.run(dataset, folder=tmp_path / "whole")
+
+    class Interrupted(Exception):
+        pass
+
+    def pull_the_plug(event: Event) -> None:
+        if isinstance(event, CheckpointSaved) and event.step == 4:
+            raise Interrupted
+
+    with pytest.raises(Interrupted):
+        trainer(pull_the_plug).run(dataset, folder=tmp_path / "parts")
+    resumed = trainer()
+    result = resumed.run(dataset, folder=tmp_path / "parts", resume=True)
+    assert result.relative == expected.relative
+    assert torch.equal(resumed.preprocessor.gain, whole.preprocessor.gain)
+    first, second = (read_module(tmp_path / part / WEIGHTS_FILE) for part in ("whole", "parts"))
+    assert torch.equal(first.weights["gain"], second.weights["gain"])
+    assert first.facts["ladder"] == [5, 30]
+
+
+def test_resuming_a_finished_run_changes_nothing(tmp_path: Path) -> None:
+    first, dataset = trainer(), FakeDataset(count=16)
+    expected = first.run(dataset, folder=tmp_path)
+    again = trainer()
+    assert again.run(dataset, folder=tmp_path, resume=True).relative == expected.relative
+    assert torch.equal(again.preprocessor.gain, first.preprocessor.gain)
+
+
+def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
+    trainer().run(FakeDataset(), folder=tmp_path)
+    with pytest.raises(CheckpointError, match=r"learning_rate = 0\.01.*learning_rate = 0\.05"):
+        trainer(learning_rate=0.01).run(FakeDataset(), folder=tmp_path, resume=True)
+
+
+def test_a_folder_without_checkpoint_starts_anew(tmp_path: Path) -> None:
+    trainer().run(FakeDataset(), folder=tmp_path / "new", resume=True)
+    assert (tmp_path / "new" / STATE_FILE).exists()
+
+
+class NaNFrom(FakeTask):
+    """Fails at one call of its loss during training."""
+
+    def __init__(self, call: int) -> None:
+        super().__init__()
+        self.left = call
+
+    def _losses(self, images: Tensor, targets: Any) -> Tensor:
+        losses = super()._losses(images, targets)
+        if images.requires_grad:
+            self.left -= 1
+        return losses * math.nan if self.left == 0 else losses
+
+
+def test_nan_names_step_and_term_and_keeps_the_last_checkpoint(tmp_path: Path) -> None:
+    with pytest.raises(NonFiniteError, match=r"training step 4, term 'objective'.*last checkpoint in .* is whole"):
+        trainer(task=NaNFrom(4)).run(FakeDataset(), folder=tmp_path)
+    state = torch.load(tmp_path / STATE_FILE, weights_only=True)
+    assert state["step"] == 2
+    assert math.isfinite(float(read_module(tmp_path / WEIGHTS_FILE).weights["gain"]))
+
+
+def test_targets_must_fit_the_task() -> None:
+    with pytest.raises(TargetError, match="targets of kind 'label'; got none"):
+        trainer(targets="dataset").run(FakeDataset(labelled=False))
+    trainer(targets="own").run(FakeDataset(labelled=False))  # needs no labels
+
+
+def test_unreadable_pictures_stop_or_are_named_and_counted() -> None:
+    dataset = FakeDataset(count=24, unreadable=(3, 7))
+    with pytest.raises(DatasetError, match="fake picture"):
+        trainer().run(dataset)
+    notices: list[Event] = []
+    result = trainer(notices.append, skip_unreadable=True, steps=12).run(dataset)
+    assert {item.key for item in result.skipped} <= {dataset.key(3), dataset.key(7)}
+    assert result.skipped
+    assert any(isinstance(event, Notice) and "could not be read" in event.message for event in notices)
+
+
+def test_too_few_pictures() -> None:
+    with pytest.raises(DatasetError, match="at least 5 pictures"):
+        trainer().run(FakeDataset(count=4))
+
+
+def test_unequal_sizes_in_one_batch() -> None:
+    result = trainer().run(FakeDataset(count=24, sizes=((24, 24), (17, 31), (8, 40))))
+    assert result.steps == 6
+
+
+def test_proxy_only_never_calls_the_codec_in_training() -> None:
+    class Counting(FakeCodec):
+        encoded = 0
+
+        def _encode(self, image: Tensor, quality: float) -> bytes:
+            type(self).encoded += 1
+            return super()._encode(image, quality)
+
+    def encoded(forward: str) -> int:
+        Counting.encoded = 0
+        codec = Counting()
+        settings = TrainSettings(**{**SMALL, "forward": forward, "held_out_every": 100})  # type: ignore[arg-type]
+        Trainer(
+            codec=codec, proxy=FakeProxy(codec), preprocessor=FakePreprocessor(), task=FakeTask(), settings=settings
+        ).run(FakeDataset())
+        return Counting.encoded
+
+    assert encoded("codec") - encoded("proxy") == SMALL["steps"] * SMALL["batch_size"]
+
+
+@pytest.mark.parametrize("part", ["task", "proxy"])
+def test_task_or_proxy_learn_jointly(part: str) -> None:
+    run = trainer(train=("preprocessor", part))
+    before = {name: value.clone() for name, value in getattr(run, part).named_parameters()}
+    run.run(FakeDataset())
+    assert any(not torch.equal(value, before[name]) for name, value in getattr(run, part).named_parameters())
+
+
+def test_what_does_not_train_stays_as_it_was() -> None:
+    run = trainer()
+    before = run.task.filters.clone()
+    run.run(FakeDataset())
+    assert torch.equal(run.task.filters, before)
+    assert float(run.proxy.log_scale) == 0.0
+
+
+def test_features_alone_can_drive_it() -> None:
+    run = trainer(task_weight=0.0, feature_weight=1.0)
+    run.run(FakeDataset())
+    assert float(run.preprocessor.gain) != 0.0
+
+
+def test_same_seed_same_weights_other_seed_others() -> None:
+    gains = []
+    for seed in (1, 1, 2):
+        run = trainer(seed=seed)
+        run.run(FakeDataset())
+        gains.append(float(run.preprocessor.gain))
+    assert gains[0] == gains[1] != gains[2]
+
+
+def test_bfloat16_works() -> None:
+    trainer(precision="bf16-mixed").run(FakeDataset())
+
+
+def test_ladder_must_lie_on_the_codecs_scale() -> None:
+    with pytest.raises(QualityError, match="from 1 to 100"):
+        trainer(ladder=(5, 101))
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "message"),
+    [
+        ("steps", 0, "1 or more"),
+        ("learning_rate", 0.0, "more than 0"),
+        ("ema_decay", 1.0, "below 1"),
+        ("targets", "labels", "'dataset', 'own'"),
+        ("forward", "real", "'codec', 'proxy'"),
+        ("lambdas", "automatic", '"auto"'),
+        ("train", ("proces",), "Did you mean 'preprocessor'"),
+        ("train", (), "one or more of"),
+        ("task_weight", 0.0, "a task loss or a feature match"),
+    ],
+)
+def test_wrong_settings_are_refused(option: str, value: object, message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        TrainSettings(**{option: value})  # type: ignore[arg-type]
