@@ -2,7 +2,7 @@
 
     python benchmarks/codecs.py ../shared/data/imagenette/val
 
-Each codec works at the quality of its own ladder whose mean rate comes nearest 0.5 bpp. Time is that of the whole
+Each codec works, at all its efforts, at the quality of its ladder whose mean rate comes nearest 0.5 bpp. Time is that of the whole
 process, all threads of a library counted; codecs take turns on each picture and the fastest turn of each counts, so
 that other work on the machine hurts all alike. Codecs whose package or program is not installed are left out and
 named. Writes ``results/codecs.json`` and ``.md``.
@@ -89,7 +89,11 @@ def nearest_quality(codec: Codec, pictures: list[Tensor]) -> float:
 
 
 def measure(codecs: list[tuple[str, str, Codec]], pictures: list[Tensor], turns: int) -> list[Row]:
-    qualities = [nearest_quality(codec, pictures[:4]) for _, _, codec in codecs]
+    by_name: dict[str, float] = {}
+    for name, _, codec in codecs:
+        if name not in by_name:
+            by_name[name] = nearest_quality(codec, pictures)
+    qualities = [by_name[name] for name, _, _ in codecs]
     encode_s = np.full((len(codecs), len(pictures), turns), np.inf)
     decode_s = np.full_like(encode_s, np.inf)
     bits, quality_db = np.zeros((2, len(codecs), len(pictures)))
@@ -150,8 +154,8 @@ def report(result: dict[str, object], command: str) -> str:
         "# Real codecs: CPU time per megapixel",
         "",
         f"`{command}`, {result['pictures']} pictures of {SIDE} x {SIDE}, fastest of {result['turns']} turns, on "
-        f"{result['cpus']} cores with other work running (load {result['load']:.1f}). Ratios are against BPG 4:2:0 at its "
-        "default effort. PSNR is that of RGB; gray loses its colour, and the rates differ, so read it beside bpp.",
+        f"{result['cpus']} cores (load average {result['load']:.1f}). Ratios are against BPG 4:2:0 at its default "
+        "effort. PSNR is that of RGB; gray loses its colour, and the rates differ, so read it beside bpp.",
         "",
         "| codec | effort | quality | bpp | PSNR dB | encode ms/MP | ratio | decode ms/MP | ratio |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
@@ -175,8 +179,8 @@ def report(result: dict[str, object], command: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--pictures", type=int, default=12)
-    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--pictures", type=int, default=8)
+    parser.add_argument("--turns", type=int, default=4)
     options = parser.parse_args()
     torch.set_num_threads(1)
     pictures = photographs(options.folder, options.pictures)

@@ -17,13 +17,13 @@ from rich.table import Table
 from typer.core import TyperGroup
 
 from precomp_sdk.errors import PrecompError
-from precomp_sdk.registry import Registry
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from precomp_sdk.config import Experiment
     from precomp_sdk.events import Event
+    from precomp_sdk.registry import Registry
 
 # What takes long to import is imported by the command that needs it.
 
@@ -202,7 +202,7 @@ def main() -> None:
     app()
 
 
-def _train(registry: Registry, experiment: "Experiment", resume: bool, overwrite: bool) -> None:
+def _train(registry: "Registry", experiment: "Experiment", resume: bool, overwrite: bool) -> None:
     from precomp_sdk.run import run_training
 
     with _observing(registry, experiment, experiment.output.folder, append=resume) as observer:
@@ -217,7 +217,7 @@ def _train(registry: Registry, experiment: "Experiment", resume: bool, overwrite
     typer.echo(f"weights and record: {outcome.folder}\nnext: precomp evaluate {shlex.quote(str(outcome.folder))}")
 
 
-def _evaluate(registry: Registry, experiment: "Experiment", weights: Path | None, output: Path | None) -> None:
+def _evaluate(registry: "Registry", experiment: "Experiment", weights: Path | None, output: Path | None) -> None:
     from precomp_sdk.run import run_evaluation
 
     folder = experiment.output.folder if output is None else output
@@ -231,7 +231,7 @@ def _evaluate(registry: Registry, experiment: "Experiment", weights: Path | None
 
 @contextmanager
 def _observing(
-    registry: Registry, experiment: "Experiment", folder: Path, *, append: bool
+    registry: "Registry", experiment: "Experiment", folder: Path, *, append: bool
 ) -> "Iterator[Callable[[Event], None]]":
     """Offer an observer that shows progress, writes the logs and tells the plugins."""
     from precomp_sdk.observers import JSONLObserver, ProgressObserver, TensorBoardObserver, fan_out
@@ -248,8 +248,10 @@ def _observing(
         yield fan_out(*observers, registry.notify)
 
 
-def _registry(ctx: typer.Context) -> Registry:
+def _registry(ctx: typer.Context) -> "Registry":
     """Return the registry that an embedder passed as the context's object, or one of the installed plugins."""
+    from precomp_sdk.registry import Registry
+
     return ctx.obj if isinstance(ctx.obj, Registry) else Registry()
 
 

@@ -10,11 +10,11 @@ from precomp_data._patterns import SHAPES, TEXTURES, Plane, clutter, enlarge, wh
 
 __all__ = ["Canvas"]
 
-_CONTRAST = (9.0, 30.0)  # amplitude of the fine textures, of 255
+_CONTRAST = (7.0, 25.0)  # amplitude of the fine textures, of 255
 _GROUND = (95.0, 160.0)  # mean colour of the background, per channel, of 255
 _COLOUR = (85.0, 170.0)  # of an object
 _TILT = 0.5  # radians either way, of a shape; its texture lies at any angle
-_PERIOD = (4.0, 6.5)  # of the fine textures, in pixels
+_PERIOD = (3.6, 5.8)  # of the fine textures, in pixels
 _DOMINANT = (0.26, 0.36)  # radius of the disc of equal area, as a share of the picture's side
 _OTHER = (0.09, 0.15)
 _REACH = 1.85  # no shape goes beyond, in radii
@@ -60,9 +60,9 @@ class Canvas:
         tint = enlarge(white_noise(rng, (3, 4, 4)), size) * 18
         brightness = clutter(rng, size) * rng.uniform(15, 45)
         self._pixels = middle + tint + brightness  # (3, S, S), 0 to 255
-        self._plans = [self._plan(texture, shape, _DOMINANT, inside=0.9)]
+        self._dominant = self._plan(texture, shape, _DOMINANT, inside=0.9)
         self._owners = np.full((size, size), -1, np.int8)  # which object is seen at a pixel
-        self._owners[self._plans[0].window][self._plans[0].cover >= 0.5] = 0
+        self._owners[self._dominant.window][self._dominant.cover >= 0.5] = 0
         self._areas = [int((self._owners == 0).sum())]
         self._pending = True  # the dominant object is painted once nothing more comes behind it
 
@@ -117,7 +117,7 @@ class Canvas:
     def _paint_dominant(self) -> None:
         if self._pending:
             self._pending = False
-            self._paint(self._plans[0])
+            self._paint(self._dominant)
 
     def _paint(self, plan: _Plan) -> None:
         rng = self._rng

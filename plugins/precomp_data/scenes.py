@@ -46,7 +46,7 @@ class Scene:
 class Scenes(TaskDataset):
     """A seeded generator of textured objects before clutter, made so that compression hurts.
 
-    A picture's class is that of its dominant object, a shape with a texture of 4 to 15 pixels. Colour, place, size and
+    A picture's class is that of its dominant object, a shape with a texture of 4 to 13 pixels. Colour, place, size and
     rotation say nothing; classes come in pairs of one shape, told apart by the texture, which strong compression
     removes. Smaller objects, partly hidden, the background and noise cost bits and mean nothing for the label. Picture
     i depends on (seed, split, i, size) only and is the same for every target. Drawing one at 128 pixels takes a few

@@ -1,8 +1,9 @@
-"""A light preprocessor that works on the codec's own 8x8 grid."""
+"""A light preprocessor: smoothing where the task does not look, and a correction on the codec's own 8x8 grid."""
 
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -12,6 +13,10 @@ from precomp_sdk import Preprocessor
 __all__ = ["LightQACNN"]
 
 _BLOCK = 8  # JPEG's transform block, and the smallest coding block of HEVC
+_SIGMAS_PX = (0.7, 1.2, 2.0, 3.5)  # from anti-aliasing to half a block
+_REACH_PX = 9  # the widest Gaussian holds 99% of its weight within
+_WEIGHTS_PER_BLOCK = 2  # smoothing weights on a side of a block: one per 4x4 pixels, interpolated between
+_TO_YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))  # BT.601, as JFIF
 
 
 class LightQACNN(Preprocessor):
@@ -19,13 +24,15 @@ class LightQACNN(Preprocessor):
 
     ::
 
-        image ▶ 8x8 unshuffle ▶ 1x1 conv ▶ [mix ▶ gain] x depth ▶ 1x1 conv ▶ 8x8 shuffle ▶ x s ▶ (+ image)
-                (192, H/8, W/8)   (C)          │                   (192)
-                                               └─ depthwise 5x5, whole-picture context, perceptron; residual
+        image ─┬─▶ 8x8 unshuffle ▶ 1x1 conv ▶ [mix ▶ gain] x depth ─┬─▶ weights per Gaussian ──┐
+               │   (192, H/8, W/8)   (C)                            └─▶ correction, 8x8 shuffle│x s
+               │                                  strength ▶ weights for the whole picture ──▶(+)
+               └─▶ Gaussians 0.7 .. 3.5 px of luma and chroma, each minus the image ──────────▶ x ─▶ (+ image)
 
-    Every 8x8 block of the picture, aligned to the codec's grid, is one position with 192 channels: the network sees all
-    the coefficients the codec will quantize together, and its cost per pixel is a 64th of its parameters. Five mixers
-    see 168 pixels around a pixel; the averaged context adds the whole picture.
+    Smoothing is what moves real bits: a weighted sum of the picture's differences to four smoothed versions of itself,
+    with weights that depend on the compression strength and, through the network, on the place. The network sees every
+    8x8 block of the picture, aligned to the codec's grid, as one position with 192 channels, so its cost per pixel is a
+    64th of its parameters. Four mixers see 136 pixels around a pixel; their averaged context adds the whole picture.
 
     Shapes and units:
         images: (N, 3, H, W) in [0, 1]; padded to multiples of 8 inside. strengths: (N,) in [0, 1].
@@ -36,24 +43,38 @@ class LightQACNN(Preprocessor):
         residual_scale: factor ``s`` on the correction.
 
     Source: quantization-adaptive gains of arXiv 2206.05650; mixers after ConvNeXt, arXiv 2201.03545; context after
-    squeeze-and-excitation, arXiv 1709.01507.
+    squeeze-and-excitation, arXiv 1709.01507; the smoothing branch is this project's.
     """
 
     name = "qa-light"
-    source = "arXiv 2206.05650 (gains); block-aligned architecture of this project"
+    source = "arXiv 2206.05650 (gains); smoothing branch and block-aligned network of this project"
     multiple = _BLOCK
 
-    def __init__(self, *, width: int = 96, depth: int = 5, residual_scale: float = 0.05) -> None:
+    def __init__(self, *, width: int = 96, depth: int = 4, residual_scale: float = 0.05) -> None:
         super().__init__()
         self._options = {"width": width, "depth": depth, "residual_scale": residual_scale}
         self.residual_scale = residual_scale
         pixels = 3 * _BLOCK * _BLOCK
+        smoothings = 2 * len(_SIGMAS_PX)  # for luma, and for both chroma planes
         self.embed = nn.Conv2d(pixels, width, 1)
         self.mixers = nn.ModuleList(_Mixer(width) for _ in range(depth))
         self.norm = nn.GroupNorm(1, width)
-        self.head = nn.Conv2d(width, pixels, 1)
-        nn.init.zeros_(self.head.weight)
-        nn.init.zeros_(self.head.bias)  # type: ignore[arg-type]  # a Conv2d built with a bias has one
+        self.local_weights = nn.Conv2d(width, smoothings * _WEIGHTS_PER_BLOCK**2, 1)
+        self.bend, self.global_weights = nn.Linear(1, _BLOCK), nn.Linear(_BLOCK, smoothings)
+        self.correction = nn.Conv2d(width, pixels, 1)
+        ycc = torch.tensor(_TO_YCC)
+        self.register_buffer("to_ycc", ycc[:, :, None, None], persistent=False)
+        self.register_buffer("to_rgb", torch.linalg.inv(ycc)[:, :, None, None], persistent=False)
+        self.register_buffer("gaussians", _gaussians(), persistent=False)
+        self._start_as_identity()
+
+    def _start_as_identity(self) -> None:
+        with torch.no_grad():
+            for layer in (self.local_weights, self.global_weights, self.correction):
+                layer.weight.zero_()
+                layer.bias.zero_()  # type: ignore[union-attr]  # these layers were built with a bias
+            self.bend.weight.fill_(4.0)  # hinges spread over [0, 1]
+            self.bend.bias.copy_(-4.0 * torch.linspace(0.0, 1.0, _BLOCK + 1)[:-1])
 
     @property
     def options(self) -> Mapping[str, Any]:
@@ -64,8 +85,25 @@ class LightQACNN(Preprocessor):
         features = self.embed(functional.pixel_unshuffle(images - 0.5, _BLOCK) * 4.0)  # (N, C, H/8, W/8)
         for mixer in self.mixers:
             features = mixer(features, strengths)
-        correction = functional.pixel_shuffle(self.head(self.norm(features)), _BLOCK)
-        return images + self.residual_scale * correction
+        features = self.norm(features)
+        weights = functional.pixel_shuffle(self.local_weights(features), _WEIGHTS_PER_BLOCK)  # (N, 2K, H/4, W/4)
+        weights = weights + self.global_weights(torch.relu(self.bend(strengths[:, None])))[:, :, None, None]
+        correction = functional.pixel_shuffle(self.correction(features), _BLOCK)
+        return self._smooth(images, weights) + self.residual_scale * correction
+
+    def _smooth(self, images: Tensor, weights: Tensor) -> Tensor:
+        """Add the weighted differences to the smoothed pictures: weights (N, 2K, H/4, W/4), luma's K first."""
+        height, width = images.shape[-2:]
+        count = len(_SIGMAS_PX)
+        weights = functional.interpolate(weights, size=(height, width), mode="bilinear", align_corners=False)
+        ycc = functional.conv2d(images, self.to_ycc)
+        planes = functional.pad(ycc, (_REACH_PX,) * 4, mode="replicate").flatten(0, 1)[:, None]
+        smoothed = functional.conv2d(planes, self.gaussians[:, None, :, None])
+        smoothed = functional.conv2d(smoothed, self.gaussians[:, None, None, :], groups=count)
+        differences = smoothed.view(len(images), 3, count, height, width) - ycc[:, :, None]
+        luma = (differences[:, :1] * weights[:, None, :count]).sum(dim=2)
+        chroma = (differences[:, 1:] * weights[:, None, count:]).sum(dim=2)
+        return images + functional.conv2d(torch.cat([luma, chroma], dim=1), self.to_rgb)
 
 
 class _Mixer(nn.Module):
@@ -86,3 +124,10 @@ class _Mixer(nn.Module):
         mixed = self.narrow(functional.gelu(self.widen(mixed)))
         result: Tensor = features + self.gain(mixed, strengths)
         return result
+
+
+def _gaussians() -> Tensor:
+    """Return the sampled Gaussians, (K, 2 * reach + 1), each of sum 1."""
+    offsets = torch.arange(-_REACH_PX, _REACH_PX + 1, dtype=torch.float32)
+    rows = torch.stack([torch.exp(-offsets.square() / (2.0 * sigma**2)) for sigma in _SIGMAS_PX])
+    return rows / rows.sum(dim=1, keepdim=True)

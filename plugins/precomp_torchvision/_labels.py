@@ -9,29 +9,48 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from precomp_sdk import Label, LabelScorer, OptionError, Target, TargetError, TargetKind, TaskModel
+from precomp_sdk import Label, LabelScorer, OptionError, Target, TargetError, TargetKind, TaskModel, nearest
 
 __all__ = ["LabelTask", "read_classes"]
 
+_LOSSES = ("cross-entropy", "expected-error")
+
 
 class LabelTask(TaskModel):
-    """One label per picture: cross entropy, logits, top-1 and top-5. Write ``_logits`` and set ``num_classes``.
+    """One label per picture: a loss, logits, top-1 and top-5. Write ``_logits`` and set ``num_classes``.
 
     Args:
         label_smoothing: share of a hard label that is spread over all classes; soft targets stay as they are.
         temperature: of the softmax in the model's own targets; above 1 softens them.
+        loss: ``"cross-entropy"``, or ``"expected-error"``, one minus the probability of the right class. Where a codec
+            makes a network confidently wrong, cross entropy rewards whatever takes its confidence, such as removing
+            the picture; the expected error follows the accuracy.
+        loss_temperature: of the softmax in the expected error.
     """
 
     target_kind = TargetKind.LABEL
     scorer = LabelScorer()
     num_classes: int  #: length of the logits
 
-    def __init__(self, *, label_smoothing: float, temperature: float) -> None:
+    def __init__(
+        self,
+        *,
+        label_smoothing: float,
+        temperature: float,
+        loss: str = "cross-entropy",
+        loss_temperature: float = 1.0,
+    ) -> None:
         super().__init__()
         if not 0.0 <= label_smoothing < 1.0:
             raise _option_error("label_smoothing", "0 to below 1", label_smoothing, "0.1 is usual; 0 turns it off.")
         if not temperature > 0.0:
             raise _option_error("temperature", "a number above 0", temperature, "1 leaves the softmax as it is.")
+        if loss not in _LOSSES:
+            raise _option_error("loss", f"one of {_LOSSES}", loss, nearest(loss, _LOSSES))
+        if not loss_temperature > 0.0:
+            raise _option_error("loss_temperature", "a number above 0", loss_temperature, "1 is the network's own.")
+        self._loss = loss
+        self._loss_temperature = loss_temperature
         self._label_smoothing = label_smoothing
         self._temperature = temperature
 
@@ -40,9 +59,16 @@ class LabelTask(TaskModel):
         """Return the logits (N, K) of images (N, 3, H, W) in [0, 1]."""
 
     def _losses(self, images: Tensor, targets: Sequence[Target]) -> Tensor:
+        return self._judge(images, targets)[1]
+
+    def _judge(self, images: Tensor, targets: Sequence[Target]) -> tuple[Sequence[Tensor], Tensor]:
         logits = self._logits(images).float()
         wanted = torch.stack([self._distribution(target) for target in targets]).to(logits.device)
-        return functional.cross_entropy(logits, wanted, reduction="none")
+        if self._loss == "expected-error":
+            losses = 1.0 - (wanted * (logits / self._loss_temperature).softmax(dim=1)).sum(dim=1)
+        else:
+            losses = functional.cross_entropy(logits, wanted, reduction="none")
+        return logits.unbind(), losses
 
     def _predict(self, images: Tensor) -> Sequence[Tensor]:
         return self._logits(images).float().unbind()

@@ -37,6 +37,9 @@ class Classifier(LabelTask):
         std: their deviation.
         label_smoothing: share of a hard label that is spread over all classes.
         temperature: of the softmax in the model's own targets.
+        loss: ``"cross-entropy"`` or ``"expected-error"``, one minus the probability of the right class, which follows
+            the accuracy where a codec makes the network confidently wrong.
+        loss_temperature: of the softmax in the expected error.
         feature_layers: layers whose outputs `features` returns; default: the last stage of each resolution.
 
     Raises:
@@ -62,9 +65,13 @@ class Classifier(LabelTask):
         std: Sequence[float] | None = None,
         label_smoothing: float = 0.0,
         temperature: float = 1.0,
+        loss: str = "cross-entropy",
+        loss_temperature: float = 1.0,
         feature_layers: Sequence[str] | None = None,
     ) -> None:
-        super().__init__(label_smoothing=label_smoothing, temperature=temperature)
+        super().__init__(
+            label_smoothing=label_smoothing, temperature=temperature, loss=loss, loss_temperature=loss_temperature
+        )
         _networks.check_architecture(architecture)
         if num_classes is not None and num_classes < 1:
             raise _wrong("num_classes", "1 or more", num_classes, "It is the number of outputs of the network.")

@@ -32,6 +32,8 @@ class SmallClassifier(LabelTask):
         width: channels of the first stage; each further one doubles them.
         label_smoothing: share of a hard label that is spread over all classes.
         temperature: of the softmax in the model's own targets.
+        loss: ``"cross-entropy"`` or ``"expected-error"``, see `Classifier`.
+        loss_temperature: of the softmax in the expected error.
 
     Raises:
         OptionError: an option is out of its range.
@@ -41,9 +43,18 @@ class SmallClassifier(LabelTask):
     source = "strided convolutions: Springenberg et al., arXiv 1412.6806; batch normalization: arXiv 1502.03167"
 
     def __init__(
-        self, *, num_classes: int, width: int = 16, label_smoothing: float = 0.0, temperature: float = 1.0
+        self,
+        *,
+        num_classes: int,
+        width: int = 16,
+        label_smoothing: float = 0.0,
+        temperature: float = 1.0,
+        loss: str = "cross-entropy",
+        loss_temperature: float = 1.0,
     ) -> None:
-        super().__init__(label_smoothing=label_smoothing, temperature=temperature)
+        super().__init__(
+            label_smoothing=label_smoothing, temperature=temperature, loss=loss, loss_temperature=loss_temperature
+        )
         for option, value in (("num_classes", num_classes), ("width", width)):
             if value < 1:
                 raise OptionError(
