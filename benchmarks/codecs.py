@@ -2,10 +2,10 @@
 
     python benchmarks/codecs.py ../shared/data/imagenette/val
 
-Each codec works, at all its efforts, at the quality of its ladder whose mean rate comes nearest 0.5 bpp. Time is that of the whole
-process, all threads of a library counted; codecs take turns on each picture and the fastest turn of each counts, so
-that other work on the machine hurts all alike. Codecs whose package or program is not installed are left out and
-named. Writes ``results/codecs.json`` and ``.md``.
+Each codec works, at all its efforts, at the quality of its ladder whose mean rate comes nearest 0.5 bpp. Time is that
+of the whole process, all threads of a library counted; codecs take turns on each picture and the fastest turn of each
+counts, so that other work on the machine hurts all alike. Codecs whose package or program is not installed are left
+out and named. Writes ``results/codecs.json`` and ``.md``.
 """
 
 import argparse

@@ -38,9 +38,7 @@ class Preprocessor(nn.Module, ABC):
         return {}
 
     @final  # type: ignore[misc]  # nn.Module declares forward as an attribute
-    def forward(
-        self, images: Tensor, strengths: Tensor | Sequence[float] | float
-    ) -> Tensor:
+    def forward(self, images: Tensor, strengths: Tensor | Sequence[float] | float) -> Tensor:
         """Process a batch.
 
         Returns:

@@ -68,9 +68,7 @@ class ProxyCodec(nn.Module, ABC):
         return self.codec.quality_scale
 
     @final  # type: ignore[misc]  # nn.Module declares forward as an attribute
-    def forward(
-        self, images: Tensor, qualities: Tensor | Sequence[float] | float
-    ) -> ProxyOutput:
+    def forward(self, images: Tensor, qualities: Tensor | Sequence[float] | float) -> ProxyOutput:
         """Predict the decoded images and their bits.
 
         Raises:

@@ -10,7 +10,7 @@ from precomp_data._patterns import SHAPES, TEXTURES, Plane, clutter, enlarge, wh
 
 __all__ = ["Canvas"]
 
-_CONTRAST = (7.0, 25.0)  # amplitude of the fine textures, of 255
+_CONTRAST = (8.0, 26.0)  # amplitude of the fine textures, of 255
 _GROUND = (95.0, 160.0)  # mean colour of the background, per channel, of 255
 _COLOUR = (85.0, 170.0)  # of an object
 _TILT = 0.5  # radians either way, of a shape; its texture lies at any angle

@@ -24,7 +24,8 @@ class LabelTask(TaskModel):
         temperature: of the softmax in the model's own targets; above 1 softens them.
         loss: ``"cross-entropy"``, or ``"expected-error"``, one minus the probability of the right class. Where a codec
             makes a network confidently wrong, cross entropy rewards whatever takes its confidence, such as removing
-            the picture; the expected error follows the accuracy.
+            the picture; the expected error follows the accuracy. A network in training mode always learns by cross
+            entropy, whose gradient does not vanish where it is wrong.
         loss_temperature: of the softmax in the expected error.
     """
 
@@ -64,7 +65,7 @@ class LabelTask(TaskModel):
     def _judge(self, images: Tensor, targets: Sequence[Target]) -> tuple[Sequence[Tensor], Tensor]:
         logits = self._logits(images).float()
         wanted = torch.stack([self._distribution(target) for target in targets]).to(logits.device)
-        if self._loss == "expected-error":
+        if self._loss == "expected-error" and not self.training:
             losses = 1.0 - (wanted * (logits / self._loss_temperature).softmax(dim=1)).sum(dim=1)
         else:
             losses = functional.cross_entropy(logits, wanted, reduction="none")

@@ -38,7 +38,7 @@ class Classifier(LabelTask):
         label_smoothing: share of a hard label that is spread over all classes.
         temperature: of the softmax in the model's own targets.
         loss: ``"cross-entropy"`` or ``"expected-error"``, one minus the probability of the right class, which follows
-            the accuracy where a codec makes the network confidently wrong.
+            the accuracy where a codec makes the network confidently wrong; in training mode always the former.
         loss_temperature: of the softmax in the expected error.
         feature_layers: layers whose outputs `features` returns; default: the last stage of each resolution.
 

@@ -24,7 +24,7 @@ from precomp_sdk.training.checkpoints import load_state, save_module, save_state
 from precomp_sdk.training.held_out import HeldOutBatch
 from precomp_sdk.training.loading import Batches
 from precomp_sdk.training.objective import Calibration
-from precomp_sdk.training.settings import PARTS, TrainSettings
+from precomp_sdk.training.settings import TrainSettings
 from precomp_sdk.training.step import StepTerms, training_step
 from precomp_sdk.transcode import Transcoder
 
@@ -86,15 +86,8 @@ class Loop:
             self.step, self.position = int(state["step"]), (int(state["position"][0]), int(state["position"][1]))
             self._average.load_state_dict(state["average"])
             optimizer.load_state_dict(state["optimizer"])
-        self._wrapped: dict[str, Any] = {name: getattr(parts, name) for name in PARTS}
-        for name, module in trained.items():
-            # Fabric's wrapper passes no frozen records (targets, a proxy's output), and one process does without it
-            if name == "preprocessor" or parts.fabric.world_size > 1:
-                self._wrapped[name] = parts.fabric.setup_module(module)
+        self._trained = nn.ModuleDict(trained)
         self._optimizer: Any = parts.fabric.setup_optimizers(optimizer)
-        if "task" in trained and parts.fabric.world_size > 1:
-            for method in ("losses", "features", "own_targets"):  # called beside forward: a wrapper must know them
-                self._wrapped["task"].mark_forward_method(method)
 
     def run(self, batches: Batches) -> dict[float, float]:
         """Train to the end and leave the averaged weights in the preprocessor.
@@ -132,9 +125,9 @@ class Loop:
             result = training_step(
                 group,
                 [draw.choice(self._parts.ladder) for _ in group],
-                preprocessor=self._wrapped["preprocessor"],
-                proxy=self._wrapped["proxy"],
-                task=self._wrapped["task"],
+                preprocessor=self._parts.preprocessor,
+                proxy=self._parts.proxy,
+                task=self._parts.task,
                 transcoder=self._parts.transcoder,
                 calibration=self._calibration,
                 settings=self._settings,
@@ -144,12 +137,26 @@ class Loop:
                 self._check_finite(name, value)
             self._parts.fabric.backward(result.loss * (len(group) / len(samples)))
             terms.append(result)
-        norm = float(nn.utils.clip_grad_norm_(self._learning, self._settings.clip_norm))
-        self._check_finite("gradient norm", norm)
+        self._average_gradients()
+        norm = float(
+            self._parts.fabric.clip_gradients(
+                self._trained, self._optimizer, max_norm=self._settings.clip_norm, error_if_nonfinite=False
+            )
+        )
+        if self._settings.precision != "16-mixed":  # whose scaler finds its scale by overflowing, and skips such steps
+            self._check_finite("gradient norm", norm)
         self._optimizer.step()
         self._optimizer.zero_grad()
         self._average.update_parameters(self._parts.preprocessor)
         return {**StepTerms.merge(terms), "gradient_norm": norm, "learning_rate": rate}
+
+    def _average_gradients(self) -> None:
+        """Average over processes. A wrapper per module would not pass frozen records, nor groups of unequal sizes."""
+        if self._parts.fabric.world_size == 1:
+            return
+        for parameter in self._learning:
+            gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            parameter.grad = self._parts.fabric.all_reduce(gradient, reduce_op="mean")
 
     def _learning_rate(self) -> float:
         settings = self._settings

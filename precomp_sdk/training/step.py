@@ -5,9 +5,11 @@ from dataclasses import dataclass
 
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor, nn
+from torch import Tensor
 
 from precomp_sdk.images import round_to_8_bit, stack_images
+from precomp_sdk.preprocessor import Preprocessor
+from precomp_sdk.proxy import ProxyCodec
 from precomp_sdk.records import ProxyOutput, Sample
 from precomp_sdk.task import TaskModel
 from precomp_sdk.training.calibration import targets_for
@@ -44,8 +46,8 @@ def training_step(
     samples: Sequence[Sample],
     qualities: Sequence[float],
     *,
-    preprocessor: nn.Module,
-    proxy: nn.Module,
+    preprocessor: Preprocessor,
+    proxy: ProxyCodec,
     task: TaskModel,
     transcoder: Transcoder,
     calibration: Calibration,
@@ -59,9 +61,9 @@ def training_step(
     Args:
         samples: the pictures.
         qualities: one per picture.
-        preprocessor: `Preprocessor`, possibly wrapped by Fabric.
-        proxy: `ProxyCodec`, possibly wrapped.
-        task: the downstream network, possibly wrapped.
+        preprocessor: what learns.
+        proxy: the codec's stand-in.
+        task: the downstream network.
         transcoder: the real codec.
         calibration: the objective.
         settings: of the run.
@@ -107,7 +109,7 @@ def training_step(
 
 
 def _proxy_loss(
-    proxy: nn.Module,
+    proxy: ProxyCodec,
     processed: Tensor,
     qualities: Sequence[float],
     real: PendingBatch | None,

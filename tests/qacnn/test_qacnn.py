@@ -1,8 +1,8 @@
 import pytest
 import torch
-from precomp_qacnn import LightQACNN, PaperQACNN
 from torch import Tensor, nn
 
+from precomp_qacnn import LightQACNN, PaperQACNN
 from precomp_sdk import Preprocessor
 
 BOTH = [LightQACNN, PaperQACNN]
@@ -44,9 +44,9 @@ def test_starts_as_the_identity_at_any_size(network: type[Preprocessor], size: t
 @pytest.mark.parametrize("network", BOTH)
 def test_every_parameter_learns(network: type[Preprocessor]) -> None:
     net = network()
-    with torch.no_grad():  # behind the zero-initialised output nothing would move in the first step
-        last = net.head if isinstance(net, LightQACNN) else net.out
-        last.weight.normal_(std=0.1)
+    with torch.no_grad():  # behind zero-initialised layers nothing would move in the first step
+        for value in net.parameters():
+            value.add_(torch.randn_like(value) * 0.02)
     images = torch.rand(3, 3, 32, 32) * 0.5 + 0.25
     (net(images, torch.tensor([0.1, 0.5, 0.9])) - torch.rand_like(images)).square().sum().backward()
     dead = [name for name, value in net.named_parameters() if value.grad is None or not value.grad.abs().sum() > 0]
@@ -74,24 +74,47 @@ def test_sizes_of_the_two_networks() -> None:
 def test_receptive_field_of_the_light_network() -> None:
     net = LightQACNN().eval()
     with torch.no_grad():
-        net.head.weight.normal_()
-        for mixer in net.mixers:
-            mixer.context.weight.zero_()  # its whole-picture context would hide the local field
-            mixer.norm.weight.zero_()  # nor may the normalization, which averages over the picture
-    images = torch.rand(1, 3, 256, 256)
-    assert _field(LightQACNN(), images) == 256  # with context: all of it
-    # without: five 5x5 depthwise convolutions on an 8x8 grid see 2 * 5 blocks to each side
-    assert 8 * (2 * 2 * len(net.mixers) + 1) == 168
+        for layer in (net.correction, net.local_weights):
+            layer.weight.normal_()
+    assert field_px(net) == 256  # the context sees the whole picture
+    for mixer in net.mixers:  # without the two things that average over the picture: 5x5 convolutions on an 8x8 grid
+        mixer.context.weight.data.zero_()
+        mixer.norm = nn.Identity()
+    net.norm = nn.Identity()
+    assert field_px(net) == 8 * (2 * 2 * len(net.mixers) + 1) == 136
 
 
-def _field(net: LightQACNN, images: Tensor) -> int:
-    with torch.no_grad():
-        net.head.weight.normal_()
-    images = images.clone().requires_grad_()
-    net(images, 0.5)[0, :, 128, 128].sum().backward()
+def field_px(net: LightQACNN) -> int:
+    """Width of the area that one block of the output depends on."""
+    images = torch.rand(1, 3, 256, 256, requires_grad=True)
+    features = net.embed(nn.functional.pixel_unshuffle(images, 8))
+    for mixer in net.mixers:
+        features = mixer(features, torch.tensor([0.5]))
+    net.correction(net.norm(features))[0, :, 16, 16].square().sum().backward()
     assert images.grad is not None
     columns = images.grad.abs().sum(dim=(0, 1, 2)).nonzero().flatten()
     return int(columns.max() - columns.min()) + 1
+
+
+def test_the_smoothing_branch_smooths_luma_and_chroma_apart() -> None:
+    net = LightQACNN()
+    images = torch.rand(1, 3, 32, 32)
+    gray = torch.tensor([0.299, 0.587, 0.114])
+    for plane in ("luma", "chroma"):
+        with torch.no_grad():
+            net.global_weights.bias.zero_()
+            start = 0 if plane == "luma" else 4
+            net.global_weights.bias[start + 1] = 1.0  # wholly replaced by the Gaussian of 1.2 px
+            output = net(images, 0.5)
+        change = (output - images).clamp(-1, 1)
+        luma_change = (change * gray[:, None, None]).sum(dim=1)
+        inside = (output > 0) & (output < 1)
+        inside = inside.all(dim=1)
+        if plane == "chroma":
+            assert luma_change[inside].abs().max() < 1e-5
+            assert change.abs().max() > 0.05
+        else:
+            assert (change - luma_change[:, None]).abs().amax(dim=1)[inside].max() < 1e-5
 
 
 @pytest.mark.parametrize("network", BOTH)

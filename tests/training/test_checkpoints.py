@@ -14,7 +14,7 @@ def test_module_round_trip(tmp_path: Path) -> None:
     save_module(path, FakePreprocessor(gain=0.25), name="fake", options={"gain": 0.0}, facts={"codec": "fake"})
     target = FakePreprocessor()
     saved = load_module(path, target, name="fake")
-    assert float(target.gain) == 0.25
+    assert target.gain.item() == 0.25
     assert (saved.options, saved.facts) == ({"gain": 0.0}, {"codec": "fake"})
 
 
