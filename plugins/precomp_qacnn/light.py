@@ -49,6 +49,9 @@ class LightQACNN(Preprocessor):
     name = "qa-light"
     source = "arXiv 2206.05650 (gains); smoothing branch and block-aligned network of this project"
     multiple = _BLOCK
+    to_ycc: Tensor
+    to_rgb: Tensor
+    gaussians: Tensor
 
     def __init__(self, *, width: int = 96, depth: int = 4, residual_scale: float = 0.05) -> None:
         super().__init__()

@@ -138,11 +138,10 @@ class Loop:
             self._parts.fabric.backward(result.loss * (len(group) / len(samples)))
             terms.append(result)
         self._average_gradients()
-        norm = float(
-            self._parts.fabric.clip_gradients(
-                self._trained, self._optimizer, max_norm=self._settings.clip_norm, error_if_nonfinite=False
-            )
+        clipped = self._parts.fabric.clip_gradients(
+            self._trained, self._optimizer, max_norm=self._settings.clip_norm, error_if_nonfinite=False
         )
+        norm = math.inf if clipped is None else float(clipped)
         if self._settings.precision != "16-mixed":  # whose scaler finds its scale by overflowing, and skips such steps
             self._check_finite("gradient norm", norm)
         self._optimizer.step()
