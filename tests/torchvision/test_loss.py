@@ -1,9 +1,9 @@
 import pytest
 import torch
-from precomp_torchvision import SmallClassifier
 from torch.nn import functional
 
 from precomp_sdk import Label, OptionError
+from precomp_torchvision import SmallClassifier
 
 
 def test_expected_error_is_one_minus_the_right_class() -> None:
