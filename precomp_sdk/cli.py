@@ -235,8 +235,9 @@ def _observing(
 ) -> "Iterator[Callable[[Event], None]]":
     """Offer an observer that shows progress, writes the logs and tells the plugins."""
     from precomp_sdk.observers import JSONLObserver, ProgressObserver, TensorBoardObserver, fan_out
-    from precomp_sdk.run import EVENTS_FILE
+    from precomp_sdk.run import EVENTS_FILE, leave_a_core
 
+    leave_a_core()
     wanted: Literal["auto"] | bool = experiment.output.tensorboard
     with ExitStack() as stack:
         observers: list[Callable[[Event], None]] = [

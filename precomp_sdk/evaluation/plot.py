@@ -35,7 +35,7 @@ def draw(evaluation: Evaluation, file_format: Literal["png", "svg"]) -> bytes:
     metric = evaluation.metrics[0]
     salted = {"svg.hashsalt": "precomp"}
     with matplotlib.style.context(["default", salted]):
-        figure = Figure(figsize=(12.5, 5.4), dpi=130, layout="constrained")
+        figure = Figure(figsize=(12.5, 6.6), dpi=130, layout="constrained")
         FigureCanvasAgg(figure)
         left, right = figure.subplots(1, 2)
         _panel(left, evaluation, metric)
@@ -76,7 +76,8 @@ def _panel(axes: Axes, evaluation: Evaluation, metric: str) -> None:
     axes.grid(visible=True, which="major", color="0.9", lw=0.8)
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(
-        loc="upper right" if metric == TASK_LOSS else "lower right",
+        loc="upper center",  # below the axes: inside, it would hide points of one curve or another
+        bbox_to_anchor=(0.5, -0.14),
         title=_legend_title(evaluation, metric),
         alignment="left",
         framealpha=0.9,

@@ -2,6 +2,7 @@
 
 from precomp_sdk.run.build import EvaluationParts, TrainingParts, build, build_evaluation
 from precomp_sdk.run.evaluating import run_evaluation
+from precomp_sdk.run.fabric import leave_a_core
 from precomp_sdk.run.fitting import ProxyFittingResult, run_proxy_fitting
 from precomp_sdk.run.record import EVENTS_FILE, RECORD_FILE, read_record
 from precomp_sdk.run.training import TASK_FILE, TrainingOutcome, run_training
@@ -16,6 +17,7 @@ __all__ = [
     "TrainingParts",
     "build",
     "build_evaluation",
+    "leave_a_core",
     "read_record",
     "run_evaluation",
     "run_proxy_fitting",
