@@ -13,7 +13,7 @@ PARTS = ("preprocessor", "task", "proxy")  #: what can train
 
 @dataclass(frozen=True, slots=True)
 class TrainSettings:
-    """Settings of `Trainer`; the defaults are what won in ``docs/results.md``.
+    """Settings of `Trainer`. ``docs/results.md`` says which were used for its figures.
 
     Args:
         steps: optimizer steps.
@@ -46,7 +46,7 @@ class TrainSettings:
 
     steps: int = 2000
     batch_size: int = 16
-    learning_rate: float = 2e-3
+    learning_rate: float = 1e-3
     warmup_steps: int = 100
     weight_decay: float = 0.0
     clip_norm: float = 1.0
