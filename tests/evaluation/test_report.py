@@ -60,7 +60,7 @@ def test_the_table_holds_every_point_and_the_clean_score(evaluation, tmp_path):
 def test_the_plots_show_every_curve(evaluation, tmp_path):
     write_report(evaluation, tmp_path)
     with Image.open(tmp_path / "rate_accuracy.png") as picture:
-        assert picture.size == (1625, 702)
+        assert picture.size == (1625, 858)
         assert len(picture.convert("RGB").getcolors(maxcolors=1_000_000)) > 50
     svg = (tmp_path / "rate_accuracy.svg").read_text()
     for text in ("qa-light: ", "blur (sigma 0.5): ", "clean, no codec: ", "BD-rate against plain, 95% interval"):
