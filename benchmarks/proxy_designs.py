@@ -152,7 +152,10 @@ def main() -> None:
     for name, report in reports.items():
         lines += [f"**{name}**, {parameters[name]} parameters", "", report.table(), ""]
     base = milliseconds["generic-proxy"]
-    lines += ["| forward and backward, 128 x 128, one thread | parameters | CPU ms per picture | ratio |", "|" + " --- |" * 4]
+    lines += [
+        "| forward and backward, 128 x 128, one thread | parameters | CPU ms per picture | ratio |",
+        "|" + " --- |" * 4,
+    ]
     lines += [
         f"| {name} | {parameters[name]} | {value:.1f} | {value / base:.1f} |" for name, value in milliseconds.items()
     ]

@@ -150,7 +150,9 @@ def _cells(
 
 def _blend(planes: Tensor, coded: CodedPlanes, weights: Tensor, cell: int) -> Tensor:
     """Return the weighted mean of the planes themselves (weights' first channel) and their quantized versions."""
-    weights = functional.interpolate(weights, scale_factor=float(cell), mode="nearest")[:, :, None]  # (N, S + 1, 1, H, W)
+    weights = functional.interpolate(weights, scale_factor=float(cell), mode="nearest")[
+        :, :, None
+    ]  # (N, S + 1, 1, H, W)
     return planes * weights[:, 0] + (coded.planes * weights[:, 1:]).sum(dim=1)
 
 

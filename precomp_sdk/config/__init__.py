@@ -19,7 +19,7 @@ from precomp_sdk.config.files import (
     parse_proxy_evaluation,
     parse_proxy_fitting,
 )
-from precomp_sdk.config.options import check_options
+from precomp_sdk.config.options import check_options, parse_options
 
 __all__ = [
     "EXPERIMENT_FILE",
@@ -36,6 +36,7 @@ __all__ = [
     "dump_experiment",
     "load_experiment",
     "parse_experiment",
+    "parse_options",
     "parse_proxy_evaluation",
     "parse_proxy_fitting",
 ]

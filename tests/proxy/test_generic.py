@@ -47,7 +47,9 @@ def test_a_codec_without_a_proxy_gets_it_and_is_told_to_fit_it_first() -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 33), (32, 32), (40, 20)])
-def test_any_size_gives_a_picture_positive_bits_and_finite_gradients(proxy: GenericProxy, size: tuple[int, int]) -> None:
+def test_any_size_gives_a_picture_positive_bits_and_finite_gradients(
+    proxy: GenericProxy, size: tuple[int, int]
+) -> None:
     images = torch.rand(2, 3, *size, requires_grad=True)
     output = proxy(images, [5, 70])
     assert output.images.shape == images.shape
