@@ -1,7 +1,9 @@
-"""Data sets: image folders, torchvision's downloads, and scenes that are drawn."""
+"""Data sets: pictures with classes, boxes or masks, torchvision's downloads, and scenes that are drawn."""
 
+from precomp_data.coco import CocoDetection
 from precomp_data.folders import ImageFolder, UnlabelledFolder
 from precomp_data.geometry import Geometry, PictureDataset
+from precomp_data.masks import MaskFolder, read_mask
 from precomp_data.pictures import MAX_PIXELS, read_picture
 from precomp_data.scenes import SCENE_CLASSES, Scene, Scenes, draw_scene
 from precomp_data.torchvision_sets import TORCHVISION_SETS, TorchvisionSet
@@ -11,8 +13,10 @@ __all__ = [
     "MAX_PIXELS",
     "SCENE_CLASSES",
     "TORCHVISION_SETS",
+    "CocoDetection",
     "Geometry",
     "ImageFolder",
+    "MaskFolder",
     "PictureDataset",
     "Scene",
     "Scenes",
@@ -20,6 +24,7 @@ __all__ = [
     "UnlabelledFolder",
     "draw_scene",
     "precomp_register_datasets",
+    "read_mask",
     "read_picture",
 ]
 
@@ -27,4 +32,4 @@ __all__ = [
 @hookimpl
 def precomp_register_datasets() -> list[type[TaskDataset]]:
     """Offer the data sets of this plugin."""
-    return [ImageFolder, UnlabelledFolder, Scenes, *TORCHVISION_SETS]
+    return [ImageFolder, UnlabelledFolder, CocoDetection, MaskFolder, Scenes, *TORCHVISION_SETS]

@@ -37,9 +37,10 @@ class TorchvisionSet(PictureDataset):
         root: the folder torchvision keeps the set in.
         split: ``"train"`` or ``"val"``; a set published with a test split only has that as ``"val"``.
         download: fetch the set into ``root`` unless it is there.
-        resize: see `Geometry`; so are ``crop``, ``augment`` and ``seed``.
+        resize: see `Geometry`; so are ``crop``, ``augment``, ``zoom`` and ``seed``.
         crop: see `Geometry`.
         augment: see `Geometry`.
+        zoom: see `Geometry`.
         seed: see `Geometry`.
 
     Raises:
@@ -60,9 +61,10 @@ class TorchvisionSet(PictureDataset):
         resize: int | None = None,
         crop: int | None = None,
         augment: bool = False,
+        zoom: float = 1.0,
         seed: int = 0,
     ) -> None:
-        super().__init__(Geometry(resize=resize, crop=crop, augment=augment, seed=seed))
+        super().__init__(Geometry(resize=resize, crop=crop, augment=augment, zoom=zoom, seed=seed))
         self._load(root, split, download)
 
     def _load(self, root: str | os.PathLike[str], split: str, download: bool, **options: Any) -> None:
@@ -192,6 +194,7 @@ class Imagenette(TorchvisionSet):
         resize: see `Geometry`.
         crop: see `Geometry`.
         augment: see `Geometry`.
+        zoom: see `Geometry`.
         seed: see `Geometry`.
     """
 
@@ -210,9 +213,10 @@ class Imagenette(TorchvisionSet):
         resize: int | None = None,
         crop: int | None = None,
         augment: bool = False,
+        zoom: float = 1.0,
         seed: int = 0,
     ) -> None:
-        PictureDataset.__init__(self, Geometry(resize=resize, crop=crop, augment=augment, seed=seed))
+        PictureDataset.__init__(self, Geometry(resize=resize, crop=crop, augment=augment, zoom=zoom, seed=seed))
         if size not in ("full", "320px", "160px"):
             raise OptionError(
                 where=f"data set {self.name!r}, size",

@@ -232,7 +232,8 @@ def test_the_plugin_registers_every_set() -> None:
 
     registry = Registry(entry_points=False)
     registry.register(precomp_data)
-    assert set(registry.datasets) == {*MAKERS, "image-folder", "pictures", "scenes"}
+    others = {"image-folder", "pictures", "coco-detection", "mask-folder", "scenes"}
+    assert set(registry.datasets) == {*MAKERS, *others}
     assert len(registry.create("dataset", "scenes", count=3, split="val")) == 3
     with pytest.raises(OptionError, match="Did you mean 'crop'"):
         registry.create("dataset", "cifar10", root="x", corp=3)
