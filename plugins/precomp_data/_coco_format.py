@@ -10,6 +10,8 @@ from precomp_sdk import DatasetError
 
 __all__ = ["CocoFile", "CocoObject", "CocoPicture", "read_coco"]
 
+_LARGE = 2**31  # no coordinate is
+
 
 @dataclass(frozen=True, slots=True)
 class CocoObject:
@@ -122,8 +124,8 @@ def _entries(path: Path, content: Mapping[str, Any], key: str) -> list[tuple[str
 
 def _whole(where: str, entry: Mapping[str, Any], key: str, least: int | None = None) -> int:
     value = entry.get(key)
-    if isinstance(value, bool) or not isinstance(value, int) or (least is not None and value < least):
-        expected = "a whole number" if least is None else f"a whole number, at least {least}"
+    if isinstance(value, bool) or not isinstance(value, int) or (least is not None and not least <= value < _LARGE):
+        expected = "a whole number" if least is None else f"a whole number from {least} on"
         raise _wrong(f"{where}.{key}", expected, "nothing" if value is None else value)
     return value
 
@@ -136,7 +138,9 @@ def _text(where: str, entry: Mapping[str, Any], key: str) -> str:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    return isinstance(value, float) or abs(value) < _LARGE
 
 
 def _few(items: Sequence[object]) -> str:

@@ -19,7 +19,7 @@ class Findings:
     """
 
     def __init__(self, strict: bool) -> None:
-        self._strict = strict
+        self.strict = strict
         self._mended: list[SkippedSample] = []
 
     @property
@@ -33,7 +33,7 @@ class Findings:
         Raises:
             DatasetError: always, where strict.
         """
-        if self._strict:
+        if self.strict:
             raise DatasetError(
                 where=where,
                 expected=expected,
@@ -103,9 +103,8 @@ def read_json(path: Path) -> Any:
     text = read_text(path)
     try:
         return json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, and values nested too deeply
         place = f", line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
-        reason = error.msg if isinstance(error, json.JSONDecodeError) else "values nested too deeply"
         raise DatasetError(
-            where=f"{path}{place}", expected="JSON", got=f"something else: {reason}", remedy="Repair the file."
+            where=f"{path}{place}", expected="JSON", got=f"something else: {error}", remedy="Repair the file."
         ) from error

@@ -69,7 +69,12 @@ def resize(parts: Parts, size: tuple[int, int]) -> Parts:
 
 def crop(parts: Parts, top: int, left: int, height: int, width: int) -> Parts:
     """Cut a rectangle out; boxes are clipped to it."""
-    return _each(parts, lambda part: kernels.crop(part, top, left, height, width))
+
+    def one(part: Tensor) -> Tensor:
+        moved: Tensor = kernels.crop(part, top, left, height, width)
+        return moved
+
+    return _each(parts, one)
 
 
 def flip(parts: Parts) -> Parts:

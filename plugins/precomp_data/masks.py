@@ -149,7 +149,7 @@ def check_labels(labels: Tensor, size: Sequence[int], *, classes: int, ignore_in
             remedy="Make both of one size; an EXIF orientation turns a picture and not its mask.",
         )
     wrong = (labels < 0) | (labels >= classes) if classes else labels < 0
-    unknown = labels[wrong & (labels != ignore_index)].unique().tolist()
+    unknown = np.unique(labels[wrong & (labels != ignore_index)].numpy()).tolist()
     if unknown:
         last = f"to {classes - 1}" if classes else "on"
         more = " and more" if len(unknown) > _MOST_LISTED else ""

@@ -183,7 +183,7 @@ def test_no_usable_picture_is_an_error(root: Path) -> None:
     ("change", "message"),
     [
         (lambda c: c["images"][1].update(id=70), r"images\[1\].id: expected an id of its own .*; got 70"),
-        (lambda c: c["images"][1].pop("width"), r"images\[1\].width: expected a whole number, .*; got nothing"),
+        (lambda c: c["images"][1].pop("width"), r"images\[1\].width: expected a whole number from 1 on; got nothing"),
         (lambda c: c["images"][1].update(height=0), r"images\[1\].height: expected .*; got 0"),
         (lambda c: c["images"][1].update(file_name=7), r"images\[1\].file_name: expected a text; got 7"),
         (lambda c: c["images"][1].update(id="5"), r"images\[1\].id: expected a whole number; got 5"),
@@ -193,6 +193,8 @@ def test_no_usable_picture_is_an_error(root: Path) -> None:
         (lambda c: c["categories"][2].update(id=90), r"categories\[2\]: expected an id and a name of its own .*90"),
         (lambda c: c["categories"][2].update(name="cup"), r"categories\[2\]: .*'cup' again"),
         (box([1, 2, 3]), r"annotations\[0\].bbox: expected \[x, y, width, height\] .*got \[1, 2, 3\]"),
+        (box([1, 2, 3, 10**400]), r"annotations\[0\].bbox: expected \[x, y"),
+        (lambda c: c["images"][1].update(width=10**400), r"width: expected a whole number from 1 on; got 1000"),
         (box([1, 2, 3, "4"]), r"annotations\[0\].bbox: expected \[x, y"),  # type: ignore[list-item]
         (lambda c: c["annotations"][0].update(iscrowd=2), r"iscrowd: expected 0 or 1; got 2"),
         (lambda c: c["annotations"][0].pop("category_id"), r"annotations\[0\].category_id: .*; got nothing"),
@@ -209,7 +211,8 @@ def test_a_wrong_structure_is_named(change: Callable[[dict[str, Any]], object], 
     ("data", "message"),
     [
         (b'{"images": [\n  {"id": 1,,}', r"annotations_train.json, line 2, column 12: expected JSON"),
-        (b"[" * 200_000, r"annotations_train.json: expected JSON; got .*nested too deeply"),
+        (b"[" * 200_000, r"annotations_train.json: expected JSON; got something else: .*recursion"),
+        (b"[" + b"9" * 5000 + b"]", r"annotations_train.json: expected JSON; got something else: .*digits"),
         (b"", r"line 1, column 1: expected JSON"),
         (b"[1, 2]", r"expected an object with images, annotations and categories; got \[1, 2\]"),
         (b'"\xff"', r"byte 1: expected UTF-8 text"),
