@@ -21,8 +21,8 @@ class TrainSettings:
         max_padding: pictures of unequal sizes go through the preprocessor together as long as at most this share of
             their batch is padding, repeated borders; 0 puts only equal sizes together. Padding ends there: codec,
             proxy, task and every term see each picture at its own size, so no bit and no loss is counted on it. The
-            preprocessor sees a picture's lower and right border continued instead of ended. Crops of one size, an
-            option of most data sets, need no padding and are faster.
+            preprocessor sees a picture's lower and right border continued instead of ended, also where it averages over
+            the whole picture. Crops of one size, an option of most data sets, need no padding and are faster.
         learning_rate: peak of AdamW's learning rate; linear warm-up, then a cosine down to 2% of it.
         warmup_steps: length of the warm-up.
         weight_decay: of AdamW.

@@ -219,7 +219,15 @@ def test_steps_count_pictures_that_were_left_out():
         workers=1,
         observer=events.append,
     )
-    assert [event.step for event in events] == [2, 4, 6, 8, 10, 13, 15]  # the last batch holds nothing and waits for none
+    assert [event.step for event in events] == [
+        2,
+        4,
+        6,
+        8,
+        10,
+        13,
+        15,
+    ]  # the last batch holds nothing and waits for none
 
 
 class _ShapedTask(FakeTask):
