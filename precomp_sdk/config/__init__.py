@@ -7,6 +7,7 @@ from precomp_sdk.config.experiment import (
     Loadable,
     Output,
     Proxy,
+    ProxyEvaluation,
     ProxyFitting,
     Task,
 )
@@ -15,9 +16,10 @@ from precomp_sdk.config.files import (
     dump_experiment,
     load_experiment,
     parse_experiment,
+    parse_proxy_evaluation,
     parse_proxy_fitting,
 )
-from precomp_sdk.config.options import check_options
+from precomp_sdk.config.options import check_options, parse_options
 
 __all__ = [
     "EXPERIMENT_FILE",
@@ -27,11 +29,14 @@ __all__ = [
     "Loadable",
     "Output",
     "Proxy",
+    "ProxyEvaluation",
     "ProxyFitting",
     "Task",
     "check_options",
     "dump_experiment",
     "load_experiment",
     "parse_experiment",
+    "parse_options",
+    "parse_proxy_evaluation",
     "parse_proxy_fitting",
 ]
