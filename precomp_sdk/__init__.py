@@ -2,6 +2,7 @@
 
 from precomp_sdk.codec import Codec
 from precomp_sdk.data import SkippedSample, Subset, TaskDataset, load_samples
+from precomp_sdk.ensemble import EnsembleTask
 from precomp_sdk.errors import (
     BitstreamError,
     CalibrationError,
@@ -34,6 +35,7 @@ from precomp_sdk.events import (
     RunStarted,
     StepDone,
 )
+from precomp_sdk.features import capture_layers, check_layer_names
 from precomp_sdk.hookspecs import hookimpl
 from precomp_sdk.images import (
     check_batch,
@@ -44,11 +46,13 @@ from precomp_sdk.images import (
     to_float,
     to_uint8,
 )
+from precomp_sdk.module_task import ModuleTask
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.proxy import ANY_CODEC, ProxyCodec, quality_tensor
 from precomp_sdk.quality import QualityScale
 from precomp_sdk.records import (
     Boxes,
+    Composite,
     Label,
     Mask,
     ProxyOutput,
@@ -61,12 +65,14 @@ from precomp_sdk.records import (
     kind_of,
 )
 from precomp_sdk.registry import Component, PluginStatus, Registry, construct
+from precomp_sdk.scoring import BoxScorer, EnsembleScorer, MaskScorer
 from precomp_sdk.task import LabelScorer, Scorer, TaskModel
 from precomp_sdk.transcode import PendingBatch, Transcoder
 
 __all__ = [
     "ANY_CODEC",
     "BitstreamError",
+    "BoxScorer",
     "Boxes",
     "CalibrationError",
     "CheckpointError",
@@ -74,18 +80,23 @@ __all__ = [
     "Codec",
     "CodecError",
     "Component",
+    "Composite",
     "ConfigError",
     "ContractError",
     "CurveDone",
     "CurveError",
     "DatasetError",
     "DuplicateNameError",
+    "EnsembleScorer",
+    "EnsembleTask",
     "Event",
     "ImageError",
     "Label",
     "LabelScorer",
     "Mask",
+    "MaskScorer",
     "MissingDependencyError",
+    "ModuleTask",
     "NonFiniteError",
     "NotFittedError",
     "Notice",
@@ -118,8 +129,10 @@ __all__ = [
     "Transcoded",
     "Transcoder",
     "UnknownNameError",
+    "capture_layers",
     "check_batch",
     "check_image",
+    "check_layer_names",
     "construct",
     "hookimpl",
     "kind_of",
