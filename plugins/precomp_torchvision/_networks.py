@@ -1,7 +1,7 @@
 """torchvision's classification networks: building them, loading weights into them, finding their heads."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,8 @@ from precomp_sdk import CheckpointError, OptionError, nearest
 __all__ = [
     "build",
     "check_architecture",
+    "check_state",
+    "find_file",
     "find_weights",
     "head_of",
     "load_enum",
@@ -23,6 +25,8 @@ __all__ = [
     "minimum_side",
     "normalization",
     "outputs_of",
+    "pair_of",
+    "read_state",
     "renew_head",
     "takes_one_size",
 ]
@@ -110,7 +114,7 @@ def find_weights(architecture: str, weights: str | Path | WeightsEnum) -> Weight
         found: WeightsEnum = enum[member]
         return found
     path = Path(text)
-    if path.suffix in (".pth", ".pt", ".safetensors") or path.is_file():
+    if _is_file(path):
         return path
     raise OptionError(
         where=f"option 'weights' of {architecture!r}",
@@ -118,6 +122,27 @@ def find_weights(architecture: str, weights: str | Path | WeightsEnum) -> Weight
         got=repr(text),
         remedy=nearest(member, enum.__members__),
     )
+
+
+def find_file(weights: str | Path | WeightsEnum) -> Path:
+    """Return the path that is meant, for a network of which no weights are published.
+
+    Raises:
+        OptionError: it does not look like a path.
+    """
+    path = Path(str(weights))
+    if not _is_file(path):
+        raise OptionError(
+            where="option 'weights'",
+            expected="a path to a .pth, .pt or .safetensors file",
+            got=repr(str(weights)),
+            remedy="No weights are published of a network on a backbone of your choice; see backbone_weights.",
+        )
+    return path
+
+
+def _is_file(path: Path) -> bool:
+    return path.suffix in (".pth", ".pt", ".safetensors") or path.is_file()
 
 
 def normalization(architecture: str, weights: WeightsEnum | None) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -155,7 +180,7 @@ def load_file_into(architecture: str, path: Path, side: int | None = None) -> nn
     Raises:
         CheckpointError: the file cannot be read, or is of another network; the message names keys and shapes.
     """
-    state = _read(path)
+    state = read_state(path)
     if architecture in _WITH_AUXILIARY:
         state = {key: value for key, value in state.items() if key.split(".")[0] not in _AUXILIARY}
     if architecture.startswith("densenet"):  # published files still have the names of torchvision 0.1
@@ -164,7 +189,7 @@ def load_file_into(architecture: str, path: Path, side: int | None = None) -> nn
     head = state.get(f"{head_of(network)}.weight")
     if head is not None and head.ndim > 0 and len(head) not in (0, _IMAGENET_CLASSES):
         network = build(architecture, len(head), side)
-    _check_state(network, state, f"{path}, loaded into {architecture!r}")
+    check_state(network, state, f"{path}, loaded into {architecture!r}")
     network.load_state_dict(state, strict=False)  # checked above; what may be missing are counters of batches
     return network
 
@@ -193,7 +218,31 @@ def renew_head(network: nn.Module, num_classes: int) -> None:
     setattr(network.get_submodule(parent), attribute, new)
 
 
-def _read(path: Path) -> dict[str, Tensor]:
+def pair_of(size: int | Sequence[int] | None) -> tuple[int, int] | None:
+    """Return the option ``input_size`` as (height, width).
+
+    Raises:
+        OptionError: it is neither a number of pixels nor two.
+    """
+    if size is None:
+        return None
+    pair = tuple(size) if isinstance(size, Sequence) else (size, size)
+    if len(pair) != 2 or not all(isinstance(side, int) and side >= 1 for side in pair):
+        raise OptionError(
+            where="option 'input_size'",
+            expected="a number of pixels, or (height, width)",
+            got=str(size),
+            remedy="Leave it out for the native size.",
+        )
+    return pair[0], pair[1]
+
+
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Read a file of weights, names to tensors; no code in it is executed.
+
+    Raises:
+        CheckpointError: it cannot be read, or holds something else.
+    """
     try:
         state: object
         if path.suffix == ".safetensors":
@@ -218,7 +267,8 @@ def _read(path: Path) -> dict[str, Tensor]:
     return dict(state)
 
 
-def _check_state(network: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
+def check_state(network: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
+    """Raise `CheckpointError`, with keys and shapes, if weights do not fit a network; batch counters may be missing."""
     own = network.state_dict()
     missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
     unknown = [key for key in state if key not in own]

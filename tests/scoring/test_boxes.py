@@ -22,7 +22,7 @@ def objects(rng, count):
 
 
 def predict(rng, boxes, labels, *, extra=4, ties=False):
-    """Perturb boxes as a detector would: shifted, some missed, some doubled, some of the wrong class, some of nothing."""
+    """Perturb boxes as a detector would: shifted, missed, doubled, of the wrong class, of nothing."""
     kept = rng.random(len(boxes)) < 0.8
     found = [boxes[kept], boxes[rng.random(len(boxes)) < 0.5]]
     names = [labels[kept], rng.integers(0, CLASSES, len(found[1]))]
