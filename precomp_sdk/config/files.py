@@ -10,10 +10,17 @@ from pydantic import ValidationError
 
 from precomp_sdk.config._messages import explain
 from precomp_sdk.config._toml import merged, parse_override, to_toml
-from precomp_sdk.config.experiment import Experiment, ProxyFitting, Table
+from precomp_sdk.config.experiment import Experiment, Loadable, ProxyFitting, Table
 from precomp_sdk.errors import ConfigError, OptionError
 
-__all__ = ["EXPERIMENT_FILE", "dump_experiment", "load_experiment", "parse_experiment", "parse_proxy_fitting"]
+__all__ = [
+    "EXPERIMENT_FILE",
+    "dump_experiment",
+    "load_experiment",
+    "parse_component",
+    "parse_experiment",
+    "parse_proxy_fitting",
+]
 
 EXPERIMENT_FILE = "experiment.toml"  #: what an experiment is recorded as, beside its results
 
@@ -70,6 +77,15 @@ def parse_proxy_fitting(
         ConfigError: a key or a value is wrong.
     """
     return _parse(ProxyFitting, tables, origin, overrides)
+
+
+def parse_component(table: Mapping[str, Any], *, origin: str) -> Loadable:
+    """Validate the table of one component.
+
+    Raises:
+        ConfigError: a key or a value is wrong.
+    """
+    return _parse(Loadable, table, origin, ())
 
 
 def dump_experiment(experiment: Experiment) -> str:
