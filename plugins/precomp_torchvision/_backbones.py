@@ -42,7 +42,11 @@ class Stages(nn.Module):
         shapes = _features.shapes_of(network, _PROBE_PX + self.padding, _PROBE_PX + self.padding)
         self.channels = [shapes[layer][1] for layer in layers]
         self.strides = [_PROBE_PX // shapes[layer][2] for layer in layers]
-        self.body = create_feature_extractor(network, {layer: str(index) for index, layer in enumerate(layers)})
+        outputs = {layer: str(index) for index, layer in enumerate(layers)}
+        # blocks are kept whole, so that their outputs can be captured by name
+        self.body = create_feature_extractor(
+            network, outputs, tracer_kwargs={"leaf_modules": list(_block_types(network, layers))}
+        )
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
         """Return the maps by number, each (N, C, H / stride, W / stride)."""
@@ -109,6 +113,19 @@ def build_stages(
         every = _features.default_layers(network, _features.map_layers(network))
         layers = [layer for layer in every if _stride(shapes[layer][2]) >= coarser_than]
     return Stages(network, layers)
+
+
+def _block_types(network: nn.Module, layers: Sequence[str]) -> set[type[nn.Module]]:
+    """Return the types of the network's building blocks, but for those that one of the layers lies in."""
+    blocks = {
+        type(entry)
+        for sequence in network.modules()
+        if isinstance(sequence, nn.Sequential | nn.ModuleList)
+        for entry in sequence
+        if not type(entry).__module__.startswith("torch.nn")
+    }
+    outer = {layer.rsplit(".", depth)[0] for layer in layers for depth in range(1, layer.count(".") + 1)}
+    return blocks - {type(network.get_submodule(name)) for name in outer}
 
 
 def _stride(height: int) -> int:

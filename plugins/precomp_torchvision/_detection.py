@@ -46,7 +46,7 @@ _IMAGENET_MEAN, _IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
 class NativeTransform(GeneralizedRCNNTransform):  # type: ignore[misc]  # torchvision has no types
-    """torchvision's input transform without its resizing: normalization, and padding to multiples of 32 pixels."""
+    """torchvision's input transform without its resizing: normalization, and padding to multiples of some pixels."""
 
     def resize(self, image: Tensor, target: dict[str, Tensor] | None = None) -> tuple[Tensor, dict[str, Tensor] | None]:
         """Return both as they are."""
@@ -97,7 +97,7 @@ def build_on(family: str, backbone: Pyramid, outputs: int) -> nn.Module:
                 box_predictor=FastRCNNPredictor(width, outputs),
                 **common,
             )
-    network.transform = NativeTransform(800, 1333, _IMAGENET_MEAN, _IMAGENET_STD)
+    network.transform = NativeTransform(800, 1333, _IMAGENET_MEAN, _IMAGENET_STD, size_divisible=strides[-1])
     return network
 
 

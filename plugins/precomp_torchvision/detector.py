@@ -53,7 +53,7 @@ class Detector(TaskModel):
         backbone_weights: of that network, as for `Classifier`.
         backbone_layers: its layers that the feature pyramid stands on; default: the last of each resolution from an
             eighth of the picture down.
-        pyramid_channels: of the feature pyramid, a multiple of 32; fewer are faster.
+        pyramid_channels: of the feature pyramid, a multiple of 32 from 64 on; fewer are faster.
         min_size: length that the shorter side is brought to, in pixels.
         max_size: limit to the longer side, in pixels; default: 5/3 of ``min_size``.
         mean: of the network's training pictures, per channel; default: torchvision's for the network.
@@ -104,8 +104,8 @@ class Detector(TaskModel):
             raise _wrong("new_head", "weights and num_classes beside it", "one without", "Set both, or leave it out.")
         if backbone is None and (backbone_weights is not None or backbone_layers is not None):
             raise _wrong("backbone", "a network beside backbone_weights and backbone_layers", None, "Name it.")
-        if pyramid_channels < 32 or pyramid_channels % 32:
-            raise _wrong("pyramid_channels", "a positive multiple of 32", pyramid_channels, "64 is small, 256 usual.")
+        if pyramid_channels < 64 or pyramid_channels % 32:
+            raise _wrong("pyramid_channels", "a multiple of 32 from 64 on", pyramid_channels, "64 is small, 256 usual.")
         if not 0.0 <= own_threshold <= 1.0:
             raise _wrong("own_threshold", "0 to 1", own_threshold, "0.5 is usual.")
         self.architecture = architecture
