@@ -12,7 +12,7 @@ from torchvision.models.feature_extraction import create_feature_extractor
 from torchvision.ops.feature_pyramid_network import FeaturePyramidNetwork, LastLevelMaxPool
 
 from precomp_sdk import OptionError
-from precomp_torchvision import _features, _networks
+from precomp_torchvision import _features, _networks, _weights
 
 __all__ = ["Pyramid", "Stages", "build_stages"]
 
@@ -101,7 +101,7 @@ def build_stages(
             got=repr(architecture),
             remedy="Choose one that takes pictures of any size, such as 'resnet18'.",
         )
-    found = None if weights is None else _networks.find_weights(architecture, weights)
+    found = None if weights is None else _weights.find_weights(architecture, weights)
     if found is None:
         network = _networks.build(architecture)
     elif isinstance(found, Path):

@@ -14,7 +14,7 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import MultiScaleRoIAlign
 
 from precomp_sdk import OptionError, nearest
-from precomp_torchvision import _networks
+from precomp_torchvision import _networks, _weights
 from precomp_torchvision._backbones import Pyramid
 
 __all__ = [
@@ -121,13 +121,13 @@ def load_file_into(make: Callable[[int], nn.Module], path: Path, title: str) -> 
         CheckpointError: the file cannot be read, or is of another network; the message names keys and shapes.
     """
     prefixes = tuple(f"roi_heads.{name}" for name in _NOT_BOXES)
-    state = {key: value for key, value in _networks.read_state(path).items() if not key.startswith(prefixes)}
+    state = {key: value for key, value in _weights.read_state(path).items() if not key.startswith(prefixes)}
     network = make(_COCO_OUTPUTS)
     key = _class_weight(network)
     rows = _rows(state, key) * _COCO_OUTPUTS / len(network.get_parameter(key))
     if rows >= 2 and rows != _COCO_OUTPUTS and math.isclose(rows, round(rows)):
         network = make(round(rows))
-    _networks.check_state(network, state, f"{path}, loaded into {title!r}")
+    _weights.check_state(network, state, f"{path}, loaded into {title!r}")
     network.load_state_dict(state, strict=False)  # checked above; what may be missing are counters of batches
     return network
 

@@ -9,7 +9,7 @@ sample of regions every time. Here each picture has its own, in either mode, fro
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -59,7 +59,7 @@ def make_steady(network: nn.Module) -> None:
     """Give a two-stage network samplers that can be steady."""
     for part in _region_parts(network):
         old: Any = part.fg_bg_sampler
-        part.fg_bg_sampler = SteadySampler(old.batch_size_per_image, old.positive_fraction)  # type: ignore[assignment]
+        part.fg_bg_sampler = SteadySampler(old.batch_size_per_image, old.positive_fraction)
 
 
 class Pass:
@@ -74,7 +74,7 @@ class Pass:
     def __init__(
         self, network: nn.Module, images: Tensor, targets: Sequence[Mapping[str, Tensor]] | None = None
     ) -> None:
-        self._network: Any = network
+        self._network = cast(Any, network)
         self._original = [(images.shape[-2], images.shape[-1])] * len(images)
         given = None if targets is None else [dict(target) for target in targets]
         with torch.autocast(images.device.type, enabled=False):
@@ -121,11 +121,12 @@ class Pass:
                     found, _ = network.roi_heads(self.maps, proposals, self._images.image_sizes)
             else:
                 anchors = network.anchor_generator(self._images, list(self.maps.values()))
+                by_level: Any = outputs
                 if not isinstance(network, detection.ssd.SSD):
                     counts = self._places_per_level()
-                    outputs = {name: list(value.split(counts, dim=1)) for name, value in outputs.items()}
-                    anchors = [list(item.split(counts)) for item in anchors]
-                found = network.postprocess_detections(outputs, anchors, self._images.image_sizes)
+                    by_level = {name: list(value.split_with_sizes(counts, dim=1)) for name, value in outputs.items()}
+                    anchors = [list(item.split_with_sizes(counts)) for item in anchors]
+                found = network.postprocess_detections(by_level, anchors, self._images.image_sizes)
             result: list[dict[str, Tensor]] = network.transform.postprocess(
                 found, self._images.image_sizes, self._original
             )
@@ -134,7 +135,7 @@ class Pass:
     def _region_losses(self, *, random: bool) -> list[dict[str, Tensor]]:
         network, found = self._network, []
         for part in _region_parts(network):
-            part.fg_bg_sampler.random = random  # type: ignore[union-attr]
+            part.fg_bg_sampler.random = random
         with _mode(network, training=True):
             for index, target in enumerate(self._targets):
                 maps = {name: value[index : index + 1] for name, value in self.maps.items()}
@@ -170,7 +171,7 @@ class Pass:
         return [value.shape[2] * value.shape[3] * n for value, n in zip(self.maps.values(), per_cell, strict=True)]
 
 
-def _region_parts(network: nn.Module) -> list[nn.Module]:
+def _region_parts(network: nn.Module) -> list[Any]:
     return [network.get_submodule(name) for name in ("rpn", "roi_heads") if hasattr(network, name)]
 
 

@@ -11,7 +11,7 @@ from torchvision.models.segmentation.deeplabv3 import DeepLabHead
 from torchvision.models.segmentation.fcn import FCNHead
 
 from precomp_sdk import OptionError, nearest
-from precomp_torchvision import _networks
+from precomp_torchvision import _networks, _weights
 from precomp_torchvision._backbones import Stages
 
 __all__ = [
@@ -74,10 +74,11 @@ def build_on(family: str, stages: Stages, outputs: int) -> nn.Module:
         names = ("low", *(f"between{index}" for index in range(len(stages.channels) - 2)), "high")
         ends = (stages.channels[0], stages.channels[-1])
         network: nn.Module = segmentation.LRASPP(_NamedStages(stages, names), *ends, outputs)
-        return network
-    head = (FCNHead if family == "fcn" else DeepLabHead)(stages.channels[-1], outputs)
-    names = (*(f"before{index}" for index in range(len(stages.channels) - 1)), "out")
-    return (segmentation.FCN if family == "fcn" else segmentation.DeepLabV3)(_NamedStages(stages, names), head)
+    else:
+        names = (*(f"before{index}" for index in range(len(stages.channels) - 1)), "out")
+        whole, head = (segmentation.FCN, FCNHead) if family == "fcn" else (segmentation.DeepLabV3, DeepLabHead)
+        network = whole(_NamedStages(stages, names), head(stages.channels[-1], outputs))
+    return network
 
 
 def load_enum(architecture: str, weights: WeightsEnum) -> nn.Module:
@@ -103,12 +104,12 @@ def load_file_into(make: Callable[[int], nn.Module], path: Path, title: str) -> 
     Raises:
         CheckpointError: the file cannot be read, or is of another network; the message names keys and shapes.
     """
-    state = {key: value for key, value in _networks.read_state(path).items() if not key.startswith(_AUXILIARY)}
+    state = {key: value for key, value in _weights.read_state(path).items() if not key.startswith(_AUXILIARY)}
     network = make(_VOC_OUTPUTS)
     weight = state.get(f"{_last_layers(network)[-1]}.weight")
     if weight is not None and weight.ndim and len(weight) not in (0, _VOC_OUTPUTS):
         network = make(len(weight))
-    _networks.check_state(network, state, f"{path}, loaded into {title!r}")
+    _weights.check_state(network, state, f"{path}, loaded into {title!r}")
     network.load_state_dict(state, strict=False)  # checked above; what may be missing are counters of batches
     return network
 

@@ -9,7 +9,7 @@ from torch.nn import functional
 from torchvision.models import WeightsEnum
 
 from precomp_sdk import OptionError, TargetError, capture_layers
-from precomp_torchvision import _features, _networks
+from precomp_torchvision import _features, _networks, _weights
 from precomp_torchvision._labels import LabelTask, read_classes
 
 __all__ = ["Classifier"]
@@ -147,7 +147,7 @@ class Classifier(LabelTask):
 
     def _build(self, weights: str | Path | WeightsEnum | None, num_classes: int | None) -> WeightsEnum | None:
         """Set the network and the sizes it takes; return the published weights, if it has any."""
-        found = None if weights is None else _networks.find_weights(self.architecture, weights)
+        found = None if weights is None else _weights.find_weights(self.architecture, weights)
         self._side: int | None = None  # the one side a network takes, if it takes only one
         if _networks.takes_one_size(self.architecture):
             height, width = self._size or (224, 224)

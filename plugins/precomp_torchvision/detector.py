@@ -21,7 +21,7 @@ from precomp_sdk import (
     capture_layers,
     check_layer_names,
 )
-from precomp_torchvision import _backbones, _detection, _networks
+from precomp_torchvision import _backbones, _detection, _weights
 from precomp_torchvision._classes import check_names, choose_classes, without_background
 from precomp_torchvision._detection_run import Pass, make_steady
 
@@ -113,11 +113,11 @@ class Detector(TaskModel):
         found = None
         if backbone is None:
             make: Any = partial(_detection.build, architecture)
-            found = None if weights is None else _networks.find_weights(architecture, weights)
+            found = None if weights is None else _weights.find_weights(architecture, weights)
         else:
             make = partial(_make_on, architecture, backbone, backbone_weights, backbone_layers, pyramid_channels)
             if weights is not None:
-                found = _networks.find_file(weights)
+                found = _weights.find_file(weights)
         self.network = self._build(make, found, num_classes, new_head=new_head)
         names = ()
         if isinstance(found, WeightsEnum) and not new_head:

@@ -25,7 +25,7 @@ from precomp_sdk import (
     nearest,
     pad_to_multiple,
 )
-from precomp_torchvision import _backbones, _networks, _segmentation
+from precomp_torchvision import _backbones, _networks, _segmentation, _weights
 from precomp_torchvision._classes import check_names, choose_classes
 
 __all__ = ["Segmenter"]
@@ -121,11 +121,11 @@ class Segmenter(TaskModel):
         found = None
         if backbone is None:
             make: Any = partial(_segmentation.build, architecture)
-            found = None if weights is None else _networks.find_weights(architecture, weights)
+            found = None if weights is None else _weights.find_weights(architecture, weights)
         else:
             make = partial(_make_on, architecture, backbone, backbone_weights, backbone_layers)
             if weights is not None:
-                found = _networks.find_file(weights)
+                found = _weights.find_file(weights)
         self.network = self._build(make, found, num_classes, new_head=new_head)
         outputs = _segmentation.outputs_of(self.network)
         names = tuple(found.meta["categories"]) if isinstance(found, WeightsEnum) and not new_head else ("",) * outputs

@@ -153,8 +153,11 @@ def _problem(boxes: Any, num_classes: int, *, scored: bool = False) -> tuple[str
     """Return what was expected of boxes and what is there instead, if anything is wrong."""
     if not isinstance(boxes, Boxes):
         return "a Boxes", type(boxes).__name__
-    parts = {"boxes": boxes.boxes, "labels": boxes.labels}
-    parts |= {"scores": boxes.scores} if scored else {"crowd": boxes.crowd} if boxes.crowd is not None else {}
+    parts: dict[str, Any] = {"boxes": boxes.boxes, "labels": boxes.labels}
+    if scored:
+        parts["scores"] = boxes.scores
+    elif boxes.crowd is not None:
+        parts["crowd"] = boxes.crowd
     for name, part in parts.items():
         if not isinstance(part, Tensor):
             return f"a tensor of {name}", type(part).__name__
