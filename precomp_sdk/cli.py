@@ -79,18 +79,21 @@ def plugins(
 ) -> None:
     """List every codec, proxy, preprocessor, task and data set, and the plugins that did not load."""
     registry = _registry(ctx)
-    rows = [
-        {
-            "kind": item.kind,
-            "name": item.name,
-            "package": item.plugin.package,
-            "version": item.plugin.version,
-            "state": item.plugin.state,
-            "plugin": item.plugin.name,
-            "source": str(getattr(item.cls, "source", "")),
-        }
-        for item in registry.components()
-    ]
+    rows = []
+    for item in registry.components():
+        missing = item.missing()
+        rows.append(
+            {
+                "kind": item.kind,
+                "name": item.name,
+                "package": item.plugin.package,
+                "version": item.plugin.version,
+                "state": "unavailable" if missing else item.plugin.state,
+                "plugin": item.plugin.name,
+                "source": str(getattr(item.cls, "source", "")),
+                "missing": missing,
+            }
+        )
     failed = [item for item in registry.plugins() if item.state != "ok"]
     if as_json:
         told = [{name: getattr(item, name) for name in item.__slots__} for item in registry.plugins()]
@@ -103,6 +106,9 @@ def plugins(
         table.add_row("plugin", item.name, item.package, item.version, item.state, "")
     console = Console()
     (console if console.is_terminal else Console(width=160)).print(table)
+    for row in rows:
+        if row["missing"]:
+            typer.echo(f"\n{row['kind']} {row['name']!r} is unavailable: {row['missing']}")
     for item in failed:
         typer.echo(f"\nplugin {item.name!r} is {item.state}: {item.error}")
 
@@ -130,12 +136,13 @@ def evaluate(
     weights: Annotated[Path | None, typer.Option(help="Weights of the preprocessor, instead of the run's.")] = None,
     settings: _Settings = None,
     output: Annotated[Path | None, typer.Option(help="Folder for the results, instead of the run's.")] = None,
+    unfinished: Annotated[bool, typer.Option("--unfinished", help="Measure a run that is not at its end yet.")] = False,
 ) -> None:
     """Measure what a trained preprocessor saves, with the real codec."""
     from precomp_sdk.config import load_experiment
 
     folder = experiment if experiment.is_dir() else None
-    _evaluate(_registry(ctx), load_experiment(experiment, _overrides(settings, folder)), weights, output)
+    _evaluate(_registry(ctx), load_experiment(experiment, _overrides(settings, folder)), weights, output, unfinished)
 
 
 @app.command()
@@ -197,6 +204,77 @@ def fit_proxy(
     )
 
 
+@app.command("evaluate-proxy")
+def evaluate_proxy(
+    ctx: typer.Context,
+    codec: Annotated[str, typer.Option(help="Name of the codec.")],
+    data: Annotated[Path, typer.Option(help="Folder of pictures that the proxy was not fitted to.")],
+    proxy: Annotated[str | None, typer.Option(help="Name of the proxy; default: the codec's.")] = None,
+    load: Annotated[Path | None, typer.Option(help="Weights that `precomp fit-proxy` wrote.")] = None,
+    output: Annotated[Path | None, typer.Option(help="File for the report, as JSON.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Such as data.crop=128 or evaluate.pictures=32."),
+    ] = None,
+) -> None:
+    """Measure a proxy against its codec: pictures, bits, ranking, and where its gradients lead."""
+    from precomp_sdk.config import parse_proxy_evaluation
+    from precomp_sdk.observers import ProgressObserver, fan_out
+    from precomp_sdk.run import run_proxy_evaluation
+    from precomp_sdk.run.record import write_whole
+
+    registry = _registry(ctx)
+    chosen = {"name": proxy, "load": load}
+    tables = {
+        "codec": {"name": codec},
+        "proxy": {key: str(value) for key, value in chosen.items() if value is not None},
+        "data": {"name": "pictures", "root": str(data)},
+    }
+    evaluation = parse_proxy_evaluation(tables, overrides=settings or ())
+    with ProgressObserver() as progress:
+        report = run_proxy_evaluation(evaluation, registry, observer=fan_out(progress, registry.notify))
+    if output is not None:
+        write_whole(output, report.json())
+    typer.echo(
+        f"{report.proxy} against {codec} ({report.codec_version}), {report.pictures} pictures\n\n{report.table()}\n\n"
+        f"rank correlation of bits over the ladder: {report.ladder_rank_correlation:.3f}"
+        + (f"\nreport: {output}" if output else "")
+    )
+
+
+@app.command()
+def check(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="Name of a codec, proxy, preprocessor, task or data set.")],
+    kind: Annotated[str | None, typer.Option(help="Its kind, where the name is of several: codec, proxy ...")] = None,
+    options: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="OPTION=VALUE", help="Of the component; codec.OPTION=VALUE of a proxy's codec."),
+    ] = None,
+    codec: Annotated[str | None, typer.Option(help="The codec of a proxy, instead of its own.")] = None,
+    load: Annotated[Path | None, typer.Option(help="Weights of a proxy, a preprocessor or a task.")] = None,
+    excuses: Annotated[
+        list[str] | None,
+        typer.Option("--excuse", metavar="NUMBER=REASON", help="Why a promise is not kept. Repeatable."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Check that a component keeps every promise of its contract; fails where it breaks one."""
+    import faulthandler
+
+    from precomp_sdk.run import run_check
+
+    if sys.__stderr__ is not None:
+        faulthandler.enable(sys.__stderr__)  # a library that crashes takes this process along: say in which check
+    known = dict(excuse.partition("=")[::2] for excuse in excuses or ())
+    report = run_check(
+        name, _registry(ctx), kind=kind, codec=codec, options=options or (), load=load, expected_failures=known
+    )
+    typer.echo(json.dumps(report.as_dict(), indent=1) if as_json else report.summary())
+    if report.failures:
+        raise typer.Exit(1)
+
+
 def main() -> None:
     """Run the command line."""
     app()
@@ -217,13 +295,21 @@ def _train(registry: "Registry", experiment: "Experiment", resume: bool, overwri
     typer.echo(f"weights and record: {outcome.folder}\nnext: precomp evaluate {shlex.quote(str(outcome.folder))}")
 
 
-def _evaluate(registry: "Registry", experiment: "Experiment", weights: Path | None, output: Path | None) -> None:
+def _evaluate(
+    registry: "Registry", experiment: "Experiment", weights: Path | None, output: Path | None, unfinished: bool = False
+) -> None:
     from precomp_sdk.run import run_evaluation
 
     folder = experiment.output.folder if output is None else output
     with _observing(registry, experiment, folder, append=True) as observer:
         evaluation = run_evaluation(
-            experiment, registry, weights=weights, output=output, observer=observer, command=_command()
+            experiment,
+            registry,
+            weights=weights,
+            output=output,
+            unfinished=unfinished,
+            observer=observer,
+            command=_command(),
         )
     main_result = evaluation.comparison(evaluation.curves[1].label)
     typer.echo(f"\n{evaluation.summary()}\n\n{main_result.statement}\nresults and plots: {folder}")

@@ -37,5 +37,5 @@ __all__ = [
 @hookimpl
 def precomp_register_datasets() -> list[type[TaskDataset]]:
     """Offer the data sets of this plugin."""
-    folders = [ImageFolder, UnlabelledFolder, CocoDetection, MaskFolder, VocDetection, VocSegmentation]
-    return [*folders, Scenes, *TORCHVISION_SETS]
+    others: list[type[TaskDataset]] = [ImageFolder, UnlabelledFolder, Scenes, *TORCHVISION_SETS]
+    return [*others, CocoDetection, MaskFolder, VocDetection, VocSegmentation]

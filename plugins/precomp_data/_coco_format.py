@@ -57,6 +57,7 @@ def read_coco(path: Path, findings: Findings) -> CocoFile:
         raise _wrong(str(path), "an object with images, annotations and categories", content)
     categories = _categories(path, content)
     pictures: dict[int, CocoPicture] = {}
+    files: set[str] = set()
     for where, entry in _entries(path, content, "images"):
         picture = CocoPicture(
             id=_whole(where, entry, "id"),
@@ -65,7 +66,10 @@ def read_coco(path: Path, findings: Findings) -> CocoFile:
         )
         if picture.id in pictures:
             raise _wrong(f"{where}.id", "an id of its own for each picture", picture.id)
+        if picture.file in files:
+            raise _wrong(f"{where}.file_name", "one entry for each file", picture.file)
         pictures[picture.id] = picture
+        files.add(picture.file)
     for where, entry in _entries(path, content, "annotations"):
         _add_object(where, entry, pictures, categories, findings)
     return CocoFile(pictures=tuple(pictures.values()), categories=categories)

@@ -60,7 +60,8 @@ def resize(parts: Parts, size: tuple[int, int]) -> Parts:
             labels = kernels.resize_image(
                 part.as_subclass(Tensor), list(size), interpolation=InterpolationMode.NEAREST_EXACT
             )
-            return tv_tensors.Mask(labels)
+            mask: Tensor = tv_tensors.Mask(labels)
+            return mask
         moved: Tensor = kernels.resize(part, list(size), antialias=True)
         return moved
 

@@ -175,19 +175,7 @@ class VocDetection(VocFolder):
     by less than a pixel are clipped. Pictures without objects stay. ``strict=False`` leaves out pictures without a file
     or with a damaged one, objects of other classes, and boxes without an area or outside their picture.
 
-    Args:
-        root: see `VocFolder`; so are the other options.
-        split: see `VocFolder`.
-        year: see `VocFolder`.
-        download: see `VocFolder`.
-        classes: see `VocFolder`.
-        strict: see `VocFolder`.
-        resize: see `Geometry`.
-        crop: see `Geometry`.
-        augment: see `Geometry`.
-        zoom: see `Geometry`.
-        seed: see `Geometry`.
-        max_pixels: see `read_picture`.
+    The options are those of `VocFolder`.
     """
 
     name = "voc-detection"
@@ -233,19 +221,7 @@ class VocSegmentation(VocFolder):
     ``strict=False`` leaves out pictures without a file or a mask. A mask of another size or with an unknown label is an
     error when it is read.
 
-    Args:
-        root: see `VocFolder`; so are the other options.
-        split: see `VocFolder`.
-        year: see `VocFolder`.
-        download: see `VocFolder`.
-        classes: see `VocFolder`.
-        strict: see `VocFolder`.
-        resize: see `Geometry`.
-        crop: see `Geometry`.
-        augment: see `Geometry`.
-        zoom: see `Geometry`.
-        seed: see `Geometry`.
-        max_pixels: see `read_picture`.
+    The options are those of `VocFolder`.
     """
 
     name = "voc-segmentation"

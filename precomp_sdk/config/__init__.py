@@ -7,6 +7,7 @@ from precomp_sdk.config.experiment import (
     Loadable,
     Output,
     Proxy,
+    ProxyEvaluation,
     ProxyFitting,
     Task,
 )
@@ -16,9 +17,10 @@ from precomp_sdk.config.files import (
     load_experiment,
     parse_component,
     parse_experiment,
+    parse_proxy_evaluation,
     parse_proxy_fitting,
 )
-from precomp_sdk.config.options import check_options, parts_of
+from precomp_sdk.config.options import check_options, parse_options, parts_of
 
 __all__ = [
     "EXPERIMENT_FILE",
@@ -28,6 +30,7 @@ __all__ = [
     "Loadable",
     "Output",
     "Proxy",
+    "ProxyEvaluation",
     "ProxyFitting",
     "Task",
     "check_options",
@@ -35,6 +38,8 @@ __all__ = [
     "load_experiment",
     "parse_component",
     "parse_experiment",
+    "parse_options",
+    "parse_proxy_evaluation",
     "parse_proxy_fitting",
     "parts_of",
 ]

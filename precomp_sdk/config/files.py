@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from precomp_sdk.config._messages import explain
 from precomp_sdk.config._toml import merged, parse_override, to_toml
-from precomp_sdk.config.experiment import Experiment, Loadable, ProxyFitting, Table
+from precomp_sdk.config.experiment import Experiment, Loadable, ProxyEvaluation, ProxyFitting, Table
 from precomp_sdk.errors import ConfigError, OptionError
 
 __all__ = [
@@ -19,6 +19,7 @@ __all__ = [
     "load_experiment",
     "parse_component",
     "parse_experiment",
+    "parse_proxy_evaluation",
     "parse_proxy_fitting",
 ]
 
@@ -77,6 +78,17 @@ def parse_proxy_fitting(
         ConfigError: a key or a value is wrong.
     """
     return _parse(ProxyFitting, tables, origin, overrides)
+
+
+def parse_proxy_evaluation(
+    tables: Mapping[str, Any], *, origin: str = "evaluate-proxy", overrides: Iterable[str] = ()
+) -> ProxyEvaluation:
+    """Validate the description of a proxy to be measured: tables ``codec``, ``proxy``, ``data`` and ``evaluate``.
+
+    Raises:
+        ConfigError: a key or a value is wrong.
+    """
+    return _parse(ProxyEvaluation, tables, origin, overrides)
 
 
 def parse_component(table: Mapping[str, Any], *, origin: str) -> Loadable:

@@ -2,15 +2,16 @@
 
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, get_type_hints
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
 from precomp_sdk.config._messages import problem_of
+from precomp_sdk.config._toml import merged, parse_override
 from precomp_sdk.errors import ConfigError, nearest
 
-__all__ = ["check_options", "parts_of"]
+__all__ = ["check_options", "parse_options", "parts_of"]
 
 
 def check_options(
@@ -75,6 +76,22 @@ def parts_of(cls: type, options: Mapping[str, Any], contract: type, where: str) 
                 remedy=f"Write [task.{name}.NAME], with the component's name and options below it.",
             )
     return found
+
+
+def parse_options(texts: Sequence[str]) -> dict[str, Any]:
+    """Return the options that texts like ``level=9`` or ``codec.level=9`` stand for.
+
+    Raises:
+        ConfigError: one has no name or no ``=``.
+
+    Example:
+        >>> parse_options(["level=9", "codec.subsampling=4:4:4"])
+        {'level': 9, 'codec': {'subsampling': '4:4:4'}}
+    """
+    options: dict[str, Any] = {}
+    for text in texts:
+        options = merged(options, parse_override(text))
+    return options
 
 
 def _hints(cls: type) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from PIL import Image
 
 from precomp_data import CocoDetection
 from precomp_sdk import Boxes, DatasetError, OptionError, TargetKind, load_samples
+from precomp_sdk.testing import check_dataset
 
 CONTENT: dict[str, Any] = {
     "images": [
@@ -67,6 +68,11 @@ def test_labels_follow_the_category_ids(root: Path) -> None:
     assert same(dataset[1].target, [[0, 0, 12, 10]], [0], [False])
     stored = np.array(Image.open(root / "images" / "train" / "b.png"))
     assert torch.equal(dataset[0].image, torch.from_numpy(stored).permute(2, 0, 1))
+
+
+@pytest.mark.parametrize("options", [{}, {"resize": 30}, {"crop": 9, "augment": True, "zoom": 1.5}])
+def test_the_conformance_kit_passes(options: dict[str, Any], root: Path) -> None:
+    check_dataset(lambda: CocoDetection(root=root, **options))
 
 
 def test_pictures_without_objects_stay(root: Path) -> None:
@@ -183,6 +189,7 @@ def test_no_usable_picture_is_an_error(root: Path) -> None:
     ("change", "message"),
     [
         (lambda c: c["images"][1].update(id=70), r"images\[1\].id: expected an id of its own .*; got 70"),
+        (lambda c: c["images"][1].update(file_name="b.png"), r"images\[1\].file_name: expected one entry .*got b.png"),
         (lambda c: c["images"][1].pop("width"), r"images\[1\].width: expected a whole number from 1 on; got nothing"),
         (lambda c: c["images"][1].update(height=0), r"images\[1\].height: expected .*; got 0"),
         (lambda c: c["images"][1].update(file_name=7), r"images\[1\].file_name: expected a text; got 7"),
