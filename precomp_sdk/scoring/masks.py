@@ -60,8 +60,10 @@ class MaskScorer(Scorer):
                     got=f"{int(values.min())} to {int(values.max())}",
                     remedy="Set num_classes and ignore_index to fit the masks.",
                 )
-        parts = (wanted[wanted == answer], answer, wanted)
-        return torch.stack([torch.bincount(part, minlength=self.num_classes) for part in parts]).double().numpy()
+        classes = self.num_classes
+        pairs = torch.bincount(wanted * classes + answer, minlength=classes**2).reshape(classes, classes)
+        counts: NDArray[np.float64] = torch.stack([pairs.diagonal(), pairs.sum(0), pairs.sum(1)]).double().numpy()
+        return counts
 
     def combine(self, evidence: Sequence[NDArray[np.float64]], counts: NDArray[np.float64]) -> dict[str, float]:
         """Return the metrics over all pictures.

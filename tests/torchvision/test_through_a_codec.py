@@ -9,7 +9,7 @@ import torch
 from precomp_sdk import Boxes, EnsembleTask, Mask, TargetKind, TaskDataset, features, module_task, to_uint8
 from precomp_sdk.evaluation import bootstrap_bd_rate, measure_curve
 from precomp_sdk.testing import FakeCodec, FakePreprocessor, FakeProxy
-from precomp_sdk.training import Trainer, TrainSettings
+from precomp_sdk.training import Trainer, TrainSettings, load_module, save_module
 from precomp_torchvision import Detector, Segmenter
 
 
@@ -85,6 +85,19 @@ def test_a_preprocessor_is_trained_for_it(make, kind, options, tmp_path):
 def test_a_preprocessor_is_trained_for_two_tasks_without_labels(tmp_path):
     both = EnsembleTask(members={"boxes": detector(), "pixels": segmenter()})
     assert train(both, Blobs("mask"), tmp_path, targets="own") != 0.0
+
+
+@pytest.mark.parametrize("make", [detector, lambda: detector("fasterrcnn"), segmenter])
+def test_a_task_that_training_saved_can_be_loaded(make, tmp_path):
+    path, task, image = tmp_path / "task.safetensors", make(), torch.rand(1, 3, 64, 64)
+    save_module(path, task, name=task.name, options={}, facts={})
+    torch.manual_seed(1)
+    other = make()
+    for parameter in other.parameters():
+        parameter.data.mul_(0.5)
+    load_module(path, other, name=task.name)
+    assert all(torch.equal(value, other.state_dict()[key]) for key, value in task.state_dict().items())
+    assert torch.equal(task.features(image)[0], other.features(image)[0])
 
 
 @pytest.mark.parametrize("own_targets", [False, True])
