@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from precomp_sdk.ensemble import EnsembleTask
 from precomp_sdk.errors import OptionError, TargetError
 from precomp_sdk.images import stack_images
 from precomp_sdk.records import Boxes, Target, TargetKind, kind_of
@@ -48,6 +49,7 @@ class TaskSettings:
             for its own predictions, see T9. A detector that was never fitted needs it: it sees nothing, or gives all
             boxes one score, and then T8 depends on the order of equal scores.
         make: returns a fresh task; the promises need none.
+        moved: names of attributes whose tensors the task moves to the images' device by itself, for T14.
     """
 
     size: tuple[int, int] = (64, 80)
@@ -56,6 +58,7 @@ class TaskSettings:
     classes: int | None = None
     prediction: Callable[[Target], Any] | None = None
     make: Callable[[], TaskModel] | None = None
+    moved: tuple[str, ...] = ()
 
 
 _DEFAULT = TaskSettings()
@@ -176,7 +179,8 @@ def check_own_targets(task: TaskModel, settings: TaskSettings = _DEFAULT) -> Non
     if own is None:
         raise NotApplicableError("it offers no targets of its own")
     kinds = {kind_of(target) for target in own}
-    require(kinds <= {task.target_kind}, f"expected targets of kind {task.target_kind}; got {kinds}")
+    allowed = {task.target_kind, TargetKind.COMPOSITE} if isinstance(task, EnsembleTask) else {task.target_kind}
+    require(kinds <= allowed, f"expected targets of kind {task.target_kind}; got {kinds}")
     losses = model.losses(images, own)
     require(bool(torch.isfinite(losses).all()), f"expected finite losses against them; got {losses.tolist()}")
 
@@ -217,7 +221,7 @@ def check_moves(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
 
     Without a GPU, the former is all that is checked.
     """
-    stray = stray_tensors(task)
+    stray = [name for name in stray_tensors(task) if name.rpartition(".")[2] not in settings.moved]
     require(not stray, f"expected tensors in parameters and buffers only; got {stray}")
     if without_cuda():
         return
