@@ -211,6 +211,10 @@ def _train(registry: "Registry", experiment: "Experiment", resume: bool, overwri
         )
     if os.environ.get("RANK", "0") != "0":  # of torchrun: one process speaks for all
         return
+    if outcome.result is None:
+        typer.echo(f"preprocessor {outcome.parts.preprocessor.name!r} has nothing to train; record: {outcome.folder}")
+        typer.echo(f"next: precomp evaluate {shlex.quote(str(outcome.folder))}")
+        return
     scale = outcome.parts.codec.quality_scale.name
     typer.echo(f"objective relative to the plain codec's (below 1 is a gain), by {scale}:")
     typer.echo("  " + ", ".join(f"{quality:g}: {value:.3f}" for quality, value in outcome.result.relative.items()))

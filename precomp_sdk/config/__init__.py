@@ -17,7 +17,7 @@ from precomp_sdk.config.files import (
     parse_experiment,
     parse_proxy_fitting,
 )
-from precomp_sdk.config.options import check_options
+from precomp_sdk.config.options import check_options, inner_components
 
 __all__ = [
     "EXPERIMENT_FILE",
@@ -31,6 +31,7 @@ __all__ = [
     "Task",
     "check_options",
     "dump_experiment",
+    "inner_components",
     "load_experiment",
     "parse_experiment",
     "parse_proxy_fitting",

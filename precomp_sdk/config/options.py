@@ -2,24 +2,32 @@
 
 import inspect
 import json
-from collections.abc import Mapping
-from typing import Any, get_type_hints
+from collections.abc import Collection, Mapping
+from typing import Any, get_args, get_type_hints
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
+from precomp_sdk.codec import Codec
 from precomp_sdk.config._messages import problem_of
+from precomp_sdk.config.experiment import Loadable
+from precomp_sdk.data import TaskDataset
 from precomp_sdk.errors import ConfigError, nearest
+from precomp_sdk.preprocessor import Preprocessor
+from precomp_sdk.task import TaskModel
 
-__all__ = ["check_options"]
+__all__ = ["check_options", "inner_components"]
+
+_CONTRACTS = {"codec": Codec, "preprocessor": Preprocessor, "task": TaskModel, "dataset": TaskDataset}
 
 
-def check_options(cls: type, options: Mapping[str, Any], where: str) -> dict[str, Any]:
+def check_options(cls: type, options: Mapping[str, Any], where: str, given: Collection[str] = ()) -> dict[str, Any]:
     """Check options from a file against the keyword-only arguments of a class.
 
     Args:
         cls: of the component.
         options: as the file has them.
         where: file and table, for messages.
+        given: options that the caller sees to, see `inner_components`.
 
     Returns:
         The options in the types of the signature: a list where it says list, a tuple where it says tuple. An option
@@ -42,11 +50,58 @@ def check_options(cls: type, options: Mapping[str, Any], where: str) -> dict[str
             )
         checked[name] = _checked(hints.get(name, Any), value, f"{where}.{name}")
     for name, parameter in known.items():
-        if parameter.default is parameter.empty and name not in options:
+        if parameter.default is parameter.empty and name not in (*options, *given):
             raise ConfigError(
                 where=f"{where}.{name}", expected="a value", got="none", remedy="Add it: it has no default."
             )
     return checked
+
+
+def inner_components(
+    cls: type, options: Mapping[str, Any], where: str
+) -> dict[str, tuple[str, Loadable | tuple[Loadable, ...]]]:
+    """Return the options that are components themselves: a table with a ``name``, or a list of such tables.
+
+    Args:
+        cls: of the component; the type of such an option is a contract, or a sequence of one.
+        options: as the file has them.
+        where: file and table, for messages.
+
+    Returns:
+        By option: the kind of component, and its description.
+
+    Raises:
+        ConfigError: a table is not that of a component.
+    """
+    found: dict[str, tuple[str, Loadable | tuple[Loadable, ...]]] = {}
+    for name, hint in _hints(cls).items():
+        kind = _kind_within(hint)
+        if kind is None or name not in options:
+            continue
+        value = options[name]
+        if isinstance(value, list | tuple):
+            tables = tuple(_component(item, f"{where}.{name}[{place}]") for place, item in enumerate(value))
+            found[name] = (kind, tables)
+        else:
+            found[name] = (kind, _component(value, f"{where}.{name}"))
+    return found
+
+
+def _kind_within(hint: Any) -> str | None:
+    """Return the kind of component a type stands for, looking into unions and sequences."""
+    if isinstance(hint, type):
+        return next((kind for kind, contract in _CONTRACTS.items() if issubclass(hint, contract)), None)
+    return next((kind for kind in map(_kind_within, get_args(hint)) if kind), None)
+
+
+def _component(value: Any, where: str) -> Loadable:
+    try:
+        return Loadable.model_validate_json(json.dumps(value, default=str))
+    except ValidationError as error:
+        expected, got = problem_of(error.errors(include_url=False)[:1])
+        raise ConfigError(
+            where=where, expected=f"a table with the name of a component ({expected})", got=got, remedy="Correct it."
+        ) from error
 
 
 def _hints(cls: type) -> dict[str, Any]:

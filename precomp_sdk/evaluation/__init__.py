@@ -1,5 +1,6 @@
 """Measures what a preprocessor saves: curves with the real codec, BD-rates with intervals, baselines, plots."""
 
+from precomp_sdk.evaluation._batches import evaluating
 from precomp_sdk.evaluation.baselines import (
     BLUR,
     DOWNSCALE,
@@ -42,6 +43,7 @@ __all__ = [
     "bootstrap_bd_rate",
     "bootstrap_interval",
     "evaluate",
+    "evaluating",
     "measure_curve",
     "read_results",
     "resample",
