@@ -19,6 +19,7 @@ from precomp_sdk import (
     Preprocessor,
     ProxyCodec,
     Target,
+    TargetError,
     TargetKind,
     TaskDataset,
     TaskModel,
@@ -249,6 +250,13 @@ class Refiner(Preprocessor):
             and self._judge.tasks[0].target_kind is not TargetKind.LABEL
         ):
             raise wrong("shift_px", "no transformations, or targets of the networks' own", "targets that were given")
+        if targets is not None and len(targets) != len(items):
+            raise TargetError(
+                where="'refine'",
+                expected=f"{len(items)} targets, one per picture",
+                got=str(len(targets)),
+                remedy="Leave them out for the networks' own answers.",
+            )
         if self._prices is None:
             raise NotFittedError(
                 where="'refine'",
