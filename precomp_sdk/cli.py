@@ -197,6 +197,26 @@ def fit_proxy(
     )
 
 
+@app.command()
+def transfer(
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(help="A TOML file with tables codecs, tasks and preprocessors.")],
+    settings: _Settings = None,
+    output: _Output = None,
+) -> None:
+    """Score trained preprocessors on backbones and codecs they were trained with, and on others."""
+    from precomp_sdk.config import load_transfer
+    from precomp_sdk.observers import ProgressObserver, fan_out
+    from precomp_sdk.run import leave_a_core, run_transfer
+
+    leave_a_core()
+    registry = _registry(ctx)
+    description = load_transfer(file, _overrides(settings, output))
+    with ProgressObserver() as progress:
+        matrix = run_transfer(description, registry, observer=fan_out(progress, registry.notify))
+    typer.echo(f"\n{matrix.summary()}\n\nresults and figure: {description.output.folder}")
+
+
 def main() -> None:
     """Run the command line."""
     app()

@@ -170,6 +170,16 @@ class Refiner(Preprocessor):
         self._cost = RefinementCost()
 
     @property
+    def tasks(self) -> tuple[TaskModel, ...]:
+        """The task networks in the loop."""
+        return self._judge.tasks
+
+    @property
+    def start(self) -> Preprocessor | None:
+        """Where refinement begins; None for the untouched picture."""
+        return self._outside[2]
+
+    @property
     def cost(self) -> RefinementCost:
         """What all calls so far took, since `reset_cost`."""
         return self._cost

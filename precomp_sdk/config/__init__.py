@@ -13,11 +13,15 @@ from precomp_sdk.config.experiment import (
 from precomp_sdk.config.files import (
     EXPERIMENT_FILE,
     dump_experiment,
+    dump_transfer,
     load_experiment,
+    load_transfer,
     parse_experiment,
     parse_proxy_fitting,
+    parse_transfer,
 )
 from precomp_sdk.config.options import check_options, inner_components
+from precomp_sdk.config.transfer import Trained, Transfer
 
 __all__ = [
     "EXPERIMENT_FILE",
@@ -29,10 +33,15 @@ __all__ = [
     "Proxy",
     "ProxyFitting",
     "Task",
+    "Trained",
+    "Transfer",
     "check_options",
     "dump_experiment",
+    "dump_transfer",
     "inner_components",
     "load_experiment",
+    "load_transfer",
     "parse_experiment",
     "parse_proxy_fitting",
+    "parse_transfer",
 ]

@@ -19,6 +19,8 @@ from precomp_sdk.evaluation.measurer import Measurer
 from precomp_sdk.evaluation.report import write_report
 from precomp_sdk.evaluation.results import Evaluation, read_results
 from precomp_sdk.evaluation.routes import DownscaledRoute, PreprocessedRoute, Route
+from precomp_sdk.evaluation.transfer import Loop, TransferCell, TransferMatrix, transfer_matrix
+from precomp_sdk.evaluation.transfer_report import write_transfer
 
 __all__ = [
     "BLUR",
@@ -31,12 +33,15 @@ __all__ = [
     "Evaluation",
     "GaussianBlur",
     "Interval",
+    "Loop",
     "MeasuredCurve",
     "MeasuredPoint",
     "Measurer",
     "PreprocessedRoute",
     "ResampledCurve",
     "Route",
+    "TransferCell",
+    "TransferMatrix",
     "TriedSetting",
     "TunedBaseline",
     "bd_rate",
@@ -47,6 +52,8 @@ __all__ = [
     "measure_curve",
     "read_results",
     "resample",
+    "transfer_matrix",
     "tune",
     "write_report",
+    "write_transfer",
 ]

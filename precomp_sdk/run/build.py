@@ -110,7 +110,9 @@ def build_evaluation(experiment: Experiment, registry: Registry) -> EvaluationPa
     val: TaskDataset = builder.make("dataset", experiment.data.val, "data.val")
     if not settings["own_targets"]:
         builder.check_targets(task, val, "data.val")
-    proxy = builder.make_proxy(experiment.proxy, codec) if builder.wants_proxy(experiment.preprocessor) else None
+    proxy = (
+        builder.make_proxy(experiment.proxy, codec) if "proxy" in builder.parts_of(experiment.preprocessor) else None
+    )
     made = {"codec": codec, "proxy": proxy, "task": task}
     preprocessor: Preprocessor = builder.make("preprocessor", experiment.preprocessor, "preprocessor", made)
     return EvaluationParts(codec, preprocessor, task, val, proxy)
@@ -180,14 +182,14 @@ class Builder:
         self._load(table, proxy, "proxy")
         return proxy
 
-    def wants_proxy(self, table: Component) -> bool:
-        """Return whether a preprocessor, or one among its options, works with the codec's proxy."""
+    def parts_of(self, table: Component) -> frozenset[str]:
+        """Return what a preprocessor of a file, or one among its options, is constructed from, such as ``"proxy"``."""
         cls = self._registry.preprocessors.get(table.name)
         if cls is None:  # `make` knows what to say
-            return False
+            return frozenset()
         found = inner_components(cls, table.options, f"{self._origin}, preprocessor")
-        single = (item for _, item in found.values() if isinstance(item, Component))
-        return "proxy" in cls.parts or any(self.wants_proxy(item) for item in single)
+        single = [item for kind, item in found.values() if kind == "preprocessor" and isinstance(item, Component)]
+        return frozenset(cls.parts).union(*map(self.parts_of, single))
 
     def check_targets(self, task: TaskModel, dataset: TaskDataset, key: str) -> None:
         """Raise `TargetError` where a data set's targets do not fit the task."""

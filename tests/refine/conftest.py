@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from precomp_refine import Refiner
 from torch import Tensor
 from torch.nn import functional
 
+from precomp_refine import Refiner
 from precomp_sdk import Boxes, Mask, Scorer, Target, TargetKind, TaskModel
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakeProxy, FakeTask
 

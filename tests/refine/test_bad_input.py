@@ -3,9 +3,9 @@ from typing import Any
 
 import pytest
 import torch
-from precomp_refine import Refiner
 from torch import Tensor
 
+from precomp_refine import Refiner
 from precomp_sdk import (
     CalibrationError,
     ContractError,
@@ -106,13 +106,13 @@ class Flat(FakeProxy):
     ids=str,
 )
 def test_options_out_of_range_are_refused(make: Make, options: dict[str, Any], word: str) -> None:
-    with pytest.raises(OptionError, match="'refine', option") as caught:
+    with pytest.raises(OptionError, match=r"'refine', option") as caught:
         make(**options)
     assert word in str(caught.value)
 
 
 def test_a_proxy_of_another_codec_is_refused() -> None:
-    with pytest.raises(OptionError, match="'level': 6.*'level': 1.*Construct the proxy from the codec"):
+    with pytest.raises(OptionError, match=r"'level': 6.*'level': 1.*Construct the proxy from the codec"):
         Refiner(FakeCodec(), FakeProxy(FakeCodec(level=1)), FakeTask())
 
 

@@ -3,9 +3,9 @@ from typing import Any
 
 import pytest
 import torch
-from precomp_refine import Refined, RefinementCost, Refiner
 from torch import Tensor
 
+from precomp_refine import Refined, RefinementCost, Refiner
 from precomp_sdk import Preprocessor, Subset, Target, TaskModel, Transcoder, stack_images, to_float
 from precomp_sdk.evaluation import measure_curve
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeTask
@@ -150,7 +150,9 @@ def test_cost_is_counted(make: Make, pictures: list[Tensor]) -> None:
     assert (cost.pictures, cost.task_forward, cost.task_backward) == (6, 6 * 10, 6 * 8)
     assert (cost.proxy_forward, cost.proxy_backward, cost.encodes) == (6 * 8, 6 * 8, 6 * 3)
     assert cost.milliseconds > 0.0
-    assert cost.statement.startswith("6 pictures, each 10.0 forward and 8.0 backward passes of a task network, 8.0 and ")
+    assert cost.statement.startswith(
+        "6 pictures, each 10.0 forward and 8.0 backward passes of a task network, 8.0 and "
+    )
     refiner.refine(pictures[:2], 5)
     assert refiner.cost.pictures == 8
     refiner.reset_cost()
@@ -191,9 +193,7 @@ def test_a_budget_of_time_ends_it(make: Make, pictures: list[Tensor]) -> None:
     assert {item.stopped for item in make(budget_ms=1e6).refine(pictures, 5).pictures} == {"steps"}
 
 
-def test_a_budget_checks_what_it_has(
-    make: Make, pictures: list[Tensor], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_budget_checks_what_it_has(make: Make, pictures: list[Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter(range(10_000))
     monkeypatch.setattr("precomp_refine._loop.time.perf_counter", lambda: float(next(clock)))
 
