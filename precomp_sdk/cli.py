@@ -275,6 +275,26 @@ def check(
         raise typer.Exit(1)
 
 
+@app.command()
+def transfer(
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(help="A TOML file with tables codecs, tasks and preprocessors.")],
+    settings: _Settings = None,
+    output: _Output = None,
+) -> None:
+    """Score trained preprocessors on backbones and codecs they were trained with, and on others."""
+    from precomp_sdk.config import load_transfer
+    from precomp_sdk.observers import ProgressObserver, fan_out
+    from precomp_sdk.run import leave_a_core, run_transfer
+
+    leave_a_core()
+    registry = _registry(ctx)
+    description = load_transfer(file, _overrides(settings, output))
+    with ProgressObserver() as progress:
+        matrix = run_transfer(description, registry, observer=fan_out(progress, registry.notify))
+    typer.echo(f"\n{matrix.summary()}\n\nresults and figure: {description.output.folder}")
+
+
 def main() -> None:
     """Run the command line."""
     app()
@@ -288,6 +308,10 @@ def _train(registry: "Registry", experiment: "Experiment", resume: bool, overwri
             experiment, registry, resume=resume, overwrite=overwrite, observer=observer, command=_command()
         )
     if os.environ.get("RANK", "0") != "0":  # of torchrun: one process speaks for all
+        return
+    if outcome.result is None:
+        typer.echo(f"preprocessor {outcome.parts.preprocessor.name!r} has nothing to train; record: {outcome.folder}")
+        typer.echo(f"next: precomp evaluate {shlex.quote(str(outcome.folder))}")
         return
     scale = outcome.parts.codec.quality_scale.name
     typer.echo(f"objective relative to the plain codec's (below 1 is a gain), by {scale}:")
