@@ -13,6 +13,7 @@ __all__ = [
     "CheckpointError",
     "CodecError",
     "ConfigError",
+    "ConformanceError",
     "ContractError",
     "CurveError",
     "DatasetError",
@@ -134,6 +135,10 @@ class CalibrationError(PrecompError, ValueError):
 
 class CurveError(PrecompError, ValueError):
     """A rate-accuracy curve cannot be compared."""
+
+
+class ConformanceError(PrecompError, AssertionError):
+    """A component breaks promises of its contract; the message lists every one."""
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -1,0 +1,347 @@
+"""The promises of a `Codec`, and a check for each."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+from torch import Tensor
+
+from precomp_sdk.codec import Codec
+from precomp_sdk.errors import BitstreamError, ImageError, QualityError
+from precomp_sdk.images import to_float
+from precomp_sdk.quality import QualityScale
+from precomp_sdk.testing._tools import (
+    TookTooLongError,
+    in_threads,
+    not_applicable,
+    require_declared,
+    require_refused,
+    within,
+)
+from precomp_sdk.testing.pictures import ODD_SIZES, extreme_pictures, natural_picture
+from precomp_sdk.testing.promises import BrokenPromiseError, promises_of, require
+
+__all__ = ["CODEC_PROMISES", "CodecSettings"]
+
+_LUMA = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
+_LUMA_TOLERANCE = 24.0  # of 255: a flat picture may be off by as much at the mildest rung of the ladder
+_SLACK = 1.02  # distortion may stall from one rung to the next, by the accidents of single pictures
+_SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"GIF89a", b"%PDF-1.7\n", b"PK\x03\x04")
+
+
+@dataclass(frozen=True, slots=True)
+class CodecSettings:
+    """How a codec is checked.
+
+    Args:
+        size: height and width of the pictures, but for those of C4.
+        pictures: how many of them the ladder is measured on.
+        sizes: heights and widths for C4; a slow codec may take fewer.
+        ladder: the qualities to use; None takes the codec's own.
+        threads: for C8.
+        damages: payloads of each sort for the promises about damaged ones.
+        decode_limit_s: a damaged payload has to be answered within this time.
+        make: returns a fresh codec like the one that is checked; None calls its class with its ``options``.
+    """
+
+    size: tuple[int, int] = (40, 56)
+    pictures: int = 3
+    sizes: tuple[tuple[int, int], ...] = ODD_SIZES
+    ladder: tuple[float, ...] | None = None
+    threads: int = 4
+    damages: int = 24
+    decode_limit_s: float = 10.0
+    make: Callable[[], Codec] | None = None
+
+
+_DEFAULT = CodecSettings()
+
+
+def check_declares_itself(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
+    """C1. The class says its name in kebab-case, its source and its quality scale."""
+    require_declared(codec, ("quality_scale", QualityScale))
+
+
+def check_records_options_and_version(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
+    """C2. Called with its ``options``, the class makes a codec that writes the same bytes; ``version`` is told.
+
+    Result files record both, so that a figure can be measured again.
+    """
+    options = codec.options
+    require(isinstance(options, Mapping), f"expected options as a mapping; got {type(options).__name__}")
+    try:
+        again = type(codec)(**options)
+    except Exception as error:
+        raise BrokenPromiseError(f"{type(codec).__name__}(**options) raises {type(error).__name__}: {error}") from error
+    require(
+        _plain(again.options) == _plain(options), f"expected options {dict(options)}; got {dict(again.options)} again"
+    )
+    picture, quality = natural_picture(*settings.size), _ladder(codec, settings)[0]
+    require(again.encode(picture, quality) == codec.encode(picture, quality), "expected the same bytes; got others")
+    require(isinstance(codec.version, str) and codec.version, f"expected a version; got {codec.version!r}")
+
+
+def check_needs_only_the_payload(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
+    """C3. A fresh instance decodes another's bytes to the same picture: nothing hides in the encoder."""
+    for quality in _ends(codec, settings):
+        payload = codec.encode(natural_picture(*settings.size), quality)
+        expected = codec.decode(payload)
+        got = _fresh(codec, settings).decode(payload)
+        require(
+            torch.equal(got, expected), f"quality {quality:g}: expected the picture that the encoder itself decodes"
+        )
+
+
+def check_any_size(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
+    """C4. Pictures of any size from 1x1 come back in their size, at both ends of the ladder."""
+    wrong = []
+    for size in settings.sizes:
+        for quality in _ends(codec, settings):
+            try:
+                codec.transcode(natural_picture(*size), quality)
+            except Exception as error:
+                wrong.append(f"{size[0]}x{size[1]} at {quality:g}: {type(error).__name__}: {error}")
+    require(not wrong, f"{len(wrong)} of {2 * len(settings.sizes)} fail; the first: {(wrong or [''])[0]}")
+
+
+def check_deterministic(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
+    """C5. The same picture and quality give the same bytes, the same bytes the same picture, whatever came between."""
+    picture, other = natural_picture(*settings.size), natural_picture(*settings.size, seed=1)
+    for quality in _ends(codec, settings):
+        payload = codec.encode(picture, quality)
+        decoded = codec.decode(payload).clone()
+        codec.transcode(other, _ends(codec, settings)[0])
+        require(codec.encode(picture, quality) == payload, f"quality {quality:g}: the second encoding differs")
+        require(torch.equal(codec.decode(payload), decoded), f"quality {quality:g}: the second decoding differs")
+
+
+def check_leaves_its_input_alone(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
+    """C6. The picture is not changed, and a view of strided memory gives the bytes of its copy."""
+    quality = _ends(codec, settings)[0]
+    picture = natural_picture(*settings.size)
+    before = picture.clone()
+    payload = codec.encode(picture, quality)
+    require(torch.equal(picture, before), "expected the picture as it was; got one that was changed in place")
+    strided = before.permute(2, 1, 0).contiguous().permute(2, 1, 0)
+    require(codec.encode(strided, quality) == payload, "expected the same bytes for a strided view; got others")
+
+
+def check_gives_its_output_away(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
+    """C7. The decoded picture belongs to the caller: writing into it changes nothing that is decoded later."""
+    payload = codec.encode(natural_picture(*settings.size), _ends(codec, settings)[0])
+    first = codec.decode(payload)
+    expected = first.clone()
+    first.zero_()
+    require(
+        torch.equal(codec.decode(payload), expected), "expected the same picture again; got one that was written to"
+    )
+
+
+def check_works_in_threads(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
+    """C8. Several threads at a time get the bytes and pictures that one gets."""
+    jobs = [
+        (natural_picture(*settings.size, seed=seed), quality)
+        for seed in range(2 * settings.threads)
+        for quality in _ends(codec, settings)
+    ]
+
+    def work(picture: Tensor, quality: float) -> tuple[bytes, Tensor]:
+        payload = codec.encode(picture, quality)
+        return payload, codec.decode(payload)
+
+    alone = [work(*job) for job in jobs]
+    together = in_threads(settings.threads, [lambda job=job: work(*job) for job in jobs])  # type: ignore[misc]
+    bytes_differ = sum(one[0] != other[0] for one, other in zip(alone, together, strict=True))
+    pictures_differ = sum(not torch.equal(one[1], other[1]) for one, other in zip(alone, together, strict=True))
+    require(
+        bytes_differ + pictures_differ == 0,
+        f"of {len(jobs)} pictures, {bytes_differ} got other bytes and {pictures_differ} another picture in threads",
+    )
+
+
+def check_refuses_rubbish(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
+    """C9. Bytes that no encoder wrote raise `BitstreamError`, in time."""
+    generator = torch.Generator().manual_seed(9)
+    payloads = {"no bytes": b"", "a text": b"This is not a picture.\n" * 20}
+    for length in (1, 16, 1000):
+        payloads |= {f"{length} zeros": bytes(length), f"{length} ones": b"\xff" * length}
+    for index in range(settings.damages):
+        length = (2, 9, 40, 300, 2000)[index % 5]
+        noise = bytes(torch.randint(0, 256, (length,), generator=generator, dtype=torch.uint8).tolist())
+        payloads[f"{length} random bytes ({index})"] = noise
+        payloads[f"the signature of another format and {length} random bytes ({index})"] = (
+            _SIGNATURES[index % 4] + noise
+        )
+    _require_answers(codec, settings, payloads, may_decode=False)
+
+
+def check_refuses_truncated_payloads(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
+    """C10. A payload that was cut anywhere raises `BitstreamError`, in time."""
+    payloads = {}
+    for name, payload in _whole(codec, settings).items():
+        cuts = {len(payload) - 1, len(payload) - 2, 1, 2, 4, 8}
+        cuts |= {len(payload) * step // settings.damages for step in range(1, settings.damages)}
+        for cut in sorted(cuts):
+            if 0 < cut < len(payload):
+                payloads[f"{cut} of {len(payload)} bytes of {name}"] = payload[:cut]
+    _require_answers(codec, settings, payloads, may_decode=False)
+
+
+def check_survives_flipped_bits(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
+    """C11. A payload with a flipped bit, or whose end is rubbish, gives a picture or a `BitstreamError`, in time."""
+    generator = torch.Generator().manual_seed(11)
+    payloads = {}
+    for name, payload in _whole(codec, settings).items():
+        places = torch.randint(0, 8 * len(payload), (settings.damages,), generator=generator).tolist()
+        places += [
+            8 * byte + byte % 8 for byte in range(min(len(payload), settings.damages))
+        ]  # headers are at the start
+        for place in places:
+            damaged = bytearray(payload)
+            damaged[place // 8] ^= 1 << place % 8
+            payloads[f"bit {place} of {name} flipped"] = bytes(damaged)
+        noise = bytes(torch.randint(0, 256, (len(payload),), generator=generator, dtype=torch.uint8).tolist())
+        for kept in (len(payload) // 4, len(payload) // 2):
+            payloads[f"{kept} bytes of {name}, then rubbish"] = payload[:kept] + noise[kept:]
+    _require_answers(codec, settings, payloads, may_decode=True)
+
+
+def check_bits_fall_along_the_ladder(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
+    """C12. From the mildest rung of the ladder to the strongest, bits fall at every step."""
+    ladder = _ladder(codec, settings)
+    not_applicable(len(ladder) > 1, "the ladder has one rung")
+    totals = [sum(8 * len(codec.encode(picture, quality)) for picture in _pictures(settings)) for quality in ladder]
+    require(
+        all(milder > stronger for milder, stronger in pairwise(totals)),
+        f"expected falling bits; got {_told(ladder, totals)}",
+    )
+
+
+def check_distortion_grows_along_the_ladder(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
+    """C13. From the mildest rung of the ladder to the strongest, the squared error grows."""
+    ladder = _ladder(codec, settings)
+    not_applicable(len(ladder) > 1, "the ladder has one rung")
+    errors = [
+        sum(
+            float((codec.transcode(picture, quality).image.double() - picture).square().mean())
+            for picture in _pictures(settings)
+        )
+        / settings.pictures
+        for quality in ladder
+    ]
+    grows = all(milder <= stronger * _SLACK for milder, stronger in pairwise(errors))
+    require(grows and errors[0] < errors[-1], f"expected a growing squared error; got {_told(ladder, errors)}")
+
+
+def check_survives_extreme_pictures(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
+    """C14. Flat, saturated, gray and noisy pictures come back in their size, flat ones with about their brightness."""
+    for name, picture in extreme_pictures(*settings.size).items():
+        for quality in _ends(codec, settings):
+            decoded = codec.transcode(picture, quality).image
+            if name.startswith("all ") and quality == _ends(codec, settings)[0]:
+                expected, got = (float((item * _LUMA).sum(dim=0).mean()) for item in (picture, decoded))
+                require(
+                    abs(expected - got) <= _LUMA_TOLERANCE,
+                    f"{name}: expected a mean luma of about {expected:.0f}; got {got:.0f}",
+                )
+
+
+def check_takes_its_whole_scale(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
+    """C15. Both ends of the quality scale encode; what lies beyond or between raises `QualityError`."""
+    scale, picture = codec.quality_scale, natural_picture(*settings.size)
+    for quality in (scale.minimum, scale.maximum):
+        codec.transcode(picture, quality)
+    beyond = [scale.minimum - 1, scale.maximum + 1, float("nan")] + [scale.minimum + 0.5] * scale.integer
+    for quality in beyond:
+        require_refused(f"quality {quality:g}", QualityError, lambda quality=quality: codec.encode(picture, quality))  # type: ignore[misc]
+
+
+def check_refuses_what_is_no_image(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
+    """C16. What is not ``uint8 (3, H, W)`` raises `ImageError`."""
+    picture, quality = natural_picture(*settings.size), _ends(codec, settings)[0]
+    wrong = {
+        "a float image": to_float(picture),
+        "16-bit samples": picture.to(torch.int16),
+        "one channel": picture[:1],
+        "four channels": torch.cat([picture, picture[:1]]),
+        "a batch": picture[None],
+        "no pixels": picture[:, :0],
+    }
+    for name, image in wrong.items():
+        require_refused(name, ImageError, lambda image=image: codec.encode(image, quality))  # type: ignore[misc]
+
+
+CODEC_PROMISES = promises_of(
+    check_declares_itself,
+    check_records_options_and_version,
+    check_needs_only_the_payload,
+    check_any_size,
+    check_deterministic,
+    check_leaves_its_input_alone,
+    check_gives_its_output_away,
+    check_works_in_threads,
+    check_refuses_rubbish,
+    check_refuses_truncated_payloads,
+    check_survives_flipped_bits,
+    check_bits_fall_along_the_ladder,
+    check_distortion_grows_along_the_ladder,
+    check_survives_extreme_pictures,
+    check_takes_its_whole_scale,
+    check_refuses_what_is_no_image,
+)  #: what every codec promises, in order
+
+
+def _fresh(codec: Codec, settings: CodecSettings) -> Codec:
+    return type(codec)(**codec.options) if settings.make is None else settings.make()
+
+
+def _ladder(codec: Codec, settings: CodecSettings) -> tuple[float, ...]:
+    return codec.quality_scale.from_mild_to_strong(settings.ladder)
+
+
+def _ends(codec: Codec, settings: CodecSettings) -> tuple[float, float]:
+    """Return the mildest and the strongest quality of the ladder."""
+    ladder = _ladder(codec, settings)
+    return ladder[0], ladder[-1]
+
+
+def _pictures(settings: CodecSettings) -> Iterator[Tensor]:
+    return (natural_picture(*settings.size, seed=seed) for seed in range(settings.pictures))
+
+
+def _whole(codec: Codec, settings: CodecSettings) -> dict[str, bytes]:
+    """Return whole payloads by name."""
+    mild, strong = _ends(codec, settings)
+    return {
+        "a mild payload": codec.encode(natural_picture(*settings.size), mild),
+        "a strong payload": codec.encode(natural_picture(*settings.size, seed=1), strong),
+    }
+
+
+def _require_answers(codec: Codec, settings: CodecSettings, payloads: Mapping[str, bytes], *, may_decode: bool) -> None:
+    """Require that each payload raises `BitstreamError`, or, where it may, decodes."""
+    wrong = []
+    for name, payload in payloads.items():
+        try:
+            decoded = within(settings.decode_limit_s, lambda payload=payload: codec.decode(payload))  # type: ignore[misc]
+            if not may_decode:
+                wrong.append(f"{name}: a picture {tuple(decoded.shape)}")
+        except BitstreamError:
+            continue
+        except TookTooLongError as error:
+            wrong.append(f"{name}: {error}")
+            break  # each further one could take as long
+        except Exception as error:
+            wrong.append(f"{name}: {type(error).__name__}: {error}")
+    allowed = "a picture or BitstreamError" if may_decode else "BitstreamError"
+    require(not wrong, f"expected {allowed} for {len(payloads)} payloads; got {len(wrong)} others, first {wrong[:1]}")
+
+
+def _told(ladder: tuple[float, ...], values: list[float] | list[int]) -> str:
+    return ", ".join(f"{quality:g}: {value:.6g}" for quality, value in zip(ladder, values, strict=True))
+
+
+def _plain(options: Mapping[str, object]) -> object:
+    return json.loads(json.dumps(dict(options), default=str, sort_keys=True))

@@ -1,0 +1,203 @@
+"""The promises of a `TaskDataset`, and a check for each."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
+
+import torch
+from torch import Tensor
+
+from precomp_sdk.data import TaskDataset
+from precomp_sdk.records import Boxes, Label, Mask, Sample, Target, TargetKind
+from precomp_sdk.testing._tools import in_threads, not_applicable, require_declared, require_refused
+from precomp_sdk.testing.promises import promises_of, require
+
+__all__ = ["DATASET_PROMISES", "DatasetSettings"]
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetSettings:
+    """How a data set is checked.
+
+    Args:
+        samples: how many samples are looked at, spread over the set.
+        threads: for D6.
+        make: returns a fresh data set with the same options, for D8.
+    """
+
+    samples: int = 8
+    threads: int = 4
+    make: Callable[[], TaskDataset] | None = None
+
+
+_DEFAULT = DatasetSettings()
+
+
+def check_declares_itself(dataset: TaskDataset, settings: DatasetSettings = _DEFAULT) -> None:
+    """D1. It says its name in kebab-case, its source, the kind of its targets (or None), and its classes' names."""
+    require_declared(dataset, ("class_names", tuple))
+    kind = getattr(dataset, "target_kind", "nothing")
+    require(kind is None or isinstance(kind, TargetKind), f"expected a target_kind or None; got {kind!r}")
+    names = dataset.class_names
+    require(all(isinstance(name, str) for name in names), f"expected class names as strings; got {names!r}")
+    require(len(set(names)) == len(names), "expected class names that differ; got some twice")
+
+
+def check_length(dataset: TaskDataset, settings: DatasetSettings = _DEFAULT) -> None:
+    """D2. It has one sample or more, and an index below 0 or from its length on raises `IndexError`."""
+    count = len(dataset)
+    require(count > 0, f"expected one sample or more; got {count}")
+    for index in (count, count + 7, -1):
+        require_refused(f"index {index} of {count}", IndexError, lambda index=index: dataset[index])  # type: ignore[misc]
+
+
+def check_samples(dataset: TaskDataset, settings: DatasetSettings = _DEFAULT) -> None:
+    """D3. Samples are 8-bit pictures with a target of the declared kind, in the types that it has."""
+    for index in _indices(dataset, settings):
+        target = dataset[index].target  # `__getitem__` checks picture and kind
+        wrong = "" if target is None else _types(target)
+        require(not wrong, f"sample {index}: {wrong}")
+
+
+def check_classes(dataset: TaskDataset, settings: DatasetSettings = _DEFAULT) -> None:
+    """D4. Classes are 0 or more, and below the number of class names where there are any."""
+    not_applicable(dataset.target_kind is not None, "it has no targets")
+    count = len(dataset.class_names) or None
+    for index in _indices(dataset, settings):
+        classes = _classes(dataset[index].target)
+        right = all(value >= 0 and (count is None or value < count) for value in classes)
+        require(right, f"sample {index}: expected classes from 0 to {count or 'any'} - 1; got {sorted(set(classes))}")
+
+
+def check_geometry(dataset: TaskDataset, settings: DatasetSettings = _DEFAULT) -> None:
+    """D5. Boxes have an area and lie inside their picture; a mask has its picture's size."""
+    not_applicable(dataset.target_kind in (TargetKind.BOXES, TargetKind.MASK), "its targets have no place")
+    for index in _indices(dataset, settings):
+        sample = dataset[index]
+        height, width = sample.image.shape[1:]
+        match sample.target:
+            case Boxes(boxes=boxes):
+                left, top, right, bottom = boxes.unbind(dim=1)
+                inside = (left >= 0) & (top >= 0) & (right <= width) & (bottom <= height)
+                wrong = boxes[~(inside & (right > left) & (bottom > top))].tolist()
+                require(not wrong, f"sample {index}, {width} x {height} pixels: got boxes {wrong[:3]}")
+            case Mask(labels=labels):
+                got = tuple(labels.shape)
+                require(got == (height, width), f"sample {index}: expected a mask {(height, width)}; got {got}")
+
+
+def check_threads(dataset: TaskDataset, settings: DatasetSettings = _DEFAULT) -> None:
+    """D6. Several threads at a time get the samples that one gets."""
+    indices = _indices(dataset, settings) * 2
+    alone = [dataset[index] for index in indices]
+    together = in_threads(settings.threads, [lambda index=index: dataset[index] for index in indices])  # type: ignore[misc]
+    wrong = [index for index, one, other in zip(indices, alone, together, strict=True) if not _same(one, other)]
+    require(not wrong, f"expected the same samples in threads; got others for {wrong}")
+
+
+def check_repeats_itself(dataset: TaskDataset, settings: DatasetSettings = _DEFAULT) -> None:
+    """D7. Within an epoch an index gives the same sample every time, in any order, even after a picture was written to."""
+    indices = _indices(dataset, settings)
+    first = [_copy(dataset[index]) for index in indices]
+    for index in reversed(indices):
+        dataset[index].image.zero_()
+    for index, sample in zip(indices, first, strict=True):
+        require(_same(dataset[index], sample), f"sample {index}: expected what came before; got another")
+
+
+def check_epochs(dataset: TaskDataset, settings: DatasetSettings = _DEFAULT) -> None:
+    """D8. An epoch that comes again, in another process too, brings the same samples: a resumed run sees no others."""
+    indices = _indices(dataset, settings)
+    told = "expected the samples of the first time"
+    try:
+        dataset.set_epoch(3)
+        third = [_copy(dataset[index]) for index in indices]
+        dataset.set_epoch(4)
+        for index in indices:
+            dataset[index]
+        dataset.set_epoch(3)
+        wrong = [index for index, one in zip(indices, third, strict=True) if not _same(dataset[index], one)]
+        require(not wrong, f"epoch 3 again: {told}; got others for {wrong}")
+        if settings.make is not None:
+            fresh = settings.make()
+            fresh.set_epoch(3)
+            wrong = [index for index, one in zip(indices, third, strict=True) if not _same(fresh[index], one)]
+            require(not wrong, f"epoch 3 of a fresh instance: {told}; got others for {wrong}")
+    finally:
+        dataset.set_epoch(0)
+
+
+def check_keys(dataset: TaskDataset, settings: DatasetSettings = _DEFAULT) -> None:
+    """D9. Every sample has a key of its own, a text with something in it, the same in every epoch."""
+    keys = [dataset.key(index) for index in range(len(dataset))]
+    wrong = [key for key in keys if not isinstance(key, str) or not key]
+    require(not wrong, f"expected keys as texts; got {wrong[:3]}")
+    require(len(set(keys)) == len(keys), f"expected {len(keys)} different keys; got {len(set(keys))}")
+
+
+DATASET_PROMISES = promises_of(
+    check_declares_itself,
+    check_length,
+    check_samples,
+    check_classes,
+    check_geometry,
+    check_threads,
+    check_repeats_itself,
+    check_epochs,
+    check_keys,
+)  #: what every data set promises, in order
+
+
+def _indices(dataset: TaskDataset, settings: DatasetSettings) -> list[int]:
+    """Return indices spread over the whole set, its first and last among them."""
+    last = len(dataset) - 1
+    count = min(settings.samples, last + 1)
+    return sorted({round(step * last / max(1, count - 1)) for step in range(count)})
+
+
+def _types(target: Target) -> str:
+    """Say what is wrong with the types of a target, or nothing."""
+    match target:
+        case Label(index=index):
+            return "" if isinstance(index, int) else f"expected a label as an int; got {type(index).__name__}"
+        case Boxes():
+            count = len(target.labels)
+            if target.boxes.shape != (count, 4) or target.boxes.dtype != torch.float32:
+                return f"expected boxes (M, 4) float32; got {tuple(target.boxes.shape)} {target.boxes.dtype}"
+            if target.labels.shape != (count,) or target.labels.dtype != torch.int64:
+                return f"expected labels (M,) int64; got {tuple(target.labels.shape)} {target.labels.dtype}"
+            if target.crowd is not None and (target.crowd.shape != (count,) or target.crowd.dtype != torch.bool):
+                return f"expected crowd (M,) bool; got {tuple(target.crowd.shape)} {target.crowd.dtype}"
+            return ""
+        case Mask(labels=labels):
+            right = labels.ndim == 2 and labels.dtype == torch.int64
+            return "" if right else f"expected a mask (H, W) int64; got {tuple(labels.shape)} {labels.dtype}"
+
+
+def _classes(target: Target | None) -> list[int]:
+    match target:
+        case Label(index=index):
+            return [index]
+        case Boxes(labels=labels):
+            return [int(value) for value in labels.tolist()]
+        case Mask(labels=labels, ignore_index=ignored):
+            return [int(value) for value in labels.unique().tolist() if value != ignored]
+    return []
+
+
+def _tensors(sample: Sample) -> Iterator[object]:
+    yield sample.image
+    yield sample.key
+    if sample.target is not None:
+        yield from (getattr(sample.target, field.name) for field in fields(sample.target))
+
+
+def _same(one: Sample, other: Sample) -> bool:
+    return type(one.target) is type(other.target) and all(
+        torch.equal(mine, its) if isinstance(mine, Tensor) and isinstance(its, Tensor) else mine == its
+        for mine, its in zip(_tensors(one), _tensors(other), strict=True)
+    )
+
+
+def _copy(sample: Sample) -> Sample:
+    """Return the sample with a picture of its own."""
+    return Sample(image=sample.image.clone(), target=sample.target, key=sample.key)

@@ -1,0 +1,223 @@
+"""The promises of a `Preprocessor`, and a check for each."""
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from precomp_sdk.errors import ContractError, ImageError
+from precomp_sdk.images import stack_images, to_uint8
+from precomp_sdk.preprocessor import Preprocessor
+from precomp_sdk.testing._tools import (
+    copied,
+    gradients,
+    natural_batch,
+    not_applicable,
+    require_close,
+    require_declared,
+    require_refused,
+    stray_tensors,
+    without_cuda,
+)
+from precomp_sdk.testing.pictures import ODD_SIZES, extreme_pictures
+from precomp_sdk.testing.promises import BrokenPromiseError, promises_of, require
+
+__all__ = ["PREPROCESSOR_PROMISES", "PreprocessorSettings"]
+
+_HALF_A_LEVEL = 0.5 / 255.0  # what rounding to 8 bit takes away
+_CLOSE_MEAN, _CLOSE_LARGEST = 1e-4, 2e-3  # a batch may sum in another order
+_STIR = 0.05  # deviation of the noise that takes a network away from its start
+
+
+@dataclass(frozen=True, slots=True)
+class PreprocessorSettings:
+    """How a preprocessor is checked.
+
+    Args:
+        size: height and width of the pictures, but for those of N3.
+        sizes: heights and widths for N3.
+        make: returns a fresh preprocessor with the same options; None calls its class with its ``options``.
+    """
+
+    size: tuple[int, int] = (40, 56)
+    sizes: tuple[tuple[int, int], ...] = ODD_SIZES
+    make: Callable[[], Preprocessor] | None = None
+
+
+_DEFAULT = PreprocessorSettings()
+
+
+def check_declares_itself(preprocessor: Preprocessor, settings: PreprocessorSettings = _DEFAULT) -> None:
+    """N1. The class says its name in kebab-case, its source and the multiple of its sizes, 1 or more."""
+    require_declared(preprocessor, ("multiple", int))
+    require(preprocessor.multiple >= 1, f"expected a multiple of 1 or more; got {preprocessor.multiple}")
+
+
+def check_starts_as_the_identity(preprocessor: Preprocessor, settings: PreprocessorSettings = _DEFAULT) -> None:
+    """N2. A fresh one changes no sample by half an 8-bit level, at any strength, in training mode too."""
+    for train in (False, True):
+        fresh = _fresh(preprocessor, settings).train(train)
+        batch = natural_batch(3, settings.size)
+        change = float((fresh(batch, [0.0, 0.5, 1.0]) - batch).abs().max())
+        mode = "training" if train else "evaluation"
+        require(change < _HALF_A_LEVEL, f"expected the identity in {mode} mode; got a change of {change:.3g}")
+
+
+def check_any_size(preprocessor: Preprocessor, settings: PreprocessorSettings = _DEFAULT) -> None:
+    """N3. Images of any size from 1x1 come back in their size."""
+    network = _stirred(preprocessor)
+    wrong = []
+    for size in settings.sizes:
+        try:
+            images = network(natural_batch(2, size), [0.0, 1.0])
+            require(images.shape == (2, 3, *size), f"got {tuple(images.shape)}")
+        except Exception as error:
+            wrong.append(f"{size[0]}x{size[1]}: {type(error).__name__}: {error}")
+    require(not wrong, f"{len(wrong)} of {len(settings.sizes)} sizes fail; the first: {(wrong or [''])[0]}")
+
+
+def check_mixed_strengths(preprocessor: Preprocessor, settings: PreprocessorSettings = _DEFAULT) -> None:
+    """N4. In a batch of several strengths, each image gets what it gets alone, in evaluation mode."""
+    network = _stirred(preprocessor)
+    strengths = [0.0, 1.0, 0.4, 0.0]
+    batch = natural_batch(len(strengths), settings.size)
+    together = network(batch, strengths)
+    for index, strength in enumerate(strengths):
+        alone = network(batch[index : index + 1], strength)
+        _require_alike(f"image {index} at strength {strength:g}", together[index : index + 1], alone)
+
+
+def check_image_gradient(preprocessor: Preprocessor, settings: PreprocessorSettings = _DEFAULT) -> None:
+    """N5. The result has a finite gradient to every image, that is not zero."""
+    images = natural_batch(2, settings.size).requires_grad_()
+    result = copied(preprocessor)(images, [0.3, 1.0])
+    gradients("result", (result * _direction(settings)).sum(), images)
+
+
+def check_parameter_gradient(preprocessor: Preprocessor, settings: PreprocessorSettings = _DEFAULT) -> None:
+    """N6. In training mode, the result has finite gradients to the parameters, and from the start some are not zero."""
+    network = copied(preprocessor, train=True)
+    parameters = dict(network.named_parameters())
+    not_applicable(parameters, "it has no parameters")
+    value = (network(natural_batch(2, settings.size), [0.3, 1.0]) * _direction(settings)).sum()
+    require(value.requires_grad, "expected gradients to the parameters; got a result that is detached from them")
+    found = torch.autograd.grad(value, list(parameters.values()), allow_unused=True)
+    known = {name: gradient for name, gradient in zip(parameters, found, strict=True) if gradient is not None}
+    wrong = [name for name, gradient in known.items() if not bool(torch.isfinite(gradient).all())]
+    require(not wrong, f"expected finite gradients; got others for {wrong}")
+    require(any(bool(gradient.any()) for gradient in known.values()), "expected a gradient somewhere; all are zero")
+
+
+def check_range(preprocessor: Preprocessor, settings: PreprocessorSettings = _DEFAULT) -> None:
+    """N7. Results are finite and in [0, 1], wherever training has led and for extreme pictures too."""
+    network = _stirred(preprocessor, 4.0 * _STIR)
+    extremes = stack_images([*extreme_pictures(*settings.size).values()])
+    for batch in (natural_batch(2, settings.size), extremes):
+        for strength in (0.0, 1.0):
+            images = network(batch, strength)
+            right = bool(((images >= 0.0) & (images <= 1.0)).all())  # False for NaN
+            require(right, f"expected samples in [0, 1]; got {float(images.min()):.4g} to {float(images.max()):.4g}")
+
+
+def check_deterministic(preprocessor: Preprocessor, settings: PreprocessorSettings = _DEFAULT) -> None:
+    """N8. In evaluation mode, the same images and strengths give the same result, whatever came between."""
+    network = _stirred(preprocessor)
+    batch = natural_batch(2, settings.size)
+    first = network(batch, [0.2, 0.9])
+    network(natural_batch(3, (24, 24), first_seed=5), 0.5)
+    require(torch.equal(network(batch, [0.2, 0.9]), first), "expected the same result; the second differs")
+
+
+def check_options_rebuild_it(preprocessor: Preprocessor, settings: PreprocessorSettings = _DEFAULT) -> None:
+    """N9. With its ``options``, plain JSON values, and its ``state_dict``, the class gives the same results again.
+
+    Weights files hold no more than these two.
+    """
+    network = _stirred(preprocessor)
+    try:
+        options = json.loads(json.dumps(dict(preprocessor.options)))
+    except TypeError as error:
+        raise BrokenPromiseError(f"expected options of plain JSON values; got {error}") from error
+    again = type(preprocessor)(**options)
+    again.load_state_dict(network.state_dict())
+    batch = natural_batch(2, settings.size)
+    _require_alike("rebuilt", again.eval()(batch, [0.1, 0.8]), network(batch, [0.1, 0.8]))
+
+
+def check_leaves_its_input_alone(preprocessor: Preprocessor, settings: PreprocessorSettings = _DEFAULT) -> None:
+    """N10. Neither the images nor the strengths are changed in place."""
+    batch, strengths = natural_batch(2, settings.size), torch.tensor([0.2, 0.9])
+    before = batch.clone(), strengths.clone()
+    _stirred(preprocessor)(batch, strengths)
+    same = torch.equal(batch, before[0]) and torch.equal(strengths, before[1])
+    require(same, "expected images and strengths as they were; got some that were changed in place")
+
+
+def check_moves(preprocessor: Preprocessor, settings: PreprocessorSettings = _DEFAULT) -> None:
+    """N11. It moves between devices: all tensors are parameters or buffers; a GPU, if any, gives the same results.
+
+    Results in double precision are double precision.
+    """
+    stray = stray_tensors(preprocessor)
+    require(not stray, f"expected tensors in parameters and buffers only; got {stray}")
+    network, batch = _stirred(preprocessor), natural_batch(2, settings.size)
+    expected = network(batch, [0.1, 0.8])
+    double = copied(network).double()(batch.double(), [0.1, 0.8])
+    require(double.dtype == torch.float64, f"expected a result in float64; got {double.dtype}")
+    _require_alike("double precision", double, expected)
+    if without_cuda():
+        return
+    moved = copied(network).cuda()(batch.cuda(), [0.1, 0.8])
+    require(moved.is_cuda, "expected a result on the images' device; got another")
+    _require_alike("on the GPU", moved, expected)
+
+
+def check_refuses_wrong_input(preprocessor: Preprocessor, settings: PreprocessorSettings = _DEFAULT) -> None:
+    """N12. Strengths outside [0, 1] raise `ContractError`, what is not a float batch raises `ImageError`."""
+    network, batch = copied(preprocessor), natural_batch(2, settings.size)
+    for strengths in ([0.0, 1.5], [-0.5, 0.0], [float("nan"), 0.0], [0.1, 0.2, 0.3]):
+        call = lambda given=strengths: network(batch, given)  # noqa: E731  # type: ignore[misc]
+        require_refused(f"strengths {strengths}", ContractError, call)
+    for name, images in (("one image", batch[0]), ("8-bit samples", to_uint8(batch))):
+        require_refused(name, ImageError, lambda images=images: network(images, 0.5))  # type: ignore[misc]
+
+
+PREPROCESSOR_PROMISES = promises_of(
+    check_declares_itself,
+    check_starts_as_the_identity,
+    check_any_size,
+    check_mixed_strengths,
+    check_image_gradient,
+    check_parameter_gradient,
+    check_range,
+    check_deterministic,
+    check_options_rebuild_it,
+    check_leaves_its_input_alone,
+    check_moves,
+    check_refuses_wrong_input,
+)  #: what every preprocessor promises, in order
+
+
+def _fresh(preprocessor: Preprocessor, settings: PreprocessorSettings) -> Preprocessor:
+    return type(preprocessor)(**preprocessor.options) if settings.make is None else settings.make()
+
+
+def _stirred(preprocessor: Preprocessor, deviation: float = _STIR) -> Preprocessor:
+    """Return a copy in evaluation mode whose parameters were moved at random, so that it is the identity no more."""
+    network = copied(preprocessor)
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter += deviation * torch.randn(parameter.shape, generator=generator).to(parameter)
+    return network
+
+
+def _direction(settings: PreprocessorSettings) -> Tensor:
+    """Return weights for a scalar of the result, so that no symmetry cancels its gradient."""
+    return natural_batch(2, settings.size, first_seed=7) - 0.5
+
+
+def _require_alike(what: str, got: Tensor, expected: Tensor) -> None:
+    require_close(what, got, expected, mean=_CLOSE_MEAN, largest=_CLOSE_LARGEST)

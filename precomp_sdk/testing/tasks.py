@@ -1,0 +1,362 @@
+"""The promises of a `TaskModel`, and a check for each."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from precomp_sdk.errors import OptionError, TargetError
+from precomp_sdk.images import stack_images
+from precomp_sdk.records import Boxes, Label, Mask, Target, TargetKind, kind_of
+from precomp_sdk.task import Scorer, TaskModel
+from precomp_sdk.testing._tools import (
+    copied,
+    gradients,
+    natural_batch,
+    permuted,
+    require_close,
+    require_declared,
+    require_refused,
+    stray_tensors,
+    without_cuda,
+)
+from precomp_sdk.testing.pictures import natural_picture
+from precomp_sdk.testing.promises import NotApplicableError, promises_of, require
+
+__all__ = ["TASK_PROMISES", "TaskSettings"]
+
+_CLOSE = 1e-3  # of the largest loss: a batch may sum in another order
+_PERFECT = 0.99  # of a score whose best is 1
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSettings:
+    """How a task is checked.
+
+    Args:
+        size: height and width of the pictures, but for those of T5.
+        sizes: heights and widths for T5.
+        targets: returns the targets of some pictures, one per (height, width); None makes targets of the task's kind
+            whose classes are below ``classes``.
+        classes: number of classes; None takes the number of the task's class names, or 2.
+        prediction: turns a target into the prediction that deserves the best score; None takes the task's own targets
+            for its own predictions, see T9.
+        make: returns a fresh task; the promises need none.
+    """
+
+    size: tuple[int, int] = (64, 80)
+    sizes: tuple[tuple[int, int], ...] = ((64, 80), (96, 64), (33, 47), (64, 80), (70, 90))
+    targets: Callable[[Sequence[tuple[int, int]]], Sequence[Target]] | None = None
+    classes: int | None = None
+    prediction: Callable[[Target], Any] | None = None
+    make: Callable[[], TaskModel] | None = None
+
+
+_DEFAULT = TaskSettings()
+
+
+def check_declares_itself(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
+    """T1. It says its name in kebab-case, its source, the kind of its targets, its scorer and that one's metrics."""
+    require_declared(task, ("target_kind", TargetKind), ("scorer", Scorer), ("class_names", tuple))
+    metrics = getattr(task.scorer, "metrics", ())
+    right = isinstance(metrics, tuple) and metrics and all(isinstance(metric, str) for metric in metrics)
+    require(right, f"expected a scorer with a tuple of metrics; got {metrics!r}")
+    require(all(isinstance(name, str) for name in task.class_names), "expected class names as strings; got others")
+    task.check_dataset(task.class_names)
+
+
+def check_losses(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
+    """T2. There is one finite loss per image."""
+    losses = copied(task).losses(*_pictures(task, settings, 3))
+    require(bool(torch.isfinite(losses).all()), f"expected finite losses; got {losses.tolist()}")
+
+
+def check_gradient(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
+    """T3. Losses have a finite gradient to every image, that is not zero, and none to another image."""
+    images, targets = _pictures(task, settings, 3)
+    images.requires_grad_()
+    losses = copied(task).losses(images, targets)
+    gradients("losses", losses.sum(), images)
+    (gradient,) = torch.autograd.grad(losses[0], images)
+    require(not bool(gradient[1:].any()), "expected a loss that depends on its own image; got one that sees others")
+
+
+def check_order(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
+    """T4. In evaluation mode, an image's loss does not depend on its place in the batch, nor on the others."""
+    images, targets = _pictures(task, settings, 4)
+    model = copied(task)
+    losses = model.losses(images, targets)
+    order = permuted(len(targets))
+    _require_alike("in another order", model.losses(images[order], [targets[i] for i in order]), losses[order])
+    alone = torch.cat([model.losses(images[i : i + 1], [targets[i]]) for i in range(len(targets))])
+    _require_alike("alone", alone, losses)
+
+
+def check_unequal_sizes(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
+    """T5. Images of unequal sizes get what they get alone, in order."""
+    images = [stack_images([natural_picture(*size, seed=i)])[0] for i, size in enumerate(settings.sizes)]
+    targets = _targets(task, settings, settings.sizes)
+    model = copied(task)
+    losses = model.losses(images, targets)
+    alone = torch.cat([model.losses([image], [target]) for image, target in zip(images, targets, strict=True)])
+    _require_alike("alone", losses, alone)
+    require(len(model.predict(images)) == len(images), "expected one prediction per image; got another number")
+
+
+def check_judge(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
+    """T6. ``judge`` returns the losses of ``losses`` and predictions that score as those of ``predict``."""
+    images, targets = _pictures(task, settings, 3)
+    model = copied(task)
+    judged, losses = model.judge(images, targets)
+    _require_alike("judged", losses, model.losses(images, targets))
+    once, again = (_evidence(model, predictions, targets) for predictions in (model.predict(images), judged))
+    same = all(np.allclose(one, other, equal_nan=True) for one, other in zip(once, again, strict=True))
+    require(same, "expected predictions of one worth; those of judge and predict score differently")
+
+
+def check_predictions_are_read_by_the_scorer(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
+    """T7. The scorer reads every prediction, and gives each of its metrics a number in [0, 1]."""
+    images, targets = _pictures(task, settings, 3)
+    evidence = _evidence(task, copied(task).predict(images), targets)
+    scores = task.scorer.combine(evidence, np.ones(len(evidence)))
+    require(set(scores) == set(task.scorer.metrics), f"expected {task.scorer.metrics}; got {tuple(scores)}")
+    right = all(0.0 <= value <= 1.0 for value in scores.values())  # False for NaN
+    require(right, f"expected scores in [0, 1]; got {scores}")
+
+
+def check_scorer_counts(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
+    """T8. Counting an image twice scores like having it twice, and scoring many multisets like scoring each."""
+    images, targets = _pictures(task, settings, 4)
+    scorer, evidence = task.scorer, _evidence(task, copied(task).predict(images), targets)
+    counts = np.array([[2.0, 1.0, 0.0, 3.0], [1.0, 1.0, 1.0, 1.0], [0.0, 4.0, 1.0, 0.0]])
+    many = scorer.combine_many(evidence, counts)
+    for row, times in enumerate(counts):
+        counted = scorer.combine(evidence, times)
+        repeated_evidence = [item for item, count in zip(evidence, times, strict=True) for _ in range(int(count))]
+        repeated = scorer.combine(repeated_evidence, np.ones(len(repeated_evidence)))
+        for metric in scorer.metrics:
+            values = (counted[metric], repeated[metric], float(many[metric][row]))
+            require(
+                np.allclose(values, values[0], equal_nan=True),
+                f"{metric}, counts {times.tolist()}: counted {values[0]:.4g}, repeated {values[1]:.4g}, "
+                f"among many {values[2]:.4g}",
+            )
+
+
+def check_perfect_predictions_score_best(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
+    """T9. What the model itself answers scores 1 against its own predictions, and less against other targets.
+
+    The answers are its own targets, or are read off predictions of a known form.
+    """
+    predictions, targets = _perfect(task, settings)
+    ones = np.ones(len(targets))
+    best = task.scorer.combine(_evidence(task, predictions, targets), ones)
+    others = [_other(target, task, settings) for target in targets]
+    worse = task.scorer.combine(_evidence(task, predictions, others), ones)
+    first = task.scorer.metrics[0]
+    require(best[first] >= _PERFECT, f"expected {first} of 1 for perfect predictions; got {best[first]:.4g}")
+    require(worse[first] < best[first], f"expected a lower {first} for other targets; got {worse[first]:.4g}")
+
+
+def check_own_targets(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
+    """T10. Own targets, where it offers them, are targets of its kind that it can be trained on."""
+    model = copied(task)
+    images, _ = _pictures(task, settings, 3)
+    own = _own_targets(model, images)
+    if own is None:
+        raise NotApplicableError("it offers no targets of its own")
+    kinds = {kind_of(target) for target in own}
+    require(kinds <= {task.target_kind}, f"expected targets of kind {task.target_kind}; got {kinds}")
+    losses = model.losses(images, own)
+    require(bool(torch.isfinite(losses).all()), f"expected finite losses against them; got {losses.tolist()}")
+
+
+def check_refuses_other_targets(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
+    """T11. Targets of another kind, or not one per image, raise `TargetError`."""
+    images, targets = _pictures(task, settings, 2)
+    model = copied(task)
+    other = TargetKind.MASK if task.target_kind is TargetKind.LABEL else TargetKind.LABEL
+    wrong = _made(other, [settings.size] * 2, 2)
+    require_refused(f"targets of kind {other}", TargetError, lambda: model.losses(images, wrong))
+    require_refused("one target for two images", TargetError, lambda: model.losses(images, targets[:1]))
+
+
+def check_deterministic(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
+    """T12. In evaluation mode, the same images give the same losses, whatever came between."""
+    images, targets = _pictures(task, settings, 2)
+    model = copied(task)
+    first = model.losses(images, targets)
+    model.predict(natural_batch(3, settings.size, first_seed=5))
+    require(torch.equal(model.losses(images, targets), first), "expected the same losses; the second differ")
+
+
+def check_leaves_its_input_alone(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
+    """T13. Neither the images nor the targets are changed in place."""
+    images, targets = _pictures(task, settings, 2)
+    before, again = images.clone(), _targets(task, settings, [settings.size] * 2)
+    model = copied(task)
+    model.losses(images, targets)
+    model.judge(images, targets)
+    require(torch.equal(images, before), "expected the images as they were; got some that were changed in place")
+    same = all(_same(one, other) for one, other in zip(targets, again, strict=True))
+    require(same, "expected the targets as they were; got some that were changed in place")
+
+
+def check_moves(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
+    """T14. It moves between devices: all tensors are parameters or buffers; a GPU, if any, gives the same losses.
+
+    Without a GPU, the former is all that is checked.
+    """
+    stray = stray_tensors(task)
+    require(not stray, f"expected tensors in parameters and buffers only; got {stray}")
+    if without_cuda():
+        return
+    images, targets = _pictures(task, settings, 2)
+    moved = copied(task).cuda().losses(images.cuda(), targets)
+    require(moved.is_cuda, "expected losses on the images' device; got others")
+    _require_alike("on the GPU", moved, copied(task).losses(images, targets))
+
+
+def check_features(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
+    """T15. Features, where it offers them, are maps (N, C, H, W) with a gradient to every image."""
+    images, _ = _pictures(task, settings, 2)
+    images.requires_grad_()
+    try:
+        maps = copied(task).features(images)
+    except OptionError as error:
+        raise NotApplicableError("it offers no features") from error
+    wrong = [tuple(item.shape) for item in maps if item.ndim != 4 or len(item) != len(images)]
+    require(maps and not wrong, f"expected maps (2, C, H, W); got {wrong or 'none'}")
+    for index, item in enumerate(maps):
+        gradients(f"features {index}", item.square().sum(), images)
+
+
+TASK_PROMISES = promises_of(
+    check_declares_itself,
+    check_losses,
+    check_gradient,
+    check_order,
+    check_unequal_sizes,
+    check_judge,
+    check_predictions_are_read_by_the_scorer,
+    check_scorer_counts,
+    check_perfect_predictions_score_best,
+    check_own_targets,
+    check_refuses_other_targets,
+    check_deterministic,
+    check_leaves_its_input_alone,
+    check_moves,
+    check_features,
+)  #: what every task promises, in order
+
+
+def _pictures(task: TaskModel, settings: TaskSettings, count: int) -> tuple[Tensor, list[Target]]:
+    """Return pictures of one size as a batch, and targets for them."""
+    return natural_batch(count, settings.size), _targets(task, settings, [settings.size] * count)
+
+
+def _targets(task: TaskModel, settings: TaskSettings, sizes: Sequence[tuple[int, int]]) -> list[Target]:
+    if settings.targets is not None:
+        return list(settings.targets(sizes))
+    return _made(task.target_kind, sizes, _classes(task, settings))
+
+
+def _classes(task: TaskModel, settings: TaskSettings) -> int:
+    return settings.classes or len(task.class_names) or 2
+
+
+def _made(kind: TargetKind, sizes: Sequence[tuple[int, int]], classes: int) -> list[Target]:
+    """Make targets: every class in turn; two boxes; the right half of a mask of another class than the left."""
+    targets: list[Target] = []
+    for index, (height, width) in enumerate(sizes):
+        first, second = index % classes, (index + 1) % classes
+        match kind:
+            case TargetKind.LABEL:
+                targets.append(Label(first))
+            case TargetKind.BOXES:
+                corners = [[0.1, 0.1, 0.6, 0.7], [0.4, 0.3, 0.9, 0.9]]
+                boxes = torch.tensor(corners) * torch.tensor([width, height, width, height])
+                targets.append(Boxes(boxes=boxes, labels=torch.tensor([first, second])))
+            case TargetKind.MASK:
+                labels = torch.full((height, width), first)
+                labels[:, width // 2 :] = second
+                targets.append(Mask(labels=labels))
+    return targets
+
+
+def _evidence(task: TaskModel, predictions: Sequence[Any], targets: Sequence[Target]) -> list[NDArray[np.float64]]:
+    evidence = [
+        task.scorer.measure(prediction, target) for prediction, target in zip(predictions, targets, strict=True)
+    ]
+    wrong = [type(item).__name__ for item in evidence if not isinstance(item, np.ndarray)]
+    require(not wrong, f"expected arrays of evidence; got {wrong}")
+    return evidence
+
+
+def _perfect(task: TaskModel, settings: TaskSettings) -> tuple[list[Any], list[Target]]:
+    """Return predictions and the targets that they are perfect for."""
+    if settings.prediction is not None:
+        targets = _targets(task, settings, [settings.size] * 3)
+        return [settings.prediction(target) for target in targets], targets
+    model = copied(task)
+    images, _ = _pictures(task, settings, 3)
+    predictions = model.predict(images)
+    own = _own_targets(model, images)
+    if own is None:
+        own = [_read(prediction, task.target_kind) for prediction in predictions]
+    if any(isinstance(target, Boxes) and len(target.boxes) == 0 for target in own):
+        raise NotApplicableError("it sees no object in the kit's pictures; give the kit a prediction per target")
+    return predictions, own
+
+
+def _own_targets(model: TaskModel, images: Tensor) -> list[Target] | None:
+    try:
+        return model.own_targets(images)
+    except OptionError:
+        return None
+
+
+def _read(prediction: Any, kind: TargetKind) -> Target:
+    """Return the target that a prediction of a known form says."""
+    match prediction:
+        case Tensor(ndim=1) if kind is TargetKind.LABEL:
+            return Label(int(prediction.argmax()))
+        case Tensor(ndim=3) if kind is TargetKind.MASK:
+            return Mask(labels=prediction.argmax(dim=0))
+        case Boxes() if kind is TargetKind.BOXES:
+            return Boxes(boxes=prediction.boxes, labels=prediction.labels)
+        case Mask() if kind is TargetKind.MASK:
+            return Mask(labels=prediction.labels)
+    raise NotApplicableError(f"predictions of type {type(prediction).__name__}: give the kit a prediction per target")
+
+
+def _other(target: Target, task: TaskModel, settings: TaskSettings) -> Target:
+    """Return a target that says something else."""
+    classes = _classes(task, settings)
+    match target:
+        case Label():
+            return Label((target.index + 1) % classes)
+        case Boxes():
+            return Boxes(boxes=target.boxes + 1000.0, labels=target.labels)
+        case Mask():
+            labels = torch.where(target.labels == target.ignore_index, target.labels, (target.labels + 1) % classes)
+            return Mask(labels=labels, ignore_index=target.ignore_index)
+
+
+def _same(one: Target, other: Target) -> bool:
+    def fields(target: Target) -> list[object]:
+        return [getattr(target, name) for name in type(target).__slots__]
+
+    return all(
+        torch.equal(mine, its) if isinstance(mine, Tensor) and isinstance(its, Tensor) else mine is its or mine == its
+        for mine, its in zip(fields(one), fields(other), strict=True)
+    )
+
+
+def _require_alike(what: str, got: Tensor, expected: Tensor) -> None:
+    allowed = _CLOSE * max(1.0, float(expected.detach().abs().max()))
+    require_close(f"losses {what}", got, expected, mean=allowed, largest=allowed)
