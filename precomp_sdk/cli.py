@@ -244,6 +244,19 @@ def decompress(
     write_image(Compressor.load(file, _registry(ctx)).decompress(payload.read_bytes()), output)
 
 
+@app.command("new-plugin")
+def new_plugin(
+    name: Annotated[str, typer.Argument(help="Of the plugin and its component, in kebab-case.")],
+    kind: Annotated[str, typer.Option(help="codec, proxy, preprocessor, task or dataset.")],
+    parent: Annotated[Path, typer.Option(help="Folder to make it in.")] = Path(),
+) -> None:
+    """Write a plugin of your own that works as written, with its tests."""
+    from precomp_sdk.scaffold import new_plugin as write_plugin
+
+    folder = write_plugin(name, kind, parent)
+    typer.echo(f"{folder}\nnext: pip install -e '{folder}[test]' && pytest {folder}")
+
+
 def main() -> None:
     """Run the command line."""
     app()

@@ -39,7 +39,7 @@ def new_plugin(name: str, kind: str, parent: Path | str = ".") -> Path:
 
     Raises:
         UnknownNameError: there is no such kind.
-        OptionError: the name is not in kebab-case, or Python already knows a module of that name.
+        OptionError: the name is not in kebab-case, or is taken by a module that Python knows or by the contract.
         PluginError: the folder exists.
 
     Example:
@@ -66,6 +66,8 @@ def new_plugin(name: str, kind: str, parent: Path | str = ".") -> Path:
     suffix = _SUFFIXES[kind]
     class_name = "".join(word.capitalize() for word in (words[:-1] if words[-1] == suffix.lower() else words)) + suffix
     hook, contract = _HOOKS[kind]
+    if class_name == contract:
+        raise _taken(name, f"class would be called like the contract, {contract}")
     values = {
         "name": name,
         "package": package,
@@ -102,12 +104,16 @@ def _check_name(name: str, package: str) -> None:
             remedy="Choose another name.",
         )
     if keyword.iskeyword(package) or package in sys.stdlib_module_names or find_spec(package) is not None:
-        raise OptionError(
-            where="new_plugin, name",
-            expected="a name that Python does not know yet",
-            got=f"{name!r}, whose import package {package!r} exists",
-            remedy="Choose another name, such as one that starts with your project's.",
-        )
+        raise _taken(name, f"import package {package!r} exists")
+
+
+def _taken(name: str, why: str) -> OptionError:
+    return OptionError(
+        where="new_plugin, name",
+        expected="a name that is not taken",
+        got=f"{name!r}, whose {why}",
+        remedy="Choose another name, such as one that starts with your project's.",
+    )
 
 
 def _filled(template: str, values: dict[str, str]) -> str:
