@@ -257,6 +257,39 @@ def new_plugin(
     typer.echo(f"{folder}\nnext: pip install -e '{folder}[test]' && pytest {folder}")
 
 
+@app.command()
+def check(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="Name of a codec, proxy, preprocessor, task or data set.")],
+    kind: Annotated[str | None, typer.Option(help="Its kind, where the name is of several: codec, proxy ...")] = None,
+    options: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="OPTION=VALUE", help="Of the component; codec.OPTION=VALUE of a proxy's codec."),
+    ] = None,
+    codec: Annotated[str | None, typer.Option(help="The codec of a proxy, instead of its own.")] = None,
+    load: Annotated[Path | None, typer.Option(help="Weights of a proxy, a preprocessor or a task.")] = None,
+    excuses: Annotated[
+        list[str] | None,
+        typer.Option("--excuse", metavar="NUMBER=REASON", help="Why a promise is not kept. Repeatable."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Check that a component keeps every promise of its contract; fails where it breaks one."""
+    import faulthandler
+
+    from precomp_sdk.run import run_check
+
+    if sys.__stderr__ is not None:
+        faulthandler.enable(sys.__stderr__)  # a library that crashes takes this process along: say in which check
+    known = dict(excuse.partition("=")[::2] for excuse in excuses or ())
+    report = run_check(
+        name, _registry(ctx), kind=kind, codec=codec, options=options or (), load=load, expected_failures=known
+    )
+    typer.echo(json.dumps(report.as_dict(), indent=1) if as_json else report.summary())
+    if report.failures:
+        raise typer.Exit(1)
+
+
 def main() -> None:
     """Run the command line."""
     app()

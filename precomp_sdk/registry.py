@@ -1,7 +1,7 @@
 """Names to classes: what is installed, where it comes from, and whether it works."""
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import pluggy
 
 from precomp_sdk import hookspecs
+from precomp_sdk._plugins import check_requirements, describe, failed_import
 from precomp_sdk.codec import Codec
 from precomp_sdk.data import TaskDataset
 from precomp_sdk.errors import (
@@ -47,7 +48,8 @@ class PluginStatus:
         name: the entry point's name, or the name it was registered under.
         package: the distribution it comes from, or ``"(registered in code)"``.
         version: the distribution's version.
-        state: ``"ok"``, ``"unavailable"`` (a package it needs is missing) or ``"broken"``.
+        state: ``"ok"``, ``"unavailable"`` (a package it needs is missing, or it needs another version of this one) or
+            ``"broken"``.
         error: what went wrong, empty if nothing did.
     """
 
@@ -72,7 +74,8 @@ class Registry:
     """The components that are installed or registered in code.
 
     Entry points are loaded at the first look-up. A plugin that cannot be imported is reported by `plugins` and leaves
-    the others alone. Two registries are independent.
+    the others alone. A plugin says which version of this package it needs where every distribution does: in its
+    dependencies, such as ``precomp-sdk>=0.2``; they are compared before it is imported. Two registries are independent.
 
     Args:
         entry_points: load the installed plugins; False gives an empty registry for `register`.
@@ -129,7 +132,8 @@ class Registry:
         """Register a module or object with hook implementations.
 
         Raises:
-            PluginError: it has no hook, misspells one, or offers something that is not of its contract.
+            PluginError: it is registered already, has no hook, misspells one, or offers something that is not of its
+                contract.
             DuplicateNameError: a name is taken.
         """
         self._load()
@@ -222,18 +226,28 @@ class Registry:
             return PluginStatus(entry_point.name, package, version, state, error)
 
         try:
+            if entry_point.dist:
+                check_requirements(entry_point.dist, entry_point.name)
             self._add(entry_point.load(), status("ok"))
         except MissingDependencyError as error:
             self._statuses.append(status("unavailable", str(error)))
         except PrecompError as error:
             self._statuses.append(status("broken", str(error)))
-        except Exception as error:  # a stranger's import may raise anything; the others must still load
-            self._statuses.append(status("broken", f"{type(error).__name__}: {error}"))
+        except (Exception, SystemExit) as error:  # a stranger's import may raise anything; the others must still load
+            self._statuses.append(status("broken", str(failed_import(entry_point, package, error))))
 
     def _add(self, plugin: object, status: PluginStatus) -> None:
         """Check a plugin whole before anything of it becomes visible."""
         where = f"plugin {status.name!r} of {status.package}"
-        self._manager.register(plugin, name=f"{status.package}:{status.name}")
+        title = f"{status.package}:{status.name}"
+        if self._manager.has_plugin(title) or self._manager.is_registered(plugin):
+            raise PluginError(
+                where=where,
+                expected="a plugin that is not registered yet",
+                got=f"{plugin!r} of the same name" if self._manager.has_plugin(title) else f"{plugin!r} a second time",
+                remedy="Register it once; give two plugins different names.",
+            )
+        self._manager.register(plugin, name=title)
         try:
             self._check_hooks(plugin, where)
             found = [component for kind in _KINDS for component in self._offered(kind, plugin, status, where)]
@@ -250,16 +264,19 @@ class Registry:
             self._components[component.kind][component.name] = component
 
     def _check_hooks(self, plugin: object, where: str) -> None:
-        hooks = [name for name in dir(plugin) if name.startswith("precomp_") and callable(getattr(plugin, name, None))]
+        """Refuse hooks that nobody calls, with the mark or without it."""
         known = [name for name in hookspecs.__all__ if name.startswith("precomp_")]
-        for name in hooks:
+        marked = {caller.name: caller.has_spec() for caller in self._manager.get_hookcallers(plugin) or ()}
+        named = [name for name in dir(plugin) if name.startswith("precomp_") and callable(getattr(plugin, name, None))]
+        for name in (*named, *marked):
             if name not in known:
                 raise PluginError(where=where, expected="a known hook", got=name, remedy=nearest(name, known))
-        if not self._manager.get_hookcallers(plugin):
+        unmarked = [name for name in named if name not in marked]
+        if unmarked or not marked:
             raise PluginError(
                 where=where,
-                expected="at least one function marked with precomp_sdk.hookimpl",
-                got=f"hooks without the mark: {hooks}" if hooks else "none",
+                expected="at least one function marked with precomp_sdk.hookimpl, and no hook without the mark",
+                got=f"hooks without the mark: {unmarked}" if unmarked else "none",
                 remedy="Decorate the hook functions with @hookimpl.",
             )
 
@@ -267,12 +284,20 @@ class Registry:
         hook_name, contract = _KINDS[kind]
         if not hasattr(plugin, hook_name):
             return
-        for cls in getattr(plugin, hook_name)():
+        offered = getattr(plugin, hook_name)()
+        if isinstance(offered, type) or not isinstance(offered, Iterable):
+            raise PluginError(
+                where=f"{where}, {hook_name}",
+                expected=f"a list of subclasses of {contract.__name__}",
+                got="nothing" if offered is None else describe(offered),
+                remedy="Return a list, of one class too.",
+            )
+        for cls in offered:
             if not (isinstance(cls, type) and issubclass(cls, contract)) or inspect.isabstract(cls):
                 raise PluginError(
                     where=f"{where}, {hook_name}",
                     expected=f"concrete subclasses of {contract.__name__}",
-                    got=_describe(cls),
+                    got=describe(cls),
                     remedy="Return classes, not instances, with every abstract method written.",
                 )
             described = {attribute: getattr(cls, attribute, None) for attribute in ("name", "source")}
@@ -299,13 +324,6 @@ def _refuse_duplicate(component: Component, holder: Component) -> None:
         got=f"{component.name!r}, offered by {first} and by {second}",
         remedy="Rename one of them, or uninstall one package.",
     )
-
-
-def _describe(item: object) -> str:
-    if not isinstance(item, type):
-        return f"an instance of {type(item).__name__}"
-    missing = sorted(getattr(item, "__abstractmethods__", ()))
-    return f"{item.__name__}" + (f" without {missing}" if missing else "")
 
 
 def construct(cls: type[T], *args: Any, **options: Any) -> T:

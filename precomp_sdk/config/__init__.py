@@ -17,7 +17,7 @@ from precomp_sdk.config.files import (
     parse_experiment,
     parse_proxy_fitting,
 )
-from precomp_sdk.config.options import check_options
+from precomp_sdk.config.options import check_options, parse_options
 
 __all__ = [
     "EXPERIMENT_FILE",
@@ -33,5 +33,6 @@ __all__ = [
     "dump_experiment",
     "load_experiment",
     "parse_experiment",
+    "parse_options",
     "parse_proxy_fitting",
 ]

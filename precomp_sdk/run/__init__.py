@@ -1,6 +1,7 @@
 """From an experiment's names to objects, and through training and evaluation with them."""
 
 from precomp_sdk.run.build import EvaluationParts, TrainingParts, build, build_evaluation
+from precomp_sdk.run.checking import run_check
 from precomp_sdk.run.evaluating import run_evaluation
 from precomp_sdk.run.fabric import leave_a_core
 from precomp_sdk.run.fitting import ProxyFittingResult, run_proxy_fitting
@@ -19,6 +20,7 @@ __all__ = [
     "build_evaluation",
     "leave_a_core",
     "read_record",
+    "run_check",
     "run_evaluation",
     "run_proxy_fitting",
     "run_training",

@@ -28,7 +28,7 @@ __all__ = ["PREPROCESSOR_PROMISES", "PreprocessorSettings"]
 
 _HALF_A_LEVEL = 0.5 / 255.0  # what rounding to 8 bit takes away
 _CLOSE_MEAN, _CLOSE_LARGEST = 1e-4, 2e-3  # a batch may sum in another order
-_STIR = 0.05  # deviation of the noise that takes a network away from its start
+_STIR = 0.3  # how far a network is taken from its start, relative to its parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ def check_starts_as_the_identity(preprocessor: Preprocessor, settings: Preproces
     for train in (False, True):
         fresh = _fresh(preprocessor, settings).train(train)
         batch = natural_batch(3, settings.size)
-        change = float((fresh(batch, [0.0, 0.5, 1.0]) - batch).abs().max())
+        change = float((fresh(batch, [0.0, 0.5, 1.0]).detach() - batch).abs().max())
         mode = "training" if train else "evaluation"
         require(change < _HALF_A_LEVEL, f"expected the identity in {mode} mode; got a change of {change:.3g}")
 
@@ -116,7 +116,7 @@ def check_range(preprocessor: Preprocessor, settings: PreprocessorSettings = _DE
     extremes = stack_images([*extreme_pictures(*settings.size).values()])
     for batch in (natural_batch(2, settings.size), extremes):
         for strength in (0.0, 1.0):
-            images = network(batch, strength)
+            images = network(batch, strength).detach()
             right = bool(((images >= 0.0) & (images <= 1.0)).all())  # False for NaN
             require(right, f"expected samples in [0, 1]; got {float(images.min()):.4g} to {float(images.max()):.4g}")
 
@@ -204,12 +204,13 @@ def _fresh(preprocessor: Preprocessor, settings: PreprocessorSettings) -> Prepro
     return type(preprocessor)(**preprocessor.options) if settings.make is None else settings.make()
 
 
-def _stirred(preprocessor: Preprocessor, deviation: float = _STIR) -> Preprocessor:
+def _stirred(preprocessor: Preprocessor, share: float = _STIR) -> Preprocessor:
     """Return a copy in evaluation mode whose parameters were moved at random, so that it is the identity no more."""
     network = copied(preprocessor)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in network.parameters():
+            deviation = share * (parameter.square().mean().sqrt() + 0.1)  # those that start at zero move too
             parameter += deviation * torch.randn(parameter.shape, generator=generator).to(parameter)
     return network
 

@@ -139,6 +139,25 @@ class Report:
         kept = sum(finding.outcome is Outcome.KEPT for finding in self.findings)
         return "\n".join([*lines, f"{self.kind} {self.name!r}: {kept} of {len(self.findings)} promises kept"])
 
+    def as_dict(self) -> dict[str, object]:
+        """Return the report in plain values, for JSON."""
+        return {
+            "kind": self.kind,
+            "name": self.name,
+            "class": self.cls,
+            "failures": len(self.failures),
+            "promises": [
+                {
+                    "number": finding.promise.number,
+                    "statement": finding.promise.statement,
+                    "outcome": str(finding.outcome),
+                    "detail": finding.detail,
+                    "seconds": round(finding.seconds, 3),
+                }
+                for finding in self.findings
+            ],
+        }
+
     def raise_if_failed(self) -> None:
         """Do nothing where all is well.
 

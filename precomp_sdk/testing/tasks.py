@@ -11,8 +11,9 @@ from torch import Tensor
 
 from precomp_sdk.errors import OptionError, TargetError
 from precomp_sdk.images import stack_images
-from precomp_sdk.records import Boxes, Label, Mask, Target, TargetKind, kind_of
+from precomp_sdk.records import Boxes, Target, TargetKind, kind_of
 from precomp_sdk.task import Scorer, TaskModel
+from precomp_sdk.testing._targets import made_targets, other_target, read_target, same_target
 from precomp_sdk.testing._tools import (
     copied,
     gradients,
@@ -24,7 +25,7 @@ from precomp_sdk.testing._tools import (
     stray_tensors,
     without_cuda,
 )
-from precomp_sdk.testing.pictures import natural_picture
+from precomp_sdk.testing.pictures import extreme_pictures, natural_picture
 from precomp_sdk.testing.promises import NotApplicableError, promises_of, require
 
 __all__ = ["TASK_PROMISES", "TaskSettings"]
@@ -49,7 +50,7 @@ class TaskSettings:
     """
 
     size: tuple[int, int] = (64, 80)
-    sizes: tuple[tuple[int, int], ...] = ((64, 80), (96, 64), (33, 47), (64, 80), (70, 90))
+    sizes: tuple[tuple[int, int], ...] = ((64, 80), (96, 64), (33, 47), (70, 90))
     targets: Callable[[Sequence[tuple[int, int]]], Sequence[Target]] | None = None
     classes: int | None = None
     prediction: Callable[[Target], Any] | None = None
@@ -70,19 +71,17 @@ def check_declares_itself(task: TaskModel, settings: TaskSettings = _DEFAULT) ->
 
 
 def check_losses(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
-    """T2. There is one finite loss per image."""
-    losses = copied(task).losses(*_pictures(task, settings, 3))
+    """T2. There is one finite loss per image, for extreme pictures too."""
+    images = stack_images([natural_picture(*settings.size), *extreme_pictures(*settings.size).values()])
+    losses = copied(task).losses(images, _targets(task, settings, [settings.size] * len(images)))
     require(bool(torch.isfinite(losses).all()), f"expected finite losses; got {losses.tolist()}")
 
 
 def check_gradient(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
-    """T3. Losses have a finite gradient to every image, that is not zero, and none to another image."""
+    """T3. Losses have a finite gradient to every image, that is not zero."""
     images, targets = _pictures(task, settings, 3)
     images.requires_grad_()
-    losses = copied(task).losses(images, targets)
-    gradients("losses", losses.sum(), images)
-    (gradient,) = torch.autograd.grad(losses[0], images)
-    require(not bool(gradient[1:].any()), "expected a loss that depends on its own image; got one that sees others")
+    gradients("losses", copied(task).losses(images, targets).sum(), images)
 
 
 def check_order(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
@@ -113,9 +112,11 @@ def check_judge(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
     model = copied(task)
     judged, losses = model.judge(images, targets)
     _require_alike("judged", losses, model.losses(images, targets))
-    once, again = (_evidence(model, predictions, targets) for predictions in (model.predict(images), judged))
-    same = all(np.allclose(one, other, equal_nan=True) for one, other in zip(once, again, strict=True))
-    require(same, "expected predictions of one worth; those of judge and predict score differently")
+    answers = model.predict(images)
+    for scored in (targets, _mixed(task, settings, 3)[1]):
+        once, again = (_evidence(model, predictions, scored) for predictions in (answers, judged))
+        same = all(np.allclose(one, other, equal_nan=True) for one, other in zip(once, again, strict=True))
+        require(same, "expected predictions of one worth; those of judge and predict score differently")
 
 
 def check_predictions_are_read_by_the_scorer(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
@@ -130,8 +131,7 @@ def check_predictions_are_read_by_the_scorer(task: TaskModel, settings: TaskSett
 
 def check_scorer_counts(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
     """T8. Counting an image twice scores like having it twice, and scoring many multisets like scoring each."""
-    images, targets = _pictures(task, settings, 4)
-    scorer, evidence = task.scorer, _evidence(task, copied(task).predict(images), targets)
+    scorer, evidence = task.scorer, _evidence(task, *_mixed(task, settings, 4))
     counts = np.array([[2.0, 1.0, 0.0, 3.0], [1.0, 1.0, 1.0, 1.0], [0.0, 4.0, 1.0, 0.0]])
     many = scorer.combine_many(evidence, counts)
     for row, times in enumerate(counts):
@@ -155,7 +155,7 @@ def check_perfect_predictions_score_best(task: TaskModel, settings: TaskSettings
     predictions, targets = _perfect(task, settings)
     ones = np.ones(len(targets))
     best = task.scorer.combine(_evidence(task, predictions, targets), ones)
-    others = [_other(target, task, settings) for target in targets]
+    others = [other_target(target, _classes(task, settings)) for target in targets]
     worse = task.scorer.combine(_evidence(task, predictions, others), ones)
     first = task.scorer.metrics[0]
     require(best[first] >= _PERFECT, f"expected {first} of 1 for perfect predictions; got {best[first]:.4g}")
@@ -180,7 +180,7 @@ def check_refuses_other_targets(task: TaskModel, settings: TaskSettings = _DEFAU
     images, targets = _pictures(task, settings, 2)
     model = copied(task)
     other = TargetKind.MASK if task.target_kind is TargetKind.LABEL else TargetKind.LABEL
-    wrong = _made(other, [settings.size] * 2, 2)
+    wrong = made_targets(other, [settings.size] * 2, 2)
     require_refused(f"targets of kind {other}", TargetError, lambda: model.losses(images, wrong))
     require_refused("one target for two images", TargetError, lambda: model.losses(images, targets[:1]))
 
@@ -202,7 +202,7 @@ def check_leaves_its_input_alone(task: TaskModel, settings: TaskSettings = _DEFA
     model.losses(images, targets)
     model.judge(images, targets)
     require(torch.equal(images, before), "expected the images as they were; got some that were changed in place")
-    same = all(_same(one, other) for one, other in zip(targets, again, strict=True))
+    same = all(same_target(one, other) for one, other in zip(targets, again, strict=True))
     require(same, "expected the targets as they were; got some that were changed in place")
 
 
@@ -262,30 +262,11 @@ def _pictures(task: TaskModel, settings: TaskSettings, count: int) -> tuple[Tens
 def _targets(task: TaskModel, settings: TaskSettings, sizes: Sequence[tuple[int, int]]) -> list[Target]:
     if settings.targets is not None:
         return list(settings.targets(sizes))
-    return _made(task.target_kind, sizes, _classes(task, settings))
+    return made_targets(task.target_kind, sizes, _classes(task, settings))
 
 
 def _classes(task: TaskModel, settings: TaskSettings) -> int:
     return settings.classes or len(task.class_names) or 2
-
-
-def _made(kind: TargetKind, sizes: Sequence[tuple[int, int]], classes: int) -> list[Target]:
-    """Make targets: every class in turn; two boxes; the right half of a mask of another class than the left."""
-    targets: list[Target] = []
-    for index, (height, width) in enumerate(sizes):
-        first, second = index % classes, (index + 1) % classes
-        match kind:
-            case TargetKind.LABEL:
-                targets.append(Label(first))
-            case TargetKind.BOXES:
-                corners = [[0.1, 0.1, 0.6, 0.7], [0.4, 0.3, 0.9, 0.9]]
-                boxes = torch.tensor(corners) * torch.tensor([width, height, width, height])
-                targets.append(Boxes(boxes=boxes, labels=torch.tensor([first, second])))
-            case TargetKind.MASK:
-                labels = torch.full((height, width), first)
-                labels[:, width // 2 :] = second
-                targets.append(Mask(labels=labels))
-    return targets
 
 
 def _evidence(task: TaskModel, predictions: Sequence[Any], targets: Sequence[Target]) -> list[NDArray[np.float64]]:
@@ -305,12 +286,31 @@ def _perfect(task: TaskModel, settings: TaskSettings) -> tuple[list[Any], list[T
     model = copied(task)
     images, _ = _pictures(task, settings, 3)
     predictions = model.predict(images)
+    return predictions, _answers(model, images, predictions)
+
+
+def _mixed(task: TaskModel, settings: TaskSettings, count: int) -> tuple[list[Any], list[Target]]:
+    """Return predictions, and targets that are right and wrong in turn, so far as the kit can tell right from wrong."""
+    images, targets = _pictures(task, settings, count)
+    model = copied(task)
+    predictions = model.predict(images)
+    try:
+        right = _answers(model, images, predictions)
+    except NotApplicableError:
+        return predictions, targets
+    return predictions, [
+        item if i % 2 == 0 else other_target(item, _classes(task, settings)) for i, item in enumerate(right)
+    ]
+
+
+def _answers(model: TaskModel, images: Tensor, predictions: Sequence[Any]) -> list[Target]:
+    """Return what the model's predictions say, as targets."""
     own = _own_targets(model, images)
     if own is None:
-        own = [_read(prediction, task.target_kind) for prediction in predictions]
+        own = [read_target(prediction, model.target_kind) for prediction in predictions]
     if any(isinstance(target, Boxes) and len(target.boxes) == 0 for target in own):
         raise NotApplicableError("it sees no object in the kit's pictures; give the kit a prediction per target")
-    return predictions, own
+    return own
 
 
 def _own_targets(model: TaskModel, images: Tensor) -> list[Target] | None:
@@ -318,43 +318,6 @@ def _own_targets(model: TaskModel, images: Tensor) -> list[Target] | None:
         return model.own_targets(images)
     except OptionError:
         return None
-
-
-def _read(prediction: Any, kind: TargetKind) -> Target:
-    """Return the target that a prediction of a known form says."""
-    match prediction:
-        case Tensor(ndim=1) if kind is TargetKind.LABEL:
-            return Label(int(prediction.argmax()))
-        case Tensor(ndim=3) if kind is TargetKind.MASK:
-            return Mask(labels=prediction.argmax(dim=0))
-        case Boxes() if kind is TargetKind.BOXES:
-            return Boxes(boxes=prediction.boxes, labels=prediction.labels)
-        case Mask() if kind is TargetKind.MASK:
-            return Mask(labels=prediction.labels)
-    raise NotApplicableError(f"predictions of type {type(prediction).__name__}: give the kit a prediction per target")
-
-
-def _other(target: Target, task: TaskModel, settings: TaskSettings) -> Target:
-    """Return a target that says something else."""
-    classes = _classes(task, settings)
-    match target:
-        case Label():
-            return Label((target.index + 1) % classes)
-        case Boxes():
-            return Boxes(boxes=target.boxes + 1000.0, labels=target.labels)
-        case Mask():
-            labels = torch.where(target.labels == target.ignore_index, target.labels, (target.labels + 1) % classes)
-            return Mask(labels=labels, ignore_index=target.ignore_index)
-
-
-def _same(one: Target, other: Target) -> bool:
-    def fields(target: Target) -> list[object]:
-        return [getattr(target, name) for name in type(target).__slots__]
-
-    return all(
-        torch.equal(mine, its) if isinstance(mine, Tensor) and isinstance(its, Tensor) else mine is its or mine == its
-        for mine, its in zip(fields(one), fields(other), strict=True)
-    )
 
 
 def _require_alike(what: str, got: Tensor, expected: Tensor) -> None:

@@ -1,5 +1,6 @@
 import sys
 from collections.abc import Callable, Iterator
+from importlib.metadata import PackageNotFoundError, version
 from importlib.metadata import entry_points as real_entry_points
 from pathlib import Path
 from types import ModuleType
@@ -64,10 +65,13 @@ def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Install
     monkeypatch.syspath_prepend(str(site))
     installed: set[str] = set()
 
-    def put(distribution: str, modules: dict[str, str], version: str = "2.5") -> None:
+    def put(distribution: str, modules: dict[str, str], version: str = "2.5", needs: str = "") -> None:
         info = site / f"{distribution}-{version}.dist-info"
         info.mkdir()
-        (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n")
+        (info / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {distribution}\nVersion: {version}\n"
+            + (f"Requires-Dist: {needs}\n" if needs else "")
+        )
         lines = [f"{name} = {name}" for name in modules]
         (info / "entry_points.txt").write_text("\n".join(["[precomp_sdk]", *lines]) + "\n")
         for name, source in modules.items():
@@ -113,8 +117,42 @@ def test_components_come_with_package_version_and_state(install: Install) -> Non
 @pytest.mark.parametrize(
     ("source", "state", "error"),
     [
-        ("import no_such_module_anywhere", "broken", "ModuleNotFoundError: No module named 'no_such_module_anywhere'"),
-        ("1 / 0", "broken", "ZeroDivisionError: division by zero"),
+        (
+            "import no_such_module_anywhere",
+            "broken",
+            "plugin 'stranger_bad' of bad: expected stranger_bad to load; got ModuleNotFoundError: No module named "
+            "'no_such_module_anywhere' (stranger_bad.py:1). Install what provides 'no_such_module_anywhere', or "
+            "reinstall bad with its dependencies.",
+        ),
+        (
+            "1 / 0",
+            "broken",
+            "got ZeroDivisionError: division by zero (stranger_bad.py:1). Upgrade or uninstall bad, or tell its authors.",
+        ),
+        ("raise SystemExit('usage: run me')", "broken", "got SystemExit: usage: run me (stranger_bad.py:1)"),
+        (
+            GOOD.format(name="x").replace("return [x]", "return x()"),
+            "broken",
+            "plugin 'stranger_bad' of bad, precomp_register_codecs: expected a list of subclasses of Codec; "
+            "got an instance of x. Return a list",
+        ),
+        (GOOD.format(name="x").replace("return [x]", "return x"), "broken", "list of subclasses of Codec; got x."),
+        (GOOD.format(name="x").replace("return [x]", "pass"), "broken", "a list of subclasses of Codec; got nothing."),
+        (
+            GOOD.format(name="x").replace("return [x]", "return [x()]"),
+            "broken",
+            "subclasses of Codec; got an instance",
+        ),
+        (
+            GOOD.format(name="x").replace("return [x]", "1 / 0"),
+            "broken",
+            "ZeroDivisionError: division by zero (stranger",
+        ),
+        (
+            GOOD.format(name="x").replace("precomp_register", "precom_register"),
+            "broken",
+            "of bad: expected a known hook; got precom_register_codecs. Did you mean 'precomp_register_codecs'",
+        ),
         ("def (", "broken", "SyntaxError"),
         ("x = 1", "broken", "expected at least one function marked"),
         (
@@ -138,6 +176,52 @@ def test_a_plugin_that_fails_is_reported_and_the_others_work(
     assert (told["stranger_bad"].state, told["stranger_bad"].package) == (state, "bad")
     assert error in told["stranger_bad"].error
     assert told["stranger_good"].state == "ok"
+
+
+@pytest.mark.parametrize(
+    ("needed", "state"),
+    [
+        ("precomp-sdk>=999", "unavailable"),
+        ("Precomp_SDK[bpg] (>=999)", "unavailable"),
+        ("precomp-sdk<0.0.1", "unavailable"),
+        ("precomp-sdk>=0.0.1", "ok"),
+        ("precomp-sdk", "ok"),
+        ("precomp-sdk>=999; python_version < '3'", "ok"),
+        ("another-package>=999", "ok"),
+        ("no requirement at all", "ok"),
+    ],
+)
+def test_a_plugin_for_another_version_of_the_package_is_not_imported(
+    install: Install, tmp_path: Path, needed: str, state: str
+) -> None:
+    mark = tmp_path / "imported"
+    source = f"import pathlib\npathlib.Path({str(mark)!r}).touch()\n" + GOOD.format(name="newer")
+    install("newer", {"stranger_newer": source}, needs=needed)
+    install("good", {"stranger_good": GOOD.format(name="good")})
+
+    registry = Registry()
+
+    told = {item.name: item for item in registry.plugins()}
+    assert (told["stranger_newer"].state, mark.exists()) == (state, state == "ok")
+    assert "good" in registry.codecs
+    if state != "ok":
+        wanted = "precomp-sdk<0.0.1" if "<" in needed else "precomp-sdk>=999"
+        assert told["stranger_newer"].error.startswith(
+            f"plugin 'stranger_newer' of newer 2.5: expected {wanted}; got precomp-sdk {version('precomp-sdk')}. "
+            f"pip install '{wanted}', or install a version of newer for this one."
+        )
+
+
+def test_sources_without_an_installation_have_no_version_to_compare(
+    install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(name: str) -> str:
+        raise PackageNotFoundError(name)
+
+    monkeypatch.setattr("precomp_sdk._plugins.version", none)
+    install("newer", {"stranger_newer": GOOD.format(name="newer")}, needs="precomp-sdk>=999")
+
+    assert list(Registry().codecs) == ["newer"]
 
 
 def test_an_unknown_name_mentions_what_did_not_load(install: Install) -> None:
@@ -222,6 +306,27 @@ def test_a_hook_without_its_mark_is_told() -> None:
 
     with pytest.raises(PluginError, match=r"hooks without the mark: \['precomp_register_codecs'\].*@hookimpl"):
         Registry(entry_points=False).register(Unmarked())
+
+
+def test_a_hook_without_its_mark_is_told_beside_one_that_has_it() -> None:
+    class HalfMarked(OneCodec):
+        def precomp_register_tasks(self) -> list[type[TaskModel]]:
+            return [FakeTask]
+
+    with pytest.raises(PluginError, match=r"hooks without the mark: \['precomp_register_tasks'\]"):
+        Registry(entry_points=False).register(HalfMarked(FakeCodec))
+
+
+def test_a_plugin_is_registered_once() -> None:
+    registry = Registry(entry_points=False)
+    plugin = OneCodec(FakeCodec)
+    registry.register(plugin, "mine")
+
+    for again, title, told in ((plugin, "other", "a second time"), (OneCodec(Renamed), "mine", "of the same name")):
+        with pytest.raises(PluginError, match=f"a plugin that is not registered yet; got .*{told}"):
+            registry.register(again, title)
+    assert list(registry.codecs) == ["fake"]
+    assert [item.name for item in registry.plugins()] == ["mine"]
 
 
 def test_a_plugin_without_any_hook_is_refused() -> None:

@@ -1,15 +1,18 @@
 """Every Python and shell block of the docs runs, page by page, in order, in a folder of its own.
 
-A line before a block may say more: ``<!-- not run: why -->``, ``<!-- tiny -->`` (a training command gets small settings),
-``<!-- tiny: key=value ... -->`` (and these as well), ``<!-- fails: text -->`` (a command ends with this error), or
-``<!-- file: name -->`` (the block is written to a file).
+A line before a block may say more:
+
+- ``<!-- not run: why -->``
+- ``<!-- tiny -->``: a training command gets small settings; ``<!-- tiny: key=value ... -->``: these as well
+- ``<!-- fails: text -->``: a command ends with this error
+- ``<!-- file: name -->``: the block is written to a file
 """
 
 import importlib.util
+import os
 import re
 import runpy
 import shlex
-import shutil
 import subprocess
 import sys
 import tomllib
@@ -30,6 +33,7 @@ PAGES = sorted(DOCS.glob("**/*.md"))
 FENCE = re.compile(
     r"(?:^<!-- (?P<marker>[^\n]*?) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
 )
+NOT_RUN = {"results.md": "its commands train for minutes, on photographs that are not in the repository"}
 MARKERS = ("not run", "tiny", "fails", "file")
 TINY = (
     "data.task.count=16", "data.train.count=24", "data.val.count=8", "task.fit.epochs=1", "train.steps=2",
@@ -77,7 +81,7 @@ class Session:
                 if block.language == "toml":
                     assert tomllib.loads(block.text)
             case _, "python":
-                assert "\nassert " in block.text, f"{where}: a block ends in an assertion"
+                assert re.search(r"^\s*assert ", block.text, re.MULTILINE), f"{where}: a block asserts something"
                 exec(compile("\n" * block.line + block.text, where.partition(":")[0], "exec"), self.names)
             case _, "bash":
                 for line in block.text.replace("\\\n", " ").splitlines():
@@ -147,6 +151,8 @@ def test_there_are_pages_and_blocks() -> None:
     ids=lambda page: page.relative_to(DOCS).as_posix(),
 )
 def test_every_block_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if page.name in NOT_RUN:
+        pytest.skip(NOT_RUN[page.name])
     monkeypatch.chdir(tmp_path)
     session = Session(tmp_path)
     for block in blocks_of(page.read_text(encoding="utf-8")):
@@ -156,7 +162,7 @@ def test_every_block_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("```python\nprint(1)\n```", "ends in an assertion"),
+        ("```python\nprint(1)\n```", "asserts something"),
         ("<!-- not run: no -->\n```bash\ntrue\n```", "say why"),
         ("```ruby\nputs 1\n```", "nothing runs a block of 'ruby'"),
         ("```bash\nprecomp nonsense\n```", "precomp nonsense"),
@@ -196,11 +202,12 @@ def test_experiment_files_in_the_repository_are_valid() -> None:
         load_experiment(path)
 
 
-@pytest.mark.skipif(shutil.which("mkdocs") is None and not importlib.util.find_spec("mkdocs"), reason="extra docs")
+@pytest.mark.skipif(importlib.util.find_spec("mkdocs") is None, reason="needs the extra docs")
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    quiet = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=quiet, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "WARNING" not in done.stderr
+    assert done.stderr == ""
     assert (tmp_path / "site" / "guides" / "codec.html").exists()
     assert not (tmp_path / "site" / "_tools").exists()

@@ -1,0 +1,62 @@
+"""What a plugin needs, and what to say where it does not load."""
+
+from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, version
+from pathlib import PurePath
+from traceback import extract_tb
+
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.utils import canonicalize_name
+
+from precomp_sdk.errors import MissingDependencyError, PluginError
+
+__all__ = ["check_requirements", "describe", "failed_import"]
+
+_DISTRIBUTION = "precomp-sdk"
+
+
+def check_requirements(dist: Distribution, plugin: str) -> None:
+    """Raise `MissingDependencyError` where a distribution needs another version of this package than the installed."""
+    try:
+        own = version(_DISTRIBUTION)
+    except PackageNotFoundError:  # run from a folder of sources: there is nothing to compare with
+        return
+    for line in dist.requires or ():
+        try:
+            requirement = Requirement(line)
+        except InvalidRequirement:  # the installer's business
+            continue
+        if canonicalize_name(requirement.name) != _DISTRIBUTION or (
+            requirement.marker and not requirement.marker.evaluate()
+        ):
+            continue
+        if not requirement.specifier.contains(own, prereleases=True):
+            wanted = f"{_DISTRIBUTION}{requirement.specifier}"
+            raise MissingDependencyError(
+                where=f"plugin {plugin!r} of {dist.name} {dist.version}",
+                expected=wanted,
+                got=f"{_DISTRIBUTION} {own}",
+                remedy=f"pip install '{wanted}', or install a version of {dist.name} for this one.",
+            )
+
+
+def failed_import(entry_point: EntryPoint, package: str, error: BaseException) -> PluginError:
+    """Return the error of a plugin whose import raised another one: what, where, and what to do."""
+    frames = extract_tb(error.__traceback__)
+    place = f" ({PurePath(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
+    missing = error.name if isinstance(error, ModuleNotFoundError) else None
+    return PluginError(
+        where=f"plugin {entry_point.name!r} of {package}",
+        expected=f"{entry_point.value} to load",
+        got=f"{type(error).__name__}: {error}{place}",
+        remedy=f"Install what provides {missing!r}, or reinstall {package} with its dependencies."
+        if missing
+        else f"Upgrade or uninstall {package}, or tell its authors.",
+    )
+
+
+def describe(item: object) -> str:
+    """Say what an item is that is no concrete class of its contract."""
+    if not isinstance(item, type):
+        return f"an instance of {type(item).__name__}"
+    missing = sorted(getattr(item, "__abstractmethods__", ()))
+    return f"{item.__name__}" + (f" without {missing}" if missing else "")
