@@ -61,8 +61,8 @@ def command_line() -> str:
             rows.append((shown, "required" if item.required else _default(item.default), item.help or ""))
         parts.append(_table(("argument or option", "default", "meaning"), rows))
     parts.append(
-        "Every command takes `--traceback` before its name (`precomp --traceback train ...`): errors then say where they "
-        "were raised. Exit codes: 0 done, 1 an error (told in one line), 2 wrong usage, 130 interrupted.\n"
+        "Every command takes `--traceback` before its name (`precomp --traceback train ...`): errors then say where "
+        "they were raised. Exit codes: 0 done, 1 an error (told in one line), 2 wrong usage, 130 interrupted.\n"
     )
     return "\n".join(parts)
 

@@ -70,18 +70,20 @@ def test_a_whole_session_with_the_complete_plugin(environment: Path) -> None:
     write_image(natural_picture(40, 56), environment / "picture.png")
     session = [
         ["plugins", "--json"],
+        ["check", "haar"],
         ["train", str(TEMPLATE / "experiment.toml"), *TINY],
         ["evaluate", "runs/haar"],
         ["export", "runs/haar", "--output", "sender.safetensors"],
         ["compress", "sender.safetensors", "picture.png", "--quality", "15", "--output", "picture.haar"],
         ["decompress", "sender.safetensors", "picture.haar", "--output", "received.png"],
     ]
-    told = run(environment, "-c", SESSION, json.dumps(session if learned else session[:1]))
-    listed, _, rest = told.partition("\n")[2].partition("\n$ train")
+    told = run(environment, "-c", SESSION, json.dumps(session if learned else session[:2]))
+    listed, _, rest = told.partition("\n")[2].partition("\n$ check haar\n")
     found = {(item["kind"], item["name"]): item for item in json.loads(listed)["components"]}
     assert found["codec", "haar"]["package"] == found["task", "texture-net"]["package"] == "precomp-haar"
     assert {f"acme-{kind}" for kind in KINDS} <= {name for _, name in found}
     assert all(plugin["state"] == "ok" for plugin in json.loads(listed)["plugins"])
+    assert "codec 'haar': 16 of 16 promises kept" in rest
     if not learned:
         pytest.skip("no proxy here that learns any codec")
     assert "BD-rate" in rest
