@@ -130,12 +130,13 @@ def evaluate(
     weights: Annotated[Path | None, typer.Option(help="Weights of the preprocessor, instead of the run's.")] = None,
     settings: _Settings = None,
     output: Annotated[Path | None, typer.Option(help="Folder for the results, instead of the run's.")] = None,
+    unfinished: Annotated[bool, typer.Option("--unfinished", help="Measure a run that is not at its end yet.")] = False,
 ) -> None:
     """Measure what a trained preprocessor saves, with the real codec."""
     from precomp_sdk.config import load_experiment
 
     folder = experiment if experiment.is_dir() else None
-    _evaluate(_registry(ctx), load_experiment(experiment, _overrides(settings, folder)), weights, output)
+    _evaluate(_registry(ctx), load_experiment(experiment, _overrides(settings, folder)), weights, output, unfinished)
 
 
 @app.command()
@@ -194,6 +195,44 @@ def fit_proxy(
     typer.echo(
         f"{result.proxy} for {codec}: {result.fit.psnr_db:.1f} dB from its pictures, "
         f"{result.fit.bits_error:.1%} from its bits\nweights: {result.path}"
+    )
+
+
+@app.command("evaluate-proxy")
+def evaluate_proxy(
+    ctx: typer.Context,
+    codec: Annotated[str, typer.Option(help="Name of the codec.")],
+    data: Annotated[Path, typer.Option(help="Folder of pictures that the proxy was not fitted to.")],
+    proxy: Annotated[str | None, typer.Option(help="Name of the proxy; default: the codec's.")] = None,
+    load: Annotated[Path | None, typer.Option(help="Weights that `precomp fit-proxy` wrote.")] = None,
+    output: Annotated[Path | None, typer.Option(help="File for the report, as JSON.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Such as data.crop=128 or evaluate.pictures=32."),
+    ] = None,
+) -> None:
+    """Measure a proxy against its codec: pictures, bits, ranking, and where its gradients lead."""
+    from precomp_sdk.config import parse_proxy_evaluation
+    from precomp_sdk.observers import ProgressObserver, fan_out
+    from precomp_sdk.run import run_proxy_evaluation
+    from precomp_sdk.run.record import write_whole
+
+    registry = _registry(ctx)
+    chosen = {"name": proxy, "load": load}
+    tables = {
+        "codec": {"name": codec},
+        "proxy": {key: str(value) for key, value in chosen.items() if value is not None},
+        "data": {"name": "pictures", "root": str(data)},
+    }
+    evaluation = parse_proxy_evaluation(tables, overrides=settings or ())
+    with ProgressObserver() as progress:
+        report = run_proxy_evaluation(evaluation, registry, observer=fan_out(progress, registry.notify))
+    if output is not None:
+        write_whole(output, report.json())
+    typer.echo(
+        f"{report.proxy} against {codec} ({report.codec_version}), {report.pictures} pictures\n\n{report.table()}\n\n"
+        f"rank correlation of bits over the ladder: {report.ladder_rank_correlation:.3f}"
+        + (f"\nreport: {output}" if output else "")
     )
 
 
@@ -310,13 +349,21 @@ def _train(registry: "Registry", experiment: "Experiment", resume: bool, overwri
     typer.echo(f"weights and record: {outcome.folder}\nnext: precomp evaluate {shlex.quote(str(outcome.folder))}")
 
 
-def _evaluate(registry: "Registry", experiment: "Experiment", weights: Path | None, output: Path | None) -> None:
+def _evaluate(
+    registry: "Registry", experiment: "Experiment", weights: Path | None, output: Path | None, unfinished: bool = False
+) -> None:
     from precomp_sdk.run import run_evaluation
 
     folder = experiment.output.folder if output is None else output
     with _observing(registry, experiment, folder, append=True) as observer:
         evaluation = run_evaluation(
-            experiment, registry, weights=weights, output=output, observer=observer, command=_command()
+            experiment,
+            registry,
+            weights=weights,
+            output=output,
+            unfinished=unfinished,
+            observer=observer,
+            command=_command(),
         )
     main_result = evaluation.comparison(evaluation.curves[1].label)
     typer.echo(f"\n{evaluation.summary()}\n\n{main_result.statement}\nresults and plots: {folder}")

@@ -1,8 +1,8 @@
 """The contract of a codec's differentiable stand-in."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
-from typing import ClassVar, final
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar, final
 
 import torch
 from torch import Tensor, nn
@@ -57,6 +57,11 @@ class ProxyCodec(nn.Module, ABC):
     @abstractmethod
     def _predict(self, images: Tensor, qualities: Tensor) -> ProxyOutput:
         """Predict a batch: images (N, 3, H, W) in [0, 1], qualities (N,) on the scale, both on one device."""
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The options this proxy was constructed with, as plain JSON values: weights files record them."""
+        return {}
 
     def mark_fitted(self) -> None:
         """Say that the parameters are fitted: from now on the proxy may be used."""

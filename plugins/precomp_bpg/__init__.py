@@ -8,11 +8,13 @@ from precomp_bpg.codec import BPGCodec
 from precomp_bpg.container import Alpha, BpgFile, ColourSpace, PixelFormat, parse_bpg, slice_qp
 from precomp_bpg.decoder import DecodedPicture, decode_bpg
 from precomp_bpg.hevc_codec import HEVCIntraCodec
-from precomp_sdk import Codec, hookimpl
+from precomp_bpg.surrogate import BPGProxy
+from precomp_sdk import Codec, ProxyCodec, hookimpl
 
 __all__ = [
     "Alpha",
     "BPGCodec",
+    "BPGProxy",
     "BpgFile",
     "ColourSpace",
     "DecodedPicture",
@@ -21,6 +23,7 @@ __all__ = [
     "decode_bpg",
     "parse_bpg",
     "precomp_register_codecs",
+    "precomp_register_proxies",
     "slice_qp",
 ]
 
@@ -29,3 +32,9 @@ __all__ = [
 def precomp_register_codecs() -> list[type[Codec]]:
     """Offer BPG and HEVC intra."""
     return [BPGCodec, HEVCIntraCodec]
+
+
+@hookimpl
+def precomp_register_proxies() -> list[type[ProxyCodec]]:
+    """Offer BPG's fitted proxy."""
+    return [BPGProxy]

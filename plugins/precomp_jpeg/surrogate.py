@@ -1,6 +1,7 @@
 """JPEG's trainable stand-in: libjpeg's own arithmetic, with gradients."""
 
-from typing import Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -95,8 +96,15 @@ class JPEGProxy(ProxyCodec):
                 got=repr(rate_rule),
                 remedy=nearest(str(rate_rule), _RATE_RULES),
             )
+        self._options = {
+            "rounding": rounding,
+            "rate_rule": rate_rule,
+            "stuffing": stuffing,
+            "trainable_tables": trainable_tables,
+            "trainable_rate": trainable_rate,
+        }
         self._codec = codec
-        self._options = RateOptions(
+        self._rules = RateOptions(
             rule=_RATE_RULES[rate_rule],
             blend=_blend(rounding),
             optimize=codec.optimize or codec.progressive,
@@ -107,6 +115,11 @@ class JPEGProxy(ProxyCodec):
         self._add("tables", start.to(torch.float32).clone(), trainable_tables)
         self._add("log_scale", torch.zeros(()), trainable_rate)
         self._add("offset_bits", torch.zeros(()), trainable_rate)
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """The options this proxy was constructed with."""
+        return self._options
 
     def trained_codec(self) -> JPEGCodec:
         """Return the real codec with the quantization tables as they are now, so that it writes what is predicted."""
@@ -124,13 +137,13 @@ class JPEGProxy(ProxyCodec):
 
     def _predict(self, images: Tensor, qualities: Tensor) -> ProxyOutput:
         steps = scaled_tables(self.tables, quality_percent(qualities))
-        coded = jpeg_surrogate(images, steps, subsampling=self._codec.subsampling, options=self._options)
+        coded = jpeg_surrogate(images, steps, subsampling=self._codec.subsampling, options=self._rules)
         entropy, tables, header_bytes = coded.entropy_bits, coded.table_bits, _HEADER_BYTES[self._kind]
         if self._codec.progressive:
             header_bytes = _PROGRESSIVE_HEADER_BYTES[self._kind]
             tables = tables * _PROGRESSIVE_TABLES[self._kind]
             entropy = entropy * self._progressive_factor(entropy.detach(), images.shape[-2] * images.shape[-1])
-        if self._options.stuffing:
+        if self._rules.stuffing:
             entropy = entropy + _PADDING_BITS
         else:
             entropy = entropy + (torch.ceil(entropy / 8.0) * 8.0 - entropy).detach()

@@ -7,6 +7,7 @@ from precomp_sdk.config.experiment import (
     Loadable,
     Output,
     Proxy,
+    ProxyEvaluation,
     ProxyFitting,
     Task,
 )
@@ -15,6 +16,7 @@ from precomp_sdk.config.files import (
     dump_experiment,
     load_experiment,
     parse_experiment,
+    parse_proxy_evaluation,
     parse_proxy_fitting,
 )
 from precomp_sdk.config.options import check_options, parse_options
@@ -27,6 +29,7 @@ __all__ = [
     "Loadable",
     "Output",
     "Proxy",
+    "ProxyEvaluation",
     "ProxyFitting",
     "Task",
     "check_options",
@@ -34,5 +37,6 @@ __all__ = [
     "load_experiment",
     "parse_experiment",
     "parse_options",
+    "parse_proxy_evaluation",
     "parse_proxy_fitting",
 ]

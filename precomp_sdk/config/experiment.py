@@ -1,7 +1,7 @@
 """What an experiment file says, as frozen models.
 
-Types, defaults and names of `TrainSettings`, `evaluate`, `fit_task` and `fit_proxy` are taken from there: nothing is
-written down twice.
+Types, defaults and names of `TrainSettings`, `evaluate`, `evaluate_proxy`, `fit_task` and `fit_proxy` are taken from
+there: nothing is written down twice.
 """
 
 import inspect
@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_type_h
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, create_model
 
-from precomp_sdk.evaluation import evaluate
+from precomp_sdk.evaluation import evaluate, evaluate_proxy
 from precomp_sdk.training import TrainSettings, fit_proxy, fit_task
 
-__all__ = ["Component", "Data", "Experiment", "Loadable", "Output", "Proxy", "ProxyFitting", "Task"]
+__all__ = ["Component", "Data", "Experiment", "Loadable", "Output", "Proxy", "ProxyEvaluation", "ProxyFitting", "Task"]
 
 
 class Table(BaseModel):
@@ -50,6 +50,7 @@ if TYPE_CHECKING:  # made from signatures, so a type checker knows no more of th
     _FitTask: TypeAlias = Table
     _FitProxy: TypeAlias = Table
     _Evaluate: TypeAlias = Table
+    _EvaluateProxy: TypeAlias = Table
 else:
     _Positive, _Natural = Annotated[int, Field(ge=1)], Annotated[int, Field(ge=0)]
     _Ladder = tuple[float, ...] | None
@@ -60,6 +61,10 @@ else:
     _FitProxy = _arguments(
         "FitProxy", fit_proxy, "learning_rate", "skip_unreadable",
         ladder=_Ladder, steps=_Positive, batch_size=_Positive, seed=_Natural,
+    )  # fmt: skip
+    _EvaluateProxy = _arguments(
+        "EvaluateProxy", evaluate_proxy, "step_levels", "skip_unreadable",
+        ladder=_Ladder, pictures=_Positive, batch_size=_Positive, workers=_Positive | None,
     )  # fmt: skip
     _Evaluate = _arguments(
         "Evaluate", evaluate, "min_overlap", "own_targets", "skip_unreadable",
@@ -96,11 +101,13 @@ class Task(Loadable):
 class Proxy(Loadable):
     """The proxy; without a name it is the codec's own. See `fit_proxy` for the table ``fit``.
 
-    A proxy that needs fitting and is not loaded is fitted in any case.
+    A proxy that needs fitting and is not loaded is fitted in any case. ``any_version`` lets ``load`` take a file that
+    was fitted to another version of the codec's library.
     """
 
     name: str | None = None  # type: ignore[assignment]  # here, the name may be left out
     fit: _FitProxy | None = None
+    any_version: bool = False
 
 
 class Data(Table):
@@ -151,3 +158,12 @@ class ProxyFitting(Table):
     proxy: Proxy = Proxy()
     data: Component
     fit: _FitProxy = _FitProxy()
+
+
+class ProxyEvaluation(Table):
+    """A proxy to be measured against its codec."""
+
+    codec: Component
+    proxy: Proxy = Proxy()
+    data: Component
+    evaluate: _EvaluateProxy = _EvaluateProxy()

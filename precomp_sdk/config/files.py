@@ -10,10 +10,17 @@ from pydantic import ValidationError
 
 from precomp_sdk.config._messages import explain
 from precomp_sdk.config._toml import merged, parse_override, to_toml
-from precomp_sdk.config.experiment import Experiment, ProxyFitting, Table
+from precomp_sdk.config.experiment import Experiment, ProxyEvaluation, ProxyFitting, Table
 from precomp_sdk.errors import ConfigError, OptionError
 
-__all__ = ["EXPERIMENT_FILE", "dump_experiment", "load_experiment", "parse_experiment", "parse_proxy_fitting"]
+__all__ = [
+    "EXPERIMENT_FILE",
+    "dump_experiment",
+    "load_experiment",
+    "parse_experiment",
+    "parse_proxy_evaluation",
+    "parse_proxy_fitting",
+]
 
 EXPERIMENT_FILE = "experiment.toml"  #: what an experiment is recorded as, beside its results
 
@@ -70,6 +77,17 @@ def parse_proxy_fitting(
         ConfigError: a key or a value is wrong.
     """
     return _parse(ProxyFitting, tables, origin, overrides)
+
+
+def parse_proxy_evaluation(
+    tables: Mapping[str, Any], *, origin: str = "evaluate-proxy", overrides: Iterable[str] = ()
+) -> ProxyEvaluation:
+    """Validate the description of a proxy to be measured: tables ``codec``, ``proxy``, ``data`` and ``evaluate``.
+
+    Raises:
+        ConfigError: a key or a value is wrong.
+    """
+    return _parse(ProxyEvaluation, tables, origin, overrides)
 
 
 def dump_experiment(experiment: Experiment) -> str:

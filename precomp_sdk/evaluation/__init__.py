@@ -15,6 +15,7 @@ from precomp_sdk.evaluation.evaluator import evaluate
 from precomp_sdk.evaluation.measure import measure_curve
 from precomp_sdk.evaluation.measured import CleanScore, MeasuredCurve, MeasuredPoint
 from precomp_sdk.evaluation.measurer import Measurer
+from precomp_sdk.evaluation.proxy_report import GradientCheck, ProxyPoint, ProxyReport, evaluate_proxy
 from precomp_sdk.evaluation.report import write_report
 from precomp_sdk.evaluation.results import Evaluation, read_results
 from precomp_sdk.evaluation.routes import DownscaledRoute, PreprocessedRoute, Route
@@ -29,11 +30,14 @@ __all__ = [
     "DownscaledRoute",
     "Evaluation",
     "GaussianBlur",
+    "GradientCheck",
     "Interval",
     "MeasuredCurve",
     "MeasuredPoint",
     "Measurer",
     "PreprocessedRoute",
+    "ProxyPoint",
+    "ProxyReport",
     "ResampledCurve",
     "Route",
     "TriedSetting",
@@ -42,6 +46,7 @@ __all__ = [
     "bootstrap_bd_rate",
     "bootstrap_interval",
     "evaluate",
+    "evaluate_proxy",
     "measure_curve",
     "read_results",
     "resample",

@@ -4,7 +4,7 @@ from precomp_sdk.run.build import EvaluationParts, TrainingParts, build, build_e
 from precomp_sdk.run.checking import run_check
 from precomp_sdk.run.evaluating import run_evaluation
 from precomp_sdk.run.fabric import leave_a_core
-from precomp_sdk.run.fitting import ProxyFittingResult, run_proxy_fitting
+from precomp_sdk.run.fitting import ProxyFittingResult, run_proxy_evaluation, run_proxy_fitting
 from precomp_sdk.run.record import EVENTS_FILE, RECORD_FILE, read_record
 from precomp_sdk.run.training import TASK_FILE, TrainingOutcome, run_training
 
@@ -22,6 +22,7 @@ __all__ = [
     "read_record",
     "run_check",
     "run_evaluation",
+    "run_proxy_evaluation",
     "run_proxy_fitting",
     "run_training",
 ]

@@ -17,7 +17,7 @@ from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.proxy import ProxyCodec
 from precomp_sdk.registry import Registry
 from precomp_sdk.task import TaskModel
-from precomp_sdk.training import load_module
+from precomp_sdk.training import load_module, load_proxy
 
 __all__ = ["Builder", "EvaluationParts", "TrainingParts", "build", "build_evaluation"]
 
@@ -145,7 +145,9 @@ class Builder:
         options = check_options(cls, table.options, where)
         with located(where), self._seeded():
             proxy = self._registry.proxy_for(codec, cls.name, **options)
-        self._load(table, proxy, "proxy")
+        if table.load is not None:
+            with located(f"{self._origin}, proxy.load"):
+                load_proxy(table.load, proxy, any_version=table.any_version)
         return proxy
 
     def check_targets(self, task: TaskModel, dataset: TaskDataset, key: str) -> None:

@@ -24,6 +24,7 @@ def run_evaluation(
     folder: Path | None = None,
     weights: Path | None = None,
     output: Path | None = None,
+    unfinished: bool = False,
     observer: Callable[[Event], None] | None = None,
     command: str = "",
 ) -> Evaluation:
@@ -35,18 +36,19 @@ def run_evaluation(
         folder: of the training run; default: the experiment's output folder.
         weights: of the preprocessor; default: those in the folder.
         output: where results, plots and the record go; default: the folder.
+        unfinished: measure the weights of a run that has not come to its last step.
         observer: called with every event.
         command: to be recorded.
 
     Raises:
-        CheckpointError: weights are missing, or belong to something else.
+        CheckpointError: weights are missing, are of an unfinished run, or belong to something else.
         PrecompError: as `build_evaluation` and `evaluate` raise it.
     """
     folder = experiment.output.folder if folder is None else folder
     output = folder if output is None else output
     weights = folder / WEIGHTS_FILE if weights is None else weights
     parts = build_evaluation(experiment, registry)
-    _load(experiment, parts, folder, weights, observer)
+    steps = _load(experiment, parts, folder, weights, unfinished, observer)
     evaluation = evaluate(
         parts.codec,
         parts.task,
@@ -68,6 +70,7 @@ def run_evaluation(
         command=command,
         results={
             "weights": weights,
+            "weights_step": steps,
             "statements": [item.statement for item in evaluation.comparisons],
             "seconds": evaluation.seconds,
         },
@@ -80,9 +83,10 @@ def _load(
     parts: EvaluationParts,
     folder: Path,
     weights: Path,
+    unfinished: bool,
     observer: Callable[[Event], None] | None,
-) -> None:
-    """Load the weights of the preprocessor and, where training changed it, of the task."""
+) -> int:
+    """Load the weights of the preprocessor and, where training changed it, of the task; return their step."""
     if experiment.task.fit is not None or "task" in experiment.train.train:
         path = folder / TASK_FILE
         if not path.exists():
@@ -94,7 +98,17 @@ def _load(
             )
         load_module(path, parts.task, name=parts.task.name)
     saved = load_module(weights, parts.preprocessor, name=parts.preprocessor.name)
+    steps = saved.facts.get("steps", experiment.train.steps)
+    if weights == folder / WEIGHTS_FILE and steps < experiment.train.steps and not unfinished:
+        raise CheckpointError(
+            where=str(weights),
+            expected=f"the weights of a finished run of {experiment.train.steps} steps",
+            got=f"those of step {steps}",
+            remedy="Wait for the training, go on with it (precomp train --resume), or measure them as they are "
+            "(--unfinished).",
+        )
     trained_for = saved.facts.get("codec")
     if observer is not None and trained_for != parts.codec.name:
         message = f"the preprocessor was trained for codec {trained_for!r} and is measured with {parts.codec.name!r}"
         observer(Notice("evaluate", message))
+    return int(steps)

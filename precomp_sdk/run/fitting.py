@@ -8,17 +8,25 @@ from typing import Any
 import torch
 
 from precomp_sdk.codec import Codec
-from precomp_sdk.config import Component, ProxyFitting
+from precomp_sdk.config import Component, ProxyEvaluation, ProxyFitting
 from precomp_sdk.data import TaskDataset
+from precomp_sdk.evaluation import ProxyReport, evaluate_proxy
 from precomp_sdk.events import Event
 from precomp_sdk.proxy import ProxyCodec
 from precomp_sdk.registry import Registry
 from precomp_sdk.run.build import Builder
 from precomp_sdk.run.fabric import make_fabric
 from precomp_sdk.task import TaskModel
-from precomp_sdk.training import FitProxyResult, FitTaskResult, fit_proxy, fit_task, save_module
+from precomp_sdk.training import FitProxyResult, FitTaskResult, fit_proxy, fit_task, save_module, save_proxy
 
-__all__ = ["ProxyFittingResult", "fit_and_save_proxy", "fit_and_save_task", "run_proxy_fitting", "save_component"]
+__all__ = [
+    "ProxyFittingResult",
+    "fit_and_save_proxy",
+    "fit_and_save_task",
+    "run_proxy_evaluation",
+    "run_proxy_fitting",
+    "save_task",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +62,28 @@ def run_proxy_fitting(
     proxy = builder.make_proxy(fitting.proxy, codec)
     dataset: TaskDataset = builder.make("dataset", fitting.data, "data")
     device = make_fabric().device
-    result = fit_and_save_proxy(proxy, fitting.proxy, dataset, fitting.fit.arguments(), output, device, observer)
+    result = fit_and_save_proxy(proxy, dataset, fitting.fit.arguments(), output, device, observer)
     return ProxyFittingResult(proxy.name, result, output)
+
+
+def run_proxy_evaluation(
+    evaluation: ProxyEvaluation,
+    registry: Registry,
+    *,
+    observer: Callable[[Event], None] | None = None,
+) -> ProxyReport:
+    """Measure a proxy, with the weights that ``proxy.load`` names or those that come with it, against its codec.
+
+    Raises:
+        PrecompError: as `build` and `evaluate_proxy` raise it.
+    """
+    builder = Builder(registry, evaluation.origin, seed=0)
+    codec: Codec = builder.make("codec", evaluation.codec, "codec")
+    builder.check_ladder(codec, evaluation.evaluate.arguments()["ladder"], "evaluate.ladder")
+    proxy = builder.make_proxy(evaluation.proxy, codec)
+    dataset: TaskDataset = builder.make("dataset", evaluation.data, "data")
+    device = make_fabric().device
+    return evaluate_proxy(proxy, dataset, device=device, observer=observer, **evaluation.evaluate.arguments())
 
 
 def fit_and_save_task(
@@ -70,13 +98,12 @@ def fit_and_save_task(
 ) -> FitTaskResult:
     """Fit a task and write its weights."""
     result = fit_task(task.to(device), dataset, validation=validation, observer=observer, **settings)
-    save_component(path, task, table, {"loss": result.loss, "scores": dict(result.scores), "steps": result.steps})
+    save_task(path, task, table, {"loss": result.loss, "scores": dict(result.scores), "steps": result.steps})
     return result
 
 
 def fit_and_save_proxy(
     proxy: ProxyCodec,
-    table: Component,
     dataset: TaskDataset,
     settings: Mapping[str, Any],
     path: Path,
@@ -85,17 +112,11 @@ def fit_and_save_proxy(
 ) -> FitProxyResult:
     """Fit a proxy and write its weights."""
     result = fit_proxy(proxy, dataset, device=device, observer=observer, **settings)
-    save_component(path, proxy, table, {"psnr_db": result.psnr_db, "bits_error": result.bits_error})
+    facts = {"psnr_db": result.psnr_db, "bits_error": result.bits_error, "dataset": dataset.name, "fit": dict(settings)}
+    save_proxy(path, proxy, facts=facts)
     return result
 
 
-def save_component(path: Path, module: TaskModel | ProxyCodec, table: Component, facts: Mapping[str, Any]) -> None:
-    """Write the weights of a task or a proxy, with its options."""
-    if isinstance(module, ProxyCodec):
-        codec = module.codec
-        facts = {**facts, "codec": codec.name, "codec_options": _plain(codec.options), "codec_version": codec.version}
-    save_module(path, module, name=module.name, options=table.options, facts=facts)
-
-
-def _plain(options: Mapping[str, object]) -> dict[str, object]:
-    return {key: value if isinstance(value, bool | int | float | str) else str(value) for key, value in options.items()}
+def save_task(path: Path, task: TaskModel, table: Component, facts: Mapping[str, Any]) -> None:
+    """Write the weights of a task, with its options."""
+    save_module(path, task, name=task.name, options=table.options, facts=facts)

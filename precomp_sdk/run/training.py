@@ -13,7 +13,7 @@ from precomp_sdk.events import Event
 from precomp_sdk.registry import Registry
 from precomp_sdk.run.build import TrainingParts, build
 from precomp_sdk.run.fabric import make_fabric
-from precomp_sdk.run.fitting import fit_and_save_proxy, fit_and_save_task, save_component
+from precomp_sdk.run.fitting import fit_and_save_proxy, fit_and_save_task, save_task
 from precomp_sdk.run.record import RECORD_FILE, record, write_whole
 from precomp_sdk.training import (
     STATE_FILE,
@@ -23,6 +23,7 @@ from precomp_sdk.training import (
     Trainer,
     TrainResult,
     load_module,
+    load_proxy,
 )
 
 __all__ = ["PROXY_FILE", "TASK_FILE", "TrainingOutcome", "run_training"]
@@ -104,9 +105,9 @@ def run_training(
     result = trainer.run(parts.train, held_out=parts.held_out, folder=folder, resume=resume)
     if fabric.is_global_zero:
         if "task" in experiment.train.train:
-            save_component(folder / TASK_FILE, parts.task, experiment.task, {"steps": result.steps})
+            save_task(folder / TASK_FILE, parts.task, experiment.task, {"steps": result.steps})
         if "proxy" in experiment.train.train:
-            save_component(folder / PROXY_FILE, parts.proxy, experiment.proxy, {"steps": result.steps})
+            save_proxy(folder / PROXY_FILE, parts.proxy, facts={"steps": result.steps})
         record(
             folder,
             "training",
@@ -194,8 +195,8 @@ def _fit_proxy(
         settings = {**settings, "ladder": experiment.train.ladder}
     result = None
     if fabric.is_global_zero and not (resume and path.exists()):
-        result = fit_and_save_proxy(parts.proxy, experiment.proxy, parts.train, settings, path, fabric.device, notify)
+        result = fit_and_save_proxy(parts.proxy, parts.train, settings, path, fabric.device, notify)
     fabric.barrier()
-    load_module(path, parts.proxy, name=parts.proxy.name)
+    load_proxy(path, parts.proxy)
     parts.proxy.eval().requires_grad_(False)
     return result

@@ -7,6 +7,7 @@ from precomp_sdk.training.fit_task import FitTaskResult, fit_task
 from precomp_sdk.training.loading import Batches
 from precomp_sdk.training.loop import STATE_FILE, WEIGHTS_FILE
 from precomp_sdk.training.objective import Calibration, PlainPoint, composite_bits, composite_images, feature_distances
+from precomp_sdk.training.proxy_files import fits_proxy, load_proxy, save_proxy
 from precomp_sdk.training.settings import PARTS, TrainSettings
 from precomp_sdk.training.trainer import Trainer, TrainResult
 
@@ -29,9 +30,12 @@ __all__ = [
     "feature_distances",
     "fit_proxy",
     "fit_task",
+    "fits_proxy",
     "fitting_loss",
     "load_module",
+    "load_proxy",
     "read_module",
     "save_module",
+    "save_proxy",
     "slopes",
 ]

@@ -432,7 +432,7 @@ def test_the_quickstart_does_the_whole_job(call: Call, tmp_path: Path) -> None:
 
 
 def test_help_does_not_wait_for_what_it_does_not_need() -> None:
-    heavy = ("lightning_fabric", "matplotlib", "scipy", "tensorboard", "precomp_jpeg")
+    heavy = ("torch", "numpy", "pydantic", "lightning_fabric", "matplotlib", "scipy", "tensorboard", "precomp_jpeg")
     code = f"import sys; import precomp_sdk.cli; print([name for name in {heavy} if name in sys.modules])"
 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

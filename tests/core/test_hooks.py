@@ -1,5 +1,6 @@
 import ast
 import inspect
+import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import import_module
@@ -42,6 +43,19 @@ def test_every_public_name_exists_and_is_documented() -> None:
         item = getattr(precomp_sdk, name)
         if inspect.isclass(item) or inspect.isfunction(item):
             assert item.__doc__, name
+
+
+def test_public_names_are_those_that_a_type_checker_sees_and_are_imported_when_used() -> None:
+    tree = ast.parse(Path(precomp_sdk.__file__).read_text(encoding="utf-8"))
+    seen = {name for module, name in imports(tree) if module.startswith("precomp_sdk.")}
+    assert seen == set(precomp_sdk.__all__) <= set(dir(precomp_sdk))
+    with pytest.raises(AttributeError, match="no attribute 'Codek'"):
+        _ = precomp_sdk.Codek
+    code = "import sys, precomp_sdk; print('torch' in sys.modules); precomp_sdk.Codec; print('torch' in sys.modules)"
+
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+
+    assert done.stdout.split() == ["False", "True"]
 
 
 def test_what_is_shipped_comes_through_entry_points_and_works() -> None:

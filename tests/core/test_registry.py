@@ -127,7 +127,7 @@ def test_components_come_with_package_version_and_state(install: Install) -> Non
         (
             "1 / 0",
             "broken",
-            "got ZeroDivisionError: division by zero (stranger_bad.py:1). Upgrade or uninstall bad, or tell its authors.",
+            "ZeroDivisionError: division by zero (stranger_bad.py:1). Upgrade or uninstall bad, or tell its authors.",
         ),
         ("raise SystemExit('usage: run me')", "broken", "got SystemExit: usage: run me (stranger_bad.py:1)"),
         (

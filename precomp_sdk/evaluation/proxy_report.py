@@ -1,0 +1,328 @@
+"""How far a proxy's pictures, bits and gradients can be trusted, measured against the real codec."""
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+from torch import Tensor
+
+from precomp_sdk.data import Subset, TaskDataset
+from precomp_sdk.errors import DatasetError, OptionError, QualityError
+from precomp_sdk.evaluation._batches import evaluating, load_batches
+from precomp_sdk.events import Event, RunFinished, RunStarted, StepDone
+from precomp_sdk.images import round_to_8_bit, stack_images
+from precomp_sdk.proxy import ProxyCodec
+from precomp_sdk.records import ProxyOutput
+from precomp_sdk.training.calibration import group_by_size
+from precomp_sdk.transcode import Transcoder
+
+__all__ = ["GradientCheck", "ProxyPoint", "ProxyReport", "evaluate_proxy"]
+
+_STAGE = "evaluate-proxy"
+_FORMAT = "precomp-proxy-report-1"
+_LEAST_MSE = 1e-10  # 100 dB: what equal pictures are given
+
+
+@dataclass(frozen=True, slots=True)
+class GradientCheck:
+    """What the real codec does when every picture takes a small step down the proxy's gradient.
+
+    Args:
+        success: share of the pictures whose real value fell.
+        median_change: median over pictures of the real value's relative change; below 0 is right.
+    """
+
+    success: float
+    median_change: float
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyPoint:
+    """A proxy at one quality, over all pictures.
+
+    Args:
+        quality: on the codec's scale.
+        source_psnr_db: mean PSNR of the source against the codec's picture: the trivial proxy.
+        proxy_psnr_db: mean PSNR of the proxy's picture against the codec's.
+        bits_error_median: median over pictures of ``|proxy bits / real bits - 1|``.
+        bits_error_p95: its 95th percentile.
+        bits_bias: median of ``proxy bits / real bits - 1``.
+        rank_correlation: Spearman's, of proxy and real bits over the pictures; NaN for fewer than three.
+        rate_step: bits after a step down the gradient of the proxy's bits.
+        distortion_step: mean squared error of the decoded picture to the source, after a step down the gradient of
+            the proxy's.
+    """
+
+    quality: float
+    source_psnr_db: float
+    proxy_psnr_db: float
+    bits_error_median: float
+    bits_error_p95: float
+    bits_bias: float
+    rank_correlation: float
+    rate_step: GradientCheck
+    distortion_step: GradientCheck
+
+    @property
+    def gain_db(self) -> float:
+        """How much closer the proxy's picture is than the source."""
+        return self.proxy_psnr_db - self.source_psnr_db
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyReport:
+    """A proxy against its codec on pictures it was not fitted to.
+
+    Args:
+        proxy: its name.
+        codec: the codec's name.
+        codec_version: of the library that does the work.
+        codec_options: what the codec was constructed with.
+        quality_name: what the codec's knob is called.
+        dataset: where the pictures come from.
+        pictures: how many.
+        step_levels: root mean square of the step of the gradient checks, in 8-bit levels.
+        ladder_rank_correlation: Spearman's, of proxy and real bits over the ladder; mean over pictures.
+        points: one per quality.
+        seconds: wall time.
+    """
+
+    proxy: str
+    codec: str
+    codec_version: str
+    codec_options: Mapping[str, object]
+    quality_name: str
+    dataset: str
+    pictures: int
+    step_levels: float
+    ladder_rank_correlation: float
+    points: tuple[ProxyPoint, ...]
+    seconds: float
+
+    def table(self) -> str:
+        """Return the points as a Markdown table."""
+        rows = [
+            f"| {self.quality_name} | source, dB | proxy, dB | gain, dB | bits error: median, 95th | bits bias "
+            "| rank over pictures | rate step: falls, by | distortion step: falls, by |",
+            "|" + " --- |" * 9,
+        ]
+        for point in self.points:
+            steps = (
+                f"{check.success:.0%}, {100 * check.median_change:+.1f}%"
+                for check in (point.rate_step, point.distortion_step)
+            )
+            rows.append(
+                f"| {point.quality:g} | {point.source_psnr_db:.1f} | {point.proxy_psnr_db:.1f} | {point.gain_db:+.1f} "
+                f"| {100 * point.bits_error_median:.1f}%, {100 * point.bits_error_p95:.1f}% "
+                f"| {100 * point.bits_bias:+.1f}% | {point.rank_correlation:.3f} | " + " | ".join(steps) + " |"
+            )
+        return "\n".join(rows)
+
+    def json(self) -> str:
+        """Return everything as JSON; what is not a number (a correlation of two pictures) is null."""
+        record = {"format": _FORMAT, **dataclasses.asdict(self)}
+        text = json.dumps(record, default=str)  # NaN is written as such ...
+        return json.dumps(json.loads(text, parse_constant=lambda _: None), indent=1, ensure_ascii=False) + "\n"
+
+
+def evaluate_proxy(
+    proxy: ProxyCodec,
+    dataset: TaskDataset,
+    *,
+    ladder: Sequence[float] | None = None,
+    pictures: int = 64,
+    batch_size: int = 8,
+    step_levels: float = 1.0,
+    workers: int | None = None,
+    skip_unreadable: bool = False,
+    device: torch.device | str | None = None,
+    observer: Callable[[Event], None] | None = None,
+) -> ProxyReport:
+    """Measure a proxy against its codec: pictures, bits, ranking, and where its gradients lead.
+
+    The **gradient check** moves each picture against the gradient of the proxy's bits (and, separately, of the mean
+    squared error of its decoded picture to the source), by a step of ``step_levels`` 8-bit levels root mean square,
+    rounds it to 8 bits and asks the real codec whether its bits (its error) fell.
+
+    Args:
+        proxy: a fitted one.
+        dataset: pictures it was not fitted to; labels are not used.
+        ladder: the qualities; None takes the codec's own.
+        pictures: how many of them, evenly spaced over the set; all, where it has no more.
+        batch_size: pictures that go through the proxy together.
+        step_levels: size of the gradient check's step.
+        workers: threads of the codec; default: one per core.
+        skip_unreadable: leave out pictures that cannot be read; otherwise they are errors.
+        device: where to work; None: where the proxy is.
+        observer: called with every event.
+
+    Raises:
+        OptionError: an option is out of its range.
+        DatasetError: there is no picture.
+        QualityError: a quality is off the scale.
+        NotFittedError: the proxy was not fitted.
+    """
+    for option, value in (("pictures", pictures), ("batch_size", batch_size), ("step_levels", step_levels)):
+        if not value > 0:
+            raise OptionError(
+                where=f"evaluate_proxy, option {option!r}",
+                expected="more than 0",
+                got=repr(value),
+                remedy="Correct the option.",
+            )
+    qualities = tuple(proxy.quality_scale.check(quality) for quality in ladder or proxy.quality_scale.ladder)
+    if len(set(qualities)) != len(qualities):
+        raise QualityError(
+            where="evaluate_proxy", expected="different qualities", got=repr(qualities), remedy="Name each once."
+        )
+    if not len(dataset):
+        raise _empty(dataset, "none")
+    started = time.perf_counter()
+    count = min(pictures, len(dataset))
+    chosen = Subset(dataset, [index * len(dataset) // count for index in range(count)])
+    where = _device_of(proxy) if device is None else torch.device(device)
+    notify = observer or (lambda _: None)
+    batches = -(-len(chosen) // batch_size)
+    notify(RunStarted(_STAGE, batches * len(qualities), {"proxy": proxy.name, "codec": proxy.codec.name}))
+    rows: dict[float, list[_Measured]] = {quality: [] for quality in qualities}
+    done = 0
+    with Transcoder(proxy.codec, workers=workers) as transcoder, evaluating(proxy, device=where):
+        for loaded in load_batches(chosen, batch_size, skip_unreadable=skip_unreadable):
+            for group in group_by_size(loaded.samples, batch_size):
+                source = stack_images([sample.image for sample in group]).to(where)
+                for quality in qualities:
+                    rows[quality].append(_measure(proxy, transcoder, source, quality, step_levels))
+            done += len(qualities)
+            notify(StepDone(_STAGE, done, batches * len(qualities), {}))
+    measured = {quality: _Measured.joined(parts) for quality, parts in rows.items() if parts}
+    if not measured:
+        raise _empty(dataset, "none that can be read")
+    seconds = time.perf_counter() - started
+    notify(RunFinished(_STAGE, seconds))
+    return ProxyReport(
+        proxy=proxy.name,
+        codec=proxy.codec.name,
+        codec_version=proxy.codec.version,
+        codec_options=dict(proxy.codec.options),
+        quality_name=proxy.quality_scale.name,
+        dataset=dataset.name,
+        pictures=len(next(iter(measured.values())).bits),
+        step_levels=step_levels,
+        ladder_rank_correlation=_ladder_correlation(list(measured.values())),
+        points=tuple(item.point(quality) for quality, item in measured.items()),
+        seconds=seconds,
+    )
+
+
+def _empty(dataset: TaskDataset, got: str) -> DatasetError:
+    return DatasetError(
+        where=f"evaluate_proxy on {dataset.name!r}",
+        expected="one picture or more",
+        got=got,
+        remedy="Look at the data set's folder and options.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Measured:
+    """One number per picture, of one quality; each (N,)."""
+
+    bits: NDArray[np.float64]
+    proxy_bits: NDArray[np.float64]
+    source_psnrs_db: NDArray[np.float64]
+    proxy_psnrs_db: NDArray[np.float64]
+    rate_changes: NDArray[np.float64]
+    distortion_changes: NDArray[np.float64]
+
+    @staticmethod
+    def joined(parts: Sequence["_Measured"]) -> "_Measured":
+        names = [field.name for field in dataclasses.fields(_Measured)]
+        return _Measured(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+    def point(self, quality: float) -> ProxyPoint:
+        ratios = self.proxy_bits / self.bits - 1.0
+        return ProxyPoint(
+            quality=quality,
+            source_psnr_db=float(self.source_psnrs_db.mean()),
+            proxy_psnr_db=float(self.proxy_psnrs_db.mean()),
+            bits_error_median=float(np.median(np.abs(ratios))),
+            bits_error_p95=float(np.quantile(np.abs(ratios), 0.95)),
+            bits_bias=float(np.median(ratios)),
+            rank_correlation=_spearman(self.proxy_bits, self.bits),
+            rate_step=_gradient_check(self.rate_changes),
+            distortion_step=_gradient_check(self.distortion_changes),
+        )
+
+
+def _measure(
+    proxy: ProxyCodec, transcoder: Transcoder, source: Tensor, quality: float, step_levels: float
+) -> _Measured:
+    qualities = [quality] * len(source)
+    pending = transcoder.submit(source, qualities)
+    images = source.clone().requires_grad_(True)
+    with torch.enable_grad():
+        output: ProxyOutput = proxy(images, qualities)
+        errors = _mses(output.images, source)
+        (rate_gradient,) = torch.autograd.grad(torch.log(output.bits.clamp_min(1.0)).sum(), images, retain_graph=True)
+        (error_gradient,) = torch.autograd.grad(errors.sum(), images)
+    moved = [
+        transcoder.submit(_stepped(source, gradient, step_levels), qualities)
+        for gradient in (rate_gradient, error_gradient)
+    ]
+    real_images, real_bits = pending.tensors(source)
+    (_, cheaper_bits), (closer_images, _) = (job.tensors(source) for job in moved)
+    before, after = _mses(real_images, source), _mses(closer_images, source)
+    return _Measured(
+        bits=_array(real_bits),
+        proxy_bits=_array(output.bits),
+        source_psnrs_db=_array(_psnrs_db(source, real_images)),
+        proxy_psnrs_db=_array(_psnrs_db(output.images, real_images)),
+        rate_changes=_array(cheaper_bits / real_bits - 1.0),
+        distortion_changes=_array(after / before.clamp_min(_LEAST_MSE) - 1.0),
+    )
+
+
+def _device_of(proxy: ProxyCodec) -> torch.device:
+    return proxy.fitted.device
+
+
+def _stepped(source: Tensor, gradient: Tensor, step_levels: float) -> Tensor:
+    """Return the pictures after a step of given root mean square down the gradient, rounded to 8 bits."""
+    norms = gradient.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
+    return round_to_8_bit(source - step_levels / 255.0 * gradient / norms.clamp_min(torch.finfo(norms.dtype).tiny))
+
+
+def _mses(images: Tensor, others: Tensor) -> Tensor:
+    return (images - others).square().mean(dim=(1, 2, 3))
+
+
+def _psnrs_db(images: Tensor, others: Tensor) -> Tensor:
+    return -10.0 * torch.log10(_mses(images, others).clamp_min(_LEAST_MSE))
+
+
+def _array(values: Tensor) -> NDArray[np.float64]:
+    return np.asarray(values.detach().cpu(), dtype=np.float64)
+
+
+def _gradient_check(changes: NDArray[np.float64]) -> GradientCheck:
+    return GradientCheck(success=float((changes < 0).mean()), median_change=float(np.median(changes)))
+
+
+def _spearman(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> float:
+    if len(ours) < 3 or len(set(ours)) < 2 or len(set(theirs)) < 2:
+        return float("nan")
+    return float(spearmanr(ours, theirs).statistic)
+
+
+def _ladder_correlation(measured: Sequence[_Measured]) -> float:
+    """Return the mean over pictures of the rank correlation over the ladder."""
+    ours, theirs = (np.stack([getattr(item, name) for item in measured]) for name in ("proxy_bits", "bits"))
+    rows = [_spearman(ours[:, picture], theirs[:, picture]) for picture in range(ours.shape[1])]
+    known = [row for row in rows if not np.isnan(row)]
+    return float(np.mean(known)) if known else float("nan")

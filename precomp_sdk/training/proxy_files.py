@@ -1,0 +1,82 @@
+"""Fitted proxies as files that know which codec they stand in for."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from precomp_sdk.codec import Codec
+from precomp_sdk.errors import CheckpointError
+from precomp_sdk.proxy import ProxyCodec
+from precomp_sdk.training.checkpoints import SavedModule, load_module, read_module, save_module
+
+__all__ = ["fits_proxy", "load_proxy", "save_proxy"]
+
+
+def save_proxy(path: Path, proxy: ProxyCodec, *, facts: Mapping[str, Any] | None = None) -> None:
+    """Write a proxy's weights as safetensors, with the codec's name, options and version inside.
+
+    Args:
+        path: ends in ``.safetensors``.
+        proxy: a fitted one.
+        facts: anything else worth knowing, such as how it was fitted; plain JSON values.
+    """
+    save_module(
+        path,
+        proxy,
+        name=proxy.name,
+        options=proxy.options,
+        facts={**(facts or {}), **_identity(proxy.codec), "codec_version": proxy.codec.version},
+    )
+
+
+def load_proxy(path: Path, proxy: ProxyCodec, *, any_version: bool = False) -> SavedModule:
+    """Load a file of `save_proxy` into a proxy that was constructed with the same options.
+
+    Args:
+        path: the file.
+        proxy: of the codec that the file was fitted to.
+        any_version: accept a file that was fitted to another version of the codec's library. Its bytes may differ;
+            `precomp_sdk.evaluation.evaluate_proxy` tells by how much.
+
+    Raises:
+        CheckpointError: it was fitted to another codec, to other options or another version of it, belongs to another
+            proxy, or its keys or shapes differ. The proxy is unchanged then.
+    """
+    saved = read_module(path)
+    ours = {**_identity(proxy.codec), **({} if any_version else {"codec_version": proxy.codec.version})}
+    for key, value in ours.items():
+        if key in saved.facts and saved.facts[key] != value:
+            raise CheckpointError(
+                where=str(path),
+                expected=f"a proxy that was fitted to {key.replace('_', ' ')} {value!r}",
+                got=repr(saved.facts[key]),
+                remedy="Fit one to this codec: precomp fit-proxy, or precomp_sdk.training.fit_proxy."
+                + (" any_version accepts it all the same." if key == "codec_version" else ""),
+            )
+    return load_module(path, proxy, name=proxy.name)
+
+
+def fits_proxy(path: Path, proxy: ProxyCodec) -> bool:
+    """Tell whether a file of `save_proxy` was fitted to this codec with its options, in whatever version, and to a proxy
+    of this name that was constructed alike.
+
+    Options that change only gradients may differ: what counts is that the weights' shapes are the same.
+
+    Raises:
+        CheckpointError: the file is missing or damaged.
+    """
+    saved = read_module(path)
+    shapes = {key: value.shape for key, value in proxy.state_dict().items()}
+    return (
+        saved.name == proxy.name
+        and {key: value.shape for key, value in saved.weights.items()} == shapes
+        and all(saved.facts.get(key) == value for key, value in _identity(proxy.codec).items())
+    )
+
+
+def _identity(codec: Codec) -> dict[str, Any]:
+    options = {
+        key: value if isinstance(value, bool | int | float | str) or value is None else str(value)
+        for key, value in codec.options.items()
+    }
+    return {"codec": codec.name, "codec_options": options}

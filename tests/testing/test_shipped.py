@@ -1,0 +1,124 @@
+"""The conformance kit on everything that is shipped."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from precomp_bpg import BPGCodec
+from precomp_data import ImageFolder, Scenes, UnlabelledFolder
+from precomp_jpeg import JPEGCodec, JPEGProxy
+from precomp_pillow import JPEG2000Codec, WebPCodec
+from precomp_qacnn import LightQACNN
+from precomp_sdk import ANY_CODEC, Codec, MissingDependencyError, Registry
+from precomp_sdk.testing import (
+    CodecSettings,
+    PreprocessorSettings,
+    ProxySettings,
+    check_codec,
+    check_dataset,
+    check_preprocessor,
+    check_proxy,
+    check_task,
+    natural_picture,
+)
+from precomp_torchvision import Classifier, SmallClassifier
+
+FEW_SIZES = ((1, 1), (2, 17), (16, 3), (33, 31))
+REGISTRY = Registry()
+
+
+def shipped(kind: str) -> list[str]:
+    return [item.name for item in REGISTRY.components() if item.kind == kind and item.plugin.package == "precomp-sdk"]
+
+
+def made(kind: str, name: str, **options: Any) -> Any:
+    try:
+        return REGISTRY.create(kind, name, **options)
+    except MissingDependencyError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.parametrize("name", shipped("codec"))
+def test_codecs(name: str) -> None:
+    check_codec(lambda: made("codec", name), CodecSettings(sizes=FEW_SIZES, pictures=2, damages=16))
+
+
+@pytest.mark.parametrize(
+    "codec",
+    [
+        JPEGCodec(subsampling="gray", progressive=True),
+        JPEGCodec(subsampling="4:4:4", optimize=True, tables=[[[20] * 8] * 8] * 2),
+        WebPCodec(method=0),
+        JPEG2000Codec(levels=1),
+    ],
+    ids=["jpeg-gray", "jpeg-444", "webp-0", "jpeg2000-1"],
+)
+def test_codecs_with_other_options(codec: Codec) -> None:
+    check_codec(codec, CodecSettings(sizes=FEW_SIZES, damages=8))
+
+
+def test_bpg_with_other_options() -> None:
+    pytest.importorskip("av")
+    check_codec(BPGCodec(chroma="444", effort="fast"), CodecSettings(sizes=FEW_SIZES, pictures=1, damages=8))
+
+
+@pytest.mark.parametrize("name", shipped("proxy"))
+def test_proxies(name: str) -> None:
+    own = REGISTRY.proxies[name].codec_name
+    codec = made("codec", "jpeg" if own == ANY_CODEC else own)
+    check_proxy(lambda: REGISTRY.proxy_for(codec, name), ProxySettings(sizes=FEW_SIZES))
+
+
+def test_the_jpeg_surrogate_with_other_options() -> None:
+    codec = JPEGCodec(subsampling="4:4:4", progressive=True)
+    options: dict[str, Any] = {"rounding": 0.5, "rate_rule": "smooth", "stuffing": False}
+    check_proxy(lambda: JPEGProxy(codec, **options, trainable_tables=True, trainable_rate=True))
+
+
+@pytest.mark.parametrize("name", shipped("preprocessor"))
+def test_preprocessors(name: str) -> None:
+    check_preprocessor(lambda: made("preprocessor", name), PreprocessorSettings(size=(20, 36), sizes=FEW_SIZES))
+
+
+def test_a_preprocessor_with_other_options() -> None:
+    check_preprocessor(lambda: LightQACNN(width=16, depth=1, residual_scale=0.1))
+
+
+def test_tasks() -> None:
+    check_task(lambda: SmallClassifier(num_classes=8))
+    check_task(lambda: SmallClassifier(num_classes=3, loss="expected-error", label_smoothing=0.1))
+    check_task(lambda: Classifier(architecture="squeezenet1_1", num_classes=5))
+
+
+@pytest.mark.parametrize("target", ["label", "boxes", "mask"])
+def test_scenes(target: str) -> None:
+    check_dataset(lambda: Scenes(target=target, count=24))
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> Path:
+    """Folders of three classes in two splits, with pictures of unequal sizes in two formats."""
+    for split in ("train", "val"):
+        for label, name in enumerate(("cat", "dog", "owl")):
+            folder = tmp_path / split / name
+            folder.mkdir(parents=True)
+            for index, suffix in enumerate(("png", "jpg", "png")):
+                picture = natural_picture(20 + 9 * index, 31 + label, seed=3 * label + index)
+                Image.fromarray(picture.permute(1, 2, 0).numpy()).save(folder / f"{index}.{suffix}")
+    return tmp_path
+
+
+def test_folders(pictures: Path) -> None:
+    check_dataset(lambda: ImageFolder(root=pictures))
+    check_dataset(lambda: ImageFolder(root=pictures, split="val", classes=["owl", "cat"], resize=24, crop=16))
+    check_dataset(lambda: ImageFolder(root=pictures, crop=16, augment=True, seed=3))
+    check_dataset(lambda: UnlabelledFolder(root=pictures))
+    check_dataset(lambda: UnlabelledFolder(root=pictures, crop=40, augment=True))
+
+
+def test_everything_was_found() -> None:
+    assert {"jpeg", "bpg", "hevc-intra", "webp", "avif", "heic", "jpeg-xl", "jpeg2000"} <= set(shipped("codec"))
+    assert "jpeg-surrogate" in shipped("proxy")
+    assert {"qa-light", "qa-paper"} <= set(shipped("preprocessor"))

@@ -1,0 +1,78 @@
+"""A fitted proxy's file knows its codec."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from precomp_sdk.errors import CheckpointError
+from precomp_sdk.testing import FakeCodec, FakeProxy
+from precomp_sdk.training import fits_proxy, load_proxy, read_module, save_proxy
+
+
+class Newer(FakeCodec):
+    @property
+    def version(self) -> str:
+        return "zlib from the future"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    proxy = FakeProxy(FakeCodec())
+    with torch.no_grad():
+        proxy.log_scale.fill_(0.5)
+    save_proxy(tmp_path / "proxy.safetensors", proxy, facts={"pictures": 3})
+    return tmp_path / "proxy.safetensors"
+
+
+def test_codec_options_version_and_facts_are_inside(path: Path) -> None:
+    codec = FakeCodec()
+    assert read_module(path).facts == {
+        "pictures": 3,
+        "codec": "fake",
+        "codec_options": {"level": 6},
+        "codec_version": codec.version,
+    }
+
+
+def test_the_codec_it_was_fitted_to_takes_it(path: Path) -> None:
+    proxy = FakeProxy(FakeCodec())
+    assert fits_proxy(path, proxy)
+    load_proxy(path, proxy)
+    assert float(proxy.log_scale.detach()) == 0.5
+
+
+class AnyFake(FakeProxy):
+    codec_name = "*"
+
+
+class OtherCodec(FakeCodec):
+    name = "other"
+
+
+@pytest.mark.parametrize(
+    ("codec", "told"),
+    [(OtherCodec(), "codec 'fake'|'other'"), (FakeCodec(level=1), "codec options"), (Newer(), "codec version")],
+)
+def test_another_codec_other_options_and_another_version_are_refused(path: Path, codec: FakeCodec, told: str) -> None:
+    proxy = AnyFake(codec)
+    with pytest.raises(CheckpointError, match=told) as caught:
+        load_proxy(path, proxy)
+    assert "fit-proxy" in caught.value.remedy
+    assert float(proxy.log_scale.detach()) == 0.0  # unchanged
+
+
+def test_another_version_can_be_accepted_and_other_options_cannot(path: Path) -> None:
+    assert fits_proxy(path, FakeProxy(Newer()))
+    proxy = FakeProxy(Newer())
+    load_proxy(path, proxy, any_version=True)
+    assert float(proxy.log_scale.detach()) == 0.5
+    assert not fits_proxy(path, FakeProxy(FakeCodec(level=1)))
+    with pytest.raises(CheckpointError, match="options"):
+        load_proxy(path, FakeProxy(FakeCodec(level=1)), any_version=True)
+
+
+def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x.safetensors").write_bytes(b"rubbish")
+    with pytest.raises(CheckpointError, match="written by precomp_sdk"):
+        load_proxy(tmp_path / "x.safetensors", FakeProxy(FakeCodec()))
