@@ -1,4 +1,4 @@
-"""Two designs of a trainable proxy on one budget: the generic proxy, and the paper's (a learned codec with a hyperprior).
+"""Two designs of a trainable proxy on one budget: the generic proxy, and the paper's, a learned codec.
 
 Both are fitted to BPG with the same pictures, steps and loss, from scratch, and measured on pictures neither has seen;
 then forward plus backward is timed, side by side, with CompressAI's hyperprior of the same role where it is installed.
@@ -12,11 +12,11 @@ import time
 from pathlib import Path
 
 import torch
+from torch import Tensor, nn
+
 from precomp_bpg import BPGCodec
 from precomp_data import UnlabelledFolder
 from precomp_proxy import GenericProxy
-from torch import Tensor, nn
-
 from precomp_sdk import Codec, ProxyCodec, ProxyOutput, pad_to_multiple
 from precomp_sdk.evaluation import ProxyReport, evaluate_proxy
 from precomp_sdk.training import fit_proxy

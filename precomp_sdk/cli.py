@@ -79,18 +79,21 @@ def plugins(
 ) -> None:
     """List every codec, proxy, preprocessor, task and data set, and the plugins that did not load."""
     registry = _registry(ctx)
-    rows = [
-        {
-            "kind": item.kind,
-            "name": item.name,
-            "package": item.plugin.package,
-            "version": item.plugin.version,
-            "state": item.plugin.state,
-            "plugin": item.plugin.name,
-            "source": str(getattr(item.cls, "source", "")),
-        }
-        for item in registry.components()
-    ]
+    rows = []
+    for item in registry.components():
+        missing = item.missing()
+        rows.append(
+            {
+                "kind": item.kind,
+                "name": item.name,
+                "package": item.plugin.package,
+                "version": item.plugin.version,
+                "state": "unavailable" if missing else item.plugin.state,
+                "plugin": item.plugin.name,
+                "source": str(getattr(item.cls, "source", "")),
+                "missing": missing,
+            }
+        )
     failed = [item for item in registry.plugins() if item.state != "ok"]
     if as_json:
         told = [{name: getattr(item, name) for name in item.__slots__} for item in registry.plugins()]
@@ -103,6 +106,9 @@ def plugins(
         table.add_row("plugin", item.name, item.package, item.version, item.state, "")
     console = Console()
     (console if console.is_terminal else Console(width=160)).print(table)
+    for row in rows:
+        if row["missing"]:
+            typer.echo(f"\n{row['kind']} {row['name']!r} is unavailable: {row['missing']}")
     for item in failed:
         typer.echo(f"\nplugin {item.name!r} is {item.state}: {item.error}")
 

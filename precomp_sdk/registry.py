@@ -69,6 +69,21 @@ class Component:
     cls: type
     plugin: PluginStatus
 
+    def missing(self) -> str:
+        """Return what a codec lacks to be constructed with its default options, and the remedy; empty where nothing.
+
+        Only codecs are asked: they alone are constructed without looking for data or weights.
+        """
+        if self.kind != "codec":
+            return ""
+        try:
+            construct(self.cls)
+        except MissingDependencyError as error:
+            return str(error)
+        except PrecompError:  # it has options without defaults: nothing is known to be missing
+            return ""
+        return ""
+
 
 class Registry:
     """The components that are installed or registered in code.

@@ -11,7 +11,7 @@ _WEIGHTS: Final = Path(__file__).parent / "weights"
 
 
 class WebPProxy(GenericProxy):
-    """WebP, differentiable: `precomp_proxy.GenericProxy`, fitted to the default options; others have to be fitted first."""
+    """WebP, differentiable: `precomp_proxy.GenericProxy`, fitted to the default options; others need fitting."""
 
     name = "webp-surrogate"
     source = "this project's generic proxy, fitted to WebP"
@@ -20,7 +20,7 @@ class WebPProxy(GenericProxy):
 
 
 class AVIFProxy(GenericProxy):
-    """AVIF, differentiable: `precomp_proxy.GenericProxy`, fitted to the default options; others have to be fitted first."""
+    """AVIF, differentiable: `precomp_proxy.GenericProxy`, fitted to the default options; others need fitting."""
 
     name = "avif-surrogate"
     source = "this project's generic proxy, fitted to AVIF 4:2:0"

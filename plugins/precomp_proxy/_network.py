@@ -112,7 +112,7 @@ class _Block(nn.Module):
 
 
 class _ChannelNorm(nn.Module):
-    """Layer normalization over the channels of each cell: what lies elsewhere in the picture, or is padding, is not seen.
+    """Layer normalization over the channels of each cell: what lies elsewhere, or is padding, is not seen.
 
     Source: Ba et al., arXiv 1607.06450.
     """

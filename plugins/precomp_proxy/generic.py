@@ -126,7 +126,7 @@ class GenericProxy(ProxyCodec):
 
 
 def _planes(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Return luma (N, 1, H, W), halved chroma (N, 2, H / 2, W / 2), and what halving takes from chroma, (N, 2, H, W)."""
+    """Return luma (N, 1, H, W), halved chroma (N, 2, H / 2, W / 2), and what halving takes away, (N, 2, H, W)."""
     luma, chroma = to_ycc(images).split([1, 2], dim=1)
     halved = halve(chroma)
     return luma, halved, chroma - twice(halved)
@@ -135,7 +135,7 @@ def _planes(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 def _cells(
     luma: Tensor, coded_luma: CodedPlanes, luma_cell: int, chroma: Tensor, coded_chroma: CodedPlanes, chroma_cell: int
 ) -> Tensor:
-    """Return what the network sees of each cell, (N, inputs, H / 4, W / 4): texture and quantization errors, in steps."""
+    """Return what the network sees of cells, (N, inputs, H / 4, W / 4): texture and quantization errors, in steps."""
     seen = []
     for planes, coded, cell in ((luma, coded_luma, luma_cell), (chroma, coded_chroma, chroma_cell)):
         steps = coded.steps[:, None, None, None]

@@ -24,6 +24,7 @@ from precomp_sdk.training import (
     TrainResult,
     load_module,
     load_proxy,
+    save_proxy,
 )
 
 __all__ = ["PROXY_FILE", "TASK_FILE", "TrainingOutcome", "run_training"]

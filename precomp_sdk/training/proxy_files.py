@@ -57,10 +57,9 @@ def load_proxy(path: Path, proxy: ProxyCodec, *, any_version: bool = False) -> S
 
 
 def fits_proxy(path: Path, proxy: ProxyCodec) -> bool:
-    """Tell whether a file of `save_proxy` was fitted to this codec with its options, in whatever version, and to a proxy
-    of this name that was constructed alike.
+    """Tell whether a file of `save_proxy` was fitted to the proxy's codec with its options, in whatever version.
 
-    Options that change only gradients may differ: what counts is that the weights' shapes are the same.
+    The file has to be of a proxy of the same name and shapes. Options that change only gradients may differ.
 
     Raises:
         CheckpointError: the file is missing or damaged.

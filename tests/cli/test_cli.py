@@ -10,12 +10,12 @@ import pytest
 import torch
 from typer.testing import CliRunner, Result
 
-from precomp_sdk import Event, MissingDependencyError, Registry, StepDone, cli, hookimpl
+from precomp_sdk import Codec, Event, MissingDependencyError, Registry, StepDone, cli, hookimpl
 from precomp_sdk.config._toml import to_toml
 from precomp_sdk.evaluation import read_results
 from precomp_sdk.observers import TensorBoardObserver
 from precomp_sdk.run import read_record
-from precomp_sdk.testing import FakeProxy
+from precomp_sdk.testing import FakeCodec, FakeProxy
 from precomp_sdk.training import read_module
 
 Call = Callable[..., Result]
@@ -322,14 +322,20 @@ def test_a_proxy_is_not_fitted_on_a_data_set_without_a_folder(call: Call) -> Non
     assert "fit-proxy, data.root: expected a known option" in result.stderr
 
 
-def test_a_proxy_is_fitted_on_a_folder_of_pictures(call: Call, tmp_path: Path) -> None:
+def with_pictures(folder: Path) -> Registry:
+    """Write three pictures; return the installed plugins and the double of a codec with its proxy."""
     from PIL import Image
 
+    folder.mkdir()
+    for index in range(3):
+        Image.new("RGB", (20, 16), (80 * index, 10, 30)).save(folder / f"{index}.png")
     registry = Registry()
     registry.register(_FakeCodecOnly(), "fake codec")
-    (tmp_path / "pictures").mkdir()
-    for index in range(3):
-        Image.new("RGB", (20, 16), (80 * index, 10, 30)).save(tmp_path / "pictures" / f"{index}.png")
+    return registry
+
+
+def test_a_proxy_is_fitted_on_a_folder_of_pictures(call: Call, tmp_path: Path) -> None:
+    registry = with_pictures(tmp_path / "pictures")
 
     result = call(
         *("fit-proxy", "--codec", "fake", "--data", "pictures", "--output", "new/p.safetensors", "--proxy", "fake"),
@@ -438,3 +444,68 @@ def test_help_does_not_wait_for_what_it_does_not_need() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert done.stdout == "[]\n"
+
+
+def test_a_proxy_is_measured_and_its_report_written(call: Call, tmp_path: Path) -> None:
+    registry = with_pictures(tmp_path / "pictures")
+    fit = ("--codec", "fake", "--data", "pictures", "--proxy", "fake")
+    fitted = call(
+        "fit-proxy",
+        *fit,
+        "--output",
+        "p.safetensors",
+        "--set",
+        "fit.steps=1",
+        "--set",
+        "fit.batch_size=2",
+        registry=registry,
+    )
+    assert fitted.exit_code == 0, fitted.output
+
+    result = call("evaluate-proxy", *fit, "--load", "p.safetensors", "--output", "new/report.json", registry=registry)
+
+    assert result.exit_code == 0, result.output
+    assert "fake against fake" in result.stdout
+    assert "| 5 |" in result.stdout
+    assert json.loads((tmp_path / "new" / "report.json").read_text())["pictures"] == 3
+    refused = call("evaluate-proxy", *fit, "--load", "p.safetensors", "--set", "codec.level=1", registry=registry)
+    assert refused.exit_code == 1
+    assert "proxy.load: p.safetensors: expected a proxy that was fitted to codec options" in refused.stderr
+
+
+def test_a_codec_without_its_library_is_listed_as_unavailable(call: Call, doubles: Registry) -> None:
+    class Lacking(FakeCodec):
+        name = "lacking"
+
+        def __init__(self, *, backend: str = "library") -> None:
+            super().__init__()
+            if backend == "library":
+                raise MissingDependencyError(
+                    where="lacking", expected="a library", got="none", remedy="pip install it."
+                )
+
+    class Plugin:
+        @hookimpl
+        def precomp_register_codecs(self) -> list[type[Codec]]:
+            return [Lacking]
+
+    doubles.register(Plugin(), "lacking")
+    table, as_json = call("plugins"), json.loads(call("plugins", "--json").stdout)
+    assert "codec 'lacking' is unavailable: lacking: expected a library; got none. pip install it." in table.stdout
+    states = {item["name"]: item["state"] for item in as_json["components"] if item["kind"] == "codec"}
+    assert states == {"fake": "ok", "lacking": "unavailable"}
+    assert doubles.create("codec", "lacking", backend="program").name == "lacking"  # what works still does
+
+
+def test_an_unfinished_run_is_not_evaluated_in_silence(call: Call, mine: Path, watcher: Watcher) -> None:
+    watcher.stop_at = 6  # after the checkpoint of step 5
+    assert call("train", str(mine), "--set", "train.checkpoint_every=5").exit_code != 0
+
+    refused = call("evaluate", str(mine))
+    assert refused.exit_code == 1
+    assert "those of step 5" in refused.stderr
+    assert "--resume" in refused.stderr
+
+    measured = call("evaluate", str(mine), "--unfinished")
+    assert measured.exit_code == 0, measured.output
+    assert read_record(Path("run"))["evaluation"]["results"]["weights_step"] == 5

@@ -4,15 +4,15 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from precomp_data import Scenes
 from precomp_pillow import WebPCodec
 from precomp_proxy import GenericProxy
 from precomp_proxy._coder import PlaneCoder, between_knots
 from precomp_proxy._transforms import block_transform, inverse_block_transform, quantize, to_rgb, to_ycc
-
 from precomp_sdk import NotFittedError, OptionError, Registry, TaskDataset
 from precomp_sdk.evaluation import evaluate_proxy
-from precomp_sdk.testing import FakeCodec, FakeDataset
+from precomp_sdk.testing import FakeCodec
 from precomp_sdk.training import fit_proxy, load_proxy, save_proxy
 
 
