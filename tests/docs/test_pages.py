@@ -211,3 +211,8 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     assert done.stderr == ""
     assert (tmp_path / "site" / "guides" / "codec.html").exists()
     assert not (tmp_path / "site" / "_tools").exists()
+    contracts = (tmp_path / "site" / "reference" / "core.html").read_text(encoding="utf-8")
+    assert "unique, kebab-case, as typed on the command line" in contracts  # of a comment behind an attribute
+    assert "<strong>Shapes and units</strong>" in contracts
+    results = (tmp_path / "site" / "results.html").read_text(encoding="utf-8")
+    assert "<code>benchmarks/results/codecs.md</code>" in results  # a link that leaves the site
