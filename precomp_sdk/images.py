@@ -12,7 +12,16 @@ from torch.nn import functional
 
 from precomp_sdk.errors import ImageError
 
-__all__ = ["check_batch", "check_image", "pad_to_multiple", "round_to_8_bit", "stack_images", "to_float", "to_uint8"]
+__all__ = [
+    "check_batch",
+    "check_image",
+    "pad_to_multiple",
+    "round_to_8_bit",
+    "stack_images",
+    "stack_padded",
+    "to_float",
+    "to_uint8",
+]
 
 
 def check_image(image: Tensor, where: str) -> Tensor:
@@ -93,6 +102,28 @@ def stack_images(images: Sequence[Tensor]) -> Tensor:
     if len(sizes) != 1:
         raise _image_error("stack_images", "one or more images of one size", f"sizes {sorted(sizes)}")
     return to_float(torch.stack(list(images)))
+
+
+def stack_padded(images: Sequence[Tensor]) -> Tensor:
+    """Stack uint8 images of any sizes into a float batch, padded right and below by repeating their borders.
+
+    Shapes and units:
+        images: each (3, H, W) uint8. Returns (N, 3, H', W') float32 in [0, 1], H' and W' the largest of each.
+
+    Raises:
+        ImageError: there is no image.
+    """
+    if not images:
+        raise _image_error("stack_padded", "one or more images", "none")
+    sizes = {tuple(check_image(image, "stack_padded").shape[1:]) for image in images}
+    if len(sizes) == 1:
+        return stack_images(images)
+    height, width = (max(sides) for sides in zip(*sizes, strict=True))
+    padded = [
+        functional.pad(to_float(image), (0, width - image.shape[2], 0, height - image.shape[1]), mode="replicate")
+        for image in images
+    ]
+    return torch.stack(padded)
 
 
 def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:

@@ -47,7 +47,8 @@ class Transcoder:
 
     def __init__(self, codec: Codec, *, workers: int | None = None) -> None:
         self.codec = codec
-        self._pool = ThreadPoolExecutor(workers or os.cpu_count() or 1, thread_name_prefix=f"precomp-{codec.name}")
+        self.workers = workers or os.cpu_count() or 1
+        self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix=f"precomp-{codec.name}")
 
     def submit(self, images: Tensor | Sequence[Tensor], qualities: Sequence[float] | Tensor) -> PendingBatch:
         """Start to encode and decode images; return at once.

@@ -1,25 +1,35 @@
-"""Data sets: image folders, torchvision's downloads, and scenes that are drawn."""
+"""Data sets: pictures with classes, boxes or masks, torchvision's downloads, and scenes that are drawn."""
 
+from precomp_data.coco import CocoDetection
 from precomp_data.folders import ImageFolder, UnlabelledFolder
 from precomp_data.geometry import Geometry, PictureDataset
+from precomp_data.masks import MaskFolder, read_mask
 from precomp_data.pictures import MAX_PIXELS, read_picture
 from precomp_data.scenes import SCENE_CLASSES, Scene, Scenes, draw_scene
 from precomp_data.torchvision_sets import TORCHVISION_SETS, TorchvisionSet
+from precomp_data.voc import VOC_CLASSES, VocDetection, VocFolder, VocSegmentation
 from precomp_sdk import TaskDataset, hookimpl
 
 __all__ = [
     "MAX_PIXELS",
     "SCENE_CLASSES",
     "TORCHVISION_SETS",
+    "VOC_CLASSES",
+    "CocoDetection",
     "Geometry",
     "ImageFolder",
+    "MaskFolder",
     "PictureDataset",
     "Scene",
     "Scenes",
     "TorchvisionSet",
     "UnlabelledFolder",
+    "VocDetection",
+    "VocFolder",
+    "VocSegmentation",
     "draw_scene",
     "precomp_register_datasets",
+    "read_mask",
     "read_picture",
 ]
 
@@ -27,4 +37,5 @@ __all__ = [
 @hookimpl
 def precomp_register_datasets() -> list[type[TaskDataset]]:
     """Offer the data sets of this plugin."""
-    return [ImageFolder, UnlabelledFolder, Scenes, *TORCHVISION_SETS]
+    others: list[type[TaskDataset]] = [ImageFolder, UnlabelledFolder, Scenes, *TORCHVISION_SETS]
+    return [*others, CocoDetection, MaskFolder, VocDetection, VocSegmentation]

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from torch import Tensor
 
+from precomp_data._names import chosen_names
 from precomp_data.geometry import Geometry, PictureDataset
 from precomp_data.pictures import MAX_PIXELS, is_picture_name, read_picture
 from precomp_sdk import DatasetError, Label, OptionError, Target, TargetKind, nearest
 
-__all__ = ["ImageFolder", "UnlabelledFolder"]
+__all__ = ["ImageFolder", "UnlabelledFolder", "existing_folder", "pictures_below"]
 
 _SPLITS = ("train", "val")
 
@@ -25,9 +26,10 @@ class ImageFolder(PictureDataset):
         root: the folder that holds ``train`` and ``val``.
         split: ``"train"`` or ``"val"``.
         classes: use these class folders only, in this order; by default all of them, sorted.
-        resize: see `Geometry`; so are ``crop``, ``augment`` and ``seed``.
+        resize: see `Geometry`; so are ``crop``, ``augment``, ``zoom`` and ``seed``.
         crop: see `Geometry`.
         augment: see `Geometry`.
+        zoom: see `Geometry`.
         seed: see `Geometry`.
         max_pixels: larger pictures raise an error, see `read_picture`.
 
@@ -49,15 +51,16 @@ class ImageFolder(PictureDataset):
         resize: int | None = None,
         crop: int | None = None,
         augment: bool = False,
+        zoom: float = 1.0,
         seed: int = 0,
         max_pixels: int = MAX_PIXELS,
     ) -> None:
-        super().__init__(Geometry(resize=resize, crop=crop, augment=augment, seed=seed))
+        super().__init__(Geometry(resize=resize, crop=crop, augment=augment, zoom=zoom, seed=seed))
         self._root = Path(root)
         self._max_pixels = max_pixels
         folder = _split_folder(self._root, split, self.name)
         self.class_names = _choose(_class_folders(self._root, folder), classes, folder)
-        files = [(name, list(_pictures_below(folder / name))) for name in self.class_names]
+        files = [(name, list(pictures_below(folder / name))) for name in self.class_names]
         empty = [name for name, found in files if not found]
         if empty:
             raise _wrong_folder(folder, "pictures in every class folder", f"none in {empty}", "Fill or remove them.")
@@ -81,9 +84,10 @@ class UnlabelledFolder(PictureDataset):
     Args:
         root: the folder.
         split: take the pictures below ``root/train`` or ``root/val`` only; None takes all.
-        resize: see `Geometry`; so are ``crop``, ``augment`` and ``seed``.
+        resize: see `Geometry`; so are ``crop``, ``augment``, ``zoom`` and ``seed``.
         crop: see `Geometry`.
         augment: see `Geometry`.
+        zoom: see `Geometry`.
         seed: see `Geometry`.
         max_pixels: larger pictures raise an error, see `read_picture`.
 
@@ -104,13 +108,14 @@ class UnlabelledFolder(PictureDataset):
         resize: int | None = None,
         crop: int | None = None,
         augment: bool = False,
+        zoom: float = 1.0,
         seed: int = 0,
         max_pixels: int = MAX_PIXELS,
     ) -> None:
-        super().__init__(Geometry(resize=resize, crop=crop, augment=augment, seed=seed))
+        super().__init__(Geometry(resize=resize, crop=crop, augment=augment, zoom=zoom, seed=seed))
         self._max_pixels = max_pixels
-        self._root = _existing(Path(root)) if split is None else _split_folder(Path(root), split, self.name)
-        self._files = list(_pictures_below(self._root))
+        self._root = existing_folder(Path(root)) if split is None else _split_folder(Path(root), split, self.name)
+        self._files = list(pictures_below(self._root))
         if not self._files:
             raise _wrong_folder(
                 self._root, "pictures", "none", "Check the folder, and that file names end in .jpg, .png or the like."
@@ -135,13 +140,18 @@ def _split_folder(root: Path, split: str, name: str) -> Path:
             got=repr(split),
             remedy="Name the folders train and val.",
         )
-    folder = _existing(root) / split
+    folder = existing_folder(root) / split
     if not folder.is_dir():
         raise _wrong_folder(root, f"a folder {split!r} in it", f"folders {_folders(root)}", "Create or rename it.")
     return folder
 
 
-def _existing(root: Path) -> Path:
+def existing_folder(root: Path) -> Path:
+    """Return a folder's path.
+
+    Raises:
+        DatasetError: there is none.
+    """
     if not root.is_dir():
         raise _wrong_folder(root, "a folder", "a file" if root.exists() else "nothing there", "Check the path of root.")
     return root
@@ -178,21 +188,14 @@ def _choose(found: dict[str, list[str]], wanted: Sequence[str] | None, folder: P
                 "Add or rename the folders, or give the classes to use by the option classes.",
             )
         return tuple(here)
-    names = tuple(wanted)
-    if isinstance(wanted, str) or not names or len(set(names)) != len(names):
-        raise OptionError(
-            where="classes",
-            expected="names of class folders, each once",
-            got=repr(wanted),
-            remedy="Give a list of folder names, or leave the option out.",
-        )
+    names = chosen_names("image-folder", wanted)
     for name in names:
         if name not in here:
             raise _wrong_folder(folder, "class folders named by the option classes", repr(name), nearest(name, here))
     return names
 
 
-def _pictures_below(folder: Path) -> Iterator[str]:
+def pictures_below(folder: Path) -> Iterator[str]:
     """Yield the sorted paths, relative and with forward slashes, of the pictures below a folder."""
     found = []
     for parent, folders, files in os.walk(folder):

@@ -1,12 +1,13 @@
 """Sizes and crops, shared by the data sets of photographs."""
 
+import math
 from abc import abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor
-from torch.nn import functional
 
+from precomp_data import _parts
 from precomp_data.pictures import MAX_PIXELS
 from precomp_sdk import DatasetError, OptionError, Target, TaskDataset
 
@@ -15,22 +16,28 @@ __all__ = ["Geometry", "PictureDataset"]
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """How a picture is resized and cropped. Resizing is antialiased and bilinear and keeps the proportions.
+    """How a picture and its target are resized and cropped.
+
+    Resizing is antialiased and bilinear and keeps the proportions; of a mask it takes the nearest pixel.
+    All moves are the kernels of ``torchvision.transforms.v2``, with parameters drawn here: v2's own transforms draw
+    from torch's global generator, which the loading threads share and a resumed run cannot restore.
 
     Args:
         resize: short side in pixels; None leaves the size.
         crop: side of a square in pixels; None keeps the whole picture. A smaller picture is first enlarged until its
-            short side fits.
+            short side fits. Boxes are clipped, and left out where less than a pixel remains in width or height.
         augment: crop at a random position and flip left to right by chance, instead of cropping the centre.
+        zoom: with ``augment``, resize by a random factor from 1/zoom to zoom as well; 1 does not.
         seed: of the random draws.
 
     Raises:
-        OptionError: a size is not a positive integer, or the seed is negative.
+        OptionError: a size is not a positive integer, the zoom is below 1, or the seed is negative.
     """
 
     resize: int | None = None
     crop: int | None = None
     augment: bool = False
+    zoom: float = 1.0
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -39,11 +46,15 @@ class Geometry:
                 raise OptionError(
                     where=name, expected="a size in pixels, at least 1, or None", got=repr(value), remedy="Change it."
                 )
+        if isinstance(self.zoom, bool) or not 1 <= self.zoom < math.inf:
+            raise OptionError(where="zoom", expected="a number from 1 on", got=repr(self.zoom), remedy="Take 1.5, say.")
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
             raise OptionError(where="seed", expected="an integer from 0 on", got=repr(self.seed), remedy="Change it.")
 
-    def apply(self, image: Tensor, *, epoch: int, index: int, where: str) -> Tensor:
-        """Resize and crop one picture; the draw depends on (seed, epoch, index) only.
+    def apply(
+        self, image: Tensor, target: Target | None = None, *, epoch: int, index: int, where: str
+    ) -> tuple[Tensor, Target | None]:
+        """Resize and crop one picture and its target; the draw depends on (seed, epoch, index) only.
 
         Shapes and units:
             image: (3, H, W) uint8. Returns (3, crop, crop), or (3, H', W') without a crop.
@@ -51,20 +62,42 @@ class Geometry:
         Raises:
             DatasetError: so elongated a picture cannot be resized within `MAX_PIXELS`.
         """
-        crop = self.crop
-        image = _resize(image, max(self.resize or min(image.shape[1:]), crop or 1), where)
         draw = np.random.default_rng((self.seed, epoch, index)) if self.augment else None
-        if crop is not None:
-            rooms = [size - crop for size in image.shape[1:]]
-            top, left = draw.integers(0, rooms, endpoint=True) if draw else (room // 2 for room in rooms)
-            image = image[:, top : top + crop, left : left + crop]
+        size = int(image.shape[1]), int(image.shape[2])
+        short = self.resize or min(size)
+        if draw and self.zoom > 1:
+            short = max(1, round(short * self.zoom ** draw.uniform(-1, 1)))
+        parts, size = self._resized(_parts.to_parts(image, target), size, max(short, self.crop or 1), where)
+        if self.crop is not None:
+            rooms = [side - self.crop for side in size]
+            top, left = draw.integers(0, rooms, endpoint=True).tolist() if draw else [room // 2 for room in rooms]
+            parts = _parts.crop(parts, top, left, self.crop, self.crop)
         if draw and draw.random() < 0.5:
-            image = image.flip(-1)
-        return image.contiguous()
+            parts = _parts.flip(parts)
+        return _parts.from_parts(parts, target, cut=self.crop is not None)
+
+    @staticmethod
+    def _resized(
+        parts: _parts.Parts, size: tuple[int, int], short: int, where: str
+    ) -> tuple[_parts.Parts, tuple[int, int]]:
+        """Resize to a short side, unless it has it; return the new size too."""
+        height, width = size
+        scale = short / min(height, width)
+        new = max(short, round(height * scale)), max(short, round(width * scale))
+        if new == size:
+            return parts, size
+        if new[0] * new[1] > MAX_PIXELS:
+            raise DatasetError(
+                where=where,
+                expected=f"a picture of at most {MAX_PIXELS} pixels after resizing",
+                got=f"{width} x {height}, resized to {new[1]} x {new[0]}",
+                remedy="Take so elongated a picture out of the set, or resize less.",
+            )
+        return _parts.resize(parts, new), new
 
 
 class PictureDataset(TaskDataset):
-    """A data set whose pictures go through a `Geometry`.
+    """A data set whose pictures, with their targets, go through a `Geometry`.
 
     Args:
         geometry: how they are resized and cropped.
@@ -81,24 +114,8 @@ class PictureDataset(TaskDataset):
     def _sample(self, index: int) -> tuple[Tensor, Target | None]:
         image, target = self._read(index)
         where = f"{self.name}, {self.key(index)}"
-        return self._geometry.apply(image, epoch=self._epoch, index=index, where=where), target
+        return self._geometry.apply(image, target, epoch=self._epoch, index=index, where=where)
 
     def set_epoch(self, epoch: int) -> None:
         """Draw the crops and flips of this epoch from now on."""
         self._epoch = epoch
-
-
-def _resize(image: Tensor, short: int, where: str) -> Tensor:
-    height, width = image.shape[1:]
-    scale = short / min(height, width)
-    size = max(short, round(height * scale)), max(short, round(width * scale))
-    if size == (height, width):
-        return image
-    if size[0] * size[1] > MAX_PIXELS:
-        raise DatasetError(
-            where=where,
-            expected=f"a picture of at most {MAX_PIXELS} pixels after resizing",
-            got=f"{width} x {height}, resized to {size[1]} x {size[0]}",
-            remedy="Take so elongated a picture out of the set, or resize less.",
-        )
-    return functional.interpolate(image[None], size=size, mode="bilinear", antialias=True)[0]

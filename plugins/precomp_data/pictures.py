@@ -1,5 +1,6 @@
 """Reads any picture Pillow reads into 8-bit sRGB samples."""
 
+from collections.abc import Callable
 from io import BytesIO
 from os import PathLike
 from pathlib import Path
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from precomp_sdk import DatasetError
 
-__all__ = ["MAX_PIXELS", "is_picture_name", "read_picture", "to_rgb"]
+__all__ = ["MAX_PIXELS", "is_picture_name", "load_picture", "read_picture", "to_rgb"]
 
 MAX_PIXELS = 89_478_485  #: default limit, Pillow's own (``PIL.Image.MAX_IMAGE_PIXELS``): 256 MiB as RGB
 
@@ -51,6 +52,21 @@ def read_picture(
         DatasetError: it cannot be read, is no picture, is empty, broken or too large, or has samples without a
             defined range (32-bit).
     """
+    return load_picture(picture, to_rgb, max_pixels=max_pixels, where=where)
+
+
+def load_picture(
+    picture: str | PathLike[str] | bytes,
+    convert: Callable[[Image.Image, str], Tensor],
+    *,
+    max_pixels: int,
+    where: str | None,
+) -> Tensor:
+    """Decode a picture file, or its bytes, and convert the loaded Pillow picture; see `read_picture`.
+
+    Raises:
+        DatasetError: it cannot be read, is no picture, is empty, broken or too large, or cannot be converted.
+    """
     if isinstance(picture, bytes):
         where, data = where or f"picture of {len(picture)} bytes", picture
     else:
@@ -65,7 +81,7 @@ def read_picture(
         with Image.open(BytesIO(data)) as image:
             _check_header(image, max_pixels, where)
             image.load()
-            return to_rgb(image, where)
+            return convert(image, where)
     except DatasetError:
         raise
     except UnidentifiedImageError as error:

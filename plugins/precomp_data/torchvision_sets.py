@@ -1,15 +1,20 @@
-"""Torchvision's downloadable classification sets."""
+"""Torchvision's downloadable sets. VOC's are in `precomp_data.voc`, with the option ``download``."""
 
 import os
 from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any, ClassVar
 
+import torch
+from PIL import Image
 from torch import Tensor
 from torchvision import datasets
 
+from precomp_data._torchvision import open_published
 from precomp_data.geometry import Geometry, PictureDataset
+from precomp_data.masks import check_labels, to_labels
 from precomp_data.pictures import to_rgb
-from precomp_sdk import DatasetError, Label, OptionError, Target, TargetKind
+from precomp_sdk import DatasetError, Label, Mask, OptionError, Target, TargetKind
 
 __all__ = [
     "CIFAR10",
@@ -22,24 +27,30 @@ __all__ = [
     "Food101",
     "Imagenette",
     "OxfordIIITPet",
+    "OxfordIIITPetSegmentation",
     "TorchvisionSet",
 ]
 
 _TRAIN_VAL: Mapping[str, Mapping[str, Any]] = {"train": {"split": "train"}, "val": {"split": "val"}}
 _TRAIN_TEST: Mapping[str, Mapping[str, Any]] = {"train": {"split": "train"}, "val": {"split": "test"}}
+_TRAINVAL_TEST: Mapping[str, Mapping[str, Any]] = {"train": {"split": "trainval"}, "val": {"split": "test"}}
 _TRAIN_FLAG: Mapping[str, Mapping[str, Any]] = {"train": {"train": True}, "val": {"train": False}}
+
+_IGNORE = 255
+_TRIMAP = torch.tensor([_IGNORE, 1, 0, _IGNORE])  # published: 1 the animal, 2 the background, 3 neither for sure
 
 
 class TorchvisionSet(PictureDataset):
-    """A classification set that torchvision downloads, checks and reads.
+    """A set that torchvision downloads, checks and reads.
 
     Args:
         root: the folder torchvision keeps the set in.
         split: ``"train"`` or ``"val"``; a set published with a test split only has that as ``"val"``.
         download: fetch the set into ``root`` unless it is there.
-        resize: see `Geometry`; so are ``crop``, ``augment`` and ``seed``.
+        resize: see `Geometry`; so are ``crop``, ``augment``, ``zoom`` and ``seed``.
         crop: see `Geometry`.
         augment: see `Geometry`.
+        zoom: see `Geometry`.
         seed: see `Geometry`.
 
     Raises:
@@ -49,7 +60,8 @@ class TorchvisionSet(PictureDataset):
 
     target_kind = TargetKind.LABEL
     _open: ClassVar[Callable[..., Any]]  # torchvision's class
-    _splits: ClassVar[Mapping[str, Mapping[str, Any]]]  # its arguments for each of our splits
+    _splits: ClassVar[Mapping[str, Mapping[str, Any]]] = _TRAIN_VAL  # its arguments for each of our splits
+    _options: Mapping[str, Any] = MappingProxyType({})  # its arguments for both
 
     def __init__(
         self,
@@ -60,12 +72,10 @@ class TorchvisionSet(PictureDataset):
         resize: int | None = None,
         crop: int | None = None,
         augment: bool = False,
+        zoom: float = 1.0,
         seed: int = 0,
     ) -> None:
-        super().__init__(Geometry(resize=resize, crop=crop, augment=augment, seed=seed))
-        self._load(root, split, download)
-
-    def _load(self, root: str | os.PathLike[str], split: str, download: bool, **options: Any) -> None:
+        super().__init__(Geometry(resize=resize, crop=crop, augment=augment, zoom=zoom, seed=seed))
         if split not in self._splits:
             raise OptionError(
                 where=f"data set {self.name!r}, split",
@@ -74,19 +84,13 @@ class TorchvisionSet(PictureDataset):
                 remedy="Where a set has a test split only, 'val' is that one.",
             )
         self._split = split
-        try:
-            self._set = type(self)._open(str(root), download=download, **self._splits[split], **options)
-        except Exception as error:  # torchvision lets through what its downloads, archives and parsers raise
-            raise DatasetError(
-                where=f"data set {self.name!r} in {root}",
-                expected="a set that torchvision can download" if download else "a set that was downloaded before",
-                got=str(error) or type(error).__name__,
-                remedy="Check the network and the free space, or bring the folder from another machine."
-                if download
-                else "Set the option download to true once, with a network, or give the root of an earlier download.",
-            ) from error
+        options = {**self._splits[split], **self._options}
+        self._set = open_published(type(self)._open, self.name, root, download=download, **options)
+        self.class_names = self._names()
+
+    def _names(self) -> tuple[str, ...]:
         classes = getattr(self._set, "classes", ())  # Imagenette gives the synonyms of each, the common one first
-        self.class_names = tuple(name if isinstance(name, str) else str(name[0]) for name in classes)
+        return tuple(name if isinstance(name, str) else str(name[0]) for name in classes)
 
     def __len__(self) -> int:
         return len(self._set)
@@ -94,7 +98,10 @@ class TorchvisionSet(PictureDataset):
     def _read(self, index: int) -> tuple[Tensor, Target | None]:
         where = f"data set {self.name!r}, {self.key(index)}"
         try:
-            image, label = self._set[index]
+            image, found = self._set[index]
+            return to_rgb(image, where), self._target(found, image, where)  # a mask is decoded only now
+        except DatasetError:
+            raise
         except Exception as error:  # Pillow's readers raise whatever their parsing runs into
             raise DatasetError(
                 where=where,
@@ -102,7 +109,10 @@ class TorchvisionSet(PictureDataset):
                 got=str(error) or type(error).__name__,
                 remedy="Delete the set's folder and download it again.",
             ) from error
-        return to_rgb(image, where), Label(index=int(label))
+
+    def _target(self, found: Any, image: Image.Image, where: str) -> Target:
+        """Return torchvision's answer as a target."""
+        return Label(index=int(found))
 
     def key(self, index: int) -> str:
         """Return the split and the index."""
@@ -142,7 +152,6 @@ class Flowers102(TorchvisionSet):
     name = "flowers102"
     source = "Nilsback, Zisserman, ICVGIP 2008"
     _open = datasets.Flowers102
-    _splits = _TRAIN_VAL
 
 
 class Food101(TorchvisionSet):
@@ -160,7 +169,28 @@ class OxfordIIITPet(TorchvisionSet):
     name = "oxford-iiit-pet"
     source = "Parkhi, Vedaldi, Zisserman, Jawahar, CVPR 2012"
     _open = datasets.OxfordIIITPet
-    _splits: ClassVar[Mapping[str, Mapping[str, Any]]] = {"train": {"split": "trainval"}, "val": {"split": "test"}}
+    _splits = _TRAINVAL_TEST
+
+
+class OxfordIIITPetSegmentation(OxfordIIITPet):
+    """Cats and dogs before their background, 3680 / 3669 photographs; the line between them counts for nothing."""
+
+    name = "oxford-iiit-pet-segmentation"
+    target_kind = TargetKind.MASK
+    _options: Mapping[str, Any] = MappingProxyType({"target_types": "segmentation"})
+
+    def _names(self) -> tuple[str, ...]:
+        return ("background", "pet")
+
+    def _target(self, found: Any, image: Image.Image, where: str) -> Target:
+        with found:  # closes the file even if it is broken
+            labels = to_labels(found, where)
+        trimap = check_labels(labels, image.size[::-1], classes=4, ignore_index=_IGNORE, where=where)
+        if bool((trimap == 0).any()):
+            raise DatasetError(
+                where=where, expected="a trimap of 1, 2 and 3", got="0", remedy="Download the set again."
+            )
+        return Mask(labels=_TRIMAP[trimap], ignore_index=_IGNORE)
 
 
 class DTD(TorchvisionSet):
@@ -169,7 +199,6 @@ class DTD(TorchvisionSet):
     name = "dtd"
     source = "Cimpoi, Maji, Kokkinos, Mohamed, Vedaldi, CVPR 2014"
     _open = datasets.DTD
-    _splits = _TRAIN_VAL
 
 
 class FGVCAircraft(TorchvisionSet):
@@ -178,7 +207,6 @@ class FGVCAircraft(TorchvisionSet):
     name = "fgvc-aircraft"
     source = "Maji, Kannala, Rahtu, Blaschko, Vedaldi, arXiv 1306.5151"
     _open = datasets.FGVCAircraft
-    _splits = _TRAIN_VAL
 
 
 class Imagenette(TorchvisionSet):
@@ -192,13 +220,13 @@ class Imagenette(TorchvisionSet):
         resize: see `Geometry`.
         crop: see `Geometry`.
         augment: see `Geometry`.
+        zoom: see `Geometry`.
         seed: see `Geometry`.
     """
 
     name = "imagenette"
     source = "Howard, github.com/fastai/imagenette"
     _open = datasets.Imagenette
-    _splits = _TRAIN_VAL
 
     def __init__(
         self,
@@ -210,9 +238,9 @@ class Imagenette(TorchvisionSet):
         resize: int | None = None,
         crop: int | None = None,
         augment: bool = False,
+        zoom: float = 1.0,
         seed: int = 0,
     ) -> None:
-        PictureDataset.__init__(self, Geometry(resize=resize, crop=crop, augment=augment, seed=seed))
         if size not in ("full", "320px", "160px"):
             raise OptionError(
                 where=f"data set {self.name!r}, size",
@@ -220,7 +248,10 @@ class Imagenette(TorchvisionSet):
                 got=repr(size),
                 remedy="Choose one of the published archives.",
             )
-        self._load(root, split, download, size=size)
+        self._options = {"size": size}
+        super().__init__(
+            root=root, split=split, download=download, resize=resize, crop=crop, augment=augment, zoom=zoom, seed=seed
+        )
 
 
 TORCHVISION_SETS: tuple[type[TorchvisionSet], ...] = (  #: every set above
@@ -231,6 +262,7 @@ TORCHVISION_SETS: tuple[type[TorchvisionSet], ...] = (  #: every set above
     Food101,
     Imagenette,
     OxfordIIITPet,
+    OxfordIIITPetSegmentation,
     DTD,
     FGVCAircraft,
 )

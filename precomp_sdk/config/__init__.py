@@ -1,5 +1,6 @@
 """Experiment files: TOML, validated into a frozen description."""
 
+from precomp_sdk.config._toml import parse_options
 from precomp_sdk.config.experiment import (
     Component,
     Data,
@@ -19,7 +20,7 @@ from precomp_sdk.config.files import (
     parse_proxy_evaluation,
     parse_proxy_fitting,
 )
-from precomp_sdk.config.options import check_options, parse_options
+from precomp_sdk.config.options import check_options
 
 __all__ = [
     "EXPERIMENT_FILE",

@@ -69,7 +69,7 @@ else:
     _Evaluate = _arguments(
         "Evaluate", evaluate, "min_overlap", "own_targets", "skip_unreadable",
         ladder=_Ladder, baselines=tuple[str, ...], tuning_pictures=_Positive, replicates=_Natural, seed=_Natural,
-        batch_size=_Positive, workers=_Positive | None,
+        batch_size=_Positive, max_batch_pixels=_Positive, workers=_Positive | None,
     )  # fmt: skip
 
 

@@ -2,16 +2,15 @@
 
 import inspect
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, get_type_hints
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
 from precomp_sdk.config._messages import problem_of
-from precomp_sdk.config._toml import merged, parse_override
 from precomp_sdk.errors import ConfigError, nearest
 
-__all__ = ["check_options", "parse_options"]
+__all__ = ["check_options"]
 
 
 def check_options(cls: type, options: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -48,22 +47,6 @@ def check_options(cls: type, options: Mapping[str, Any], where: str) -> dict[str
                 where=f"{where}.{name}", expected="a value", got="none", remedy="Add it: it has no default."
             )
     return checked
-
-
-def parse_options(texts: Sequence[str]) -> dict[str, Any]:
-    """Return the options that texts like ``level=9`` or ``codec.level=9`` stand for.
-
-    Raises:
-        ConfigError: one has no name or no ``=``.
-
-    Example:
-        >>> parse_options(["level=9", "codec.subsampling=4:4:4"])
-        {'level': 9, 'codec': {'subsampling': '4:4:4'}}
-    """
-    options: dict[str, Any] = {}
-    for text in texts:
-        options = merged(options, parse_override(text))
-    return options
 
 
 def _hints(cls: type) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from precomp_sdk.evaluation.bootstrap import ResampledCurve, bootstrap_bd_rate, 
 from precomp_sdk.evaluation.evaluator import evaluate
 from precomp_sdk.evaluation.measure import measure_curve
 from precomp_sdk.evaluation.measured import CleanScore, MeasuredCurve, MeasuredPoint
-from precomp_sdk.evaluation.measurer import Measurer
+from precomp_sdk.evaluation.measurer import MAX_BATCH_PIXELS, Measurer
 from precomp_sdk.evaluation.proxy_report import GradientCheck, ProxyPoint, ProxyReport, evaluate_proxy
 from precomp_sdk.evaluation.report import write_report
 from precomp_sdk.evaluation.results import Evaluation, read_results
@@ -23,6 +23,7 @@ from precomp_sdk.evaluation.routes import DownscaledRoute, PreprocessedRoute, Ro
 __all__ = [
     "BLUR",
     "DOWNSCALE",
+    "MAX_BATCH_PIXELS",
     "TASK_LOSS",
     "BDRate",
     "Baseline",

@@ -16,7 +16,7 @@ from precomp_sdk.evaluation.baselines import Baseline, TunedBaseline, find_basel
 from precomp_sdk.evaluation.bd_rate import TASK_LOSS, BDRate, bd_rate
 from precomp_sdk.evaluation.bootstrap import bootstrap_interval, resample
 from precomp_sdk.evaluation.measured import MeasuredCurve
-from precomp_sdk.evaluation.measurer import Measurer
+from precomp_sdk.evaluation.measurer import MAX_BATCH_PIXELS, Measurer
 from precomp_sdk.evaluation.results import Evaluation, OptionValue
 from precomp_sdk.evaluation.routes import PreprocessedRoute, Route
 from precomp_sdk.events import CurveDone, Event, Notice, PointMeasured, RunFinished, RunStarted
@@ -43,6 +43,7 @@ def evaluate(
     seed: int = 0,
     min_overlap: float = 0.25,
     batch_size: int = 32,
+    max_batch_pixels: int = MAX_BATCH_PIXELS,
     workers: int | None = None,
     device: torch.device | str | None = None,
     own_targets: bool = False,
@@ -66,7 +67,8 @@ def evaluate(
         replicates: how often the pictures are drawn again for the confidence intervals; 0 for no intervals.
         seed: of the drawing.
         min_overlap: curves that share less of their score range have no BD-rate.
-        batch_size: as for `Measurer`, like the next three.
+        batch_size: as for `Measurer`, like the next four.
+        max_batch_pixels: bounds the memory for large pictures.
         workers: threads of the codec; default: one per core.
         device: where the networks work; default: where they are.
         own_targets: score against the task's own answers on the clean pictures.
@@ -104,6 +106,7 @@ def evaluate(
         task,
         ladder=ladder,
         batch_size=batch_size,
+        max_batch_pixels=max_batch_pixels,
         workers=workers,
         device=device,
         own_targets=own_targets,
@@ -121,11 +124,11 @@ def evaluate(
         if tuning_dataset is not None:
             measurer.check(tuning_dataset)
         points, tried = len(measurer.ladder), sum(len(baseline.values) for baseline in chosen)
-        measurer.total_steps = measurer.batches(len(dataset)) * (1 + points * (1 + len(routes) + len(chosen)))
+        measurer.total_steps = len(dataset) * (1 + points * (1 + len(routes) + len(chosen)))
         if tuning_dataset is None:
-            measurer.total_steps += measurer.batches(min(tuning_pictures, len(dataset))) * points * tried
+            measurer.total_steps += min(tuning_pictures, len(dataset)) * points * tried
         elif chosen:
-            measurer.total_steps += measurer.batches(len(tuning_dataset)) * points * (tried + 1)
+            measurer.total_steps += len(tuning_dataset) * points * (tried + 1)
         tell(
             RunStarted(
                 _STAGE,

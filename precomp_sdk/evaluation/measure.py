@@ -7,7 +7,7 @@ import torch
 from precomp_sdk.codec import Codec
 from precomp_sdk.data import TaskDataset
 from precomp_sdk.evaluation.measured import MeasuredCurve
-from precomp_sdk.evaluation.measurer import Measurer
+from precomp_sdk.evaluation.measurer import MAX_BATCH_PIXELS, Measurer
 from precomp_sdk.evaluation.routes import PreprocessedRoute, Route
 from precomp_sdk.events import Event
 from precomp_sdk.preprocessor import Preprocessor
@@ -26,6 +26,7 @@ def measure_curve(
     settings: Mapping[str, float] | None = None,
     ladder: Sequence[float] | None = None,
     batch_size: int = 32,
+    max_batch_pixels: int = MAX_BATCH_PIXELS,
     workers: int | None = None,
     device: torch.device | str | None = None,
     own_targets: bool = False,
@@ -43,11 +44,12 @@ def measure_curve(
         settings: what was chosen for this curve, as results record it.
         ladder: qualities on the codec's scale; default: the scale's ladder.
         batch_size: as for `Measurer`, like all that follow.
+        max_batch_pixels: bounds the memory for large pictures.
         workers: threads of the codec.
         device: where the networks are moved to.
         own_targets: score against the task's own answers on the clean pictures.
         skip_unreadable: leave out pictures that cannot be read and name them.
-        observer: receives a `StepDone` per batch and quality.
+        observer: receives a `StepDone` per batch and quality; steps are pictures times qualities.
 
     Returns:
         The measurement, picture by picture.
@@ -67,6 +69,7 @@ def measure_curve(
         task,
         ladder=ladder,
         batch_size=batch_size,
+        max_batch_pixels=max_batch_pixels,
         workers=workers,
         device=device,
         own_targets=own_targets,
@@ -74,5 +77,5 @@ def measure_curve(
         observer=observer,
     ) as measurer:
         measurer.check(dataset)
-        measurer.total_steps = measurer.batches(len(dataset)) * len(measurer.ladder)
+        measurer.total_steps = len(dataset) * len(measurer.ladder)
         return measurer.curve(dataset, route)

@@ -1,7 +1,7 @@
 """Measures rate and accuracy, with the real codec, over whole data sets."""
 
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Self
@@ -23,9 +23,10 @@ from precomp_sdk.records import Target
 from precomp_sdk.task import TaskModel
 from precomp_sdk.transcode import PendingBatch, Transcoder
 
-__all__ = ["Measurer"]
+__all__ = ["MAX_BATCH_PIXELS", "Measurer"]
 
-_BATCHES_IN_FLIGHT = 2  # one in the codec's threads while the task network works on the other
+MAX_BATCH_PIXELS = 2**23  #: default: 32 pictures of 512 x 512, or one of 3840 x 2160
+_BATCHES_IN_FLIGHT = 2  # at least: one in the codec's threads while the task network works on the other
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,16 +65,18 @@ class Measurer:
         codec: the real codec.
         task: the task network.
         ladder: qualities on the codec's scale; default: the scale's ladder.
-        batch_size: pictures that are held at a time; pictures of one size go through a network together.
+        batch_size: pictures per batch at most; those of one size go through a network together.
+        max_batch_pixels: pixels per batch at most, unless one picture has more: memory grows with the largest picture,
+            not with their number. A few batches are held at a time, so that the codec's threads have work.
         workers: threads of the codec; default: one per core.
         device: where the task network and the preprocessors are moved to; default: they stay where they are.
         own_targets: take the task's own answers on the clean pictures as targets, for pictures without labels.
         skip_unreadable: leave out pictures that cannot be read and name them in the result; otherwise they are errors.
-        observer: receives a `StepDone` per batch and quality.
+        observer: receives a `StepDone` per batch and quality; steps are pictures times qualities.
 
     Raises:
         QualityError: the ladder is empty or leaves the scale.
-        OptionError: the batch size is not positive.
+        OptionError: a batch size is not positive.
     """
 
     def __init__(
@@ -83,6 +86,7 @@ class Measurer:
         *,
         ladder: Sequence[float] | None = None,
         batch_size: int = 32,
+        max_batch_pixels: int = MAX_BATCH_PIXELS,
         workers: int | None = None,
         device: torch.device | str | None = None,
         own_targets: bool = False,
@@ -94,9 +98,11 @@ class Measurer:
             raise QualityError(
                 where="ladder", expected="one or more qualities", got="none", remedy="Leave it out for the default."
             )
-        if batch_size < 1:
-            raise OptionError(where="batch_size", expected="1 or more", got=str(batch_size), remedy="Take 32, say.")
-        self.codec, self.task, self.batch_size = codec, task, batch_size
+        for name, size in (("batch_size", batch_size), ("max_batch_pixels", max_batch_pixels)):
+            if size < 1:
+                raise OptionError(where=name, expected="1 or more", got=str(size), remedy="Leave it out.")
+        self.codec, self.task = codec, task
+        self._batch_size, self._max_batch_pixels = batch_size, max_batch_pixels
         self.ladder = tuple(dict.fromkeys(scale.check(quality) for quality in ladder or scale.ladder))
         self.total_steps = 0  #: what events give as the total; 0 where it is unknown
         self._device = None if device is None else torch.device(device)
@@ -124,10 +130,6 @@ class Measurer:
             )
         self.task.check_dataset(dataset.class_names)
 
-    def batches(self, pictures: int) -> int:
-        """Return how many batches so many pictures make; each is one step per quality."""
-        return -(-pictures // self.batch_size)
-
     def clean(self, dataset: TaskDataset) -> CleanScore:
         """Score the untouched 8-bit pictures.
 
@@ -137,10 +139,11 @@ class Measurer:
         """
         rows = _Rows(0.0)
         with evaluating(self.task, device=self._device):
-            for batch in load_batches(dataset, self.batch_size, skip_unreadable=self._skip_unreadable):
+            for batch in self._load(dataset):
                 if batch.samples:
                     images = [sample.image for sample in batch.samples]
                     self._judge(rows, batch, self._targets(batch), images, "the clean pictures")
+                self._advance(batch.count)
         if not rows.evidence:
             raise _empty(dataset, "none that can be read")
         scores = self.task.scorer.combine(rows.evidence, np.ones(len(rows.evidence)))
@@ -161,6 +164,11 @@ class Measurer:
         skipped: list[SkippedSample] = []
         jobs: deque[_Job] = deque()
 
+        def enough() -> bool:
+            """Say whether the batches behind the oldest keep all the codec's threads at work."""
+            behind = sum(len(job.batch.samples) for job in jobs) - len(jobs[0].batch.samples)
+            return len(jobs) >= _BATCHES_IN_FLIGHT and behind >= self._transcoder.workers
+
         def finish(job: _Job) -> None:
             done = job.pending.result()
             sizes = [(sample.image.shape[1], sample.image.shape[2]) for sample in job.batch.samples]
@@ -168,11 +176,13 @@ class Measurer:
             job.rows.bits.extend(item.bits for item in done)
             where = f"{route.label!r} at {scale.name} {job.rows.quality:g}"
             self._judge(job.rows, job.batch, job.targets, images, where)
+            self._advance(job.batch.count)
 
         with evaluating(self.task, *route.modules, device=self._device):
-            for batch in load_batches(dataset, self.batch_size, skip_unreadable=self._skip_unreadable):
+            for batch in self._load(dataset):
                 skipped.extend(batch.skipped)
                 if not batch.samples:
+                    self._advance(batch.count * len(all_rows))
                     continue
                 indices.extend(batch.indices)
                 keys.extend(sample.key for sample in batch.samples)
@@ -183,7 +193,7 @@ class Measurer:
                     sent = route.send(sources, scale.strength(rows.quality))
                     pending = self._transcoder.submit(sent, [rows.quality] * len(sent))
                     jobs.append(_Job(rows, batch, targets, pending))
-                    if len(jobs) == _BATCHES_IN_FLIGHT:
+                    while enough():
                         finish(jobs.popleft())
             while jobs:
                 finish(jobs.popleft())
@@ -235,7 +245,12 @@ class Measurer:
         rows.losses.extend(losses)
         for prediction, target in zip(predictions, targets, strict=True):
             rows.evidence.append(self.task.scorer.measure(prediction, target))
-        self._step += 1
+
+    def _load(self, dataset: TaskDataset) -> Iterator[LoadedBatch]:
+        return load_batches(dataset, self._batch_size, self._max_batch_pixels, skip_unreadable=self._skip_unreadable)
+
+    def _advance(self, pictures: int) -> None:
+        self._step += pictures
         if self._observer is not None:
             self._observer(StepDone("evaluate", self._step, self.total_steps, {}))
 

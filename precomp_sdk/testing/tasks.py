@@ -231,8 +231,7 @@ def check_features(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
         raise NotApplicableError("it offers no features") from error
     wrong = [tuple(item.shape) for item in maps if item.ndim != 4 or len(item) != len(images)]
     require(maps and not wrong, f"expected maps (2, C, H, W); got {wrong or 'none'}")
-    for index, item in enumerate(maps):
-        gradients(f"features {index}", item.square().sum(), images)
+    gradients("features", torch.stack([item.square().mean() for item in maps]).sum(), images)
 
 
 TASK_PROMISES = promises_of(

@@ -15,10 +15,11 @@ from precomp_sdk.errors import CalibrationError, OptionError
 from precomp_sdk.images import stack_images
 from precomp_sdk.records import Sample, Target
 from precomp_sdk.task import TaskModel
+from precomp_sdk.training.grouping import group_by_size
 from precomp_sdk.training.objective import PlainPoint, feature_distances
 from precomp_sdk.transcode import Transcoder
 
-__all__ = ["calibrate", "group_by_size", "slopes", "targets_for"]
+__all__ = ["calibrate", "slopes", "targets_for"]
 
 
 @torch.no_grad()
@@ -134,14 +135,6 @@ def _from_table(table: Mapping[float, float], ladder: Sequence[float]) -> NDArra
             remedy='Complete the table, or take lambdas="auto".',
         )
     return np.array([by_quality[float(quality)] for quality in ladder])
-
-
-def group_by_size(samples: Sequence[Sample], batch_size: int) -> list[list[Sample]]:
-    """Cut samples into batches of one picture size each, keeping their order within a size."""
-    sizes: dict[tuple[int, ...], list[Sample]] = {}
-    for sample in samples:
-        sizes.setdefault(tuple(sample.image.shape), []).append(sample)
-    return [group[i : i + batch_size] for group in sizes.values() for i in range(0, len(group), batch_size)]
 
 
 def targets_for(

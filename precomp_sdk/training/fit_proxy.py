@@ -16,7 +16,7 @@ from precomp_sdk.events import Event, RunFinished, RunStarted, StepDone
 from precomp_sdk.images import stack_images
 from precomp_sdk.proxy import ProxyCodec
 from precomp_sdk.records import ProxyOutput
-from precomp_sdk.training.calibration import group_by_size
+from precomp_sdk.training.grouping import group_by_size
 from precomp_sdk.training.loading import Batches
 from precomp_sdk.transcode import Transcoder
 

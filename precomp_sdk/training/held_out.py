@@ -8,7 +8,8 @@ from precomp_sdk.images import stack_images
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.records import Sample
 from precomp_sdk.task import TaskModel
-from precomp_sdk.training.calibration import group_by_size, targets_for
+from precomp_sdk.training.calibration import targets_for
+from precomp_sdk.training.grouping import group_by_size
 from precomp_sdk.training.objective import Calibration, feature_distances
 from precomp_sdk.training.settings import TrainSettings
 from precomp_sdk.transcode import Transcoder

@@ -19,8 +19,8 @@ from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.proxy import ProxyCodec
 from precomp_sdk.records import Sample
 from precomp_sdk.task import TaskModel
-from precomp_sdk.training.calibration import group_by_size
 from precomp_sdk.training.checkpoints import load_state, save_module, save_state
+from precomp_sdk.training.grouping import group_by_padding
 from precomp_sdk.training.held_out import HeldOutBatch
 from precomp_sdk.training.loading import Batches
 from precomp_sdk.training.objective import Calibration
@@ -121,7 +121,7 @@ class Loop:
         draw = random.Random(f"{self._settings.seed}/{self.step}/{self._parts.fabric.global_rank}")
         torch.manual_seed(draw.getrandbits(48))
         terms: list[StepTerms] = []
-        for group in group_by_size(samples, len(samples)):
+        for group in group_by_padding(samples, self._settings.max_padding):
             result = training_step(
                 group,
                 [draw.choice(self._parts.ladder) for _ in group],

@@ -18,6 +18,11 @@ class TrainSettings:
     Args:
         steps: optimizer steps.
         batch_size: images per step and process.
+        max_padding: pictures of unequal sizes go through the preprocessor together as long as at most this share of
+            their batch is padding, repeated borders; 0 puts only equal sizes together. Padding ends there: codec,
+            proxy, task and every term see each picture at its own size, so no bit and no loss is counted on it. The
+            preprocessor sees a picture's lower and right border continued instead of ended, also where it averages over
+            the whole picture. Crops of one size, an option of most data sets, need no padding and are faster.
         learning_rate: peak of AdamW's learning rate; linear warm-up, then a cosine down to 2% of it.
         warmup_steps: length of the warm-up.
         weight_decay: of AdamW.
@@ -46,6 +51,7 @@ class TrainSettings:
 
     steps: int = 2000
     batch_size: int = 16
+    max_padding: float = 0.0
     learning_rate: float = 1e-3
     warmup_steps: int = 100
     weight_decay: float = 0.0
@@ -85,6 +91,8 @@ class TrainSettings:
                 raise _wrong(name, "more than 0", getattr(self, name))
         if not 0 <= self.ema_decay < 1:
             raise _wrong("ema_decay", "a number from 0 to below 1", self.ema_decay)
+        if not 0 <= self.max_padding < 1:
+            raise _wrong("max_padding", "a share from 0 to below 1", self.max_padding)
         if self.task_weight + self.feature_weight == 0:
             raise _wrong("task_weight", "a task loss or a feature match, or both", "neither")
         for name, choices in (("targets", ("dataset", "own")), ("forward", ("codec", "proxy"))):

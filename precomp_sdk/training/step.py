@@ -7,13 +7,14 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from precomp_sdk.images import round_to_8_bit, stack_images
+from precomp_sdk.images import round_to_8_bit, stack_padded
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.proxy import ProxyCodec
 from precomp_sdk.records import ProxyOutput, Sample
 from precomp_sdk.task import TaskModel
 from precomp_sdk.training.calibration import targets_for
 from precomp_sdk.training.fit_proxy import fitting_loss
+from precomp_sdk.training.grouping import places_by_size
 from precomp_sdk.training.objective import Calibration, composite_bits, composite_images, feature_distances
 from precomp_sdk.training.settings import TrainSettings
 from precomp_sdk.transcode import PendingBatch, Transcoder
@@ -54,7 +55,11 @@ def training_step(
     settings: TrainSettings,
     fabric: Fabric,
 ) -> StepTerms:
-    """Run one batch of equally sized pictures forward.
+    """Run one batch of pictures forward.
+
+    Pictures of unequal sizes go through the preprocessor as one padded batch and are cut to their own sizes behind it:
+
+        pictures ─▶ padded batch ─▶ preprocessor ─▶ cut ─▶ per size: codec, proxy, task, terms ─▶ objective per picture
 
     The real codec works in threads while the proxy and the clean pass of the task network run.
 
@@ -70,28 +75,25 @@ def training_step(
         fabric: for device and precision.
     """
     layout = torch.channels_last if settings.channels_last else torch.contiguous_format
-    clean = stack_images([sample.image for sample in samples]).to(fabric.device).contiguous(memory_format=layout)
+    sources = [sample.image for sample in samples]
+    padded = stack_padded(sources).to(fabric.device).contiguous(memory_format=layout)
     scale = transcoder.codec.quality_scale
-    strengths = torch.tensor([scale.strength(quality) for quality in qualities], device=clean.device)
+    strengths = torch.tensor([scale.strength(quality) for quality in qualities], device=padded.device)
     with fabric.autocast():
-        processed = preprocessor(clean, strengths).float()
-    real = transcoder.submit(processed, list(qualities)) if settings.forward == "codec" else None
-    predicted: ProxyOutput = proxy(round_to_8_bit(processed), qualities)
-    with torch.no_grad(), fabric.autocast():
-        targets = targets_for(task, samples, clean, settings.targets)
-        clean_features = task.features(clean) if settings.feature_weight else []
-    images, bits = predicted.images, predicted.bits
-    if real is not None:
-        real_images, real_bits = real.tensors(clean)
-        images, bits = composite_images(real_images, images), composite_bits(real_bits, bits)
-    images = images.contiguous(memory_format=layout)
-    with fabric.autocast():
-        task_losses = task.losses(images, targets).float() if settings.task_weight else bits.new_zeros(len(bits))
-        feature_losses = torch.zeros_like(task_losses)
-        if settings.feature_weight:
-            feature_losses = feature_distances(task.features(images), clean_features).float()
-    bpps = bits / (clean.shape[-2] * clean.shape[-1])
-    mses = (processed - clean).square().mean(dim=(1, 2, 3))
+        processed = preprocessor(padded, strengths).float()
+    parts: list[_Part] = []
+    for (height, width), places in places_by_size(sources).items():
+        whole = len(places) == len(samples)
+        clean, sent = (
+            images if whole else images[places, :, :height, :width].contiguous(memory_format=layout)
+            for images in (padded, processed)
+        )
+        chosen = [qualities[place] for place in places]
+        real = transcoder.submit(sent, chosen) if settings.forward == "codec" else None
+        parts.append(_Part(places, [samples[place] for place in places], chosen, clean, sent, real))
+    terms = [_measure(part, proxy=proxy, task=task, settings=settings, fabric=fabric) for part in parts]
+    order = torch.tensor([place for part in parts for place in part.places], device=padded.device).argsort()
+    bpps, task_losses, feature_losses, mses = torch.cat(terms, dim=1)[:, order]  # (4, N)
     objectives = calibration.objectives(qualities, bpps, task_losses, feature_losses, mses)
     loss = objectives.mean()
     scalars = {
@@ -102,22 +104,51 @@ def training_step(
         "change_mse": float(mses.mean().detach()),
     }
     if "proxy" in settings.train:
-        proxy_loss = _proxy_loss(proxy, processed, qualities, real, transcoder)
+        proxy_losses = [_proxy_loss(proxy, part, transcoder) * (len(part.places) / len(samples)) for part in parts]
+        proxy_loss = torch.stack(proxy_losses).sum()
         loss = loss + settings.proxy_weight * proxy_loss
         scalars["proxy_loss"] = float(proxy_loss.detach())
     return StepTerms(loss, scalars, len(samples))
 
 
-def _proxy_loss(
-    proxy: ProxyCodec,
-    processed: Tensor,
-    qualities: Sequence[float],
-    real: PendingBatch | None,
-    transcoder: Transcoder,
-) -> Tensor:
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The pictures of one size within a batch: clean and processed (N, 3, H, W), and on their way through the codec."""
+
+    places: list[int]
+    samples: list[Sample]
+    qualities: list[float]
+    clean: Tensor
+    processed: Tensor
+    real: PendingBatch | None
+
+
+def _measure(part: _Part, *, proxy: ProxyCodec, task: TaskModel, settings: TrainSettings, fabric: Fabric) -> Tensor:
+    """Return bits per pixel, task loss, feature distance and change of each picture, (4, N)."""
+    predicted: ProxyOutput = proxy(round_to_8_bit(part.processed), part.qualities)
+    with torch.no_grad(), fabric.autocast():
+        targets = targets_for(task, part.samples, part.clean, settings.targets)
+        clean_features = task.features(part.clean) if settings.feature_weight else []
+    images, bits = predicted.images, predicted.bits
+    if part.real is not None:
+        real_images, real_bits = part.real.tensors(part.clean)
+        images, bits = composite_images(real_images, images), composite_bits(real_bits, bits)
+    layout = torch.channels_last if settings.channels_last else torch.contiguous_format
+    images = images.contiguous(memory_format=layout)
+    with fabric.autocast():
+        task_losses = task.losses(images, targets).float() if settings.task_weight else bits.new_zeros(len(bits))
+        feature_losses = torch.zeros_like(task_losses)
+        if settings.feature_weight:
+            feature_losses = feature_distances(task.features(images), clean_features).float()
+    bpps = bits / (part.clean.shape[-2] * part.clean.shape[-1])
+    mses = (part.processed - part.clean).square().mean(dim=(1, 2, 3))
+    return torch.stack([bpps, task_losses, feature_losses, mses])
+
+
+def _proxy_loss(proxy: ProxyCodec, part: _Part, transcoder: Transcoder) -> Tensor:
     """Fit the proxy to the codec on the preprocessor's own output; no gradient to the preprocessor."""
-    source = round_to_8_bit(processed.detach())
-    pending = real or transcoder.submit(source, list(qualities))
+    source = round_to_8_bit(part.processed.detach())
+    pending = part.real or transcoder.submit(source, part.qualities)
     images, bits = pending.tensors(source)
-    output: ProxyOutput = proxy(source, qualities)
+    output: ProxyOutput = proxy(source, part.qualities)
     return fitting_loss(output, images, bits)

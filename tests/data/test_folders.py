@@ -195,7 +195,7 @@ def image(height: int, width: int) -> torch.Tensor:
 
 
 def apply(geometry: Geometry, picture: torch.Tensor, epoch: int = 0, index: int = 0) -> torch.Tensor:
-    return geometry.apply(picture, epoch=epoch, index=index, where="picture")
+    return geometry.apply(picture, epoch=epoch, index=index, where="picture")[0]
 
 
 def test_nothing_asked_nothing_changed() -> None:

@@ -14,10 +14,12 @@ from PIL import Image
 from scipy.io import savemat
 
 from precomp_data import TORCHVISION_SETS, TorchvisionSet
-from precomp_data.torchvision_sets import CIFAR10, Imagenette
-from precomp_sdk import DatasetError, Label, OptionError, Registry, TargetKind, construct
+from precomp_data.torchvision_sets import CIFAR10, Imagenette, OxfordIIITPetSegmentation
+from precomp_sdk import DatasetError, Label, Mask, OptionError, Registry, TargetKind, construct
 
 SHADES = {"train": (40, 80), "val": (120, 200)}  # the gray of the two pictures of each split
+
+TRIMAP = np.array([1, 2, 3, 1], np.uint8).repeat(96).reshape(16, 24)  # animal, background, neither, animal
 
 
 def photo(path: Path, shade: int) -> None:
@@ -89,6 +91,8 @@ def make_pets(root: Path) -> None:
         names = [f"{kind}_{shade}" for kind, shade in zip(("first", "second"), SHADES[split], strict=True)]
         for file, shade in zip(names, SHADES[split], strict=True):
             photo(folder / "images" / f"{file}.jpg", shade)
+            (folder / "annotations" / "trimaps").mkdir(parents=True, exist_ok=True)
+            Image.fromarray(TRIMAP).save(folder / "annotations" / "trimaps" / f"{file}.png")
         text(folder / "annotations" / f"{name}.txt", [f"{names[0]} 1 1 1", f"{names[1]} 2 1 2"])
 
 
@@ -118,11 +122,13 @@ MAKERS: dict[str, Callable[[Path], None]] = {
     "food101": make_food101,
     "imagenette": make_imagenette,
     "oxford-iiit-pet": make_pets,
+    "oxford-iiit-pet-segmentation": make_pets,
     "dtd": make_dtd,
     "fgvc-aircraft": make_aircraft,
 }
 CLASS_NAMES = {"flowers102": ("pink primrose", "hard-leaved pocket orchid"), "imagenette": ("tench", "parachute")}
 CLASS_NAMES["oxford-iiit-pet"] = ("First", "Second")
+CLASS_NAMES["oxford-iiit-pet-segmentation"] = ("background", "pet")
 SIZES = {"cifar10": (32, 32), "cifar100": (32, 32), "stl10": (96, 96)}
 
 each_set = pytest.mark.parametrize("kind", TORCHVISION_SETS, ids=lambda kind: kind.name)
@@ -155,11 +161,17 @@ def test_pictures_and_labels(kind: type[TorchvisionSet], split: str, tmp_path: P
     MAKERS[kind.name](tmp_path)
     dataset = kind(root=tmp_path, split=split)
     assert len(dataset) == 2
-    assert dataset.target_kind is TargetKind.LABEL
+    masks = kind is OxfordIIITPetSegmentation
+    assert dataset.target_kind is (TargetKind.MASK if masks else TargetKind.LABEL)
     assert dataset.class_names[:2] == CLASS_NAMES.get(kind.name, ("first", "second"))
     for index in range(2):
         sample = dataset[index]
-        assert sample.target == Label(index=index)
+        if masks:
+            assert isinstance(sample.target, Mask)
+            assert sample.target.ignore_index == 255
+            assert sample.target.labels[::4, 0].tolist() == [1, 0, 255, 1]
+        else:
+            assert sample.target == Label(index=index)
         assert sample.key == f"{split}/{index}"
         assert sample.image.shape == (3, *SIZES.get(kind.name, (16, 24)))
         assert (sample.image.int() - SHADES[split][index]).abs().max() <= 2  # JPEG
@@ -209,6 +221,26 @@ def test_a_broken_picture_is_named(data: bytes, tmp_path: Path) -> None:
         dataset[1]
 
 
+@pytest.mark.parametrize(
+    ("trimap", "message"),
+    [
+        (TRIMAP[:, :23], r"train/0: expected a mask of its picture's size, 24 x 16; got 23 x 16"),
+        (np.zeros_like(TRIMAP), r"train/0: expected a trimap of 1, 2 and 3; got 0"),
+        (np.full_like(TRIMAP, 4), r"train/0: expected labels from 0 to 3.*got \[4\]"),
+        (None, r"train/0: expected a whole and valid picture"),
+    ],
+)
+def test_a_wrong_trimap_is_named(trimap: np.ndarray | None, message: str, tmp_path: Path) -> None:
+    make_pets(tmp_path)
+    path = tmp_path / "oxford-iiit-pet" / "annotations" / "trimaps" / "first_40.png"
+    if trimap is None:
+        path.write_bytes(path.read_bytes()[:60])
+    else:
+        Image.fromarray(trimap).save(path)
+    with pytest.raises(DatasetError, match=message):
+        OxfordIIITPetSegmentation(root=tmp_path)[0]
+
+
 def test_imagenette_comes_in_sizes(tmp_path: Path) -> None:
     make_imagenette(tmp_path)
     (tmp_path / "imagenette2").rename(tmp_path / "imagenette2-160")
@@ -232,7 +264,16 @@ def test_the_plugin_registers_every_set() -> None:
 
     registry = Registry(entry_points=False)
     registry.register(precomp_data)
-    assert set(registry.datasets) == {*MAKERS, "image-folder", "pictures", "scenes"}
+    others = {
+        "image-folder",
+        "pictures",
+        "coco-detection",
+        "mask-folder",
+        "voc-detection",
+        "voc-segmentation",
+        "scenes",
+    }
+    assert set(registry.datasets) == {*MAKERS, *others}
     assert len(registry.create("dataset", "scenes", count=3, split="val")) == 3
     with pytest.raises(OptionError, match="Did you mean 'crop'"):
         registry.create("dataset", "cifar10", root="x", corp=3)

@@ -1,3 +1,5 @@
+import threading
+
 import numpy as np
 import pytest
 import torch
@@ -202,7 +204,74 @@ def test_a_loss_that_is_not_finite_stops_and_names_the_picture():
 def test_the_observer_hears_of_every_batch():
     events = []
     measure_curve(FakeCodec(), FakeTask(), FakeDataset(count=5), ladder=LADDER, batch_size=2, observer=events.append)
-    assert events == [StepDone("evaluate", step, 9, {}) for step in range(1, 10)]
+    assert events == [StepDone("evaluate", step, 15, {}) for step in (2, 4, 6, 8, 10, 12, 13, 14, 15)]
+
+
+def test_steps_count_pictures_that_were_left_out():
+    events = []
+    measure_curve(
+        FakeCodec(),
+        FakeTask(),
+        FakeDataset(count=5, unreadable=(1, 4)),
+        ladder=LADDER,
+        batch_size=2,
+        skip_unreadable=True,
+        workers=1,
+        observer=events.append,
+    )
+    assert [event.step for event in events] == [
+        2,
+        4,
+        6,
+        8,
+        10,
+        13,
+        15,
+    ]  # the last batch holds nothing and waits for none
+
+
+class _ShapedTask(FakeTask):
+    def __init__(self):
+        super().__init__()
+        self.pixels = []
+
+    def _judge(self, images, targets):
+        self.pixels.append(images.shape[0] * images.shape[2] * images.shape[3])
+        return super()._judge(images, targets)
+
+
+@pytest.mark.parametrize("most", [1, 500, 1200, 10**6])
+def test_pixels_bound_the_batches_and_change_nothing(most):
+    sizes = [(20, 20), (30, 40), (10, 10)]
+    dataset = FakeDataset(count=9, sizes=sizes)
+    first = measure_curve(FakeCodec(), FakeTask(), dataset, ladder=LADDER, batch_size=1)
+    task = _ShapedTask()
+    second = measure_curve(FakeCodec(), task, dataset, ladder=LADDER, max_batch_pixels=most)
+    for one, other in zip(first.points, second.points, strict=True):
+        np.testing.assert_array_equal(one.bits, other.bits)
+        np.testing.assert_allclose(one.losses, other.losses, atol=1e-5)
+    assert max(task.pixels) <= max(most, 1200)  # a picture of 30 x 40 comes alone
+    assert sum(task.pixels) == len(LADDER) * 3 * (400 + 1200 + 100)
+
+
+def test_the_codec_has_a_picture_for_every_thread_though_batches_are_small():
+    running, most, lock = 0, 0, threading.Lock()
+    together = threading.Barrier(3, timeout=20)
+
+    class Slow(FakeCodec):
+        def _encode(self, image, quality):
+            nonlocal running, most
+            with lock:
+                running += 1
+                most = max(most, running)
+            together.wait()  # breaks unless three pictures are under way at once
+            with lock:
+                running -= 1
+            return super()._encode(image, quality)
+
+    measured = measure_curve(Slow(), FakeTask(), FakeDataset(count=3), ladder=LADDER, max_batch_pixels=1, workers=3)
+    assert len(measured) == 3
+    assert most == 3
 
 
 def test_the_ladder_and_the_batch_size_are_checked():
@@ -212,6 +281,8 @@ def test_the_ladder_and_the_batch_size_are_checked():
         Measurer(FakeCodec(), FakeTask(), ladder=(0,))
     with pytest.raises(OptionError, match="batch_size"):
         Measurer(FakeCodec(), FakeTask(), batch_size=0)
+    with pytest.raises(OptionError, match="max_batch_pixels"):
+        Measurer(FakeCodec(), FakeTask(), max_batch_pixels=0)
     with Measurer(FakeCodec(), FakeTask(), ladder=(10, 10, 20)) as measurer:
         assert measurer.ladder == (10, 20)
 

@@ -1,0 +1,110 @@
+"""What annotations get wrong: an error at once, or a list of what was left out."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from precomp_sdk import DatasetError, SkippedSample
+
+__all__ = ["Findings", "clip_box", "read_json", "read_text"]
+
+_TOLERANCE_PX = 1.0  # boxes of rounded or halved coordinates stick out by less
+
+
+class Findings:
+    """Collects what is wrong with single entries of an annotation.
+
+    Args:
+        strict: raise at the first one.
+    """
+
+    def __init__(self, strict: bool) -> None:
+        self.strict = strict
+        self._mended: list[SkippedSample] = []
+
+    @property
+    def mended(self) -> tuple[SkippedSample, ...]:
+        """What was found, by the picture's key."""
+        return tuple(self._mended)
+
+    def add(self, key: str, where: str, expected: str, got: str) -> None:
+        """Note an entry that is left out or mended.
+
+        Raises:
+            DatasetError: always, where strict.
+        """
+        if self.strict:
+            raise DatasetError(
+                where=where,
+                expected=expected,
+                got=got,
+                remedy="Correct it, or set the option strict to false to leave such entries out.",
+            )
+        self._mended.append(SkippedSample(key=key, reason=f"{where}: expected {expected}; got {got}"))
+
+
+def clip_box(
+    box: tuple[float, float, float, float], size: tuple[int, int], findings: Findings, key: str, where: str
+) -> tuple[float, float, float, float] | None:
+    """Return a box inside its picture, or None where nothing of it is.
+
+    Less than a pixel outside is clipped in silence: coordinates are rounded.
+
+    Args:
+        box: x1 y1 x2 y2 in pixels, x2 and y2 exclusive.
+        size: (width, height) of the picture.
+        findings: hears of boxes that stick out, lie outside or have no area.
+        key: the picture.
+        where: the box, for messages.
+
+    Raises:
+        DatasetError: the box is wrong and the findings are strict.
+    """
+    width, height = size
+    x1, y1, x2, y2 = box
+    inside = max(0.0, x1), max(0.0, y1), min(float(width), x2), min(float(height), y2)
+    text = f"x1 y1 x2 y2 = {x1:g} {y1:g} {x2:g} {y2:g}"
+    if not (x1 < x2 and y1 < y2):  # also where one is not a number
+        findings.add(key, where, "a box with an area", text)
+        return None
+    if not (inside[0] < inside[2] and inside[1] < inside[3]):
+        findings.add(key, where, f"a box in its picture of {width} x {height}", f"{text}, all of it outside")
+        return None
+    if max(abs(ours - theirs) for ours, theirs in zip(inside, box, strict=True)) > _TOLERANCE_PX:
+        findings.add(key, where, f"a box in its picture of {width} x {height}", f"{text}, which sticks out")
+    return inside
+
+
+def read_text(path: Path) -> str:
+    """Return a text file's content.
+
+    Raises:
+        DatasetError: there is none, or it is not UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise DatasetError(
+            where=str(path), expected="a file that can be read", got=reason, remedy="Check the path."
+        ) from error
+    except UnicodeDecodeError as error:
+        raise DatasetError(
+            where=f"{path}, byte {error.start}", expected="UTF-8 text", got=error.reason, remedy="Save it as UTF-8."
+        ) from error
+
+
+def read_json(path: Path) -> Any:
+    """Return a JSON file's content.
+
+    Raises:
+        DatasetError: there is none, or it is not JSON; says the line.
+    """
+    text = read_text(path)
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, and values nested too deeply
+        place = f", line {error.lineno}, column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
+        raise DatasetError(
+            where=f"{path}{place}", expected="JSON", got=f"something else: {error}", remedy="Repair the file."
+        ) from error

@@ -1,0 +1,74 @@
+"""Reads one annotation of PASCAL VOC, and says where it is wrong."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+from precomp_data._findings import Findings, clip_box, read_text
+from precomp_sdk import DatasetError, nearest
+
+__all__ = ["VocObject", "read_voc"]
+
+
+@dataclass(frozen=True, slots=True)
+class VocObject:
+    """One object: x1 y1 x2 y2 in pixels, its label, and whether VOC leaves it out of scores."""
+
+    box: tuple[float, float, float, float]
+    label: int
+    difficult: bool
+
+
+def read_voc(path: Path, labels: Mapping[str, int], findings: Findings) -> tuple[tuple[int, int], list[VocObject]]:
+    """Read an annotation file.
+
+    Args:
+        path: the file.
+        labels: the label of every class.
+        findings: hears of unknown classes and of wrong boxes.
+
+    Returns:
+        The picture's (width, height), and its objects.
+
+    Raises:
+        DatasetError: it is no XML of that structure, or a finding and they are strict.
+    """
+    text = read_text(path)
+    try:
+        tree = ElementTree.fromstring(text)
+    except ElementTree.ParseError as error:
+        line, column = error.position
+        raise _wrong(f"{path}, line {line}, column {column + 1}", "XML", str(error)) from error
+    size = int(_number(path, tree, "size/width", 1)), int(_number(path, tree, "size/height", 1))
+    objects: list[VocObject] = []
+    for index, item in enumerate(tree.iterfind("object"), 1):
+        where = f"{path}, object {index}"
+        name = (item.findtext("name") or "").strip()
+        if not name:
+            raise _wrong(f"{where}, name", "a class", "nothing")
+        if name not in labels:
+            findings.add(path.stem, where, "a known class", f"{name!r} ({nearest(name, labels)})")
+            continue
+        left, top, right, bottom = (_number(where, item, f"bndbox/{side}") for side in ("xmin", "ymin", "xmax", "ymax"))
+        box = clip_box((left - 1, top - 1, right, bottom), size, findings, path.stem, where)
+        if box is not None:
+            objects.append(VocObject(box, labels[name], (item.findtext("difficult") or "").strip() == "1"))
+    return size, objects
+
+
+def _number(where: object, element: ElementTree.Element, tag: str, least: float | None = None) -> float:
+    text = element.findtext(tag)
+    try:
+        value = float(text or "")
+    except ValueError as error:
+        raise _wrong(f"{where}, {tag}", "a number", "nothing" if text is None else repr(text)) from error
+    if not math.isfinite(value) or (least is not None and value < least):
+        expected = "a finite number" if least is None else f"a finite number, at least {least:g}"
+        raise _wrong(f"{where}, {tag}", expected, repr(text))
+    return value
+
+
+def _wrong(where: str, expected: str, got: str) -> DatasetError:
+    return DatasetError(where=where, expected=expected, got=got, remedy="Repair the file.")

@@ -1,0 +1,191 @@
+"""Detection sets in COCO's format: a folder of pictures and one file of annotations."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from precomp_data._coco_format import CocoPicture, read_coco
+from precomp_data._findings import Findings
+from precomp_data._names import chosen_names
+from precomp_data.folders import existing_folder
+from precomp_data.geometry import Geometry, PictureDataset
+from precomp_data.pictures import MAX_PIXELS, read_picture
+from precomp_sdk import Boxes, DatasetError, SkippedSample, Target, TargetKind, nearest
+
+__all__ = ["CocoDetection"]
+
+_ANNOTATIONS = ("annotations_{split}.json", "annotations/{split}.json", "annotations/instances_{split}.json")
+_IMAGES = ("images/{split}", "{split}")
+_YEARS = ("2017", "2014")  # COCO's own folders, such as train2017, with annotations/instances_train2017.json
+
+
+class CocoDetection(PictureDataset):
+    """Pictures with boxes, annotated in COCO's format.
+
+    Unless paths are given, the annotations of a split are the first there is of ``annotations_<split>.json``,
+    ``annotations/<split>.json``, ``annotations/instances_<split>.json`` and COCO's own
+    ``annotations/instances_<split>2017.json`` or ``...2014.json``; its pictures are in the first there is of
+    ``images/<split>``, ``<split>``, and, for COCO's own files, ``<split>2017`` or ``<split>2014`` of the same year.
+    The archives of cocodataset.org, unpacked side by side, fit as they are.
+
+    Category ids may be any numbers. Labels are 0 .. K-1 in the order of the ids, whatever the order in the file;
+    ``class_names`` says which is which. Crowd regions are marked in `Boxes.crowd`. Pictures without objects stay.
+    Boxes that stick out by less than a pixel are clipped.
+
+    Args:
+        root: the folder of all.
+        split: ``"train"`` or ``"val"``, or another name in the file names above.
+        images: the folder of pictures, below ``root`` or absolute, instead of the names above.
+        annotations: the file of annotations, likewise.
+        classes: use these categories only, labelled in this order; objects of others are left out, pictures stay.
+        strict: False leaves out what cannot be used instead of raising: pictures without a file, boxes without an area
+            or outside their picture, objects of unknown pictures or categories; boxes that stick out are clipped.
+            ``mended`` lists them.
+        resize: see `Geometry`; so are ``crop``, ``augment``, ``zoom`` and ``seed``.
+        crop: see `Geometry`.
+        augment: see `Geometry`.
+        zoom: see `Geometry`.
+        seed: see `Geometry`.
+        max_pixels: larger pictures raise an error, see `read_picture`.
+
+    Raises:
+        OptionError: an option has a wrong value.
+        DatasetError: a folder or file is missing, or the annotations are wrong; says where. On reading: the picture has
+            another size than the annotations say.
+    """
+
+    name = "coco-detection"
+    source = "the user's pictures in COCO's format, Lin et al., arXiv 1405.0312"
+    target_kind = TargetKind.BOXES
+
+    def __init__(
+        self,
+        *,
+        root: str | os.PathLike[str],
+        split: str = "train",
+        images: str | os.PathLike[str] | None = None,
+        annotations: str | os.PathLike[str] | None = None,
+        classes: Sequence[str] | None = None,
+        strict: bool = True,
+        resize: int | None = None,
+        crop: int | None = None,
+        augment: bool = False,
+        zoom: float = 1.0,
+        seed: int = 0,
+        max_pixels: int = MAX_PIXELS,
+    ) -> None:
+        super().__init__(Geometry(resize=resize, crop=crop, augment=augment, zoom=zoom, seed=seed))
+        self._max_pixels = max_pixels
+        folder = existing_folder(Path(root))
+        path = folder / annotations if annotations is not None else _find_annotations(folder, split)
+        self._images = existing_folder(folder / images) if images is not None else _find_images(folder, split, path)
+        findings = Findings(strict)
+        content = read_coco(path, findings)
+        self.class_names = _chosen(content.categories, classes, path)
+        labels = {name: label for label, name in enumerate(self.class_names)}
+        self._labels = {number: labels[name] for number, name in content.categories.items() if name in labels}
+        self._pictures = tuple(
+            picture for picture in content.pictures if _has_file(self._images, picture, findings, path)
+        )
+        if not self._pictures:
+            raise DatasetError(
+                where=str(path),
+                expected="pictures",
+                got="none that can be used",
+                remedy="Check the folder of pictures.",
+            )
+        self.mended: tuple[SkippedSample, ...] = findings.mended  #: what ``strict=False`` left out or clipped
+        #: COCO's id of each picture, for files of predictions
+        self.image_ids: tuple[int, ...] = tuple(picture.id for picture in self._pictures)
+
+    def __len__(self) -> int:
+        return len(self._pictures)
+
+    def _read(self, index: int) -> tuple[Tensor, Target | None]:
+        picture = self._pictures[index]
+        file = self._images / picture.file
+        image = read_picture(file, max_pixels=self._max_pixels)
+        check_size(image, picture.size, str(file))
+        objects = [item for item in picture.objects if item.category in self._labels]
+        return image, Boxes(
+            boxes=torch.tensor([item.box for item in objects], dtype=torch.float32).reshape(-1, 4),
+            labels=torch.tensor([self._labels[item.category] for item in objects], dtype=torch.int64),
+            crowd=torch.tensor([item.crowd for item in objects], dtype=torch.bool),
+        )
+
+    def key(self, index: int) -> str:
+        """Return the picture's file name, as the annotations give it."""
+        return self._pictures[index].file
+
+
+def check_size(image: Tensor, size: tuple[int, int], where: str) -> None:
+    """Check that a picture has the (width, height) its annotations are for.
+
+    Raises:
+        DatasetError: it has another.
+    """
+    if (image.shape[2], image.shape[1]) != size:
+        raise DatasetError(
+            where=where,
+            expected=f"{size[0]} x {size[1]}, as its annotations say",
+            got=f"{image.shape[2]} x {image.shape[1]}",
+            remedy="Boxes would be misplaced: correct the annotations, or remove the EXIF orientation that turns it.",
+        )
+
+
+def _find_annotations(root: Path, split: str) -> Path:
+    names = [pattern.format(split=split) for pattern in _ANNOTATIONS]
+    names += [f"annotations/instances_{split}{year}.json" for year in _YEARS]
+    for name in names:
+        if (root / name).is_file():
+            return root / name
+    found = sorted(
+        path.relative_to(root).as_posix() for place in (root, root / "annotations") for path in place.glob("*.json")
+    )
+    raise DatasetError(
+        where=f"{root}, split {split!r}",
+        expected=f"one of {', '.join(names)}",
+        got=f"{', '.join(found[:8])}" if found else "no JSON file",
+        remedy="Rename the file, or give its path by the option annotations.",
+    )
+
+
+def _find_images(root: Path, split: str, annotations: Path) -> Path:
+    names = [pattern.format(split=split) for pattern in _IMAGES]
+    names += [f"{split}{year}" for year in _YEARS if annotations.stem.endswith(year)]
+    for name in names:
+        if (root / name).is_dir():
+            return root / name
+    raise DatasetError(
+        where=f"{root}, split {split!r}",
+        expected=f"a folder of pictures: {' or '.join(names)}",
+        got="none of them",
+        remedy="Rename the folder, or give its path by the option images.",
+    )
+
+
+def _chosen(categories: dict[int, str], classes: Sequence[str] | None, path: Path) -> tuple[str, ...]:
+    """Return the class names in the order of their labels."""
+    known = tuple(categories.values())
+    if classes is None:
+        return known
+    names = chosen_names("coco-detection", classes)
+    for name in names:
+        if name not in known:
+            raise DatasetError(
+                where=f"{path}, categories",
+                expected="every category named by the option classes",
+                got=f"no {name!r}",
+                remedy=nearest(name, known),
+            )
+    return names
+
+
+def _has_file(images: Path, picture: CocoPicture, findings: Findings, path: Path) -> bool:
+    if not (images / picture.file).is_file():
+        findings.add(picture.file, f"{path}, picture {picture.id}", f"a file {picture.file!r} in {images}", "none")
+        return False
+    return True
