@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from precomp_sdk.codec import Codec
     from precomp_sdk.data import SkippedSample, Subset, TaskDataset, load_samples
+    from precomp_sdk.ensemble import EnsembleTask
     from precomp_sdk.errors import (
         BitstreamError,
         CalibrationError,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
         RunStarted,
         StepDone,
     )
+    from precomp_sdk.features import capture_layers, check_layer_names
     from precomp_sdk.hookspecs import hookimpl
     from precomp_sdk.images import (
         check_batch,
@@ -50,11 +52,13 @@ if TYPE_CHECKING:
         to_float,
         to_uint8,
     )
+    from precomp_sdk.module_task import ModuleTask
     from precomp_sdk.preprocessor import Preprocessor
     from precomp_sdk.proxy import ANY_CODEC, ProxyCodec, quality_tensor
     from precomp_sdk.quality import QualityScale
     from precomp_sdk.records import (
         Boxes,
+        Composite,
         Label,
         Mask,
         ProxyOutput,
@@ -67,6 +71,7 @@ if TYPE_CHECKING:
         kind_of,
     )
     from precomp_sdk.registry import Component, PluginStatus, Registry, construct
+    from precomp_sdk.scoring import BoxScorer, EnsembleScorer, MaskScorer
     from precomp_sdk.task import LabelScorer, Scorer, TaskModel
     from precomp_sdk.transcode import PendingBatch, Transcoder
 else:  # the command line answers before PyTorch is imported, which takes seconds
@@ -90,11 +95,15 @@ _ROOMS = (
     "records",
     "images",
     "quality",
+    "features",
     "codec",
     "proxy",
     "preprocessor",
     "task",
     "data",
+    "scoring",
+    "module_task",
+    "ensemble",
     "events",
     "transcode",
     "hookspecs",
@@ -104,6 +113,7 @@ _ROOMS = (
 __all__ = [
     "ANY_CODEC",
     "BitstreamError",
+    "BoxScorer",
     "Boxes",
     "CalibrationError",
     "CheckpointError",
@@ -111,6 +121,7 @@ __all__ = [
     "Codec",
     "CodecError",
     "Component",
+    "Composite",
     "ConfigError",
     "ConformanceError",
     "ContractError",
@@ -118,13 +129,17 @@ __all__ = [
     "CurveError",
     "DatasetError",
     "DuplicateNameError",
+    "EnsembleScorer",
+    "EnsembleTask",
     "Event",
     "ExportError",
     "ImageError",
     "Label",
     "LabelScorer",
     "Mask",
+    "MaskScorer",
     "MissingDependencyError",
+    "ModuleTask",
     "NonFiniteError",
     "NotFittedError",
     "Notice",
@@ -157,8 +172,10 @@ __all__ = [
     "Transcoded",
     "Transcoder",
     "UnknownNameError",
+    "capture_layers",
     "check_batch",
     "check_image",
+    "check_layer_names",
     "construct",
     "hookimpl",
     "kind_of",

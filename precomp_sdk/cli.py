@@ -102,15 +102,15 @@ def plugins(
     table = Table("kind", "name", "package", "version", "state", "source", box=None, pad_edge=False)
     for row in rows:
         table.add_row(*(row[column] for column in ("kind", "name", "package", "version", "state", "source")))
-    for item in failed:
-        table.add_row("plugin", item.name, item.package, item.version, item.state, "")
+    for plugin in failed:
+        table.add_row("plugin", plugin.name, plugin.package, plugin.version, plugin.state, "")
     console = Console()
     (console if console.is_terminal else Console(width=160)).print(table)
     for row in rows:
         if row["missing"]:
             typer.echo(f"\n{row['kind']} {row['name']!r} is unavailable: {row['missing']}")
-    for item in failed:
-        typer.echo(f"\nplugin {item.name!r} is {item.state}: {item.error}")
+    for plugin in failed:
+        typer.echo(f"\nplugin {plugin.name!r} is {plugin.state}: {plugin.error}")
 
 
 @app.command()

@@ -10,6 +10,7 @@ from torch import Tensor
 
 __all__ = [
     "Boxes",
+    "Composite",
     "Label",
     "Mask",
     "ProxyOutput",
@@ -29,6 +30,7 @@ class TargetKind(StrEnum):
     LABEL = "label"
     BOXES = "boxes"
     MASK = "mask"
+    COMPOSITE = "composite"  #: one target per member of an ensemble
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +78,18 @@ class Mask:
     probabilities: Tensor | None = None
 
 
-Target: TypeAlias = Label | Boxes | Mask
+@dataclass(frozen=True, slots=True)
+class Composite:
+    """One target per member of an ensemble, in the order of the members.
+
+    Args:
+        parts: the members' targets.
+    """
+
+    parts: tuple["Label | Boxes | Mask | Composite", ...]
+
+
+Target: TypeAlias = Label | Boxes | Mask | Composite
 
 
 def kind_of(target: Target) -> TargetKind:
@@ -88,6 +101,8 @@ def kind_of(target: Target) -> TargetKind:
             return TargetKind.BOXES
         case Mask():
             return TargetKind.MASK
+        case Composite():
+            return TargetKind.COMPOSITE
 
 
 @dataclass(frozen=True, slots=True)

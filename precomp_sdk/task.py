@@ -105,9 +105,9 @@ class TaskModel(nn.Module, ABC):
         targets: one per image, of ``target_kind``.
     """
 
-    name: ClassVar[str]  #: unique, kebab-case
+    name: str  #: unique, kebab-case; set by the class, or in ``__init__`` where it is not registered
     source: ClassVar[str]  #: the paper or library of the network
-    target_kind: ClassVar[TargetKind]
+    target_kind: TargetKind  #: set by the class or in ``__init__``
     scorer: Scorer  #: set by the class or in ``__init__``
     class_names: tuple[str, ...] = ()  #: empty where the classes have no names
 
@@ -130,6 +130,10 @@ class TaskModel(nn.Module, ABC):
     def _features(self, images: Tensor) -> Sequence[Tensor]:
         """Return intermediate features, each (N, C, H', W'); override it to match features."""
         raise self._missing("_features", "intermediate features")
+
+    def _takes(self, target: Target) -> bool:
+        """Return whether a target is of a kind the model takes; override it where it takes several."""
+        return kind_of(target) is self.target_kind
 
     def check_dataset(self, class_names: Sequence[str]) -> None:
         """Raise `TargetError` if a data set with these classes does not fit. The default accepts any."""
@@ -213,7 +217,7 @@ class TaskModel(nn.Module, ABC):
         """Group images by size after a look at their targets."""
         groups = _by_size(images, f"task {self.name!r}")
         count = sum(len(indices) for indices, _ in groups)
-        if len(targets) != count or any(kind_of(target) is not self.target_kind for target in targets):
+        if len(targets) != count or not all(self._takes(target) for target in targets):
             raise TargetError(
                 where=f"task {self.name!r}",
                 expected=f"{count} targets of kind {self.target_kind.value!r}",

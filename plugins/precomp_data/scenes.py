@@ -69,7 +69,7 @@ class Scenes(TaskDataset):
     def __init__(
         self, *, target: str = "label", split: str = "train", count: int = 2000, size: int = 128, seed: int = 0
     ) -> None:
-        _check("target", target in tuple(TargetKind), "'label', 'boxes' or 'mask'", target)
+        _check("target", target in ("label", "boxes", "mask"), "'label', 'boxes' or 'mask'", target)
         _check_whole("count", count, 1)
         _check_source(split, size, seed)
         self.target_kind = TargetKind(target)

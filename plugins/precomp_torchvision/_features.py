@@ -1,4 +1,4 @@
-"""Feature maps of any convolutional network: which layers give them, and reading them while it runs."""
+"""Feature maps of any convolutional classification network: which layers give them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,7 +11,7 @@ from torchvision.models import VisionTransformer
 from precomp_sdk import OptionError, nearest
 from precomp_torchvision._networks import head_of
 
-__all__ = ["capture", "check_layers", "default_layers", "map_layers"]
+__all__ = ["check_layers", "default_layers", "map_layers", "shapes_of"]
 
 _DRY_RUN_SIZES = ((128, 192), (192, 128))  # two, so that height and width can be told from channels
 
@@ -19,17 +19,15 @@ _DRY_RUN_SIZES = ((128, 192), (192, 128))  # two, so that height and width can b
 def map_layers(network: nn.Module, side: int | None = None) -> dict[str, tuple[int, int]]:
     """Return the layers before the head that give feature maps (N, C, h, w), in the order they finish, with (h, w).
 
-    The network runs on meta tensors: nothing is computed, no statistic changes.
-
     Args:
         network: any network of images.
         side: the one input size in pixels, for a network that takes only one.
     """
     if side is not None:
-        shapes = _dry_run(network, side, side)
+        shapes = shapes_of(network, side, side)
         turned = shapes
     else:
-        shapes, turned = (_dry_run(network, height, width) for height, width in _DRY_RUN_SIZES)
+        shapes, turned = (shapes_of(network, height, width) for height, width in _DRY_RUN_SIZES)
     return {
         name: (shape[2], shape[3])
         for name, shape in shapes.items()
@@ -90,27 +88,11 @@ def check_layers(layers: Sequence[str], maps: Mapping[str, tuple[int, int]]) -> 
     return tuple(layers)
 
 
-def capture(network: nn.Module, layers: Sequence[str], images: Tensor) -> list[Tensor]:
-    """Run a network and return the outputs of some of its layers, in their order, with gradients."""
-    found: dict[str, Tensor] = {}
+def shapes_of(network: nn.Module, height: int, width: int) -> dict[str, tuple[int, ...]]:
+    """Return the output shape of every layer that finishes before the head starts, in that order.
 
-    def keep(name: str) -> Any:
-        def hook(_module: nn.Module, _args: object, output: Tensor) -> None:
-            found[name] = output.clone()  # a later layer may work in place
-
-        return hook
-
-    handles = [network.get_submodule(name).register_forward_hook(keep(name)) for name in layers]
-    try:
-        network(images)
-    finally:
-        for handle in handles:
-            handle.remove()
-    return [found[name] for name in layers]
-
-
-def _dry_run(network: nn.Module, height: int, width: int) -> dict[str, tuple[int, ...]]:
-    """Return the output shape of every layer that finishes before the head starts, in that order."""
+    The network runs on one meta picture of the given size: nothing is computed, no statistic changes.
+    """
     shapes: dict[str, tuple[int, ...]] = {}
     at_head = False
 

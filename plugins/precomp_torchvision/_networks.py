@@ -1,28 +1,27 @@
 """torchvision's classification networks: building them, loading weights into them, finding their heads."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors.torch import load_file
-from torch import Tensor, nn
+from torch import nn
 from torchvision import models
 from torchvision.models import WeightsEnum
 
 from precomp_sdk import CheckpointError, OptionError, nearest
+from precomp_torchvision import _weights
 
 __all__ = [
     "build",
     "check_architecture",
-    "find_weights",
     "head_of",
     "load_enum",
     "load_file_into",
     "minimum_side",
     "normalization",
     "outputs_of",
+    "pair_of",
     "renew_head",
     "takes_one_size",
 ]
@@ -92,34 +91,6 @@ def check_architecture(architecture: str) -> None:
         )
 
 
-def find_weights(architecture: str, weights: str | Path | WeightsEnum) -> WeightsEnum | Path:
-    """Return which published weights or which file is meant.
-
-    Args:
-        architecture: a known network.
-        weights: ``"DEFAULT"``, a member's name such as ``"IMAGENET1K_V1"`` (also behind its enum's name), the member
-            itself, or a path.
-
-    Raises:
-        OptionError: it is neither a member of the network's weights enum nor looks like a path.
-    """
-    enum = models.get_model_weights(architecture)
-    text = str(weights)
-    member = text.removeprefix(f"{enum.__name__}.")
-    if member in enum.__members__:
-        found: WeightsEnum = enum[member]
-        return found
-    path = Path(text)
-    if path.suffix in (".pth", ".pt", ".safetensors") or path.is_file():
-        return path
-    raise OptionError(
-        where=f"option 'weights' of {architecture!r}",
-        expected="the name of published weights, or a path to a .pth, .pt or .safetensors file",
-        got=repr(text),
-        remedy=nearest(member, enum.__members__),
-    )
-
-
 def normalization(architecture: str, weights: WeightsEnum | None) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return mean and deviation (each three numbers) the published weights were trained with."""
     published = weights or models.get_model_weights(architecture).DEFAULT
@@ -155,7 +126,7 @@ def load_file_into(architecture: str, path: Path, side: int | None = None) -> nn
     Raises:
         CheckpointError: the file cannot be read, or is of another network; the message names keys and shapes.
     """
-    state = _read(path)
+    state = _weights.read_state(path)
     if architecture in _WITH_AUXILIARY:
         state = {key: value for key, value in state.items() if key.split(".")[0] not in _AUXILIARY}
     if architecture.startswith("densenet"):  # published files still have the names of torchvision 0.1
@@ -164,7 +135,7 @@ def load_file_into(architecture: str, path: Path, side: int | None = None) -> nn
     head = state.get(f"{head_of(network)}.weight")
     if head is not None and head.ndim > 0 and len(head) not in (0, _IMAGENET_CLASSES):
         network = build(architecture, len(head), side)
-    _check_state(network, state, f"{path}, loaded into {architecture!r}")
+    _weights.check_state(network, state, f"{path}, loaded into {architecture!r}")
     network.load_state_dict(state, strict=False)  # checked above; what may be missing are counters of batches
     return network
 
@@ -193,53 +164,20 @@ def renew_head(network: nn.Module, num_classes: int) -> None:
     setattr(network.get_submodule(parent), attribute, new)
 
 
-def _read(path: Path) -> dict[str, Tensor]:
-    try:
-        state: object
-        if path.suffix == ".safetensors":
-            state = load_file(path)
-        else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a damaged file makes the readers raise almost anything
-        raise CheckpointError(
-            where=str(path),
-            expected="a file of weights",
-            got=f"{type(error).__name__}: {str(error)[:300]}",
-            remedy="Save one with torch.save(network.state_dict(), path), or as safetensors.",
-        ) from error
-    if not isinstance(state, Mapping) or not all(isinstance(value, Tensor) for value in state.values()):
-        keys = f" with keys {sorted(map(str, state))[:5]}" if isinstance(state, Mapping) else ""
-        raise CheckpointError(
-            where=str(path),
-            expected="a state dict: names to tensors",
-            got=f"{type(state).__name__}{keys}",
-            remedy="Save the network's state_dict() alone, without optimizer or epoch around it.",
+def pair_of(size: int | Sequence[int] | None) -> tuple[int, int] | None:
+    """Return the option ``input_size`` as (height, width).
+
+    Raises:
+        OptionError: it is neither a number of pixels nor two.
+    """
+    if size is None:
+        return None
+    pair = tuple(size) if isinstance(size, Sequence) else (size, size)
+    if len(pair) != 2 or not all(isinstance(side, int) and side >= 1 for side in pair):
+        raise OptionError(
+            where="option 'input_size'",
+            expected="a number of pixels, or (height, width)",
+            got=str(size),
+            remedy="Leave it out for the native size.",
         )
-    return dict(state)
-
-
-def _check_state(network: nn.Module, state: Mapping[str, Tensor], where: str) -> None:
-    own = network.state_dict()
-    missing = [key for key in own if key not in state and not key.endswith("num_batches_tracked")]
-    unknown = [key for key in state if key not in own]
-    other = [
-        f"{key} {_shape(value)} instead of {_shape(own[key])}"
-        for key, value in state.items()
-        if key in own and (value.shape != own[key].shape or value.is_floating_point() != own[key].is_floating_point())
-    ]
-    if missing or unknown or other:
-        found = [("without", missing), ("with unknown", unknown), ("with", other)]
-        raise CheckpointError(
-            where=where,
-            expected=f"{len(own)} tensors under the names and of the shapes of the network",
-            got="; ".join(f"a file {word} {_some(keys)}" for word, keys in found if keys),
-            remedy="Choose the architecture the file was saved from.",
-        )
-
-
-def _shape(value: Tensor) -> str:
-    return f"{str(value.dtype).removeprefix('torch.')} {tuple(value.shape)}"
-
-
-def _some(keys: list[str]) -> str:
-    return ", ".join(keys[:4]) + (f" and {len(keys) - 4} more" if len(keys) > 4 else "")
+    return pair[0], pair[1]

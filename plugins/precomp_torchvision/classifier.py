@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models import WeightsEnum
 
-from precomp_sdk import OptionError, TargetError
-from precomp_torchvision import _features, _networks
+from precomp_sdk import OptionError, TargetError, capture_layers
+from precomp_torchvision import _features, _networks, _weights
 from precomp_torchvision._labels import LabelTask, read_classes
 
 __all__ = ["Classifier"]
@@ -78,7 +78,7 @@ class Classifier(LabelTask):
         if new_head and (weights is None or num_classes is None):
             raise _wrong("new_head", "weights and num_classes beside it", "one without", "Set both, or leave it out.")
         self.architecture = architecture
-        self._size = _pair(input_size)
+        self._size = _networks.pair_of(input_size)
         published = self._build(weights, num_classes)
         outputs = _networks.outputs_of(self.network)
         if new_head and num_classes is not None:
@@ -132,7 +132,8 @@ class Classifier(LabelTask):
         return self._layers
 
     def _features(self, images: Tensor) -> Sequence[Tensor]:
-        return _features.capture(self.network, self.feature_layers, self._prepare(images))
+        prepared = self._prepare(images)
+        return capture_layers(self.network, self.feature_layers, lambda: self.network(prepared), len(prepared))
 
     def _prepare(self, images: Tensor) -> Tensor:
         height, width = images.shape[-2:] if self._size is None else self._size
@@ -146,7 +147,7 @@ class Classifier(LabelTask):
 
     def _build(self, weights: str | Path | WeightsEnum | None, num_classes: int | None) -> WeightsEnum | None:
         """Set the network and the sizes it takes; return the published weights, if it has any."""
-        found = None if weights is None else _networks.find_weights(self.architecture, weights)
+        found = None if weights is None else _weights.find_weights(self.architecture, weights)
         self._side: int | None = None  # the one side a network takes, if it takes only one
         if _networks.takes_one_size(self.architecture):
             height, width = self._size or (224, 224)
@@ -184,15 +185,6 @@ class Classifier(LabelTask):
         # not part of the state: they follow from the options
         self.register_buffer("_mean", torch.tensor(means).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("_std", torch.tensor(deviations).view(1, 3, 1, 1), persistent=False)
-
-
-def _pair(size: int | Sequence[int] | None) -> tuple[int, int] | None:
-    if size is None:
-        return None
-    pair = tuple(size) if isinstance(size, Sequence) else (size, size)
-    if len(pair) != 2 or not all(isinstance(side, int) and side >= 1 for side in pair):
-        raise _wrong("input_size", "a number of pixels, or (height, width)", size, "Leave it out for the native size.")
-    return pair[0], pair[1]
 
 
 def _wrong(option: str, expected: str, got: object, remedy: str) -> OptionError:

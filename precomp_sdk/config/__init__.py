@@ -16,11 +16,12 @@ from precomp_sdk.config.files import (
     EXPERIMENT_FILE,
     dump_experiment,
     load_experiment,
+    parse_component,
     parse_experiment,
     parse_proxy_evaluation,
     parse_proxy_fitting,
 )
-from precomp_sdk.config.options import check_options
+from precomp_sdk.config.options import check_options, parts_of
 
 __all__ = [
     "EXPERIMENT_FILE",
@@ -36,8 +37,10 @@ __all__ = [
     "check_options",
     "dump_experiment",
     "load_experiment",
+    "parse_component",
     "parse_experiment",
     "parse_options",
     "parse_proxy_evaluation",
     "parse_proxy_fitting",
+    "parts_of",
 ]

@@ -10,13 +10,14 @@ from pydantic import ValidationError
 
 from precomp_sdk.config._messages import explain
 from precomp_sdk.config._toml import merged, parse_override, to_toml
-from precomp_sdk.config.experiment import Experiment, ProxyEvaluation, ProxyFitting, Table
+from precomp_sdk.config.experiment import Experiment, Loadable, ProxyEvaluation, ProxyFitting, Table
 from precomp_sdk.errors import ConfigError, OptionError
 
 __all__ = [
     "EXPERIMENT_FILE",
     "dump_experiment",
     "load_experiment",
+    "parse_component",
     "parse_experiment",
     "parse_proxy_evaluation",
     "parse_proxy_fitting",
@@ -88,6 +89,15 @@ def parse_proxy_evaluation(
         ConfigError: a key or a value is wrong.
     """
     return _parse(ProxyEvaluation, tables, origin, overrides)
+
+
+def parse_component(table: Mapping[str, Any], *, origin: str) -> Loadable:
+    """Validate the table of one component.
+
+    Raises:
+        ConfigError: a key or a value is wrong.
+    """
+    return _parse(Loadable, table, origin, ())
 
 
 def dump_experiment(experiment: Experiment) -> str:

@@ -10,16 +10,19 @@ from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 from precomp_sdk.config._messages import problem_of
 from precomp_sdk.errors import ConfigError, nearest
 
-__all__ = ["check_options"]
+__all__ = ["check_options", "parts_of"]
 
 
-def check_options(cls: type, options: Mapping[str, Any], where: str) -> dict[str, Any]:
+def check_options(
+    cls: type, options: Mapping[str, Any], where: str, made: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Check options from a file against the keyword-only arguments of a class.
 
     Args:
         cls: of the component.
         options: as the file has them.
         where: file and table, for messages.
+        made: options that are objects by now, see `parts_of`; they are passed on as they are.
 
     Returns:
         The options in the types of the signature: a list where it says list, a tuple where it says tuple. An option
@@ -34,7 +37,7 @@ def check_options(cls: type, options: Mapping[str, Any], where: str) -> dict[str
         if parameter.kind is parameter.KEYWORD_ONLY
     }
     hints = _hints(cls)
-    checked: dict[str, Any] = {}
+    checked: dict[str, Any] = dict(made or {})
     for name, value in options.items():
         if name not in known:
             raise ConfigError(
@@ -42,11 +45,36 @@ def check_options(cls: type, options: Mapping[str, Any], where: str) -> dict[str
             )
         checked[name] = _checked(hints.get(name, Any), value, f"{where}.{name}")
     for name, parameter in known.items():
-        if parameter.default is parameter.empty and name not in options:
+        if parameter.default is parameter.empty and name not in options and name not in checked:
             raise ConfigError(
                 where=f"{where}.{name}", expected="a value", got="none", remedy="Add it: it has no default."
             )
     return checked
+
+
+def parts_of(cls: type, options: Mapping[str, Any], contract: type, where: str) -> dict[str, Mapping[str, Any]]:
+    """Return the options of a class that are components by name, which a file has as tables of tables.
+
+    Args:
+        cls: of the component.
+        options: as the file has them.
+        contract: of those components; an option of type ``Mapping[str, contract]`` is meant.
+        where: file and table, for messages.
+
+    Raises:
+        ConfigError: such an option is not a table of tables.
+    """
+    wanted = [name for name, hint in _hints(cls).items() if hint == Mapping[str, contract]]  # type: ignore[valid-type]
+    found = {name: options[name] for name in wanted if name in options}
+    for name, tables in found.items():
+        if not isinstance(tables, Mapping) or not all(isinstance(table, Mapping) for table in tables.values()):
+            raise ConfigError(
+                where=f"{where}.{name}",
+                expected="a table for each of its components",
+                got=repr(tables)[:100],
+                remedy=f"Write [task.{name}.NAME], with the component's name and options below it.",
+            )
+    return found
 
 
 def _hints(cls: type) -> dict[str, Any]:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from precomp_sdk.codec import Codec
-from precomp_sdk.config import Component, Experiment, Loadable, Proxy, check_options
+from precomp_sdk.config import Component, Experiment, Loadable, Proxy, check_options, parse_component, parts_of
 from precomp_sdk.data import TaskDataset
 from precomp_sdk.errors import ConfigError, PrecompError, TargetError
 from precomp_sdk.evaluation.baselines import find_baselines
@@ -130,7 +130,10 @@ class Builder:
         if table.name not in classes[kind]:
             with located(f"{where}.name", instead=True):
                 self._registry.create(kind, table.name)  # raises, and knows the nearest name
-        options = check_options(classes[kind][table.name], table.options, where)
+        cls = classes[kind][table.name]
+        members = self._members(cls, table, key) if kind == "task" else {}
+        plain = {name: value for name, value in table.options.items() if name not in members}
+        options = check_options(cls, plain, where, members)
         with located(where), self._seeded():
             made = self._registry.create(kind, table.name, **options)
         if isinstance(table, Loadable):
@@ -175,6 +178,18 @@ class Builder:
                 got=repr(list(qualities)),
                 remedy="Give more, or leave it out for the codec's own ladder.",
             )
+
+    def _members(self, cls: type, table: Component, key: str) -> dict[str, dict[str, TaskModel]]:
+        """Construct the task models that an option of a task consists of, such as those of an ensemble."""
+        found = parts_of(cls, table.options, TaskModel, f"{self._origin}, {key}")
+        made: dict[str, dict[str, TaskModel]] = {}
+        for option, tables in found.items():
+            made[option] = {}
+            for name, part in tables.items():
+                inner = f"{key}.{option}.{name}"
+                component = parse_component(part, origin=f"{self._origin}, {inner}")
+                made[option][name] = self.make("task", component, inner)
+        return made
 
     def _load(self, table: Loadable, module: nn.Module, key: str) -> None:
         if table.load is not None:

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from precomp_sdk.records import Boxes, Label, Mask, Target, TargetKind
+from precomp_sdk.records import Boxes, Composite, Label, Mask, Target, TargetKind
 from precomp_sdk.testing.promises import NotApplicableError
 
 __all__ = ["made_targets", "other_target", "read_target", "same_target"]
@@ -28,6 +28,8 @@ def made_targets(kind: TargetKind, sizes: Sequence[tuple[int, int]], classes: in
                 labels = torch.full((height, width), first)
                 labels[:, width // 2 :] = second
                 targets.append(Mask(labels=labels))
+            case TargetKind.COMPOSITE:
+                raise NotApplicableError("targets of an ensemble of several kinds: give the kit targets")
     return targets
 
 
@@ -55,12 +57,16 @@ def other_target(target: Target, classes: int) -> Target:
         case Mask():
             labels = torch.where(target.labels == target.ignore_index, target.labels, (target.labels + 1) % classes)
             return Mask(labels=labels, ignore_index=target.ignore_index)
+        case Composite():
+            return Composite(tuple(other_target(part, classes) for part in target.parts))
 
 
 def same_target(one: Target, other: Target) -> bool:
     def fields(target: Target) -> list[object]:
         return [getattr(target, name) for name in type(target).__slots__]
 
+    if isinstance(one, Composite) and isinstance(other, Composite):
+        return all(same_target(mine, its) for mine, its in zip(one.parts, other.parts, strict=True))
     return all(
         torch.equal(mine, its) if isinstance(mine, Tensor) and isinstance(its, Tensor) else mine is its or mine == its
         for mine, its in zip(fields(one), fields(other), strict=True)

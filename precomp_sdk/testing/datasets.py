@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from precomp_sdk.data import TaskDataset
-from precomp_sdk.records import Boxes, Label, Mask, Sample, Target, TargetKind
+from precomp_sdk.records import Boxes, Composite, Label, Mask, Sample, Target, TargetKind
 from precomp_sdk.testing._tools import in_threads, not_applicable, require_declared, require_refused
 from precomp_sdk.testing.promises import promises_of, require
 
@@ -174,6 +174,8 @@ def _types(target: Target) -> str:
         case Mask(labels=labels):
             right = labels.ndim == 2 and labels.dtype == torch.int64
             return "" if right else f"expected a mask (H, W) int64; got {tuple(labels.shape)} {labels.dtype}"
+        case Composite(parts=parts):
+            return next((wrong for wrong in map(_types, parts) if wrong), "")
 
 
 def _classes(target: Target | None) -> list[int]:
@@ -183,7 +185,9 @@ def _classes(target: Target | None) -> list[int]:
         case Boxes(labels=labels):
             return [int(value) for value in labels.tolist()]
         case Mask(labels=labels, ignore_index=ignored):
-            return [int(value) for value in torch.unique(labels).tolist() if value != ignored]
+            return [int(value) for value in labels.unique().tolist() if value != ignored]
+        case Composite(parts=parts):
+            return [value for part in parts for value in _classes(part)]
     return []
 
 
@@ -191,7 +195,16 @@ def _tensors(sample: Sample) -> Iterator[object]:
     yield sample.image
     yield sample.key
     if sample.target is not None:
-        yield from (getattr(sample.target, field.name) for field in fields(sample.target))
+        yield from _values(sample.target)
+
+
+def _values(target: Target) -> Iterator[object]:
+    for part in target.parts if isinstance(target, Composite) else (target,):
+        yield type(part)
+        if isinstance(part, Composite):
+            yield from _values(part)
+        else:
+            yield from (getattr(part, field.name) for field in fields(part))
 
 
 def _same(one: Sample, other: Sample) -> bool:

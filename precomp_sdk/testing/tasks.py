@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from precomp_sdk.ensemble import EnsembleTask
 from precomp_sdk.errors import OptionError, TargetError
 from precomp_sdk.images import stack_images
 from precomp_sdk.records import Boxes, Target, TargetKind, kind_of
@@ -45,8 +46,10 @@ class TaskSettings:
             whose classes are below ``classes``.
         classes: number of classes; None takes the number of the task's class names, or 2.
         prediction: turns a target into the prediction that deserves the best score; None takes the task's own targets
-            for its own predictions, see T9.
+            for its own predictions, see T9. A detector that was never fitted needs it: it sees nothing, or gives all
+            boxes one score, and then T8 depends on the order of equal scores.
         make: returns a fresh task; the promises need none.
+        moved: names of attributes whose tensors the task moves to the images' device by itself, for T14.
     """
 
     size: tuple[int, int] = (64, 80)
@@ -55,6 +58,7 @@ class TaskSettings:
     classes: int | None = None
     prediction: Callable[[Target], Any] | None = None
     make: Callable[[], TaskModel] | None = None
+    moved: tuple[str, ...] = ()
 
 
 _DEFAULT = TaskSettings()
@@ -131,7 +135,12 @@ def check_predictions_are_read_by_the_scorer(task: TaskModel, settings: TaskSett
 
 def check_scorer_counts(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
     """T8. Counting an image twice scores like having it twice, and scoring many multisets like scoring each."""
-    scorer, evidence = task.scorer, _evidence(task, *_mixed(task, settings, 4))
+    predictions, targets = _mixed(task, settings, 4)
+    if settings.prediction is not None:
+        right = _targets(task, settings, [settings.size] * 4)
+        predictions = [settings.prediction(target) for target in right]
+        targets = _right_and_wrong(right, task, settings)
+    scorer, evidence = task.scorer, _evidence(task, predictions, targets)
     counts = np.array([[2.0, 1.0, 0.0, 3.0], [1.0, 1.0, 1.0, 1.0], [0.0, 4.0, 1.0, 0.0]])
     many = scorer.combine_many(evidence, counts)
     for row, times in enumerate(counts):
@@ -170,7 +179,8 @@ def check_own_targets(task: TaskModel, settings: TaskSettings = _DEFAULT) -> Non
     if own is None:
         raise NotApplicableError("it offers no targets of its own")
     kinds = {kind_of(target) for target in own}
-    require(kinds <= {task.target_kind}, f"expected targets of kind {task.target_kind}; got {kinds}")
+    allowed = {task.target_kind, TargetKind.COMPOSITE} if isinstance(task, EnsembleTask) else {task.target_kind}
+    require(kinds <= allowed, f"expected targets of kind {task.target_kind}; got {kinds}")
     losses = model.losses(images, own)
     require(bool(torch.isfinite(losses).all()), f"expected finite losses against them; got {losses.tolist()}")
 
@@ -211,7 +221,7 @@ def check_moves(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
 
     Without a GPU, the former is all that is checked.
     """
-    stray = stray_tensors(task)
+    stray = [name for name in stray_tensors(task) if name.rpartition(".")[2] not in settings.moved]
     require(not stray, f"expected tensors in parameters and buffers only; got {stray}")
     if without_cuda():
         return
@@ -297,9 +307,12 @@ def _mixed(task: TaskModel, settings: TaskSettings, count: int) -> tuple[list[An
         right = _answers(model, images, predictions)
     except NotApplicableError:
         return predictions, targets
-    return predictions, [
-        item if i % 2 == 0 else other_target(item, _classes(task, settings)) for i, item in enumerate(right)
-    ]
+    return predictions, _right_and_wrong(right, task, settings)
+
+
+def _right_and_wrong(right: Sequence[Target], task: TaskModel, settings: TaskSettings) -> list[Target]:
+    """Return targets of which every second one is changed."""
+    return [other_target(item, _classes(task, settings)) if i % 2 else item for i, item in enumerate(right)]
 
 
 def _answers(model: TaskModel, images: Tensor, predictions: Sequence[Any]) -> list[Target]:

@@ -3,7 +3,7 @@
 from precomp_sdk.training.calibration import calibrate, slopes
 from precomp_sdk.training.checkpoints import SavedModule, load_module, read_module, save_module
 from precomp_sdk.training.fit_proxy import FitProxyResult, fit_proxy, fitting_loss
-from precomp_sdk.training.fit_task import FitTaskResult, fit_task
+from precomp_sdk.training.fit_task import FitTaskResult, fit_task, score_task
 from precomp_sdk.training.loading import Batches
 from precomp_sdk.training.loop import STATE_FILE, WEIGHTS_FILE
 from precomp_sdk.training.objective import Calibration, PlainPoint, composite_bits, composite_images, feature_distances
@@ -37,5 +37,6 @@ __all__ = [
     "read_module",
     "save_module",
     "save_proxy",
+    "score_task",
     "slopes",
 ]

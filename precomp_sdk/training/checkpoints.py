@@ -109,11 +109,12 @@ def load_module(path: Path, module: nn.Module, *, name: str) -> SavedModule:
     theirs = {key: tuple(value.shape) for key, value in saved.weights.items()}
     if saved.name != name or own != theirs:
         differing = sorted(key for key in own.keys() | theirs.keys() if own.get(key) != theirs.get(key))
+        told = [f"{key} {theirs.get(key, 'missing')} instead of {own.get(key, 'none')}" for key in differing[:3]]
         raise CheckpointError(
             where=str(path),
             expected=f"weights of {name!r}",
             got=f"weights of {saved.name!r} with options {dict(saved.options)}"
-            + (f"; first differing: {differing[0]}, {len(differing)} in all" if differing else ""),
+            + (f"; {len(differing)} differ, first {', '.join(told)}" if differing else ""),
             remedy="Construct it by the name and options in the file.",
         )
     module.load_state_dict(dict(saved.weights))

@@ -1,9 +1,11 @@
 """The conformance kit on everything that is shipped."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from PIL import Image
 
 from precomp_bpg import BPGCodec
@@ -11,11 +13,24 @@ from precomp_data import ImageFolder, Scenes, UnlabelledFolder
 from precomp_jpeg import JPEGCodec, JPEGProxy
 from precomp_pillow import JPEG2000Codec, WebPCodec
 from precomp_qacnn import LightQACNN
-from precomp_sdk import ANY_CODEC, Codec, MissingDependencyError, Registry
+from precomp_sdk import (
+    ANY_CODEC,
+    Boxes,
+    Codec,
+    Composite,
+    EnsembleTask,
+    Label,
+    Mask,
+    MissingDependencyError,
+    Registry,
+    Target,
+)
 from precomp_sdk.testing import (
     CodecSettings,
+    FakeTask,
     PreprocessorSettings,
     ProxySettings,
+    TaskSettings,
     check_codec,
     check_dataset,
     check_preprocessor,
@@ -23,7 +38,7 @@ from precomp_sdk.testing import (
     check_task,
     natural_picture,
 )
-from precomp_torchvision import Classifier, SmallClassifier
+from precomp_torchvision import Classifier, Detector, Segmenter, SmallClassifier
 
 FEW_SIZES = ((1, 1), (2, 17), (16, 3), (33, 31))
 REGISTRY = Registry()
@@ -122,3 +137,49 @@ def test_everything_was_found() -> None:
     assert {"jpeg", "bpg", "hevc-intra", "webp", "avif", "heic", "jpeg-xl", "jpeg2000"} <= set(shipped("codec"))
     assert "jpeg-surrogate" in shipped("proxy")
     assert {"qa-light", "qa-paper"} <= set(shipped("preprocessor"))
+
+
+ANCHORS = ("cell_anchors",)  # torchvision moves them with every batch
+
+
+@pytest.mark.parametrize("architecture", ["fcos", "retinanet", "fasterrcnn"])
+def test_detectors(architecture: str) -> None:
+    def make() -> Detector:
+        return Detector(
+            architecture=architecture, backbone="squeezenet1_1", pyramid_channels=64, num_classes=2, own_threshold=0.0
+        )
+
+    check_task(make, TaskSettings(moved=ANCHORS, prediction=_scored))
+
+
+@pytest.mark.parametrize("architecture", ["lraspp", "fcn", "deeplabv3"])
+def test_segmenters(architecture: str) -> None:
+    check_task(lambda: Segmenter(architecture=architecture, backbone="squeezenet1_1", num_classes=2))
+
+
+def test_ensembles() -> None:
+    check_task(lambda: EnsembleTask(members={"sure": FakeTask(), "unsure": FakeTask(sharpness=4.0)}))
+
+
+def test_an_ensemble_of_two_kinds() -> None:
+    def make() -> EnsembleTask:
+        small = SmallClassifier(num_classes=3, width=4)
+        return EnsembleTask(
+            members={
+                "kind": small,
+                "pixels": Segmenter(architecture="lraspp", backbone="squeezenet1_1", num_classes=3),
+            }
+        )
+
+    def targets(sizes: Sequence[tuple[int, int]]) -> list[Target]:
+        return [
+            Composite((Label(index % 3), Mask(torch.full(size, index % 3, dtype=torch.int64))))
+            for index, size in enumerate(sizes)
+        ]
+
+    check_task(make, TaskSettings(targets=targets, classes=3))
+
+
+def _scored(target: Target) -> Boxes:
+    assert isinstance(target, Boxes)
+    return Boxes(target.boxes, target.labels, scores=torch.ones(len(target.labels)))

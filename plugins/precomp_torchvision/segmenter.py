@@ -1,0 +1,295 @@
+"""Any segmentation network of torchvision as a task, also on the backbone of any classification network."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torchvision.models import WeightsEnum
+from torchvision.models.segmentation.deeplabv3 import ASPPPooling
+
+from precomp_sdk import (
+    Mask,
+    MaskScorer,
+    OptionError,
+    Target,
+    TargetError,
+    TargetKind,
+    TaskModel,
+    capture_layers,
+    check_layer_names,
+    nearest,
+    pad_to_multiple,
+)
+from precomp_torchvision import _backbones, _networks, _segmentation, _weights
+from precomp_torchvision._classes import check_names, choose_classes
+
+__all__ = ["Segmenter"]
+
+_MINIMUM_SIDE = 64  # pixels: leaves 2 positions after a stride of 32
+_MULTIPLE = 32
+_LOSSES = ("cross-entropy", "expected-error")
+
+
+class Segmenter(TaskModel):
+    """Semantic segmentation with any segmentation network of torchvision.
+
+    ``network`` is torchvision's module; ``torch.save(task.network.state_dict(), path)`` writes a file for ``weights``.
+    Class 0 is the first of the network's outputs, which in published weights is the background. The loss of a picture
+    is the mean over its labelled pixels, zero where it has none. A prediction is a label map of the picture's size.
+
+    Pictures go in at their own size; those below 64 x 64 pixels are enlarged to that, each side on its own. Before a
+    network on a ``backbone`` they are padded on the right and below to a multiple of 32 pixels by repeating the border.
+    ``input_size`` brings all to one size; the answer is brought back to the picture's.
+
+    Args:
+        architecture: a name of ``torchvision.models.list_models(module=torchvision.models.segmentation)``; or, with a
+            backbone, ``"fcn"``, ``"deeplabv3"`` or ``"lraspp"``.
+        weights: of the whole network, as for `Classifier`; auxiliary heads are left out.
+        num_classes: outputs of the network; default 21, or as many as the weights have.
+        new_head: keep the weights but start the layers that depend on the classes anew, for fine-tuning.
+        classes: choose from the network's classes, by name or number: class k of the task is its class ``classes[k]``.
+        backbone: a convolutional classification network of torchvision.
+        backbone_weights: of that network, as for `Classifier`.
+        backbone_layers: its layers that the heads stand on; default: the last of each resolution from an eighth of the
+            picture down. LR-ASPP takes detail from the first and context from the last, the others the last alone.
+        input_size: side of the square, or (height, width), that pictures are resized to before the network, in pixels.
+        mean: of the network's training pictures, per channel; default: ImageNet's.
+        std: their deviation.
+        temperature: of the softmax in the model's own targets.
+        loss: ``"cross-entropy"`` or ``"expected-error"``, one minus the probability of the right class; in training
+            mode always the former.
+        loss_temperature: of the softmax in the expected error.
+        freeze_batch_norm: leave batch normalization in evaluation mode while the rest trains.
+        feature_layers: layers whose outputs `features` returns; default: the maps the heads work on.
+
+    Raises:
+        OptionError: an option has a wrong value, or two contradict each other.
+        CheckpointError: the weights cannot be downloaded or read, or are of another network.
+
+    Source: torchvision's model zoo.
+    """
+
+    name = "torchvision-segmenter"
+    source = "torchvision.models.segmentation (BSD-3-Clause)"
+    target_kind = TargetKind.MASK
+
+    def __init__(
+        self,
+        *,
+        architecture: str = "lraspp_mobilenet_v3_large",
+        weights: str | Path | WeightsEnum | None = None,
+        num_classes: int | None = None,
+        new_head: bool = False,
+        classes: Sequence[str] | Sequence[int] | None = None,
+        backbone: str | None = None,
+        backbone_weights: str | Path | WeightsEnum | None = None,
+        backbone_layers: Sequence[str] | None = None,
+        input_size: int | Sequence[int] | None = None,
+        mean: Sequence[float] = (0.485, 0.456, 0.406),
+        std: Sequence[float] = (0.229, 0.224, 0.225),
+        temperature: float = 1.0,
+        loss: str = "cross-entropy",
+        loss_temperature: float = 1.0,
+        freeze_batch_norm: bool = False,
+        feature_layers: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__()
+        _segmentation.check_architecture(architecture, with_backbone=backbone is not None)
+        if num_classes is not None and num_classes < 2:
+            raise _wrong("num_classes", "2 or more", num_classes, "It is the number of outputs of the network.")
+        if new_head and (weights is None or num_classes is None):
+            raise _wrong("new_head", "weights and num_classes beside it", "one without", "Set both, or leave it out.")
+        if backbone is None and (backbone_weights is not None or backbone_layers is not None):
+            raise _wrong("backbone", "a network beside backbone_weights and backbone_layers", None, "Name it.")
+        if loss not in _LOSSES:
+            raise _wrong("loss", f"one of {_LOSSES}", loss, nearest(loss, _LOSSES))
+        for option, value in (("temperature", temperature), ("loss_temperature", loss_temperature)):
+            if not value > 0.0:
+                raise _wrong(option, "a number above 0", value, "1 leaves the softmax as it is.")
+        for option, values, right in (("mean", mean, True), ("std", std, min(std, default=0.0) > 0.0)):
+            if len(values) != 3 or not right:
+                raise _wrong(option, "three numbers, for a std above 0", values, "They are for pictures in [0, 1].")
+        self.architecture = architecture
+        self._multiple = 1 if backbone is None else _MULTIPLE
+        self._size = _networks.pair_of(input_size)
+        self._temperature, self._loss, self._loss_temperature = temperature, loss, loss_temperature
+        found = None
+        if backbone is None:
+            make: Any = partial(_segmentation.build, architecture)
+            found = None if weights is None else _weights.find_weights(architecture, weights)
+        else:
+            make = partial(_make_on, architecture, backbone, backbone_weights, backbone_layers)
+            if weights is not None:
+                found = _weights.find_file(weights)
+        self.network = self._build(make, found, num_classes, new_head=new_head)
+        outputs = _segmentation.outputs_of(self.network)
+        names = tuple(found.meta["categories"]) if isinstance(found, WeightsEnum) and not new_head else ("",) * outputs
+        self._outputs, self.class_names = choose_classes(classes, dict(enumerate(names)))
+        self.num_classes = len(self._outputs)
+        self.scorer = MaskScorer(self.num_classes)
+        self._mean: Tensor
+        self._std: Tensor
+        # not part of the state: they follow from the options
+        self.register_buffer("_mean", torch.tensor(tuple(mean)).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("_std", torch.tensor(tuple(std)).view(1, 3, 1, 1), persistent=False)
+        self._frozen = freeze_batch_norm
+        self._layers = None if feature_layers is None else check_layer_names(self.network, feature_layers)
+        self.train()
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode; batch normalization that is frozen stays in evaluation mode."""
+        super().train(mode)
+        if self._frozen:
+            for module in self.network.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        return self
+
+    def check_dataset(self, class_names: Sequence[str]) -> None:
+        """Raise `TargetError` if the data set has another number of classes, or others where both are named."""
+        check_names(self.name, self.class_names, self.num_classes, class_names)
+
+    def _losses(self, images: Tensor, targets: Sequence[Target]) -> Tensor:
+        return self._losses_of(self._logits(images), targets)
+
+    def _predict(self, images: Tensor) -> Sequence[Tensor]:
+        return self._logits(images).argmax(dim=1).unbind()
+
+    def _judge(self, images: Tensor, targets: Sequence[Target]) -> tuple[Sequence[Tensor], Tensor]:
+        logits = self._logits(images)
+        return logits.argmax(dim=1).unbind(), self._losses_of(logits, targets)
+
+    def _own_targets(self, images: Tensor) -> Sequence[Target]:
+        soft = (self._logits(images) / self._temperature).softmax(dim=1)  # (N, K, H, W)
+        return [Mask(item.argmax(dim=0), probabilities=item) for item in soft]
+
+    def _features(self, images: Tensor) -> Sequence[Tensor]:
+        prepared = self._prepare(images)
+        if self._layers is None:
+            maps: dict[str, Tensor] = self.network.get_submodule("backbone")(prepared)
+            return list(maps.values())
+        return capture_layers(self.network, self._layers, lambda: self.network(prepared), len(prepared))
+
+    def _logits(self, images: Tensor) -> Tensor:
+        """Return class scores at the pictures' own size, (N, K, H, W)."""
+        size = self._working_size(images)
+        prepared = self._prepare(images)
+        with _lone_picture(self.network, len(prepared)):
+            logits: Tensor = self.network(prepared)["out"].float()[..., : size[0], : size[1]]
+        if size != tuple(images.shape[-2:]):
+            logits = functional.interpolate(logits, images.shape[-2:], mode="bilinear", align_corners=False)
+        return logits if self.num_classes == logits.shape[1] and self._whole() else logits[:, list(self._outputs)]
+
+    def _whole(self) -> bool:
+        return self._outputs == tuple(range(self.num_classes))
+
+    def _working_size(self, images: Tensor) -> tuple[int, int]:
+        height, width = images.shape[-2:] if self._size is None else self._size
+        return max(height, _MINIMUM_SIDE), max(width, _MINIMUM_SIDE)
+
+    def _prepare(self, images: Tensor) -> Tensor:
+        size = self._working_size(images)
+        if size != tuple(images.shape[-2:]):
+            images = functional.interpolate(images, size, mode="bilinear", antialias=True, align_corners=False)
+        return (pad_to_multiple(images, self._multiple) - self._mean) / self._std
+
+    def _losses_of(self, logits: Tensor, targets: Sequence[Target]) -> Tensor:
+        """Return the mean loss over each picture's labelled pixels, (N,)."""
+        losses = []
+        for scores, target in zip(logits, targets, strict=True):  # (K, H, W)
+            assert isinstance(target, Mask)  # losses() has checked the kind
+            labels = self._checked(target, scores)
+            counted = labels != target.ignore_index
+            if target.probabilities is not None:
+                wanted = target.probabilities.detach().to(scores)
+            else:
+                wanted = functional.one_hot(torch.where(counted, labels, 0), self.num_classes).permute(2, 0, 1)
+            if self._loss == "expected-error" and not self.training:
+                each = 1.0 - (wanted * (scores / self._loss_temperature).softmax(dim=0)).sum(dim=0)
+            elif target.probabilities is not None:
+                each = -(wanted * scores.log_softmax(dim=0)).sum(dim=0)
+            else:
+                each = functional.cross_entropy(scores[None], torch.where(counted, labels, 0)[None], reduction="none")[
+                    0
+                ]
+            losses.append((each * counted).sum() / counted.sum().clamp_min(1))
+        return torch.stack(losses)
+
+    def _checked(self, target: Mask, scores: Tensor) -> Tensor:
+        """Return the target's labels, (H, W) int64, on the scores' device."""
+        size = tuple(scores.shape[-2:])
+        labels = target.labels.detach().to(scores.device, torch.int64)
+        if tuple(labels.shape) != size:
+            raise self._target_error(f"a mask of the picture's size, {size}", str(tuple(labels.shape)))
+        soft = target.probabilities
+        if soft is not None:
+            if tuple(soft.shape) != (self.num_classes, *size):
+                raise self._target_error(f"probabilities {(self.num_classes, *size)}", str(tuple(soft.shape)))
+            return labels
+        known = labels[labels != target.ignore_index]
+        if known.numel() and not (int(known.min()) >= 0 and int(known.max()) < self.num_classes):
+            raise self._target_error(
+                f"labels from 0 to {self.num_classes - 1}, or {target.ignore_index} to ignore",
+                f"{int(known.min())} to {int(known.max())}",
+            )
+        return labels
+
+    def _target_error(self, expected: str, got: str) -> TargetError:
+        return TargetError(
+            where=f"task {self.name!r}", expected=expected, got=got, remedy="Look at the data set's masks and options."
+        )
+
+    def _build(self, make: Any, found: WeightsEnum | Path | None, num_classes: int | None, *, new_head: bool) -> Any:
+        if found is None:
+            return make(21 if num_classes is None else num_classes)
+        if isinstance(found, Path):
+            network = _segmentation.load_file_into(make, found, self.architecture)
+        else:
+            network = _segmentation.load_enum(self.architecture, found)
+        outputs = _segmentation.outputs_of(network)
+        if new_head and num_classes is not None:
+            _segmentation.renew_outputs(network, make(num_classes))
+        elif num_classes not in (None, outputs):
+            raise _wrong(
+                "num_classes", f"{outputs}, as the weights have", num_classes, "Leave it out, or set new_head."
+            )
+        return network
+
+
+@contextmanager
+def _lone_picture(network: nn.Module, count: int) -> Iterator[None]:
+    """Let DeepLab train on one picture: its pooling branch leaves one position, which has no deviation."""
+    alone = [
+        layer
+        for branch in network.modules()
+        if isinstance(branch, ASPPPooling)
+        for layer in branch.modules()
+        if isinstance(layer, nn.BatchNorm2d) and layer.training and count == 1
+    ]
+    for layer in alone:
+        layer.eval()
+    try:
+        yield
+    finally:
+        for layer in alone:
+            layer.train()
+
+
+def _make_on(
+    family: str,
+    backbone: str,
+    weights: str | Path | WeightsEnum | None,
+    layers: Sequence[str] | None,
+    outputs: int,
+) -> nn.Module:
+    stages = _backbones.build_stages(backbone, weights, layers, coarser_than=8)
+    return _segmentation.build_on(family, stages, outputs)
+
+
+def _wrong(option: str, expected: str, got: object, remedy: str) -> OptionError:
+    return OptionError(where=f"option {option!r}", expected=expected, got=str(got), remedy=remedy)
