@@ -19,5 +19,7 @@ bench:  ## ratios, side by side, into benchmarks/results/
 	python benchmarks/jpeg_surrogate.py
 	python benchmarks/training_step.py
 
-docs:  ## the README's and the docs' blocks, run as tests
+docs:  ## bring the generated parts up to date, run every block, build the site into site/
+	python docs/_tools/generate.py
 	pytest tests/docs
+	NO_MKDOCS_2_WARNING=1 python -m mkdocs build --strict

@@ -102,15 +102,15 @@ def plugins(
     table = Table("kind", "name", "package", "version", "state", "source", box=None, pad_edge=False)
     for row in rows:
         table.add_row(*(row[column] for column in ("kind", "name", "package", "version", "state", "source")))
-    for item in failed:
-        table.add_row("plugin", item.name, item.package, item.version, item.state, "")
+    for plugin in failed:
+        table.add_row("plugin", plugin.name, plugin.package, plugin.version, plugin.state, "")
     console = Console()
     (console if console.is_terminal else Console(width=160)).print(table)
     for row in rows:
         if row["missing"]:
             typer.echo(f"\n{row['kind']} {row['name']!r} is unavailable: {row['missing']}")
-    for item in failed:
-        typer.echo(f"\nplugin {item.name!r} is {item.state}: {item.error}")
+    for plugin in failed:
+        typer.echo(f"\nplugin {plugin.name!r} is {plugin.state}: {plugin.error}")
 
 
 @app.command()
@@ -243,6 +243,66 @@ def evaluate_proxy(
 
 
 @app.command()
+def export(
+    ctx: typer.Context,
+    run: Annotated[Path, typer.Argument(help="The output folder of `precomp train`, or a weights file of it.")],
+    output: Annotated[Path, typer.Option(help="A .safetensors file for `precomp compress`, or an .onnx file.")],
+) -> None:
+    """Write a trained preprocessor with its codec as one file, or as ONNX, and say what it costs."""
+    from precomp_sdk.deploy import Compressor, measure_cost
+    from precomp_sdk.training import WEIGHTS_FILE
+
+    source = run / WEIGHTS_FILE if run.is_dir() else run
+    sender = Compressor.load(source, _registry(ctx), observer=_tell_notice)
+    sender.export_onnx(output) if output.suffix == ".onnx" else sender.save(output)
+    typer.echo(f"{output}: {output.stat().st_size / 1e6:.2f} MB\n{measure_cost(sender.preprocessor)}")
+
+
+@app.command()
+def compress(
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(help="What `precomp export` or `precomp train` wrote.")],
+    image: Annotated[Path, typer.Argument(help="A picture of 8-bit RGB or gray.")],
+    quality: Annotated[float, typer.Option(help="On the codec's own scale.")],
+    output: Annotated[Path, typer.Option(help="File for the payload.")],
+) -> None:
+    """Preprocess and encode one picture."""
+    from precomp_sdk.deploy import Compressor, read_image
+
+    picture = read_image(image)
+    payload = Compressor.load(file, _registry(ctx), observer=_tell_notice).compress(picture, quality)
+    output.write_bytes(payload)
+    pixels = picture.shape[-2] * picture.shape[-1]
+    typer.echo(f"{output}: {len(payload)} bytes, {8 * len(payload) / pixels:.3f} bits per pixel")
+
+
+@app.command()
+def decompress(
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(help="What `precomp export` or `precomp train` wrote.")],
+    payload: Annotated[Path, typer.Argument(help="What `precomp compress` wrote.")],
+    output: Annotated[Path, typer.Option(help="PNG file for the picture.")],
+) -> None:
+    """Decode one payload: what the receiver sees."""
+    from precomp_sdk.deploy import Compressor, write_image
+
+    write_image(Compressor.load(file, _registry(ctx)).decompress(payload.read_bytes()), output)
+
+
+@app.command("new-plugin")
+def new_plugin(
+    name: Annotated[str, typer.Argument(help="Of the plugin and its component, in kebab-case.")],
+    kind: Annotated[str, typer.Option(help="codec, proxy, preprocessor, task or dataset.")],
+    parent: Annotated[Path, typer.Option(help="Folder to make it in.")] = Path(),
+) -> None:
+    """Write a plugin of your own that works as written, with its tests."""
+    from precomp_sdk.scaffold import new_plugin as write_plugin
+
+    folder = write_plugin(name, kind, parent)
+    typer.echo(f"{folder}\nnext: pip install -e '{folder}[test]' && pytest {folder}")
+
+
+@app.command()
 def check(
     ctx: typer.Context,
     name: Annotated[str, typer.Argument(help="Name of a codec, proxy, preprocessor, task or data set.")],
@@ -275,6 +335,26 @@ def check(
         raise typer.Exit(1)
 
 
+@app.command()
+def transfer(
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(help="A TOML file with tables codecs, tasks and preprocessors.")],
+    settings: _Settings = None,
+    output: _Output = None,
+) -> None:
+    """Score trained preprocessors on backbones and codecs they were trained with, and on others."""
+    from precomp_sdk.config import load_transfer
+    from precomp_sdk.observers import ProgressObserver, fan_out
+    from precomp_sdk.run import leave_a_core, run_transfer
+
+    leave_a_core()
+    registry = _registry(ctx)
+    description = load_transfer(file, _overrides(settings, output))
+    with ProgressObserver() as progress:
+        matrix = run_transfer(description, registry, observer=fan_out(progress, registry.notify))
+    typer.echo(f"\n{matrix.summary()}\n\nresults and figure: {description.output.folder}")
+
+
 def main() -> None:
     """Run the command line."""
     app()
@@ -288,6 +368,10 @@ def _train(registry: "Registry", experiment: "Experiment", resume: bool, overwri
             experiment, registry, resume=resume, overwrite=overwrite, observer=observer, command=_command()
         )
     if os.environ.get("RANK", "0") != "0":  # of torchrun: one process speaks for all
+        return
+    if outcome.result is None:
+        typer.echo(f"preprocessor {outcome.parts.preprocessor.name!r} has nothing to train; record: {outcome.folder}")
+        typer.echo(f"next: precomp evaluate {shlex.quote(str(outcome.folder))}")
         return
     scale = outcome.parts.codec.quality_scale.name
     typer.echo(f"objective relative to the plain codec's (below 1 is a gain), by {scale}:")
@@ -344,6 +428,10 @@ def _registry(ctx: typer.Context) -> "Registry":
 
 def _overrides(settings: list[str] | None, folder: Path | None) -> list[str]:
     return [*(settings or ()), *([] if folder is None else [f"output.folder={json.dumps(str(folder))}"])]
+
+
+def _tell_notice(event: "Event") -> None:
+    _complain(str(getattr(event, "message", event)))
 
 
 def _command() -> str:

@@ -18,6 +18,7 @@ __all__ = [
     "CurveError",
     "DatasetError",
     "DuplicateNameError",
+    "ExportError",
     "ImageError",
     "MissingDependencyError",
     "NonFiniteError",
@@ -114,6 +115,10 @@ class ConfigError(PrecompError, ValueError):
 
 class CheckpointError(PrecompError, ValueError):
     """A checkpoint or a weights file does not belong to what it is loaded into."""
+
+
+class ExportError(PrecompError, RuntimeError):
+    """A network cannot be written in another format."""
 
 
 class NonFiniteError(PrecompError, ArithmeticError):

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, final
 import torch
 from torch import Tensor, nn
 
+from precomp_sdk.data import TaskDataset
 from precomp_sdk.errors import ContractError
 from precomp_sdk.images import check_batch, pad_to_multiple
 
@@ -17,7 +18,8 @@ class Preprocessor(nn.Module, ABC):
     """Maps an image and a compression strength to an image of the same shape.
 
     Write ``_process``; validation, padding, cropping and clipping are done here. Start as the identity, so that
-    training never begins by destroying the image. Options are keyword-only arguments of ``__init__``.
+    training never begins by destroying the image. Options are keyword-only arguments of ``__init__``; a class that
+    works with the codec, its proxy or the task network names them in ``parts`` and takes them before, by position.
 
     Shapes and units:
         images: (N, 3, H, W) float in [0, 1]; any H, W >= 1.
@@ -26,11 +28,22 @@ class Preprocessor(nn.Module, ABC):
 
     name: ClassVar[str]  #: unique, kebab-case
     source: ClassVar[str]  #: the paper or commit this follows
+    parts: ClassVar[
+        tuple[str, ...]
+    ] = ()  #: of ``"codec"``, ``"proxy"``, ``"task"``: construction takes these objects first
+    trainable: ClassVar[bool] = True  #: False where there is nothing to train: it is used as constructed and prepared
     multiple: ClassVar[int] = 1  #: ``_process`` sees sizes divisible by this; the border is repeated to get there
 
     @abstractmethod
     def _process(self, images: Tensor, strengths: Tensor) -> Tensor:
         """Process a batch; the result has the shape of ``images`` and may leave [0, 1] (it is clipped)."""
+
+    def prepare(self, pictures: TaskDataset, ladder: Sequence[float] | None = None) -> None:
+        """Measure what has to be known before the first picture is sent; the default needs nothing.
+
+        Called by an experiment's evaluation, with the training pictures and the ladder (None for the codec's own), for
+        a preprocessor that is not ``trainable``.
+        """
 
     @property
     def options(self) -> Mapping[str, Any]:

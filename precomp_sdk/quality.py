@@ -83,6 +83,29 @@ class QualityScale:
         position = (self.check(quality) - self.minimum) / (self.maximum - self.minimum)
         return 1.0 - position if self.higher_is_better else position
 
+    def quality(self, strength: float) -> float:
+        """Map a strength back to the quality it came from, to 6 digits; on a scale of whole numbers, the nearest one.
+
+        Raises:
+            QualityError: the strength is not in [0, 1].
+
+        Example:
+            >>> scale = QualityScale("quality", 1, 100, higher_is_better=True, ladder=(5, 10, 20))
+            >>> scale.quality(scale.strength(10))
+            10.0
+        """
+        if not 0.0 <= strength <= 1.0:
+            raise QualityError(
+                where=f"{self.name}",
+                expected="a strength from 0 (mildest) to 1 (strongest)",
+                got=repr(strength),
+                remedy="Take it from QualityScale.strength.",
+            )
+        position = 1.0 - strength if self.higher_is_better else strength
+        value = self.minimum + position * (self.maximum - self.minimum)
+        rounded = float(round(value)) if self.integer else float(f"{value:.6g}")
+        return min(max(rounded, self.minimum), self.maximum)
+
     def from_mild_to_strong(self, ladder: tuple[float, ...] | None = None) -> tuple[float, ...]:
         """Return the ladder (or the given qualities) sorted from the mildest compression to the strongest."""
         return tuple(sorted(self.ladder if ladder is None else ladder, key=self.strength))

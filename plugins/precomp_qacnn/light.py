@@ -103,7 +103,7 @@ class LightQACNN(Preprocessor):
         planes = functional.pad(ycc, (_REACH_PX,) * 4, mode="replicate").flatten(0, 1)[:, None]
         smoothed = functional.conv2d(planes, self.gaussians[:, None, :, None])
         smoothed = functional.conv2d(smoothed, self.gaussians[:, None, None, :], groups=count)
-        differences = smoothed.view(len(images), 3, count, height, width) - ycc[:, :, None]
+        differences = smoothed.view(images.shape[0], 3, count, height, width) - ycc[:, :, None]
         luma = (differences[:, :1] * weights[:, None, :count]).sum(dim=2)
         chroma = (differences[:, 1:] * weights[:, None, count:]).sum(dim=2)
         return images + functional.conv2d(torch.cat([luma, chroma], dim=1), self.to_rgb)

@@ -1,5 +1,6 @@
 """Experiment files: TOML, validated into a frozen description."""
 
+from precomp_sdk.config._toml import parse_options
 from precomp_sdk.config.experiment import (
     Component,
     Data,
@@ -14,32 +15,40 @@ from precomp_sdk.config.experiment import (
 from precomp_sdk.config.files import (
     EXPERIMENT_FILE,
     dump_experiment,
+    dump_transfer,
     load_experiment,
-    parse_component,
+    load_transfer,
     parse_experiment,
     parse_proxy_evaluation,
     parse_proxy_fitting,
+    parse_transfer,
 )
-from precomp_sdk.config.options import check_options, parse_options, parts_of
+from precomp_sdk.config.options import Inner, check_options, inner_components
+from precomp_sdk.config.transfer import Trained, Transfer
 
 __all__ = [
     "EXPERIMENT_FILE",
     "Component",
     "Data",
     "Experiment",
+    "Inner",
     "Loadable",
     "Output",
     "Proxy",
     "ProxyEvaluation",
     "ProxyFitting",
     "Task",
+    "Trained",
+    "Transfer",
     "check_options",
     "dump_experiment",
+    "dump_transfer",
+    "inner_components",
     "load_experiment",
-    "parse_component",
+    "load_transfer",
     "parse_experiment",
     "parse_options",
     "parse_proxy_evaluation",
     "parse_proxy_fitting",
-    "parts_of",
+    "parse_transfer",
 ]

@@ -3,13 +3,13 @@
 import json
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
 from precomp_sdk.errors import ConfigError
 
-__all__ = ["merged", "parse_override", "to_toml"]
+__all__ = ["merged", "parse_options", "parse_override", "to_toml"]
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
@@ -48,6 +48,22 @@ def merged(tables: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]
         old = result.get(key)
         result[key] = merged(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
     return result
+
+
+def parse_options(texts: Sequence[str]) -> dict[str, Any]:
+    """Return the options that texts like ``level=9`` or ``codec.level=9`` stand for.
+
+    Raises:
+        ConfigError: one has no name or no ``=``.
+
+    Example:
+        >>> parse_options(["level=9", "codec.subsampling=4:4:4"])
+        {'level': 9, 'codec': {'subsampling': '4:4:4'}}
+    """
+    options: dict[str, Any] = {}
+    for text in texts:
+        options = merged(options, parse_override(text))
+    return options
 
 
 def to_toml(tables: Mapping[str, Any]) -> str:

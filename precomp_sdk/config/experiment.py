@@ -14,7 +14,25 @@ from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, create_model
 from precomp_sdk.evaluation import evaluate, evaluate_proxy
 from precomp_sdk.training import TrainSettings, fit_proxy, fit_task
 
-__all__ = ["Component", "Data", "Experiment", "Loadable", "Output", "Proxy", "ProxyEvaluation", "ProxyFitting", "Task"]
+__all__ = [
+    "Component",
+    "Data",
+    "Experiment",
+    "Loadable",
+    "Natural",
+    "Output",
+    "Positive",
+    "Proxy",
+    "ProxyEvaluation",
+    "ProxyFitting",
+    "Table",
+    "Task",
+    "arguments_of",
+]
+
+
+Positive: TypeAlias = Annotated[int, Field(ge=1)]
+Natural: TypeAlias = Annotated[int, Field(ge=0)]
 
 
 class Table(BaseModel):
@@ -34,7 +52,7 @@ class Table(BaseModel):
         return dict(self)
 
 
-def _arguments(name: str, function: Callable[..., Any], *names: str, **types: Any) -> Any:
+def arguments_of(name: str, function: Callable[..., Any], *names: str, **types: Any) -> Any:
     """Make a table of some arguments of a function, with its own types (unless given here) and defaults."""
     hints = get_type_hints(function)
     fields: dict[str, Any] = {}
@@ -52,24 +70,23 @@ if TYPE_CHECKING:  # made from signatures, so a type checker knows no more of th
     _Evaluate: TypeAlias = Table
     _EvaluateProxy: TypeAlias = Table
 else:
-    _Positive, _Natural = Annotated[int, Field(ge=1)], Annotated[int, Field(ge=0)]
     _Ladder = tuple[float, ...] | None
-    _FitTask = _arguments(
+    _FitTask = arguments_of(
         "FitTask", fit_task, "learning_rate", "weight_decay", "clip_norm", "skip_unreadable",
-        epochs=_Positive, batch_size=_Positive, seed=_Natural, workers=_Positive | None,
+        epochs=Positive, batch_size=Positive, seed=Natural, workers=Positive | None,
     )  # fmt: skip
-    _FitProxy = _arguments(
+    _FitProxy = arguments_of(
         "FitProxy", fit_proxy, "learning_rate", "skip_unreadable",
-        ladder=_Ladder, steps=_Positive, batch_size=_Positive, seed=_Natural,
+        ladder=_Ladder, steps=Positive, batch_size=Positive, seed=Natural,
     )  # fmt: skip
-    _EvaluateProxy = _arguments(
+    _EvaluateProxy = arguments_of(
         "EvaluateProxy", evaluate_proxy, "step_levels", "skip_unreadable",
-        ladder=_Ladder, pictures=_Positive, batch_size=_Positive, workers=_Positive | None,
+        ladder=_Ladder, pictures=Positive, batch_size=Positive, workers=Positive | None,
     )  # fmt: skip
-    _Evaluate = _arguments(
+    _Evaluate = arguments_of(
         "Evaluate", evaluate, "min_overlap", "own_targets", "skip_unreadable",
-        ladder=_Ladder, baselines=tuple[str, ...], tuning_pictures=_Positive, replicates=_Natural, seed=_Natural,
-        batch_size=_Positive, max_batch_pixels=_Positive, workers=_Positive | None,
+        ladder=_Ladder, baselines=tuple[str, ...], tuning_pictures=Positive, replicates=Natural, seed=Natural,
+        batch_size=Positive, max_batch_pixels=Positive, workers=Positive | None,
     )  # fmt: skip
 
 

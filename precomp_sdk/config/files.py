@@ -10,17 +10,20 @@ from pydantic import ValidationError
 
 from precomp_sdk.config._messages import explain
 from precomp_sdk.config._toml import merged, parse_override, to_toml
-from precomp_sdk.config.experiment import Experiment, Loadable, ProxyEvaluation, ProxyFitting, Table
+from precomp_sdk.config.experiment import Experiment, ProxyEvaluation, ProxyFitting, Table
+from precomp_sdk.config.transfer import Transfer
 from precomp_sdk.errors import ConfigError, OptionError
 
 __all__ = [
     "EXPERIMENT_FILE",
     "dump_experiment",
+    "dump_transfer",
     "load_experiment",
-    "parse_component",
+    "load_transfer",
     "parse_experiment",
     "parse_proxy_evaluation",
     "parse_proxy_fitting",
+    "parse_transfer",
 ]
 
 EXPERIMENT_FILE = "experiment.toml"  #: what an experiment is recorded as, beside its results
@@ -41,16 +44,7 @@ def load_experiment(path: Path | str, overrides: Iterable[str] = ()) -> Experime
     path = Path(path)
     if path.is_dir():
         path = path / EXPERIMENT_FILE
-    try:
-        tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(
-            where=str(path),
-            expected="a TOML file",
-            got=getattr(error, "strerror", None) or str(error),
-            remedy="Look at the path, or mend the line.",
-        ) from error
-    return parse_experiment(tables, origin=str(path), overrides=overrides)
+    return parse_experiment(_read(path), origin=str(path), overrides=overrides)
 
 
 def parse_experiment(
@@ -91,18 +85,48 @@ def parse_proxy_evaluation(
     return _parse(ProxyEvaluation, tables, origin, overrides)
 
 
-def parse_component(table: Mapping[str, Any], *, origin: str) -> Loadable:
-    """Validate the table of one component.
+def load_transfer(path: Path | str, overrides: Iterable[str] = ()) -> Transfer:
+    """Read the file of a transfer matrix.
+
+    Args:
+        path: a TOML file. Paths in it count from the current folder.
+        overrides: as for `load_experiment`.
+
+    Raises:
+        ConfigError: the file cannot be read, or a key or a value in it is wrong.
+    """
+    return parse_transfer(_read(Path(path)), origin=str(path), overrides=overrides)
+
+
+def parse_transfer(tables: Mapping[str, Any], *, origin: str = "transfer", overrides: Iterable[str] = ()) -> Transfer:
+    """Validate the description of a transfer matrix.
 
     Raises:
         ConfigError: a key or a value is wrong.
     """
-    return _parse(Loadable, table, origin, ())
+    return _parse(Transfer, tables, origin, overrides)
 
 
 def dump_experiment(experiment: Experiment) -> str:
     """Write an experiment as TOML, with every default spelled out; `load_experiment` reads the same back."""
     return to_toml(experiment.model_dump())
+
+
+def dump_transfer(transfer: Transfer) -> str:
+    """Write the description of a matrix as TOML, with every default spelled out; `load_transfer` reads it back."""
+    return to_toml(transfer.model_dump())
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(
+            where=str(path),
+            expected="a TOML file",
+            got=getattr(error, "strerror", None) or str(error),
+            remedy="Look at the path, or mend the line.",
+        ) from error
 
 
 def _parse(model: type[T], tables: Mapping[str, Any], origin: str, overrides: Iterable[str]) -> T:

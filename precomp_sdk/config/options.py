@@ -2,28 +2,34 @@
 
 import inspect
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any, get_type_hints
+from collections.abc import Collection, Mapping
+from typing import Any, TypeAlias, get_args, get_origin, get_type_hints
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
+from precomp_sdk.codec import Codec
 from precomp_sdk.config._messages import problem_of
-from precomp_sdk.config._toml import merged, parse_override
+from precomp_sdk.config.experiment import Loadable
+from precomp_sdk.data import TaskDataset
 from precomp_sdk.errors import ConfigError, nearest
+from precomp_sdk.preprocessor import Preprocessor
+from precomp_sdk.task import TaskModel
 
-__all__ = ["check_options", "parse_options", "parts_of"]
+__all__ = ["Inner", "check_options", "inner_components"]
+
+Inner: TypeAlias = Loadable | tuple[Loadable, ...] | dict[str, Loadable]  #: one component, several, or several by name
+
+_CONTRACTS = {"codec": Codec, "preprocessor": Preprocessor, "task": TaskModel, "dataset": TaskDataset}
 
 
-def check_options(
-    cls: type, options: Mapping[str, Any], where: str, made: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
+def check_options(cls: type, options: Mapping[str, Any], where: str, given: Collection[str] = ()) -> dict[str, Any]:
     """Check options from a file against the keyword-only arguments of a class.
 
     Args:
         cls: of the component.
         options: as the file has them.
         where: file and table, for messages.
-        made: options that are objects by now, see `parts_of`; they are passed on as they are.
+        given: options that the caller sees to, see `inner_components`.
 
     Returns:
         The options in the types of the signature: a list where it says list, a tuple where it says tuple. An option
@@ -38,7 +44,7 @@ def check_options(
         if parameter.kind is parameter.KEYWORD_ONLY
     }
     hints = _hints(cls)
-    checked: dict[str, Any] = dict(made or {})
+    checked: dict[str, Any] = {}
     for name, value in options.items():
         if name not in known:
             raise ConfigError(
@@ -46,52 +52,74 @@ def check_options(
             )
         checked[name] = _checked(hints.get(name, Any), value, f"{where}.{name}")
     for name, parameter in known.items():
-        if parameter.default is parameter.empty and name not in options and name not in checked:
+        if parameter.default is parameter.empty and name not in (*options, *given):
             raise ConfigError(
                 where=f"{where}.{name}", expected="a value", got="none", remedy="Add it: it has no default."
             )
     return checked
 
 
-def parts_of(cls: type, options: Mapping[str, Any], contract: type, where: str) -> dict[str, Mapping[str, Any]]:
-    """Return the options of a class that are components by name, which a file has as tables of tables.
+def inner_components(cls: type, options: Mapping[str, Any], where: str) -> dict[str, tuple[str, Inner]]:
+    """Return the options that are components themselves: a table with a ``name``, or several such tables.
 
     Args:
-        cls: of the component.
+        cls: of the component; the type of such an option is a contract, a sequence of one (a list of tables in the
+            file), or a mapping from names to one (a table of tables).
         options: as the file has them.
-        contract: of those components; an option of type ``Mapping[str, contract]`` is meant.
         where: file and table, for messages.
 
+    Returns:
+        By option: the kind of component, and its description.
+
     Raises:
-        ConfigError: such an option is not a table of tables.
+        ConfigError: a table is not that of a component.
     """
-    wanted = [name for name, hint in _hints(cls).items() if hint == Mapping[str, contract]]  # type: ignore[valid-type]
-    found = {name: options[name] for name in wanted if name in options}
-    for name, tables in found.items():
-        if not isinstance(tables, Mapping) or not all(isinstance(table, Mapping) for table in tables.values()):
-            raise ConfigError(
-                where=f"{where}.{name}",
-                expected="a table for each of its components",
-                got=repr(tables)[:100],
-                remedy=f"Write [task.{name}.NAME], with the component's name and options below it.",
-            )
+    found: dict[str, tuple[str, Inner]] = {}
+    for name, hint in _hints(cls).items():
+        kind = _kind_within(hint)
+        if kind is None or name not in options:
+            continue
+        value = options[name]
+        if _is_mapping(hint):
+            if not isinstance(value, Mapping) or not all(isinstance(table, Mapping) for table in value.values()):
+                raise ConfigError(
+                    where=f"{where}.{name}",
+                    expected="a table for each of its components",
+                    got=repr(value)[:100],
+                    remedy=f"Write [... .{name}.NAME], with the component's name and options below it.",
+                )
+            found[name] = (kind, {key: _component(table, f"{where}.{name}.{key}") for key, table in value.items()})
+        elif isinstance(value, list | tuple):
+            tables = tuple(_component(item, f"{where}.{name}[{place}]") for place, item in enumerate(value))
+            found[name] = (kind, tables)
+        else:
+            found[name] = (kind, _component(value, f"{where}.{name}"))
     return found
 
 
-def parse_options(texts: Sequence[str]) -> dict[str, Any]:
-    """Return the options that texts like ``level=9`` or ``codec.level=9`` stand for.
+def _kind_within(hint: Any) -> str | None:
+    """Return the kind of component a type stands for, looking into unions and sequences."""
+    if isinstance(hint, type):
+        return next((kind for kind, contract in _CONTRACTS.items() if issubclass(hint, contract)), None)
+    return next((kind for kind in map(_kind_within, get_args(hint)) if kind), None)
 
-    Raises:
-        ConfigError: one has no name or no ``=``.
 
-    Example:
-        >>> parse_options(["level=9", "codec.subsampling=4:4:4"])
-        {'level': 9, 'codec': {'subsampling': '4:4:4'}}
-    """
-    options: dict[str, Any] = {}
-    for text in texts:
-        options = merged(options, parse_override(text))
-    return options
+def _is_mapping(hint: Any) -> bool:
+    """Tell whether a type, or one of a union, is a mapping."""
+    origin = get_origin(hint)
+    if isinstance(origin, type):
+        return issubclass(origin, Mapping)
+    return any(map(_is_mapping, get_args(hint)))
+
+
+def _component(value: Any, where: str) -> Loadable:
+    try:
+        return Loadable.model_validate_json(json.dumps(value, default=str))
+    except ValidationError as error:
+        expected, got = problem_of(error.errors(include_url=False)[:1])
+        raise ConfigError(
+            where=where, expected=f"a table with the name of a component ({expected})", got=got, remedy="Correct it."
+        ) from error
 
 
 def _hints(cls: type) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """Measures what a preprocessor saves: curves with the real codec, BD-rates with intervals, baselines, plots."""
 
+from precomp_sdk.evaluation._batches import evaluating
 from precomp_sdk.evaluation.baselines import (
     BLUR,
     DOWNSCALE,
@@ -19,6 +20,8 @@ from precomp_sdk.evaluation.proxy_report import GradientCheck, ProxyPoint, Proxy
 from precomp_sdk.evaluation.report import write_report
 from precomp_sdk.evaluation.results import Evaluation, read_results
 from precomp_sdk.evaluation.routes import DownscaledRoute, PreprocessedRoute, Route
+from precomp_sdk.evaluation.transfer import Loop, TransferCell, TransferMatrix, transfer_matrix
+from precomp_sdk.evaluation.transfer_report import write_transfer
 
 __all__ = [
     "BLUR",
@@ -33,6 +36,7 @@ __all__ = [
     "GaussianBlur",
     "GradientCheck",
     "Interval",
+    "Loop",
     "MeasuredCurve",
     "MeasuredPoint",
     "Measurer",
@@ -41,6 +45,8 @@ __all__ = [
     "ProxyReport",
     "ResampledCurve",
     "Route",
+    "TransferCell",
+    "TransferMatrix",
     "TriedSetting",
     "TunedBaseline",
     "bd_rate",
@@ -48,9 +54,12 @@ __all__ = [
     "bootstrap_interval",
     "evaluate",
     "evaluate_proxy",
+    "evaluating",
     "measure_curve",
     "read_results",
     "resample",
+    "transfer_matrix",
     "tune",
     "write_report",
+    "write_transfer",
 ]

@@ -23,7 +23,7 @@ from precomp_sdk.events import CurveDone, Event, Notice, PointMeasured, RunFinis
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.task import TaskModel
 
-__all__ = ["evaluate"]
+__all__ = ["environment_versions", "evaluate", "ignore"]
 
 _STAGE = "evaluate"
 _FEW_PICTURES = 100
@@ -90,7 +90,7 @@ def evaluate(
         NonFiniteError: a task loss is not finite.
     """
     start = time.perf_counter()
-    tell: Callable[[Event], None] = observer or _ignore
+    tell: Callable[[Event], None] = observer or ignore
     routes = _routes(preprocessor)
     chosen = find_baselines(baselines)
     _check_labels(["plain", *(route.label for route in routes), *(baseline.name for baseline in chosen)])
@@ -189,12 +189,12 @@ def evaluate(
         comparisons=comparisons,
         tuned=tuple(tuned),
         tuning_dataset=(dataset_name or dataset.name) if tuning_dataset is None else tuning_dataset.name,
-        environment=_environment(),
+        environment=environment_versions(),
         seconds=seconds,
     )
 
 
-def _ignore(event: Event) -> None:
+def ignore(event: Event) -> None:
     """Observe nothing."""
 
 
@@ -237,7 +237,8 @@ def _option(value: object) -> OptionValue:
     return value if isinstance(value, bool | int | float | str) or value is None else str(value)
 
 
-def _environment() -> dict[str, str]:
+def environment_versions() -> dict[str, str]:
+    """Return the versions that a result depends on, by name."""
     versions = {"python": platform.python_version(), "platform": platform.platform()}
     for package in ("precomp-sdk", "torch", "numpy"):
         try:

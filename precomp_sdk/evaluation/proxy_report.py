@@ -15,11 +15,12 @@ from torch import Tensor
 from precomp_sdk.data import Subset, TaskDataset
 from precomp_sdk.errors import DatasetError, OptionError, QualityError
 from precomp_sdk.evaluation._batches import evaluating, load_batches
+from precomp_sdk.evaluation.measurer import MAX_BATCH_PIXELS
 from precomp_sdk.events import Event, RunFinished, RunStarted, StepDone
 from precomp_sdk.images import round_to_8_bit, stack_images
 from precomp_sdk.proxy import ProxyCodec
 from precomp_sdk.records import ProxyOutput
-from precomp_sdk.training.calibration import group_by_size
+from precomp_sdk.training.grouping import group_by_size
 from precomp_sdk.transcode import Transcoder
 
 __all__ = ["GradientCheck", "ProxyPoint", "ProxyReport", "evaluate_proxy"]
@@ -193,7 +194,7 @@ def evaluate_proxy(
     rows: dict[float, list[_Measured]] = {quality: [] for quality in qualities}
     done = 0
     with Transcoder(proxy.codec, workers=workers) as transcoder, evaluating(proxy, device=where):
-        for loaded in load_batches(chosen, batch_size, skip_unreadable=skip_unreadable):
+        for loaded in load_batches(chosen, batch_size, MAX_BATCH_PIXELS, skip_unreadable=skip_unreadable):
             for group in group_by_size(loaded.samples, batch_size):
                 source = stack_images([sample.image for sample in group]).to(where)
                 for quality in qualities:

@@ -3,12 +3,13 @@
 import csv
 import os
 import tempfile
+from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
 
 from precomp_sdk.evaluation.results import Evaluation, results_json
 
-__all__ = ["write_report"]
+__all__ = ["write_files", "write_report"]
 
 
 def write_report(evaluation: Evaluation, folder: Path | str) -> tuple[Path, ...]:
@@ -35,6 +36,15 @@ def write_report(evaluation: Evaluation, folder: Path | str) -> tuple[Path, ...]
         "rate_accuracy.svg": draw(evaluation, "svg"),
         "results.json": results_json(evaluation).encode(),
     }
+    return write_files(folder, contents)
+
+
+def write_files(folder: Path | str, contents: Mapping[str, bytes]) -> tuple[Path, ...]:
+    """Write files into a folder, which is made where it does not exist; each is put in its place whole.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     written: list[tuple[Path, Path]] = []

@@ -16,7 +16,7 @@ from precomp_sdk.evaluation.bd_rate import TASK_LOSS, BDRate
 from precomp_sdk.evaluation.measured import CleanScore
 from precomp_sdk.records import RateAccuracyCurve
 
-__all__ = ["Evaluation", "OptionValue", "read_results", "results_json"]
+__all__ = ["Evaluation", "OptionValue", "read_results", "record_json", "results_json"]
 
 OptionValue: TypeAlias = bool | int | float | str | None  #: what an option of a codec is recorded as
 
@@ -128,7 +128,12 @@ class Evaluation:
 
 def results_json(evaluation: Evaluation) -> str:
     """Return an evaluation as JSON, complete."""
-    plain = {"format": _FORMAT, "evaluation": _plain(evaluation)}
+    return record_json(_FORMAT, "evaluation", evaluation)
+
+
+def record_json(file_format: str, key: str, record: object) -> str:
+    """Return a record as JSON, complete, under a key beside the name of the format."""
+    plain = {"format": file_format, key: _plain(record)}
     return json.dumps(plain, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 
 

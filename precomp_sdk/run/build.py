@@ -3,19 +3,20 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import nn
 
 from precomp_sdk.codec import Codec
-from precomp_sdk.config import Component, Experiment, Loadable, Proxy, check_options, parse_component, parts_of
+from precomp_sdk.config import Component, Experiment, Inner, Loadable, Proxy, check_options, inner_components
 from precomp_sdk.data import TaskDataset
-from precomp_sdk.errors import ConfigError, PrecompError, TargetError
+from precomp_sdk.errors import ConfigError, PluginError, PrecompError, TargetError
 from precomp_sdk.evaluation.baselines import find_baselines
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.proxy import ProxyCodec
-from precomp_sdk.registry import Registry
+from precomp_sdk.registry import Registry, construct
 from precomp_sdk.task import TaskModel
 from precomp_sdk.training import load_module, load_proxy
 
@@ -24,12 +25,21 @@ __all__ = ["Builder", "EvaluationParts", "TrainingParts", "build", "build_evalua
 
 @dataclass(frozen=True, slots=True)
 class EvaluationParts:
-    """What an evaluation works with."""
+    """What an evaluation works with.
+
+    Args:
+        codec: the real codec.
+        preprocessor: what is measured.
+        task: the downstream network.
+        val: the pictures to measure on.
+        proxy: the codec's stand-in, where the preprocessor works with it.
+    """
 
     codec: Codec
     preprocessor: Preprocessor
     task: TaskModel
     val: TaskDataset
+    proxy: ProxyCodec | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +91,7 @@ def build(experiment: Experiment, registry: Registry) -> TrainingParts:
         preprocessor=parts.preprocessor,
         task=parts.task,
         val=parts.val,
-        proxy=builder.make_proxy(experiment.proxy, parts.codec),
+        proxy=parts.proxy or builder.make_proxy(experiment.proxy, parts.codec),
         train=train,
         held_out=held_out,
         task_train=task_train,
@@ -100,8 +110,12 @@ def build_evaluation(experiment: Experiment, registry: Registry) -> EvaluationPa
     val: TaskDataset = builder.make("dataset", experiment.data.val, "data.val")
     if not settings["own_targets"]:
         builder.check_targets(task, val, "data.val")
-    preprocessor: Preprocessor = builder.make("preprocessor", experiment.preprocessor, "preprocessor")
-    return EvaluationParts(codec, preprocessor, task, val)
+    proxy = (
+        builder.make_proxy(experiment.proxy, codec) if "proxy" in builder.parts_of(experiment.preprocessor) else None
+    )
+    made = {"codec": codec, "proxy": proxy, "task": task}
+    preprocessor: Preprocessor = builder.make("preprocessor", experiment.preprocessor, "preprocessor", made)
+    return EvaluationParts(codec, preprocessor, task, val, proxy)
 
 
 class Builder:
@@ -118,8 +132,17 @@ class Builder:
         self._origin = origin
         self._seed = seed
 
-    def make(self, kind: str, table: Component, key: str) -> Any:
-        """Construct one component of a kind other than a proxy, and load its weights where the table asks for it."""
+    def make(self, kind: str, table: Component, key: str, parts: Mapping[str, object] = MappingProxyType({})) -> Any:
+        """Construct one component of a kind other than a proxy, and load its weights where the table asks for it.
+
+        An option whose type is one of the contracts is a table of its own (or a list of them), made here too.
+
+        Args:
+            kind: of component.
+            table: its name and options.
+            key: where it stands in the file.
+            parts: what a preprocessor may name in its ``parts``.
+        """
         classes: Mapping[str, Mapping[str, type]] = {
             "codec": self._registry.codecs,
             "preprocessor": self._registry.preprocessors,
@@ -131,11 +154,14 @@ class Builder:
             with located(f"{where}.name", instead=True):
                 self._registry.create(kind, table.name)  # raises, and knows the nearest name
         cls = classes[kind][table.name]
-        members = self._members(cls, table, key) if kind == "task" else {}
-        plain = {name: value for name, value in table.options.items() if name not in members}
-        options = check_options(cls, plain, where, members)
+        taken = [self._part(cls, name, parts, where) for name in getattr(cls, "parts", ())]
+        inner = inner_components(cls, table.options, where)
+        plain = {name: value for name, value in table.options.items() if name not in inner}
+        options: dict[str, Any] = check_options(cls, plain, where, given=inner)
+        for name, (inner_kind, found) in inner.items():
+            options[name] = self._make_inner(inner_kind, found, f"{key}.{name}", parts)
         with located(where), self._seeded():
-            made = self._registry.create(kind, table.name, **options)
+            made: Any = construct(cls, *taken, **options)
         if isinstance(table, Loadable):
             self._load(table, made, key)
         return made
@@ -152,6 +178,15 @@ class Builder:
             with located(f"{self._origin}, proxy.load"):
                 load_proxy(table.load, proxy, any_version=table.any_version)
         return proxy
+
+    def parts_of(self, table: Component) -> frozenset[str]:
+        """Return what a preprocessor of a file, or one among its options, is constructed from, such as ``"proxy"``."""
+        cls = self._registry.preprocessors.get(table.name)
+        if cls is None:  # `make` knows what to say
+            return frozenset()
+        found = inner_components(cls, table.options, f"{self._origin}, preprocessor")
+        single = [item for kind, item in found.values() if kind == "preprocessor" and isinstance(item, Component)]
+        return frozenset(cls.parts).union(*map(self.parts_of, single))
 
     def check_targets(self, task: TaskModel, dataset: TaskDataset, key: str) -> None:
         """Raise `TargetError` where a data set's targets do not fit the task."""
@@ -179,17 +214,24 @@ class Builder:
                 remedy="Give more, or leave it out for the codec's own ladder.",
             )
 
-    def _members(self, cls: type, table: Component, key: str) -> dict[str, dict[str, TaskModel]]:
-        """Construct the task models that an option of a task consists of, such as those of an ensemble."""
-        found = parts_of(cls, table.options, TaskModel, f"{self._origin}, {key}")
-        made: dict[str, dict[str, TaskModel]] = {}
-        for option, tables in found.items():
-            made[option] = {}
-            for name, part in tables.items():
-                inner = f"{key}.{option}.{name}"
-                component = parse_component(part, origin=f"{self._origin}, {inner}")
-                made[option][name] = self.make("task", component, inner)
-        return made
+    def _make_inner(self, kind: str, found: Inner, key: str, parts: Mapping[str, object]) -> Any:
+        match found:
+            case Component():
+                return self.make(kind, found, key, parts)
+            case tuple():
+                return [self.make(kind, item, f"{key}[{place}]", parts) for place, item in enumerate(found)]
+            case _:
+                return {name: self.make(kind, item, f"{key}.{name}", parts) for name, item in found.items()}
+
+    def _part(self, cls: type, name: str, parts: Mapping[str, object], where: str) -> object:
+        if parts.get(name) is None:
+            raise PluginError(
+                where=f"{where}: {cls.__module__}.{cls.__qualname__}.parts",
+                expected=f"names among {', '.join(repr(known) for known in ('codec', 'proxy', 'task'))}",
+                got=repr(name),
+                remedy="Name what the experiment can give.",
+            )
+        return parts[name]
 
     def _load(self, table: Loadable, module: nn.Module, key: str) -> None:
         if table.load is not None:

@@ -4,15 +4,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from precomp_sdk.config import EXPERIMENT_FILE, Experiment, dump_experiment
-from precomp_sdk.errors import CheckpointError
+from precomp_sdk.errors import CheckpointError, NotFittedError
 from precomp_sdk.evaluation import Evaluation, evaluate, write_report
 from precomp_sdk.events import Event, Notice
+from precomp_sdk.proxy import ProxyCodec
 from precomp_sdk.registry import Registry
-from precomp_sdk.run.build import EvaluationParts, build_evaluation
+from precomp_sdk.run.build import Builder, EvaluationParts, build_evaluation, located
 from precomp_sdk.run.fabric import make_fabric
 from precomp_sdk.run.record import record, write_whole
-from precomp_sdk.run.training import TASK_FILE
-from precomp_sdk.training import WEIGHTS_FILE, load_module
+from precomp_sdk.run.training import PROXY_FILE, TASK_FILE
+from precomp_sdk.training import WEIGHTS_FILE, load_module, load_proxy
 
 __all__ = ["run_evaluation"]
 
@@ -29,6 +30,9 @@ def run_evaluation(
     command: str = "",
 ) -> Evaluation:
     """Carry out the evaluation of an experiment with the weights that its training left behind.
+
+    A preprocessor that has nothing to train is prepared on the training pictures instead; its run needs no training,
+    unless that is to fit the task or the proxy.
 
     Args:
         experiment: what to do.
@@ -48,13 +52,20 @@ def run_evaluation(
     output = folder if output is None else output
     weights = folder / WEIGHTS_FILE if weights is None else weights
     parts = build_evaluation(experiment, registry)
+    device = make_fabric().device
     steps = _load(experiment, parts, folder, weights, unfinished, observer)
+    if not parts.preprocessor.trainable:
+        builder = Builder(registry, experiment.origin, experiment.train.seed)
+        parts.task.to(device)
+        pictures = builder.make("dataset", experiment.data.train, "data.train")
+        with located(f"{experiment.origin}, preprocessor"):
+            parts.preprocessor.prepare(pictures, experiment.evaluate.arguments()["ladder"])
     evaluation = evaluate(
         parts.codec,
         parts.task,
         parts.val,
         preprocessor=parts.preprocessor,
-        device=make_fabric().device,
+        device=device,
         observer=observer,
         **experiment.evaluate.arguments(),
     )
@@ -69,7 +80,7 @@ def run_evaluation(
         registry=registry,
         command=command,
         results={
-            "weights": weights,
+            "weights": weights if parts.preprocessor.trainable else None,
             "weights_step": steps,
             "statements": [item.statement for item in evaluation.comparisons],
             "seconds": evaluation.seconds,
@@ -85,8 +96,8 @@ def _load(
     weights: Path,
     unfinished: bool,
     observer: Callable[[Event], None] | None,
-) -> int:
-    """Load the weights of the preprocessor and, where training changed it, of the task; return their step."""
+) -> int | None:
+    """Load the weights of the preprocessor and, where training changed it, of the task; return the step they are of."""
     if experiment.task.fit is not None or "task" in experiment.train.train:
         path = folder / TASK_FILE
         if not path.exists():
@@ -97,6 +108,10 @@ def _load(
                 remedy="Train first: precomp train.",
             )
         load_module(path, parts.task, name=parts.task.name)
+    if parts.proxy is not None:
+        _load_proxy(parts.proxy, folder)
+    if not parts.preprocessor.trainable:
+        return None
     saved = load_module(weights, parts.preprocessor, name=parts.preprocessor.name)
     steps = saved.facts.get("steps", experiment.train.steps)
     if weights == folder / WEIGHTS_FILE and steps < experiment.train.steps and not unfinished:
@@ -112,3 +127,17 @@ def _load(
         message = f"the preprocessor was trained for codec {trained_for!r} and is measured with {parts.codec.name!r}"
         observer(Notice("evaluate", message))
     return int(steps)
+
+
+def _load_proxy(proxy: ProxyCodec, folder: Path) -> None:
+    """Load the proxy's weights where training fitted it."""
+    path = folder / PROXY_FILE
+    if path.exists():
+        load_proxy(path, proxy)
+    elif not bool(proxy.fitted):
+        raise NotFittedError(
+            where=f"proxy {proxy.name!r} for {proxy.codec.name!r}",
+            expected=f"fitted weights, which the preprocessor works with, in {path} or under proxy.load",
+            got="neither",
+            remedy="Fit it first: precomp train, or precomp fit-proxy and proxy.load.",
+        )

@@ -41,14 +41,14 @@ class TrainingOutcome:
     Args:
         folder: where everything is.
         parts: the objects; the preprocessor is trained.
-        result: of the trainer.
+        result: of the trainer; None where the preprocessor has nothing to train.
         task_fit: of the task, where it was fitted in this run.
         proxy_fit: of the proxy, likewise.
     """
 
     folder: Path
     parts: TrainingParts
-    result: TrainResult
+    result: TrainResult | None
     task_fit: FitTaskResult | None = None
     proxy_fit: FitProxyResult | None = None
 
@@ -65,7 +65,8 @@ def run_training(
     """Carry out the training of an experiment, in its output folder.
 
     The task is fitted where the experiment says so, the proxy where it says so or needs it; their weights, those of the
-    preprocessor, the experiment with every default and the record of the run are left in the folder.
+    preprocessor, the experiment with every default and the record of the run are left in the folder. A preprocessor
+    that has nothing to train is left as it is.
 
     Args:
         experiment: what to do.
@@ -94,20 +95,22 @@ def run_training(
     notify = observer if fabric.is_global_zero else None
     task_fit = _fit_task(experiment, parts, fabric, notify, resume=resume)
     proxy_fit = _fit_proxy(experiment, parts, fabric, notify, resume=resume)
-    trainer = Trainer(
-        codec=parts.codec,
-        proxy=parts.proxy,
-        preprocessor=parts.preprocessor,
-        task=parts.task,
-        settings=experiment.train,
-        observer=observer,
-        fabric=fabric,
-    )
-    result = trainer.run(parts.train, held_out=parts.held_out, folder=folder, resume=resume)
+    result: TrainResult | None = None
+    if parts.preprocessor.trainable:
+        trainer = Trainer(
+            codec=parts.codec,
+            proxy=parts.proxy,
+            preprocessor=parts.preprocessor,
+            task=parts.task,
+            settings=experiment.train,
+            observer=observer,
+            fabric=fabric,
+        )
+        result = trainer.run(parts.train, held_out=parts.held_out, folder=folder, resume=resume)
     if fabric.is_global_zero:
-        if "task" in experiment.train.train:
+        if result is not None and "task" in experiment.train.train:
             save_task(folder / TASK_FILE, parts.task, experiment.task, {"steps": result.steps})
-        if "proxy" in experiment.train.train:
+        if result is not None and "proxy" in experiment.train.train:
             save_proxy(folder / PROXY_FILE, parts.proxy, facts={"steps": result.steps})
         record(
             folder,

@@ -107,7 +107,7 @@ def in_threads(count: int, calls: Sequence[Callable[[], T]]) -> list[T]:
     def through(call: Callable[[], T]) -> T:
         if not hasattr(waited, "done"):
             waited.done = True
-            gate.wait(timeout=30.0)
+            gate.wait(timeout=120.0)
         return call()
 
     with ThreadPoolExecutor(gate.parties) as pool:
@@ -143,12 +143,18 @@ def gradients(what: str, value: Tensor, images: Tensor) -> Tensor:
 
 
 def stray_tensors(module: nn.Module) -> list[str]:
-    """Return the attributes of a module, or of its parts, that hold tensors which ``module.to`` does not move."""
+    """Return the attributes of a module that hold tensors which ``module.to`` does not move.
+
+    Its parts are looked at as far as they come from the same package: torchvision's anchors, for instance, lie outside
+    the buffers too, and are moved by its own code.
+    """
+    own = type(module).__module__.partition(".")[0]
     return [
         f"{f'{path}.' if path else ''}{name}"
         for path, part in module.named_modules()
+        if part is module or type(part).__module__.partition(".")[0] == own
         for name, value in vars(part).items()
-        if not name.startswith(("_parameters", "_buffers", "_modules")) and next(_tensors(value), None) is not None
+        if name not in ("_parameters", "_buffers", "_modules") and next(_tensors(value), None) is not None
     ]
 
 

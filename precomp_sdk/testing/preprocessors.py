@@ -211,7 +211,7 @@ def _stirred(preprocessor: Preprocessor, share: float = _STIR) -> Preprocessor:
     with torch.no_grad():
         for parameter in network.parameters():
             deviation = share * (parameter.square().mean().sqrt() + 0.1)  # those that start at zero move too
-            parameter += deviation * torch.randn(parameter.shape, generator=generator).to(parameter)
+            parameter.add_(deviation * torch.randn(parameter.shape, generator=generator).to(parameter))
     return network
 
 

@@ -46,7 +46,8 @@ class TaskSettings:
             whose classes are below ``classes``.
         classes: number of classes; None takes the number of the task's class names, or 2.
         prediction: turns a target into the prediction that deserves the best score; None takes the task's own targets
-            for its own predictions, see T9.
+            for its own predictions, see T9. A detector that was never fitted needs it: it sees nothing, or gives all
+            boxes one score, and then T8 depends on the order of equal scores.
         make: returns a fresh task; the promises need none.
         moved: names of attributes whose tensors the task moves to the images' device by itself, for T14.
     """
@@ -134,7 +135,12 @@ def check_predictions_are_read_by_the_scorer(task: TaskModel, settings: TaskSett
 
 def check_scorer_counts(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
     """T8. Counting an image twice scores like having it twice, and scoring many multisets like scoring each."""
-    scorer, evidence = task.scorer, _evidence(task, *_mixed(task, settings, 4))
+    predictions, targets = _mixed(task, settings, 4)
+    if settings.prediction is not None:
+        right = _targets(task, settings, [settings.size] * 4)
+        predictions = [settings.prediction(target) for target in right]
+        targets = _right_and_wrong(right, task, settings)
+    scorer, evidence = task.scorer, _evidence(task, predictions, targets)
     counts = np.array([[2.0, 1.0, 0.0, 3.0], [1.0, 1.0, 1.0, 1.0], [0.0, 4.0, 1.0, 0.0]])
     many = scorer.combine_many(evidence, counts)
     for row, times in enumerate(counts):
@@ -235,8 +241,7 @@ def check_features(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
         raise NotApplicableError("it offers no features") from error
     wrong = [tuple(item.shape) for item in maps if item.ndim != 4 or len(item) != len(images)]
     require(maps and not wrong, f"expected maps (2, C, H, W); got {wrong or 'none'}")
-    for index, item in enumerate(maps):
-        gradients(f"features {index}", item.square().sum(), images)
+    gradients("features", torch.stack([item.square().mean() for item in maps]).sum(), images)
 
 
 TASK_PROMISES = promises_of(
@@ -302,9 +307,12 @@ def _mixed(task: TaskModel, settings: TaskSettings, count: int) -> tuple[list[An
         right = _answers(model, images, predictions)
     except NotApplicableError:
         return predictions, targets
-    return predictions, [
-        item if i % 2 == 0 else other_target(item, _classes(task, settings)) for i, item in enumerate(right)
-    ]
+    return predictions, _right_and_wrong(right, task, settings)
+
+
+def _right_and_wrong(right: Sequence[Target], task: TaskModel, settings: TaskSettings) -> list[Target]:
+    """Return targets of which every second one is changed."""
+    return [other_target(item, _classes(task, settings)) if i % 2 else item for i, item in enumerate(right)]
 
 
 def _answers(model: TaskModel, images: Tensor, predictions: Sequence[Any]) -> list[Target]:

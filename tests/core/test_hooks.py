@@ -66,7 +66,7 @@ def test_what_is_shipped_comes_through_entry_points_and_works() -> None:
     ]
     folders = {path.name for path in PLUGINS.iterdir() if (path / "__init__.py").exists()}
 
-    assert {item.value for item in own} <= folders
+    assert {item.value for item in own} <= {*folders, "precomp_sdk.builtin"}
     assert {"precomp_jpeg", "precomp_qacnn", "precomp_torchvision", "precomp_data"} <= {item.value for item in own}
     states = {item.name: item for item in Registry().plugins()}
     assert {item.name for item in own} <= states.keys()

@@ -1,4 +1,4 @@
-"""Every Python block of the README and the docs runs, and the commands it names are the ones CI runs."""
+"""Every Python block of the README runs on its own, and the commands it names are the ones CI runs."""
 
 import re
 from pathlib import Path
@@ -9,7 +9,7 @@ ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("**/*.md"))]
 BLOCKS = [
     pytest.param(block, id=f"{page.name}-{number}")
-    for page in PAGES
+    for page in PAGES[:1]  # test_pages.py runs those of the docs
     for number, block in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL))
 ]
 

@@ -261,10 +261,10 @@ class PreprocessorThatClips(Strong):
 class StrayWeight(Strong):
     def __init__(self, *, gains: int = 1) -> None:
         super().__init__(gains=gains)
-        self.weight = torch.ones(1)
+        self.weight = torch.zeros(2)
 
     def _process(self, images: Tensor, strengths: Tensor) -> Tensor:
-        return super()._process(images, strengths * self.weight)
+        return super()._process(images, strengths + self.weight.sum())
 
 
 class ClampsStrengths(Strong):

@@ -12,6 +12,7 @@ from precomp_sdk import (
     Codec,
     ConformanceError,
     Label,
+    LabelScorer,
     Mask,
     OptionError,
     Registry,
@@ -54,6 +55,11 @@ test_unlabelled_pictures = dataset_cases(lambda: FakeDataset(labelled=False))
 test_an_excused_preprocessor = preprocessor_cases(
     lambda: FakePreprocessor(gain=0.5), expected_failures={"N2": "starts as a blur"}
 )
+
+
+class Uncounted(LabelScorer):
+    def combine(self, evidence: Any, counts: Any) -> dict[str, float]:
+        return super().combine(evidence, torch.ones(len(evidence)).numpy())
 
 
 class Lossy(FakeCodec):
@@ -230,6 +236,9 @@ def test_a_task_may_bring_targets_and_predictions() -> None:
     )
 
     assert check_task(task, settings).failures == ()
+    task.scorer = Uncounted()
+    assert [item.promise.number for item in examine(task, settings).failures] == ["T8"]
+    task.scorer = LabelScorer()
     wrong = TaskSettings(prediction=lambda target: -torch.eye(6)[target.index])  # type: ignore[union-attr]
     assert [item.promise.number for item in examine(task, wrong).failures] == ["T9"]
 

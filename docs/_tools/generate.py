@@ -1,0 +1,200 @@
+"""Writes what the docs know from the code: command line, experiment files, promises, shipped components.
+
+    python docs/_tools/generate.py           # writes
+    python docs/_tools/generate.py --check   # exits with 1 where a page is out of date
+
+A page holds ``<!-- generated: NAME -->`` and ``<!-- end -->``; what stands between them is replaced.
+"""
+
+import dataclasses
+import inspect
+import re
+import sys
+import textwrap
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import typer.main
+
+from precomp_sdk import ProxyCodec, Registry
+from precomp_sdk.cli import app
+from precomp_sdk.config import Component, Data, Experiment, Output, Proxy, Task
+from precomp_sdk.evaluation import evaluate
+from precomp_sdk.testing import PROMISES
+from precomp_sdk.training import TrainSettings, fit_proxy, fit_task
+
+DOCS = Path(__file__).resolve().parents[1]
+_WORDS = {int: "whole number", float: "number", bool: "true or false", str: "string", Path: "path", Component: "table"}
+REGION = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+
+
+def pages() -> dict[Path, str]:
+    """Return every page that has generated regions, as it should be."""
+    wanted: dict[Path, str] = {}
+    for path in sorted(DOCS.glob("**/*.md")):
+        text = path.read_text(encoding="utf-8")
+        if REGION.search(text):
+            wanted[path] = REGION.sub(lambda found: f"{found[1]}\n{REGIONS[found[2]]().strip()}\n\n{found[3]}", text)
+    return wanted
+
+
+def stale() -> list[Path]:
+    """Return the pages that are out of date."""
+    return [path for path, text in pages().items() if path.read_text(encoding="utf-8") != text]
+
+
+def command_line() -> str:
+    """Return a section per command, from the program itself."""
+    group: Any = typer.main.get_command(app)  # with the interface of click's Group
+    parts = []
+    for name, command in sorted(group.commands.items()):
+        parameters = [item for item in command.params if item.name != "help"]
+        places = " ".join(item.name.upper() for item in parameters if item.param_type_name == "argument")
+        usage = f"precomp {name} {places} [OPTIONS]".replace("  ", " ")
+        parts.append(f"## precomp {name}\n\n{command.help}\n\n```text\n{usage}\n```\n")
+        rows = []
+        for item in parameters:
+            names = [item.name.upper()] if item.param_type_name == "argument" else [*item.opts, *item.secondary_opts]
+            shown = ", ".join(f"`{option}`" for option in names)
+            rows.append((shown, "required" if item.required else _default(item.default), item.help or ""))
+        parts.append(_table(("argument or option", "default", "meaning"), rows))
+    parts.append(
+        "Every command takes `--traceback` before its name (`precomp --traceback train ...`): errors then say where "
+        "they were raised. Exit codes: 0 done, 1 an error (told in one line), 2 wrong usage, 130 interrupted.\n"
+    )
+    return "\n".join(parts)
+
+
+def tables() -> str:
+    """Return a section per table of an experiment file."""
+    sections: list[tuple[str, str, Any, Callable[..., Any] | type]] = [
+        ("train", "The run; every key is a field of `TrainSettings`.", TrainSettings, TrainSettings),
+        ("task.fit", "With this table the task is fitted before the run.", Task.model_fields["fit"], fit_task),
+        ("proxy.fit", "A proxy that needs fitting is fitted in any case.", Proxy.model_fields["fit"], fit_proxy),
+        ("evaluate", "What `precomp evaluate` does.", Experiment.model_fields["evaluate"], evaluate),
+        ("data", "The data sets: a table each.", Data, Data),
+        ("output", "Where the results go.", Output, Output),
+    ]
+    parts = []
+    for name, text, holder, documented in sections:
+        told = _arguments(documented)
+        rows = [(f"`{key}`", _type(hint), _default(default), told.get(key, "")) for key, hint, default in _keys(holder)]
+        parts.append(f"### `[{name}]`\n\n{text}\n\n" + _table(("key", "type", "default", "meaning"), rows))
+    return "\n".join(parts)
+
+
+def components() -> str:
+    """Return the shipped components with their options."""
+    parts = []
+    found = [item for item in Registry().components() if item.plugin.package == "precomp-sdk"]
+    for kind in ("codec", "proxy", "preprocessor", "task", "dataset"):
+        parts.append(f"### {kind.capitalize()}\n" if kind != "dataset" else "### Data set\n")
+        rows = []
+        for item in found:
+            if item.kind != kind:
+                continue
+            options = [
+                f"`{name}`" + ("" if parameter.default is parameter.empty else f" = {_default(parameter.default)}")
+                for name, parameter in inspect.signature(item.cls).parameters.items()
+                if parameter.kind is parameter.KEYWORD_ONLY
+            ]
+            notes = _text((inspect.getdoc(item.cls) or "").split("\n\n")[0])
+            if issubclass(item.cls, ProxyCodec):
+                notes = f"For `{item.cls.codec_name}`. {notes}"
+            scale = getattr(item.cls, "quality_scale", None) if kind == "codec" else None
+            if scale is not None:
+                notes += f" `{scale.name}` {scale.minimum:g} to {scale.maximum:g}; ladder {_numbers(scale.ladder)}."
+            rows.append((f"`{item.name}`", notes, ", ".join(options) or "none"))
+        parts.append(_table(("name", "what it is", "options"), rows))
+    return "\n".join(parts)
+
+
+def promises(kind: str) -> Callable[[], str]:
+    """Return a function that lists the promises of one contract."""
+    return lambda: "\n".join(f"- **{promise.number}.** {promise.statement}" for promise in PROMISES[kind])
+
+
+REGIONS: dict[str, Callable[[], str]] = {
+    "command-line": command_line,
+    "tables": tables,
+    "components": components,
+    **{f"promises-{kind}": promises(kind) for kind in PROMISES},
+}
+
+
+def _keys(holder: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Yield key, type and default of a dataclass, a model, or a model's field that holds one."""
+    if dataclasses.is_dataclass(holder):
+        for field in dataclasses.fields(holder):
+            yield field.name, field.type, field.default
+        return
+    model = holder
+    if not hasattr(model, "model_fields"):  # a field: find the model in its annotation
+        inside = (holder.annotation, *getattr(holder.annotation, "__args__", ()))
+        model = next(item for item in inside if hasattr(item, "model_fields"))
+    for name, field in model.model_fields.items():
+        yield name, field.annotation, field.default if not field.is_required() else inspect.Parameter.empty
+
+
+def _arguments(documented: Any) -> dict[str, str]:
+    """Return what the ``Args`` section of a docstring says, by argument."""
+    section = re.search(r"^Args:\n((?:    .*\n?|\n)+)", inspect.getdoc(documented) or "", re.MULTILINE)
+    if section is None:
+        return {}
+    entries = re.split(r"\n(?=\w)", textwrap.dedent(section[1]).strip())
+    return {name: _text(text) for name, _, text in (entry.partition(":") for entry in entries)}
+
+
+def _type(hint: Any) -> str:
+    """Say what a file may hold, in TOML's words."""
+    origin, inside = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        return _type(inside[0])
+    if origin in (Union, UnionType):
+        return " or ".join(_type(item) for item in inside if item is not NoneType)
+    if origin is Literal:
+        return " or ".join(f'`"{item}"`' for item in inside)
+    if origin is tuple:
+        return f"list of {_type(inside[0])}s"
+    return "table" if origin is Mapping else _WORDS[hint]
+
+
+def _default(value: Any) -> str:
+    if value is inspect.Parameter.empty or value is dataclasses.MISSING:
+        return "required"
+    if value is None or repr(value).endswith("Unset"):
+        return "none"
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    if isinstance(value, tuple):
+        return f"`[{', '.join(repr(item) for item in value)}]`".replace("'", '"')
+    if isinstance(value, Path):
+        return f"`{value}`"
+    if callable(value) or value == "":
+        return "none"
+    return (
+        f'`"{value}"`' if isinstance(value, str) else f"`{value!r}`" if isinstance(value, int | float) else "defaults"
+    )
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return ", ".join(f"{value:g}" for value in values)
+
+
+def _text(text: str) -> str:
+    return re.sub(r"``(.*?)``", r"`\1`", " ".join(text.split()))
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    lines = [head, ("---",) * len(head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
+
+
+if __name__ == "__main__":
+    if "--check" in sys.argv:
+        old = stale()
+        sys.exit("\n".join(f"out of date: {path}; run {Path(__file__).name}" for path in old) or 0)
+    for page, content in pages().items():
+        page.write_text(content, encoding="utf-8")

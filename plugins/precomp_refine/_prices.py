@@ -1,0 +1,112 @@
+"""What a unit of task loss is worth in bits per pixel, at any quality."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from precomp_refine._settings import wrong
+from precomp_sdk import QualityScale, Subset, TaskDataset, TaskModel, Transcoder
+from precomp_sdk.training import PlainPoint, calibrate
+
+__all__ = ["PriceList", "Prices", "measure_points"]
+
+_LEAST = 1e-12  # guards logarithms and divisions by a distance that vanished
+
+
+@dataclass(frozen=True, slots=True)
+class Prices:
+    """Prices of a batch.
+
+    Shapes and units:
+        trade_offs: (N, M) lambda in bpp per unit of task loss, for each picture and network.
+        exchanges: (N, M) units of task loss per unit of feature distance.
+    """
+
+    trade_offs: Tensor
+    exchanges: Tensor
+
+    def rows(self, kept: list[int]) -> "Prices":
+        """Return the prices of some of the pictures."""
+        return Prices(self.trade_offs[kept], self.exchanges[kept])
+
+
+class PriceList:
+    """Lambda per quality and network; between the qualities it is interpolated, its logarithm over the strength.
+
+    Beyond the ends of the list the price at the end holds.
+
+    Args:
+        scale: of the codec.
+        points: per network, the plain codec at every quality.
+    """
+
+    def __init__(self, scale: QualityScale, points: Sequence[Sequence[PlainPoint]]) -> None:
+        order = sorted(range(len(points[0])), key=lambda row: scale.strength(points[0][row].quality))
+        self._scale = scale
+        self._strengths = [scale.strength(points[0][row].quality) for row in order]
+        self._trade_offs = [np.log([max(own[row].trade_off, _LEAST) for row in order]) for own in points]
+        exchange = [[own[row].task_loss / max(own[row].feature_loss, _LEAST) for row in order] for own in points]
+        self._exchanges = [np.log(np.maximum(row, _LEAST)) for row in exchange]
+
+    @classmethod
+    def of_table(
+        cls, scale: QualityScale, lambdas: Mapping[float, float], lambda_scale: float, networks: int
+    ) -> "PriceList":
+        """Return the prices of a table from quality to lambda, the same for all networks; features have none."""
+        check_table(lambdas)
+        points = [
+            PlainPoint(scale.check(quality), 0.0, 1.0, 1.0, lambda_scale * value) for quality, value in lambdas.items()
+        ]
+        return cls(scale, [points] * networks)
+
+    def at(self, qualities: Sequence[float], like: Tensor) -> Prices:
+        """Return the prices at some qualities, on the device of ``like``."""
+        strengths = [self._scale.strength(quality) for quality in qualities]
+
+        def read(columns: list[np.ndarray]) -> Tensor:  # type: ignore[type-arg]
+            table = np.stack([np.exp(np.interp(strengths, self._strengths, column)) for column in columns], axis=1)
+            return torch.from_numpy(table).to(like)
+
+        return Prices(read(self._trade_offs), read(self._exchanges))
+
+
+def check_table(lambdas: Mapping[float, float]) -> None:
+    """Raise `OptionError` where a table has no quality, or a lambda that is not above 0."""
+    if not lambdas or not all(np.isfinite(value) and value > 0.0 for value in lambdas.values()):
+        raise wrong("lambdas", '"auto", or a table from quality to a lambda above 0', dict(lambdas))
+
+
+def measure_points(
+    transcoder: Transcoder,
+    tasks: Sequence[TaskModel],
+    pictures: TaskDataset,
+    ladder: Sequence[float],
+    *,
+    lambdas: Literal["auto"] | Mapping[float, float],
+    lambda_scale: float,
+    features: bool,
+    count: int,
+    device: torch.device,
+) -> list[tuple[PlainPoint, ...]]:
+    """Measure the plain codec for every network on pictures spread evenly over a data set; see `calibrate`."""
+    spread = np.linspace(0, len(pictures) - 1, min(count, len(pictures))).round().astype(int).tolist()
+    chosen = Subset(pictures, spread)
+    return [
+        calibrate(
+            transcoder,
+            task,
+            chosen,
+            ladder,
+            targets="own",
+            features=features,
+            lambdas=lambdas,
+            lambda_scale=lambda_scale,
+            skip_unreadable=True,
+            device=device,
+        )
+        for task in tasks
+    ]

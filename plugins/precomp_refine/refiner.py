@@ -1,0 +1,319 @@
+"""The refiner: a preprocessor without weights that works on each picture anew."""
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from precomp_refine._judge import Judge
+from precomp_refine._loop import BatchRefiner
+from precomp_refine._prices import PriceList, check_table, measure_points
+from precomp_refine._settings import Settings, wrong
+from precomp_refine.records import Refined, Refinement, RefinementCost
+from precomp_sdk import (
+    Codec,
+    NotFittedError,
+    OptionError,
+    Preprocessor,
+    ProxyCodec,
+    Target,
+    TargetError,
+    TargetKind,
+    TaskDataset,
+    TaskModel,
+    Transcoder,
+    check_batch,
+    quality_tensor,
+    round_to_8_bit,
+    to_float,
+)
+from precomp_sdk.evaluation import evaluating
+
+__all__ = ["Refiner"]
+
+
+class Refiner(Preprocessor):
+    """Takes gradient steps on the picture itself, and keeps the best by the real codec and the task networks.
+
+    ::
+
+        picture ─▶ step ─┬▶ codec ▶ decoded, bits ─▶ task networks ─▶ bpp + lambda * loss ─▶ the best so far is kept
+                    ▲    └▶ proxy ······ gradient ······ ◀ ················ ┘
+                    └────────┘
+
+    The target is what the task networks say of the untouched picture: no labels. The first candidate is the untouched
+    picture, so by its own measure no picture is ever worse than through the plain codec. What is sent is an ordinary
+    file of the codec. Nothing is trained; ``lambda`` is a table, or is measured once by `prepare`.
+
+    The gain may be particular to the networks in the loop: for others, take several of them, match features, bound the
+    change.
+
+    Shapes and units:
+        images: (N, 3, H, W) in [0, 1], rounded to 8 bits first. strengths: (N,), turned back into qualities.
+
+    Args:
+        codec: the real codec.
+        proxy: its stand-in, for the gradient, fitted where it needs fitting.
+        task: the task network; it has to offer its own targets, and features where they are matched.
+        steps: gradient steps per picture.
+        step_levels: how far a sample moves in one step of Adam, in 8-bit levels.
+        start: a preprocessor whose output is where to begin; default: the untouched picture.
+        others: further task networks to refine against at the same time.
+        shares: of ``task`` and the others in the objective, scaled to sum 1; default: equal ones.
+        lambdas: ``"auto"`` to measure them, or a table from quality to bits per pixel per unit of task loss, which is
+            interpolated.
+        lambda_scale: factor on every lambda.
+        task_weight: factor on the task loss.
+        feature_weight: factor on the distance of features, in units in which the plain codec's equals its task loss.
+        max_change: most that a sample may change, in 8-bit levels.
+        min_psnr_db: least PSNR of what is sent to the untouched picture.
+        shift_px: draw a shift of up to so many pixels of the decoded picture in each step, with its target.
+        scale: draw a scaling by up to this share up or down, likewise.
+        flip: mirror half of the decoded pictures, likewise.
+        check_every: run the real codec on every so many steps; its picture and bits are then the values in the
+            gradient too. In between, values are the proxy's.
+        patience: stop a picture after so many checks in a row without a gain.
+        budget_ms: stop when so many milliseconds per picture are spent; results then depend on the machine.
+        when_nothing: what to do with a picture in which no network finds anything: ``"plain"`` leaves it untouched,
+            ``"refine"`` takes finding nothing for the target.
+        batch_size: pictures that are refined together.
+        calibration_pictures: how many `prepare` measures lambda on.
+        seed: of the transformations.
+
+    Raises:
+        OptionError: an option is out of its range, or the proxy is of another codec than ``codec``.
+
+    Source: after adversarial examples by projected gradients (arXiv 1706.06083), with the opposite aim.
+    """
+
+    name = "refine"
+    source = "this project; Adam: arXiv 1412.6980"
+    parts = ("codec", "proxy", "task")
+    trainable = False
+
+    def __init__(
+        self,
+        codec: Codec,
+        proxy: ProxyCodec,
+        task: TaskModel,
+        *,
+        steps: int = 12,
+        step_levels: float = 3.0,
+        start: Preprocessor | None = None,
+        others: Sequence[TaskModel] = (),
+        shares: Sequence[float] | None = None,
+        lambdas: Literal["auto"] | Mapping[float, float] = "auto",
+        lambda_scale: float = 1.0,
+        task_weight: float = 1.0,
+        feature_weight: float = 0.0,
+        max_change: int | None = None,
+        min_psnr_db: float | None = None,
+        shift_px: int = 0,
+        scale: float = 0.0,
+        flip: bool = False,
+        check_every: int = 1,
+        patience: int = 6,
+        budget_ms: float | None = None,
+        when_nothing: str = "plain",
+        batch_size: int = 16,
+        calibration_pictures: int = 128,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self._settings = Settings(
+            steps=steps,
+            step_levels=step_levels,
+            task_weight=task_weight,
+            feature_weight=feature_weight,
+            max_change=max_change,
+            min_psnr_db=min_psnr_db,
+            shift_px=shift_px,
+            scale=scale,
+            flip=flip,
+            check_every=check_every,
+            patience=patience,
+            budget_ms=budget_ms,
+            when_nothing=when_nothing,
+            batch_size=batch_size,
+            seed=seed,
+        )
+        if (proxy.codec.name, dict(proxy.codec.options)) != (codec.name, dict(codec.options)):
+            raise OptionError(
+                where="'refine'",
+                expected=f"a proxy for {codec.name!r} with options {dict(codec.options)}",
+                got=f"one for {proxy.codec.name!r} with options {dict(proxy.codec.options)}",
+                remedy="Construct the proxy from the codec that is used.",
+            )
+        # in a tuple, so that they are no parts of this module: its weights file does not hold theirs
+        self._outside = (codec, proxy, start)
+        shares = [1.0] * (1 + len(others)) if shares is None else list(shares)
+        if len(shares) != 1 + len(others) or not all(math.isfinite(s) and s > 0 for s in shares):
+            raise wrong("shares", f"{1 + len(others)} numbers above 0, one per task network", shares)
+        for option, value in (("lambda_scale", lambda_scale), ("calibration_pictures", calibration_pictures)):
+            if not (math.isfinite(value) and value > 0):
+                raise wrong(option, "a number above 0", value)
+        self._judge = Judge(
+            (task, *others),
+            [share / sum(shares) for share in shares],
+            task_weight=task_weight,
+            feature_weight=feature_weight,
+        )
+        self._lambdas, self._lambda_scale = lambdas, lambda_scale
+        self._calibration_pictures = calibration_pictures
+        self._prices: PriceList | None = None
+        if lambdas != "auto":
+            check_table(lambdas)
+            if not feature_weight:
+                self._prices = PriceList.of_table(codec.quality_scale, lambdas, lambda_scale, 1 + len(others))
+        self._cost = RefinementCost()
+
+    @property
+    def tasks(self) -> tuple[TaskModel, ...]:
+        """The task networks in the loop."""
+        return self._judge.tasks
+
+    @property
+    def start(self) -> Preprocessor | None:
+        """Where refinement begins; None for the untouched picture."""
+        return self._outside[2]
+
+    @property
+    def cost(self) -> RefinementCost:
+        """What all calls so far took, since `reset_cost`."""
+        return self._cost
+
+    def reset_cost(self) -> None:
+        """Count from zero again."""
+        self._cost = RefinementCost()
+
+    def prepare(self, pictures: TaskDataset, ladder: Sequence[float] | None = None) -> None:
+        """Measure lambda at every quality of the ladder, and what a feature distance is worth, on some pictures.
+
+        Nothing is measured where a table of lambdas says everything, or where it was measured before.
+
+        Args:
+            pictures: without need of labels; not those that are to be scored, nor ones the networks have memorised.
+            ladder: two or more qualities; between them lambda is interpolated. Default: the scale's ladder.
+
+        Raises:
+            CalibrationError: the plain codec's task loss does not fall as the rate grows.
+        """
+        if self._prices is not None:
+            return
+        codec, _, _ = self._outside
+        qualities = codec.quality_scale.ladder if ladder is None else tuple(ladder)
+        if self._lambdas != "auto":
+            known = PriceList.of_table(codec.quality_scale, self._lambdas, 1.0, 1)
+            rows = known.at(qualities, torch.zeros((), dtype=torch.float64)).trade_offs[:, 0].tolist()
+            lambdas: Literal["auto"] | Mapping[float, float] = dict(zip(qualities, rows, strict=True))
+        else:
+            lambdas = "auto"
+        with Transcoder(codec) as transcoder, evaluating(*self._judge.tasks, device=None):
+            points = measure_points(
+                transcoder,
+                self._judge.tasks,
+                pictures,
+                qualities,
+                lambdas=lambdas,
+                lambda_scale=self._lambda_scale,
+                features=self._settings.feature_weight > 0,
+                count=self._calibration_pictures,
+                device=self._device(),
+            )
+        self._prices = PriceList(codec.quality_scale, points)
+
+    def refine(
+        self,
+        images: Tensor | Sequence[Tensor],
+        qualities: Tensor | Sequence[float] | float,
+        *,
+        targets: Sequence[Target] | None = None,
+    ) -> Refinement:
+        """Refine pictures of any sizes.
+
+        Args:
+            images: a float batch (N, 3, H, W) in [0, 1], or N uint8 pictures (3, H, W).
+            qualities: on the codec's scale, one for all pictures or one for each.
+            targets: what to refine towards instead of the networks' own answers, one per picture.
+
+        Returns:
+            The refined pictures, in order, with what each gained and what all cost.
+
+        Raises:
+            ImageError: a picture has the wrong shape, dtype or a NaN.
+            QualityError: a quality is off the scale.
+            NotFittedError: lambda is not known yet, or the proxy was not fitted.
+            TargetError: the targets do not fit the task.
+            OptionError: a task network does not offer its own targets, or features where they are matched; or targets
+                that transformations would have to change are given.
+            ContractError: a task network or the proxy has no gradient.
+            NonFiniteError: the untouched picture's objective is not finite.
+        """
+        items = list(check_batch(images, "'refine'")) if isinstance(images, Tensor) else [to_float(i) for i in images]
+        codec, proxy, start = self._outside
+        values = quality_tensor(qualities, codec.quality_scale, len(items)).tolist()
+        if (
+            targets is not None
+            and self._settings.transforms
+            and self._judge.tasks[0].target_kind is not TargetKind.LABEL
+        ):
+            raise wrong("shift_px", "no transformations, or targets of the networks' own", "targets that were given")
+        if targets is not None and len(targets) != len(items):
+            raise TargetError(
+                where="'refine'",
+                expected=f"{len(items)} targets, one per picture",
+                got=str(len(targets)),
+                remedy="Leave them out for the networks' own answers.",
+            )
+        if self._prices is None:
+            raise NotFittedError(
+                where="'refine'",
+                expected="known lambdas",
+                got='lambdas="auto" before prepare()',
+                remedy="Call prepare(pictures, ladder) once, or give a table of lambdas and no feature_weight.",
+            )
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for index, item in enumerate(items):
+            groups.setdefault(tuple(item.shape), []).append(index)
+        size = self._settings.batch_size
+        batches = [group[first : first + size] for group in groups.values() for first in range(0, len(group), size)]
+        device, cost = self._device(), RefinementCost()
+        refined: dict[int, Refined] = {}
+        generator = torch.Generator().manual_seed(self._settings.seed)
+        networks = [*self._judge.tasks, proxy, *([] if start is None else [start])]
+        with (
+            torch.inference_mode(False),
+            Transcoder(codec) as transcoder,
+            evaluating(*networks, device=None),
+        ):
+            proxy.to(device)
+            batch_refiner = BatchRefiner(transcoder, proxy, self._judge, self._settings, generator)
+            for rows in batches:
+                source = round_to_8_bit(check_batch(torch.stack([items[row] for row in rows]), "'refine'")).to(device)
+                qualities_here = [values[row] for row in rows]
+                first = None
+                if start is not None:
+                    strengths = [codec.quality_scale.strength(quality) for quality in qualities_here]
+                    first = start.to(device)(source, strengths)
+                done, spent = batch_refiner.run(
+                    source,
+                    qualities_here,
+                    self._prices.at(qualities_here, source),
+                    start=first,
+                    targets=None if targets is None else [targets[row] for row in rows],
+                )
+                refined.update(zip(rows, done, strict=True))
+                cost = cost + spent
+        self._cost = self._cost + cost
+        return Refinement(tuple(refined[row] for row in range(len(items))), cost)
+
+    def _process(self, images: Tensor, strengths: Tensor) -> Tensor:
+        scale = self._outside[0].quality_scale
+        refinement = self.refine(images, [scale.quality(strength) for strength in strengths.tolist()])
+        return torch.stack([to_float(picture.image) for picture in refinement.pictures]).to(images)
+
+    def _device(self) -> torch.device:
+        anchor = next(self._judge.tasks[0].parameters(), None)
+        return torch.device("cpu") if anchor is None else anchor.device

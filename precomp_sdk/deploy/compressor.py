@@ -1,0 +1,206 @@
+"""Preprocessor and codec as one thing that turns pictures into payloads."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import torch
+from torch import Tensor
+
+from precomp_sdk.codec import Codec
+from precomp_sdk.deploy.export import export_onnx
+from precomp_sdk.errors import CheckpointError, QualityError
+from precomp_sdk.events import Event, Notice
+from precomp_sdk.images import check_image, to_float, to_uint8
+from precomp_sdk.preprocessor import Preprocessor
+from precomp_sdk.registry import Registry
+from precomp_sdk.training import SavedModule, load_module, read_module, save_module
+
+__all__ = ["Compressor"]
+
+
+class Compressor:
+    """A trained preprocessor in front of the codec it was trained for: what runs at the sender.
+
+    The payload is an ordinary file of the codec; any decoder of the format reads it, `decompress` among them. Several
+    threads may call it at a time.
+
+    Shapes and units:
+        image: (3, H, W) uint8, sRGB; any H, W >= 1. Never changed in place.
+        quality: on the codec's own scale, between the ends of ``ladder``.
+
+    Args:
+        codec: the real codec.
+        preprocessor: trained; put into evaluation mode.
+        ladder: the qualities it was trained for; None takes the codec's own ladder.
+        facts: whatever else the file should say, such as the task; plain JSON values.
+
+    Raises:
+        QualityError: a quality of the ladder is off the codec's scale.
+
+    Example:
+        >>> from precomp_sdk.testing import FakeCodec, FakePreprocessor
+        >>> sender = Compressor(FakeCodec(), FakePreprocessor(gain=1.0))
+        >>> picture = torch.randint(0, 256, (3, 20, 30), dtype=torch.uint8)
+        >>> len(sender.compress(picture, 30)) < len(sender.codec.encode(picture, 30))
+        True
+    """
+
+    def __init__(
+        self,
+        codec: Codec,
+        preprocessor: Preprocessor,
+        *,
+        ladder: Sequence[float] | None = None,
+        facts: Mapping[str, Any] | None = None,
+    ) -> None:
+        scale = codec.quality_scale
+        self.codec = codec
+        self.preprocessor = preprocessor.eval().requires_grad_(False)
+        self.ladder = tuple(scale.check(quality) for quality in ladder or scale.ladder)
+        self._facts = dict(facts or {})
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the file says beside the weights: codec, its options and version, the ladder, and what was given."""
+        return {
+            **self._facts,
+            "codec": self.codec.name,
+            "codec_options": dict(self.codec.options),
+            "codec_version": self.codec.version,
+            "ladder": list(self.ladder),
+        }
+
+    def preprocess(self, image: Tensor, quality: float) -> Tensor:
+        """Return the picture as the codec gets it, (3, H, W) uint8.
+
+        Raises:
+            ImageError: the image is not ``uint8 (3, H, W)``.
+            QualityError: the quality lies outside the ladder, where the network was never trained.
+        """
+        check_image(image, "Compressor")
+        self._check(quality)
+        device = next((item.device for item in self.preprocessor.parameters()), image.device)
+        strength = self.codec.quality_scale.strength(quality)
+        with torch.no_grad():
+            processed = self.preprocessor(to_float(image.to(device))[None], strength)[0]
+        return to_uint8(processed).cpu()
+
+    def compress(self, image: Tensor, quality: float) -> bytes:
+        """Return the payload of a picture: an ordinary file of the codec.
+
+        Raises:
+            ImageError: the image is not ``uint8 (3, H, W)``.
+            QualityError: the quality lies outside the ladder.
+            CodecError: the codec's library failed.
+        """
+        return self.codec.encode(self.preprocess(image, quality), quality)
+
+    def decompress(self, payload: bytes) -> Tensor:
+        """Return what the receiver sees, (3, H, W) uint8.
+
+        Raises:
+            BitstreamError: the payload is not whole and valid.
+        """
+        return self.codec.decode(payload)
+
+    def save(self, path: Path | str) -> None:
+        """Write weights, options, codec and ladder as one safetensors file, whole or not at all."""
+        network = self.preprocessor
+        save_module(Path(path), network, name=network.name, options=network.options, facts=self.facts)
+
+    @classmethod
+    def load(
+        cls,
+        path: Path | str,
+        registry: Registry | None = None,
+        *,
+        codec: Codec | None = None,
+        preprocessor: Preprocessor | None = None,
+        device: torch.device | str | None = None,
+        observer: Callable[[Event], None] | None = None,
+    ) -> Self:
+        """Read a file of `save`, or the ``preprocessor.safetensors`` of a training run.
+
+        What is not given is constructed by the name and the options in the file.
+
+        Args:
+            path: of the file.
+            registry: of the names in it; None takes the installed plugins.
+            codec: the codec to use; it must be the one in the file.
+            preprocessor: an object to load the weights into; it must be of the kind in the file.
+            device: where the network works; None: where it is.
+            observer: receives a notice where the codec's library has another version than in training.
+
+        Raises:
+            CheckpointError: the file is damaged, or codec, its options or preprocessor differ from what it says.
+            UnknownNameError: no plugin offers a name in it.
+        """
+        path = Path(path)
+        saved = read_module(path)
+        name, options, ladder = _codec_of(saved, path)
+        if codec is None or preprocessor is None:
+            registry = registry or Registry()
+        if codec is None:
+            assert registry is not None
+            codec = registry.create("codec", name, **options)
+        if preprocessor is None:
+            assert registry is not None
+            preprocessor = registry.create("preprocessor", saved.name, **saved.options)
+        ours = (codec.name, _plain(codec.options))
+        if ours != (name, _plain(options)):
+            raise CheckpointError(
+                where=str(path),
+                expected=f"the codec it was trained for: {name!r} with options {options}",
+                got=f"{codec.name!r} with options {dict(codec.options)}",
+                remedy="Construct that codec, or train for this one.",
+            )
+        load_module(path, preprocessor, name=preprocessor.name)
+        trained = saved.facts.get("codec_version", "")
+        if observer is not None and trained != codec.version:
+            observer(
+                Notice("deploy", f"{path} was trained with {trained or 'an unknown version'}; here is {codec.version}")
+            )
+        made = cls(codec, preprocessor.to(device), ladder=ladder, facts=saved.facts)
+        made._facts["codec_version_in_training"] = trained
+        return made
+
+    def export_onnx(self, path: Path | str) -> None:
+        """Write the preprocessor as ONNX, see `export_onnx`; the file also says codec, ladder and strengths.
+
+        Raises:
+            MissingDependencyError: the packages of the extra ``onnx`` are not installed.
+            ExportError: an operation of the network has no counterpart in ONNX.
+        """
+        scale = self.codec.quality_scale
+        strengths = {f"{quality:g}": scale.strength(quality) for quality in self.ladder}
+        export_onnx(self.preprocessor, path, metadata={**self.facts, "strengths": strengths})
+
+    def _check(self, quality: float) -> None:
+        value = self.codec.quality_scale.check(quality)
+        if not min(self.ladder) <= value <= max(self.ladder):
+            raise QualityError(
+                where=f"Compressor, {self.codec.quality_scale.name}",
+                expected=f"a quality it was trained for, from {min(self.ladder):g} to {max(self.ladder):g}",
+                got=f"{value:g}",
+                remedy="Train with a wider ladder, or use the codec alone there.",
+            )
+
+
+def _codec_of(saved: SavedModule, path: Path) -> tuple[str, dict[str, Any], list[float]]:
+    """Return the codec's name, its options and the ladder that a file names."""
+    try:
+        return str(saved.facts["codec"]), dict(saved.facts["codec_options"]), list(saved.facts["ladder"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            where=str(path),
+            expected="a trained preprocessor with its codec and ladder",
+            got=f"a weights file of {saved.name!r} without {error}",
+            remedy="Give what Compressor.save or a training run wrote.",
+        ) from error
+
+
+def _plain(options: Mapping[str, object]) -> object:
+    """Return options as they come back from a file: tuples are lists there."""
+    return json.loads(json.dumps(dict(options)))

@@ -1,0 +1,295 @@
+"""The transfer matrix: every preprocessor on every backbone and codec, inside its training loop and outside."""
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+import torch
+
+from precomp_sdk.codec import Codec
+from precomp_sdk.data import TaskDataset
+from precomp_sdk.errors import CurveError, OptionError, nearest
+from precomp_sdk.evaluation._panel import Panel, split
+from precomp_sdk.evaluation.bd_rate import TASK_LOSS, BDRate, bd_rate
+from precomp_sdk.evaluation.bootstrap import bootstrap_interval, resample
+from precomp_sdk.evaluation.evaluator import environment_versions, ignore
+from precomp_sdk.evaluation.measured import MeasuredCurve
+from precomp_sdk.evaluation.measurer import Measurer
+from precomp_sdk.evaluation.routes import PreprocessedRoute, Route
+from precomp_sdk.events import Event, Notice, RunFinished, RunStarted
+from precomp_sdk.preprocessor import Preprocessor
+from precomp_sdk.records import RateAccuracyCurve
+from precomp_sdk.task import TaskModel
+
+__all__ = ["Loop", "TransferCell", "TransferMatrix", "transfer_matrix"]
+
+_STAGE = "transfer"
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """What a preprocessor was trained with, by the labels of the matrix.
+
+    Args:
+        codecs: in its loop.
+        tasks: likewise.
+    """
+
+    codecs: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TransferCell:
+    """One preprocessor with one codec, judged by one backbone.
+
+    Args:
+        preprocessor: its label.
+        codec: likewise.
+        task: likewise.
+        codec_in_loop: the preprocessor was trained with this codec.
+        task_in_loop: ... with this backbone.
+        comparisons: against the plain codec, for each metric and for `TASK_LOSS`; the first is the main one.
+        plain: the plain codec's curve.
+        curve: the preprocessor's.
+    """
+
+    preprocessor: str
+    codec: str
+    task: str
+    codec_in_loop: bool
+    task_in_loop: bool
+    comparisons: tuple[BDRate, ...]
+    plain: RateAccuracyCurve
+    curve: RateAccuracyCurve
+
+    @property
+    def in_loop(self) -> bool:
+        """True where it was trained with both."""
+        return self.codec_in_loop and self.task_in_loop
+
+    @property
+    def main(self) -> BDRate:
+        """The comparison on the main metric."""
+        return self.comparisons[0]
+
+
+@dataclass(frozen=True, slots=True)
+class TransferMatrix:
+    """All cells, in the order of preprocessors, then codecs, then backbones.
+
+    Args:
+        dataset: name of the data set.
+        pictures: how many were measured.
+        metrics: of the backbones; the first is the main one.
+        preprocessors: their labels.
+        codecs: likewise.
+        tasks: likewise.
+        cells: one for each combination.
+        environment: versions of the packages.
+        seconds: wall time.
+    """
+
+    dataset: str
+    pictures: int
+    metrics: tuple[str, ...]
+    preprocessors: tuple[str, ...]
+    codecs: tuple[str, ...]
+    tasks: tuple[str, ...]
+    cells: tuple[TransferCell, ...]
+    environment: Mapping[str, str]
+    seconds: float
+
+    def cell(self, preprocessor: str, codec: str, task: str) -> TransferCell:
+        """Return one cell.
+
+        Raises:
+            CurveError: there is none.
+        """
+        wanted = (preprocessor, codec, task)
+        known = {(item.preprocessor, item.codec, item.task): item for item in self.cells}
+        if wanted not in known:
+            raise CurveError(
+                where="TransferMatrix.cell",
+                expected="labels of a preprocessor, a codec and a task",
+                got=" ".join(wanted),
+                remedy=nearest(" ".join(wanted), [" ".join(labels) for labels in known]),
+            )
+        return known[wanted]
+
+    def summary(self) -> str:
+        """Return the matrix as a text table: a row per cell."""
+        head = f"BD-rate on {self.metrics[0]} against the plain codec, {self.dataset}: {self.pictures} pictures"
+        rows = [["preprocessor", "codec", "backbone", "in its loop", "%", "interval", "overlap"]]
+        for cell in self.cells:
+            within = [name for name, own in (("codec", cell.codec_in_loop), ("backbone", cell.task_in_loop)) if own]
+            value = "none" if cell.main.value_percent is None else f"{cell.main.value_percent:+.1f}"
+            interval = "" if cell.main.interval is None else str(cell.main.interval)
+            rows.append(
+                [
+                    *(cell.preprocessor, cell.codec, cell.task),
+                    " and ".join(within) or "nothing",
+                    *(value, interval, f"{cell.main.overlap:.0%}"),
+                ]
+            )
+        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+        lines = ["  ".join(item.ljust(width) for item, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        reasons = [
+            f"{cell.preprocessor}, {cell.codec}, {cell.task}: {cell.main.reason}"
+            for cell in self.cells
+            if cell.main.reason
+        ]
+        return "\n".join([head, "", *lines, *(["", *reasons] if reasons else [])])
+
+
+def transfer_matrix(
+    preprocessors: Mapping[str, Preprocessor],
+    codecs: Mapping[str, Codec],
+    tasks: Mapping[str, TaskModel],
+    dataset: TaskDataset,
+    *,
+    loops: Mapping[str, Loop] = MappingProxyType({}),
+    ladders: Mapping[str, Sequence[float]] = MappingProxyType({}),
+    replicates: int = 2000,
+    seed: int = 0,
+    min_overlap: float = 0.25,
+    batch_size: int = 32,
+    workers: int | None = None,
+    device: torch.device | str | None = None,
+    skip_unreadable: bool = False,
+    dataset_name: str | None = None,
+    observer: Callable[[Event], None] | None = None,
+) -> TransferMatrix:
+    """Score every preprocessor on every backbone and codec.
+
+    Each picture goes through a preprocessor and a codec once per quality, and what is decoded is shown to every
+    backbone: neither a slow codec nor a slow preprocessor costs more for a further backbone.
+
+    Args:
+        preprocessors: by label.
+        codecs: by label.
+        tasks: backbones by label, of one kind of target and one set of metrics.
+        dataset: the held-out pictures, with targets that fit every backbone.
+        loops: what each preprocessor was trained with, by its label; missing ones were trained with nothing here.
+        ladders: qualities by the codec's label; default: its scale's ladder.
+        replicates: as for `evaluate`, like all that follow.
+        seed: of the drawing.
+        min_overlap: curves that share less of their score range have no BD-rate.
+        batch_size: pictures that are held at a time.
+        workers: threads of the codec.
+        device: where the networks work.
+        skip_unreadable: leave out pictures that cannot be read.
+        dataset_name: what results call the data set.
+        observer: receives the events of the run.
+
+    Raises:
+        OptionError: something to compare is missing, the backbones do not belong together, or a loop or a ladder names
+            a label that is not there.
+        PrecompError: as `evaluate` raises it.
+    """
+    start = time.perf_counter()
+    _check(preprocessors, codecs, tasks, loops, ladders, replicates)
+    panel = Panel(tasks)
+    tell: Callable[[Event], None] = observer or ignore
+    tell(RunStarted(_STAGE, 0, {"codecs": list(codecs), "tasks": list(tasks), "preprocessors": list(preprocessors)}))
+    cells: dict[tuple[str, str, str], TransferCell] = {}
+    pictures = 0
+    for codec_label, codec in codecs.items():
+        with Measurer(
+            codec,
+            panel,
+            ladder=ladders.get(codec_label),
+            batch_size=batch_size,
+            workers=workers,
+            device=device,
+            skip_unreadable=skip_unreadable,
+            observer=observer,
+        ) as measurer:
+            if len(measurer.ladder) < 2:
+                raise CurveError(
+                    where=f"transfer, ladder of {codec_label!r}",
+                    expected="two or more qualities",
+                    got=repr(measurer.ladder),
+                    remedy="A curve needs several points.",
+                )
+            measurer.check(dataset)
+            measurer.total_steps = len(dataset) * len(measurer.ladder) * (1 + len(preprocessors))
+            plain = measurer.curve(dataset, Route())
+            pictures = len(plain)
+            for label, preprocessor in preprocessors.items():
+                measured = measurer.curve(dataset, PreprocessedRoute(preprocessor, label))
+                loop = loops.get(label, Loop())
+                for task_label in tasks:
+                    pair = (split(plain, panel, task_label), split(measured, panel, task_label))
+                    cell = TransferCell(
+                        preprocessor=label,
+                        codec=codec_label,
+                        task=task_label,
+                        codec_in_loop=codec_label in loop.codecs,
+                        task_in_loop=task_label in loop.tasks,
+                        comparisons=_compare(*pair, replicates=replicates, seed=seed, min_overlap=min_overlap),
+                        plain=pair[0].curve(),
+                        curve=pair[1].curve(),
+                    )
+                    cells[label, codec_label, task_label] = cell
+                    tell(Notice(_STAGE, f"{codec_label}, {task_label}: {cell.main.statement}"))
+    seconds = time.perf_counter() - start
+    tell(RunFinished(_STAGE, seconds))
+    return TransferMatrix(
+        dataset=dataset_name or dataset.name,
+        pictures=pictures,
+        metrics=tuple(next(iter(tasks.values())).scorer.metrics),
+        preprocessors=tuple(preprocessors),
+        codecs=tuple(codecs),
+        tasks=tuple(tasks),
+        cells=tuple(cells[p, c, t] for p in preprocessors for c in codecs for t in tasks),
+        environment=environment_versions(),
+        seconds=seconds,
+    )
+
+
+def _compare(
+    plain: MeasuredCurve, other: MeasuredCurve, *, replicates: int, seed: int, min_overlap: float
+) -> tuple[BDRate, ...]:
+    drawn = [resample(curve, replicates=replicates, seed=seed) for curve in (plain, other)] if replicates else []
+    results = []
+    for metric in (*plain.scorer.metrics, TASK_LOSS):
+        result = bd_rate(plain.curve(), other.curve(), metric, min_overlap=min_overlap)
+        if drawn and result.value_percent is not None:
+            result = replace(result, interval=bootstrap_interval(drawn[0], drawn[1], metric))
+        results.append(result)
+    return tuple(results)
+
+
+def _check(
+    preprocessors: Mapping[str, Preprocessor],
+    codecs: Mapping[str, Codec],
+    tasks: Mapping[str, TaskModel],
+    loops: Mapping[str, Loop],
+    ladders: Mapping[str, Sequence[float]],
+    replicates: int,
+) -> None:
+    for what, given in (("preprocessors", preprocessors), ("codecs", codecs), ("tasks", tasks)):
+        if not given:
+            raise _wrong(what, "one or more", "none", "Name what is to be compared.")
+    kinds = {(task.target_kind, tuple(task.scorer.metrics)) for task in tasks.values()}
+    if len(kinds) > 1:
+        got = "; ".join(f"{label}: {t.target_kind.value}, {t.scorer.metrics}" for label, t in tasks.items())
+        raise _wrong("tasks", "backbones of one kind of target and with one set of metrics", got, "Make two matrices.")
+    named: list[tuple[str, Collection[str], Collection[str]]] = [
+        ("loops", loops, preprocessors),
+        ("ladders", ladders, codecs),
+        *((f"loops of {label!r}, codecs", loop.codecs, codecs) for label, loop in loops.items()),
+        *((f"loops of {label!r}, tasks", loop.tasks, tasks) for label, loop in loops.items()),
+    ]
+    for what, given_labels, known in named:
+        for label in given_labels:
+            if label not in known:
+                raise _wrong(what, "labels of the matrix", repr(label), nearest(label, known))
+    if replicates < 0:
+        raise _wrong("replicates", "0 or more", str(replicates), "Take 2000, say.")
+
+
+def _wrong(what: str, expected: str, got: str, remedy: str) -> OptionError:
+    return OptionError(where=f"transfer_matrix, {what}", expected=expected, got=got, remedy=remedy)

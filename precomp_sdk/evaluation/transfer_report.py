@@ -1,0 +1,56 @@
+"""Writes a transfer matrix to a folder: JSON, CSV and the figure."""
+
+import csv
+from io import StringIO
+from pathlib import Path
+
+from precomp_sdk.evaluation.report import write_files
+from precomp_sdk.evaluation.results import record_json
+from precomp_sdk.evaluation.transfer import TransferMatrix
+
+__all__ = ["write_transfer"]
+
+_FORMAT = "precomp-transfer-1"
+_COLUMNS = (
+    *("preprocessor", "codec", "task", "codec_in_loop", "task_in_loop", "metric", "bd_rate_percent"),
+    *("low_percent", "high_percent", "overlap", "reason"),
+)
+
+
+def write_transfer(matrix: TransferMatrix, folder: Path | str) -> tuple[Path, ...]:
+    """Write ``transfer.json``, ``transfer.csv``, ``transfer.png`` and ``transfer.svg``.
+
+    Args:
+        matrix: what to write.
+        folder: where to; it is made where it does not exist.
+
+    Returns:
+        The paths of the files.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    from precomp_sdk.evaluation.heat_map import draw_matrix  # Matplotlib takes long to import
+
+    return write_files(
+        folder,
+        {
+            "transfer.csv": _csv(matrix).encode(),
+            "transfer.png": draw_matrix(matrix, "png"),
+            "transfer.svg": draw_matrix(matrix, "svg"),
+            "transfer.json": record_json(_FORMAT, "transfer", matrix).encode(),
+        },
+    )
+
+
+def _csv(matrix: TransferMatrix) -> str:
+    """Return one row per cell and metric."""
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(_COLUMNS)
+    for cell in matrix.cells:
+        for item in cell.comparisons:
+            ends = ("", "") if item.interval is None else (item.interval.low_percent, item.interval.high_percent)
+            labels = (cell.preprocessor, cell.codec, cell.task, cell.codec_in_loop, cell.task_in_loop)
+            writer.writerow([*labels, item.metric, item.value_percent, *ends, item.overlap, item.reason])
+    return text.getvalue()

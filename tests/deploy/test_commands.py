@@ -1,0 +1,75 @@
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+from typer.testing import CliRunner, Result
+
+from precomp_sdk import Registry, cli
+from precomp_sdk.deploy import Compressor, read_image, write_image
+from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor
+
+PICTURE = FakeDataset(size=(13, 21))[3].image
+
+
+class NewerCodec(FakeCodec):
+    @property
+    def version(self) -> str:
+        return "zlib 99"
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """What a training run leaves behind, as far as it matters here."""
+    sender = Compressor(FakeCodec(), FakePreprocessor(gain=0.8), ladder=(5, 30))
+    sender.save(tmp_path / "run" / "preprocessor.safetensors")
+    write_image(PICTURE, tmp_path / "in.png")
+    return tmp_path
+
+
+def call(doubles: Registry, *arguments: object) -> Result:
+    return CliRunner().invoke(cli.app, [str(argument) for argument in arguments], obj=doubles)
+
+
+def test_export_compress_decompress(run: Path, doubles: Registry) -> None:
+    exported = call(doubles, "export", run / "run", "--output", run / "sender.safetensors")
+    assert exported.exit_code == 0, exported.output
+    assert "1 parameters" in exported.stdout
+    sent = call(
+        doubles, "compress", run / "sender.safetensors", run / "in.png", "--quality", 30, "--output", run / "out.fake"
+    )
+    assert sent.exit_code == 0, sent.output
+    payload = (run / "out.fake").read_bytes()
+    assert payload == Compressor.load(run / "sender.safetensors", doubles).compress(PICTURE, 30)
+    assert f"{len(payload)} bytes, {8 * len(payload) / (13 * 21):.3f} bits per pixel" in sent.stdout
+    received = call(doubles, "decompress", run / "sender.safetensors", run / "out.fake", "--output", run / "seen.png")
+    assert received.exit_code == 0, received.output
+    assert torch.equal(read_image(run / "seen.png"), FakeCodec().decode(payload))
+
+
+def test_export_to_onnx(run: Path, doubles: Registry) -> None:
+    exported = call(doubles, "export", run / "run" / "preprocessor.safetensors", "--output", run / "network.onnx")
+    assert exported.exit_code == 0, exported.output
+    onnx.checker.check_model(run / "network.onnx")
+
+
+def test_what_goes_wrong_is_told_in_one_line(run: Path, doubles: Registry) -> None:
+    nothing = call(doubles, "export", run, "--output", run / "sender.safetensors")
+    assert nothing.exit_code == 1
+    assert nothing.stderr.startswith("precomp: ")
+    assert "No such file" in nothing.stderr
+    off = call(
+        doubles, "compress", run / "run" / "preprocessor.safetensors", run / "in.png", "--quality", 60, "--output",
+        run / "out.fake",
+    )  # fmt: skip
+    assert off.exit_code == 1
+    assert "from 5 to 30; got 60" in off.stderr
+    assert not (run / "out.fake").exists()
+
+
+def test_another_version_is_told_on_stderr(run: Path, doubles: Registry) -> None:
+    sender = Compressor(NewerCodec(), FakePreprocessor(), ladder=(5, 30))
+    sender.save(run / "newer.safetensors")
+    exported = call(doubles, "export", run / "newer.safetensors", "--output", run / "sender.safetensors")
+    assert exported.exit_code == 0, exported.output
+    assert "was trained with zlib 99; here is zlib" in exported.stderr.replace("\n", " ")

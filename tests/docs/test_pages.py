@@ -1,0 +1,218 @@
+"""Every Python and shell block of the docs runs, page by page, in order, in a folder of its own.
+
+A line before a block may say more:
+
+- ``<!-- not run: why -->``
+- ``<!-- tiny -->``: a training command gets small settings; ``<!-- tiny: key=value ... -->``: these as well
+- ``<!-- fails: text -->``: a command ends with this error
+- ``<!-- file: name -->``: the block is written to a file
+"""
+
+import importlib.util
+import os
+import re
+import runpy
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from precomp_sdk import Registry, cli, hookspecs
+from precomp_sdk.config import load_experiment
+
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
+PAGES = sorted(DOCS.glob("**/*.md"))
+FENCE = re.compile(
+    r"(?:^<!-- (?P<marker>[^\n]*?) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
+)
+NOT_RUN = {"results.md": "its commands train for minutes, on photographs that are not in the repository"}
+MARKERS = ("not run", "tiny", "fails", "file")
+TINY = (
+    "data.task.count=16", "data.train.count=24", "data.val.count=8", "task.fit.epochs=1", "train.steps=2",
+    "train.batch_size=2", "train.warmup_steps=0", "train.held_out_images=2", "train.held_out_every=2",
+    "train.calibration_images=8", "train.checkpoint_every=2", "train.ladder=[5,26]", "train.lambdas={5=1.0,26=1.0}",
+    "evaluate.ladder=[5,26]", "evaluate.baselines=['blur']", "evaluate.tuning_pictures=4", "evaluate.replicates=20",
+    "preprocessor.width=8", "preprocessor.depth=1",
+)  # fmt: skip
+NEEDS_DRAWN = re.compile(r"data\.\w+\.count=")  # settings of drawn data sets
+
+
+@dataclass(frozen=True)
+class Block:
+    """One fenced block, its line, and what the line before it says."""
+
+    line: int
+    language: str
+    text: str
+    marker: str
+    told: str
+
+
+def blocks_of(text: str) -> Iterator[Block]:
+    """Yield the blocks of a page that are code."""
+    for found in FENCE.finditer(text):
+        if found["language"] not in ("text", ""):
+            marker, _, told = (found["marker"] or "").partition(": ")
+            yield Block(text[: found.start("text")].count("\n"), found["language"], found["text"], marker, told)
+
+
+class Session:
+    """Runs the blocks of one page."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.names: dict[str, Any] = {"__name__": "page"}
+        self.registry = Registry()
+
+    def run(self, block: Block, where: str) -> None:
+        match block.marker or block.language, block.language:
+            case "not run", _:
+                assert len(block.told) > 10, f"{where}: say why it does not run"
+            case "file", _:
+                (self.folder / block.told).write_text(block.text, encoding="utf-8")
+                if block.language == "toml":
+                    assert tomllib.loads(block.text)
+            case _, "python":
+                assert re.search(r"^\s*assert ", block.text, re.MULTILINE), f"{where}: a block asserts something"
+                exec(compile("\n" * block.line + block.text, where.partition(":")[0], "exec"), self.names)
+            case _, "bash":
+                for line in block.text.replace("\\\n", " ").splitlines():
+                    for command in filter(None, (part.strip() for part in line.partition("#")[0].split("&&"))):
+                        self.command(command, block, where)
+            case _:
+                pytest.fail(f"{where}: nothing runs a block of {block.language!r}; mark it or call it text")
+
+    def command(self, command: str, block: Block, where: str) -> None:
+        words, _, target = command.partition(" > ")
+        arguments = shlex.split(words)
+        if arguments[:3] == ["pip", "install", "-e"]:
+            self.install(self.folder / arguments[3])
+            return
+        if arguments[0] == "python":
+            runpy.run_path(arguments[1], run_name="__main__")
+            return
+        if arguments[0] != "precomp":
+            subprocess.run(command, shell=True, check=True, cwd=self.folder)
+            return
+        told = CliRunner().invoke(cli.app, arguments[1:] + self.small(arguments, block), obj=self.registry)
+        if block.marker == "fails":
+            assert told.exit_code == 1, f"{where}: {told.output}"
+            assert block.told in told.stderr, f"{where}: {told.stderr}"
+            return
+        assert told.exit_code == 0, f"{where}: {command}: {told.output} {told.exception!r}"
+        if target:
+            (self.folder / target.strip()).write_text(told.stdout, encoding="utf-8")
+
+    def small(self, arguments: list[str], block: Block) -> list[str]:
+        """Return the settings that make a training command small."""
+        if block.marker != "tiny" or arguments[1] not in ("train", "quickstart"):
+            return []
+        drawn = arguments[1] == "quickstart" or "data.task" in self.keys(arguments[2])
+        settings = [item for item in TINY if drawn or (not NEEDS_DRAWN.match(item) and not item.startswith("task."))]
+        return [word for item in (*settings, *block.told.split()) for word in ("--set", item)]
+
+    @staticmethod
+    def keys(file: str) -> str:
+        return Path(file).read_text(encoding="utf-8")
+
+    def install(self, folder: Path) -> None:
+        """Do what pip does, for this page only; tests/examples lets pip itself do it."""
+        project = tomllib.loads((folder / "pyproject.toml").read_text(encoding="utf-8"))
+        sys.path.insert(0, str(folder / "src"))
+        try:
+            for name, module in project["project"]["entry-points"]["precomp_sdk"].items():
+                self.registry.register(importlib.import_module(module), name=name)
+        finally:
+            sys.path.remove(str(folder / "src"))
+
+
+def test_there_are_pages_and_blocks() -> None:
+    found = [block for page in PAGES for block in blocks_of(page.read_text(encoding="utf-8"))]
+    assert len(PAGES) >= 20
+    assert len([block for block in found if block.language == "python"]) >= 25
+    assert len([block for block in found if block.language == "bash"]) >= 12
+    assert {block.marker for block in found} <= {"", *MARKERS}
+    fences = sum(len(re.findall(r"^```\w", page.read_text(encoding="utf-8"), re.MULTILINE)) for page in PAGES)
+    seen = sum(len(FENCE.findall(page.read_text(encoding="utf-8"))) for page in PAGES)
+    assert fences == seen  # none that the pattern overlooks
+
+
+@pytest.mark.parametrize(
+    "page",
+    [page for page in PAGES if any(blocks_of(page.read_text(encoding="utf-8")))],
+    ids=lambda page: page.relative_to(DOCS).as_posix(),
+)
+def test_every_block_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if page.name in NOT_RUN:
+        pytest.skip(NOT_RUN[page.name])
+    monkeypatch.chdir(tmp_path)
+    session = Session(tmp_path)
+    for block in blocks_of(page.read_text(encoding="utf-8")):
+        session.run(block, f"{page}:{block.line}")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("```python\nprint(1)\n```", "asserts something"),
+        ("<!-- not run: no -->\n```bash\ntrue\n```", "say why"),
+        ("```ruby\nputs 1\n```", "nothing runs a block of 'ruby'"),
+        ("```bash\nprecomp nonsense\n```", "precomp nonsense"),
+        ("```toml\na = 1\n```", "nothing runs a block of 'toml'"),
+    ],
+)
+def test_a_block_that_nothing_runs_fails(text: str, told: str, tmp_path: Path) -> None:
+    (block,) = blocks_of(text)
+    with pytest.raises((AssertionError, pytest.fail.Exception), match=told):
+        Session(tmp_path).run(block, "page:1")
+
+
+def test_every_hook_has_a_heading_with_its_arguments() -> None:
+    text = (DOCS / "hooks.md").read_text(encoding="utf-8")
+    hooks = [name for name in hookspecs.__all__ if name.startswith("precomp_")]
+    assert len(hooks) >= 6
+    headings = re.findall(r"^## (precomp_\w+)\((.*)\)$", text, re.MULTILINE)
+    code = [getattr(hookspecs, name).__code__ for name in hooks]
+    assert headings == [
+        (name, ", ".join(item.co_varnames[: item.co_argcount]))
+        for name, item in sorted(zip(hooks, code, strict=True), key=lambda pair: text.index(f"## {pair[0]}("))
+    ]
+    assert sorted(name for name, _ in headings) == sorted(hooks)
+
+
+def test_generated_parts_are_up_to_date() -> None:
+    generate = runpy.run_path(str(DOCS / "_tools" / "generate.py"))
+    assert len(generate["pages"]()) >= 3
+    assert generate["stale"]() == [], "run: python docs/_tools/generate.py"
+
+
+def test_experiment_files_in_the_repository_are_valid() -> None:
+    found = [*(ROOT / "examples").glob("**/*.toml"), *(ROOT / "benchmarks" / "experiments").glob("*.toml")]
+    files = [path for path in found if path.name != "pyproject.toml"]
+    assert len(files) >= 2
+    for path in files:
+        load_experiment(path)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("mkdocs") is None, reason="needs the extra docs")
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]
+    quiet = {**os.environ, "NO_MKDOCS_2_WARNING": "1"}
+    done = subprocess.run(command, cwd=ROOT, env=quiet, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    assert (tmp_path / "site" / "guides" / "codec.html").exists()
+    assert not (tmp_path / "site" / "_tools").exists()
+    contracts = (tmp_path / "site" / "reference" / "core.html").read_text(encoding="utf-8")
+    assert "unique, kebab-case, as typed on the command line" in contracts  # of a comment behind an attribute
+    assert "<strong>Shapes and units</strong>" in contracts
+    results = (tmp_path / "site" / "results.html").read_text(encoding="utf-8")
+    assert "<code>benchmarks/results/codecs.md</code>" in results  # a link that leaves the site
