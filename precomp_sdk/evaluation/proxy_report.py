@@ -189,8 +189,8 @@ def evaluate_proxy(
     chosen = Subset(dataset, [index * len(dataset) // count for index in range(count)])
     where = _device_of(proxy) if device is None else torch.device(device)
     notify = observer or (lambda _: None)
-    batches = -(-len(chosen) // batch_size)
-    notify(RunStarted(_STAGE, batches * len(qualities), {"proxy": proxy.name, "codec": proxy.codec.name}))
+    total = len(chosen) * len(qualities)
+    notify(RunStarted(_STAGE, total, {"proxy": proxy.name, "codec": proxy.codec.name}))
     rows: dict[float, list[_Measured]] = {quality: [] for quality in qualities}
     done = 0
     with Transcoder(proxy.codec, workers=workers) as transcoder, evaluating(proxy, device=where):
@@ -199,8 +199,8 @@ def evaluate_proxy(
                 source = stack_images([sample.image for sample in group]).to(where)
                 for quality in qualities:
                     rows[quality].append(_measure(proxy, transcoder, source, quality, step_levels))
-            done += len(qualities)
-            notify(StepDone(_STAGE, done, batches * len(qualities), {}))
+            done += loaded.count * len(qualities)
+            notify(StepDone(_STAGE, done, total, {}))
     measured = {quality: _Measured.joined(parts) for quality, parts in rows.items() if parts}
     if not measured:
         raise _empty(dataset, "none that can be read")

@@ -75,7 +75,7 @@ def test_a_picture_depends_on_seed_split_index_and_size_only() -> None:
     assert torch.equal(first, draw_scene(5).image)
     others = [draw_scene(6), draw_scene(5, split="val"), draw_scene(5, seed=1)]
     assert not any(torch.equal(first, other.image) for other in others)
-    for target in TargetKind:
+    for target in (TargetKind.LABEL, TargetKind.BOXES, TargetKind.MASK):
         assert torch.equal(Scenes(target=target, count=6)[5].image, first)
         assert torch.equal(Scenes(target=target, count=600)[5].image, first)
 

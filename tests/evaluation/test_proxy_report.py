@@ -83,7 +83,7 @@ def test_it_is_written_as_a_table_and_as_json() -> None:
 def test_events_say_how_far_it_is() -> None:
     events: list[Event] = []
     evaluate_proxy(FakeProxy(FakeCodec()), PICTURES, batch_size=4, workers=1, observer=events.append)
-    assert [getattr(event, "step", None) for event in events[1:-1]] == [5, 10]
+    assert [getattr(event, "step", None) for event in events[1:-1]] == [20, 30]  # pictures times qualities
     assert isinstance(events[-1], RunFinished)
 
 
