@@ -36,8 +36,9 @@ PLAIN_LADDER = (3.0, 5.0, 8.0, 12.0, 18.0, 26.0, 38.0, 60.0, 80.0, 92.0)  # to w
 TRANSFORMS: dict[str, Any] = {"shift_px": 4, "scale": 0.15, "flip": True}
 ROWS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {  # label: further backbones in the loop, options
     "task": ((), {}),
-    "cheap task": ((), {"lambda_scale": 0.1}),
+    "cheap task": ((), {"lambda_scale": 0.3}),
     "features": ((), {"task_weight": 0.0, "feature_weight": 1.0}),
+    "cheap features": ((), {"task_weight": 0.0, "feature_weight": 1.0, "lambda_scale": 0.3}),
     "task + features": ((), {"feature_weight": 1.0}),
     "transforms": ((), TRANSFORMS),
     "bound 4": ((), {"max_change": 4}),
@@ -154,9 +155,7 @@ def backbones(options: argparse.Namespace) -> dict[str, TaskModel]:
 def measure(options: argparse.Namespace) -> None:
     tasks, codec = backbones(options), JPEGCodec()
     train = ImageFolder(root=options.data, crop=160)
-    scored = spread(
-        train if options.split == "train" else ImageFolder(root=options.data, split="val", crop=160), options
-    )
+    scored = spread(ImageFolder(root=options.data, split=options.split, crop=160), options.pictures)
     rows: dict[str, Preprocessor] = {}
     for label in options.rows:
         others, choices = ROWS[label]
