@@ -71,6 +71,13 @@ class Session:
         self.folder = folder
         self.names: dict[str, Any] = {"__name__": "page"}
         self.registry = Registry()
+        self.modules = set(sys.modules)
+
+    def close(self) -> None:
+        """Forget the modules that the page installed: other tests must not find them."""
+        for name in set(sys.modules) - self.modules:
+            if str(getattr(sys.modules[name], "__file__", None) or "").startswith(str(self.folder)):
+                del sys.modules[name]
 
     def run(self, block: Block, where: str) -> None:
         match block.marker or block.language, block.language:
@@ -155,8 +162,11 @@ def test_every_block_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pyt
         pytest.skip(NOT_RUN[page.name])
     monkeypatch.chdir(tmp_path)
     session = Session(tmp_path)
-    for block in blocks_of(page.read_text(encoding="utf-8")):
-        session.run(block, f"{page}:{block.line}")
+    try:
+        for block in blocks_of(page.read_text(encoding="utf-8")):
+            session.run(block, f"{page}:{block.line}")
+    finally:
+        session.close()
 
 
 @pytest.mark.parametrize(
