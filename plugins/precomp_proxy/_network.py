@@ -60,7 +60,7 @@ class CellNetwork(nn.Module):
         with torch.no_grad():
             for layer in (self.weights, self.shares, self.corrections, self.log_rate):
                 layer.weight.zero_()
-                layer.bias.zero_()
+                layer.bias.zero_()  # type: ignore[union-attr]  # these layers were built with a bias
             self.bend.weight.fill_(4.0)
             self.bend.bias.copy_(-4.0 * torch.linspace(0.0, 1.0, _RATE_HINGES + 1)[:-1])
 
@@ -71,8 +71,10 @@ class CellNetwork(nn.Module):
             features = block(features, strengths)
         features = self.norm(features)
         luma, chroma = self._candidates
-        in_picture = self.weights(features).split([luma, chroma], dim=1)
-        in_bits = self.shares(features.detach()).split([luma - 1, chroma - 1], dim=1)  # no gradient to the picture
+        in_picture = torch.split(self.weights(features), [luma, chroma], dim=1)
+        in_bits = torch.split(
+            self.shares(features.detach()), [luma - 1, chroma - 1], dim=1
+        )  # no gradient to the picture
         return Cells(
             features,
             in_picture[0].softmax(dim=1),
@@ -97,12 +99,12 @@ class _Block(nn.Module):
         super().__init__()
         self.spatial = nn.Conv2d(width, width, 5, padding=2, groups=width)
         self.norm = _ChannelNorm(width)
-        self.condition = nn.Sequential(nn.Linear(1, _CONDITION), nn.ReLU(), nn.Linear(_CONDITION, 2 * width))
+        conditions = nn.Linear(_CONDITION, 2 * width)
+        self.condition = nn.Sequential(nn.Linear(1, _CONDITION), nn.ReLU(), conditions)
         self.widen = nn.Conv2d(width, 2 * width, 1)
         self.narrow = nn.Conv2d(2 * width, width, 1)
-        last = self.condition[2]
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
+        nn.init.zeros_(conditions.weight)
+        nn.init.zeros_(conditions.bias)
 
     def forward(self, features: Tensor, strengths: Tensor) -> Tensor:
         scale, shift = self.condition(strengths[:, None])[:, :, None, None].chunk(2, dim=1)

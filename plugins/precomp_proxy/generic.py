@@ -106,7 +106,7 @@ class GenericProxy(ProxyCodec):
         coded = self.luma(luma, strengths), self.chroma(chroma, strengths)
         cells = self.network(_cells(luma, coded[0], _CELL_PX, chroma, coded[1], _CELL_PX // 2), strengths)
         steps = coded[0].steps[:, None, None, None]
-        brightness, colour = cells.corrections.split([_CELL_PX**2, 2 * (_CELL_PX // 2) ** 2], dim=1)
+        brightness, colour = cells.corrections[:, : _CELL_PX**2], cells.corrections[:, _CELL_PX**2 :]
         decoded_luma = _blend(luma, coded[0], cells.luma_weights, _CELL_PX)
         decoded_chroma = _blend(chroma, coded[1], cells.chroma_weights, _CELL_PX // 2)
         decoded_luma = decoded_luma + steps * functional.pixel_shuffle(brightness, _CELL_PX)
@@ -127,7 +127,8 @@ class GenericProxy(ProxyCodec):
 
 def _planes(images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return luma (N, 1, H, W), halved chroma (N, 2, H / 2, W / 2), and what halving takes away, (N, 2, H, W)."""
-    luma, chroma = to_ycc(images).split([1, 2], dim=1)
+    planes = to_ycc(images)
+    luma, chroma = planes[:, :1], planes[:, 1:]
     halved = halve(chroma)
     return luma, halved, chroma - twice(halved)
 

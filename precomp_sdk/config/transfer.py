@@ -48,6 +48,7 @@ class Transfer(Table):
     preprocessors: dict[str, Trained] = Field(min_length=1)
     proxies: dict[str, Proxy] = Field(default_factory=dict)
     ladders: dict[str, tuple[float, ...]] = Field(default_factory=dict)
+    plain_ladders: dict[str, tuple[float, ...]] = Field(default_factory=dict)
     data: TransferData
     evaluate: _Evaluate = _Evaluate()
     output: Output

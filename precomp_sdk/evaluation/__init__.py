@@ -20,8 +20,9 @@ from precomp_sdk.evaluation.proxy_report import GradientCheck, ProxyPoint, Proxy
 from precomp_sdk.evaluation.report import write_report
 from precomp_sdk.evaluation.results import Evaluation, read_results
 from precomp_sdk.evaluation.routes import DownscaledRoute, PreprocessedRoute, Route
-from precomp_sdk.evaluation.transfer import Loop, TransferCell, TransferMatrix, transfer_matrix
-from precomp_sdk.evaluation.transfer_report import write_transfer
+from precomp_sdk.evaluation.transfer import transfer_matrix
+from precomp_sdk.evaluation.transfer_records import Loop, TransferCell, TransferMatrix
+from precomp_sdk.evaluation.transfer_report import read_transfer, write_transfer
 
 __all__ = [
     "BLUR",
@@ -57,6 +58,7 @@ __all__ = [
     "evaluating",
     "measure_curve",
     "read_results",
+    "read_transfer",
     "resample",
     "transfer_matrix",
     "tune",

@@ -51,7 +51,7 @@ class Panel(TaskModel):
         super().__init__()
         self.tasks = dict(tasks)
         self.members = nn.ModuleList(tasks.values())
-        self.target_kind = next(iter(tasks.values())).target_kind  # type: ignore[misc]
+        self.target_kind = next(iter(tasks.values())).target_kind
         self.scorer = _PanelScorer(self.tasks)
 
     def check_dataset(self, class_names: Sequence[str]) -> None:

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -16,7 +16,7 @@ from precomp_sdk.evaluation.bd_rate import TASK_LOSS, BDRate
 from precomp_sdk.evaluation.measured import CleanScore
 from precomp_sdk.records import RateAccuracyCurve
 
-__all__ = ["Evaluation", "OptionValue", "read_results", "record_json", "results_json"]
+__all__ = ["Evaluation", "OptionValue", "read_record_json", "read_results", "record_json", "results_json"]
 
 OptionValue: TypeAlias = bool | int | float | str | None  #: what an option of a codec is recorded as
 
@@ -144,24 +144,34 @@ def read_results(path: Path | str) -> Evaluation:
         CurveError: the file is not such a file.
         OSError: it cannot be read.
     """
-    path = Path(path)
+    found: Evaluation = read_record_json(Path(path), _FORMAT, "evaluation", Evaluation)
+    return found
+
+
+def read_record_json(path: Path, file_format: str, key: str, cls: type) -> Any:
+    """Read back a record that `record_json` wrote.
+
+    Raises:
+        CurveError: the file is not such a file.
+        OSError: it cannot be read.
+    """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(data, dict) or data.get("format") != _FORMAT:
-            raise _not_results(path, "another format")
-        return TypeAdapter(Evaluation).validate_python(data.get("evaluation"))
+        if not isinstance(data, dict) or data.get("format") != file_format:
+            raise _not_results(path, file_format, "another format")
+        return TypeAdapter(cls).validate_python(data.get(key))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise _not_results(path, f"no JSON ({error})") from error
+        raise _not_results(path, file_format, f"no JSON ({error})") from error
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise _not_results(path, f"{first['msg']} at {place!r}") from error
+        raise _not_results(path, file_format, f"{first['msg']} at {place!r}") from error
 
 
-def _not_results(path: Path, got: str) -> CurveError:
+def _not_results(path: Path, file_format: str, got: str) -> CurveError:
     return CurveError(
         where=str(path),
-        expected=f"a results file, {_FORMAT}",
+        expected=f"a results file, {file_format}",
         got=got,
         remedy="Evaluate again, or choose another file.",
     )

@@ -2,7 +2,8 @@
 
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from contextlib import ExitStack
+from dataclasses import replace
 from types import MappingProxyType
 
 import torch
@@ -17,130 +18,14 @@ from precomp_sdk.evaluation.evaluator import environment_versions, ignore
 from precomp_sdk.evaluation.measured import MeasuredCurve
 from precomp_sdk.evaluation.measurer import Measurer
 from precomp_sdk.evaluation.routes import PreprocessedRoute, Route
+from precomp_sdk.evaluation.transfer_records import Loop, TransferCell, TransferMatrix
 from precomp_sdk.events import Event, Notice, RunFinished, RunStarted
 from precomp_sdk.preprocessor import Preprocessor
-from precomp_sdk.records import RateAccuracyCurve
 from precomp_sdk.task import TaskModel
 
-__all__ = ["Loop", "TransferCell", "TransferMatrix", "transfer_matrix"]
+__all__ = ["transfer_matrix"]
 
 _STAGE = "transfer"
-
-
-@dataclass(frozen=True, slots=True)
-class Loop:
-    """What a preprocessor was trained with, by the labels of the matrix.
-
-    Args:
-        codecs: in its loop.
-        tasks: likewise.
-    """
-
-    codecs: tuple[str, ...] = ()
-    tasks: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class TransferCell:
-    """One preprocessor with one codec, judged by one backbone.
-
-    Args:
-        preprocessor: its label.
-        codec: likewise.
-        task: likewise.
-        codec_in_loop: the preprocessor was trained with this codec.
-        task_in_loop: ... with this backbone.
-        comparisons: against the plain codec, for each metric and for `TASK_LOSS`; the first is the main one.
-        plain: the plain codec's curve.
-        curve: the preprocessor's.
-    """
-
-    preprocessor: str
-    codec: str
-    task: str
-    codec_in_loop: bool
-    task_in_loop: bool
-    comparisons: tuple[BDRate, ...]
-    plain: RateAccuracyCurve
-    curve: RateAccuracyCurve
-
-    @property
-    def in_loop(self) -> bool:
-        """True where it was trained with both."""
-        return self.codec_in_loop and self.task_in_loop
-
-    @property
-    def main(self) -> BDRate:
-        """The comparison on the main metric."""
-        return self.comparisons[0]
-
-
-@dataclass(frozen=True, slots=True)
-class TransferMatrix:
-    """All cells, in the order of preprocessors, then codecs, then backbones.
-
-    Args:
-        dataset: name of the data set.
-        pictures: how many were measured.
-        metrics: of the backbones; the first is the main one.
-        preprocessors: their labels.
-        codecs: likewise.
-        tasks: likewise.
-        cells: one for each combination.
-        environment: versions of the packages.
-        seconds: wall time.
-    """
-
-    dataset: str
-    pictures: int
-    metrics: tuple[str, ...]
-    preprocessors: tuple[str, ...]
-    codecs: tuple[str, ...]
-    tasks: tuple[str, ...]
-    cells: tuple[TransferCell, ...]
-    environment: Mapping[str, str]
-    seconds: float
-
-    def cell(self, preprocessor: str, codec: str, task: str) -> TransferCell:
-        """Return one cell.
-
-        Raises:
-            CurveError: there is none.
-        """
-        wanted = (preprocessor, codec, task)
-        known = {(item.preprocessor, item.codec, item.task): item for item in self.cells}
-        if wanted not in known:
-            raise CurveError(
-                where="TransferMatrix.cell",
-                expected="labels of a preprocessor, a codec and a task",
-                got=" ".join(wanted),
-                remedy=nearest(" ".join(wanted), [" ".join(labels) for labels in known]),
-            )
-        return known[wanted]
-
-    def summary(self) -> str:
-        """Return the matrix as a text table: a row per cell."""
-        head = f"BD-rate on {self.metrics[0]} against the plain codec, {self.dataset}: {self.pictures} pictures"
-        rows = [["preprocessor", "codec", "backbone", "in its loop", "%", "interval", "overlap"]]
-        for cell in self.cells:
-            within = [name for name, own in (("codec", cell.codec_in_loop), ("backbone", cell.task_in_loop)) if own]
-            value = "none" if cell.main.value_percent is None else f"{cell.main.value_percent:+.1f}"
-            interval = "" if cell.main.interval is None else str(cell.main.interval)
-            rows.append(
-                [
-                    *(cell.preprocessor, cell.codec, cell.task),
-                    " and ".join(within) or "nothing",
-                    *(value, interval, f"{cell.main.overlap:.0%}"),
-                ]
-            )
-        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-        lines = ["  ".join(item.ljust(width) for item, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-        reasons = [
-            f"{cell.preprocessor}, {cell.codec}, {cell.task}: {cell.main.reason}"
-            for cell in self.cells
-            if cell.main.reason
-        ]
-        return "\n".join([head, "", *lines, *(["", *reasons] if reasons else [])])
 
 
 def transfer_matrix(
@@ -151,6 +36,7 @@ def transfer_matrix(
     *,
     loops: Mapping[str, Loop] = MappingProxyType({}),
     ladders: Mapping[str, Sequence[float]] = MappingProxyType({}),
+    plain_ladders: Mapping[str, Sequence[float]] = MappingProxyType({}),
     replicates: int = 2000,
     seed: int = 0,
     min_overlap: float = 0.25,
@@ -173,6 +59,7 @@ def transfer_matrix(
         dataset: the held-out pictures, with targets that fit every backbone.
         loops: what each preprocessor was trained with, by its label; missing ones were trained with nothing here.
         ladders: qualities by the codec's label; default: its scale's ladder.
+        plain_ladders: other qualities for the plain codec, where it needs more bits to reach the same scores.
         replicates: as for `evaluate`, like all that follow.
         seed: of the drawing.
         min_overlap: curves that share less of their score range have no BD-rate.
@@ -189,36 +76,43 @@ def transfer_matrix(
         PrecompError: as `evaluate` raises it.
     """
     start = time.perf_counter()
-    _check(preprocessors, codecs, tasks, loops, ladders, replicates)
+    _check(preprocessors, codecs, tasks, loops, {"ladders": ladders, "plain_ladders": plain_ladders}, replicates)
     panel = Panel(tasks)
     tell: Callable[[Event], None] = observer or ignore
     tell(RunStarted(_STAGE, 0, {"codecs": list(codecs), "tasks": list(tasks), "preprocessors": list(preprocessors)}))
     cells: dict[tuple[str, str, str], TransferCell] = {}
     pictures = 0
     for codec_label, codec in codecs.items():
-        with Measurer(
-            codec,
-            panel,
-            ladder=ladders.get(codec_label),
-            batch_size=batch_size,
-            workers=workers,
-            device=device,
-            skip_unreadable=skip_unreadable,
-            observer=observer,
-        ) as measurer:
-            if len(measurer.ladder) < 2:
-                raise CurveError(
-                    where=f"transfer, ladder of {codec_label!r}",
-                    expected="two or more qualities",
-                    got=repr(measurer.ladder),
-                    remedy="A curve needs several points.",
+        with ExitStack() as stack:
+            measurers = [
+                stack.enter_context(
+                    Measurer(
+                        codec,
+                        panel,
+                        ladder=ladder,
+                        batch_size=batch_size,
+                        workers=workers,
+                        device=device,
+                        skip_unreadable=skip_unreadable,
+                        observer=observer,
+                    )
                 )
-            measurer.check(dataset)
-            measurer.total_steps = len(dataset) * len(measurer.ladder) * (1 + len(preprocessors))
-            plain = measurer.curve(dataset, Route())
+                for ladder in (plain_ladders.get(codec_label, ladders.get(codec_label)), ladders.get(codec_label))
+            ]
+            for measurer, times in zip(measurers, (1, len(preprocessors)), strict=True):
+                if len(measurer.ladder) < 2:
+                    raise CurveError(
+                        where=f"transfer, ladder of {codec_label!r}",
+                        expected="two or more qualities",
+                        got=repr(measurer.ladder),
+                        remedy="A curve needs several points.",
+                    )
+                measurer.check(dataset)
+                measurer.total_steps = len(dataset) * len(measurer.ladder) * times
+            plain = measurers[0].curve(dataset, Route())
             pictures = len(plain)
             for label, preprocessor in preprocessors.items():
-                measured = measurer.curve(dataset, PreprocessedRoute(preprocessor, label))
+                measured = measurers[1].curve(dataset, PreprocessedRoute(preprocessor, label))
                 loop = loops.get(label, Loop())
                 for task_label in tasks:
                     pair = (split(plain, panel, task_label), split(measured, panel, task_label))
@@ -267,7 +161,7 @@ def _check(
     codecs: Mapping[str, Codec],
     tasks: Mapping[str, TaskModel],
     loops: Mapping[str, Loop],
-    ladders: Mapping[str, Sequence[float]],
+    ladders: Mapping[str, Mapping[str, Sequence[float]]],
     replicates: int,
 ) -> None:
     for what, given in (("preprocessors", preprocessors), ("codecs", codecs), ("tasks", tasks)):
@@ -279,7 +173,7 @@ def _check(
         raise _wrong("tasks", "backbones of one kind of target and with one set of metrics", got, "Make two matrices.")
     named: list[tuple[str, Collection[str], Collection[str]]] = [
         ("loops", loops, preprocessors),
-        ("ladders", ladders, codecs),
+        *((what, given, codecs) for what, given in ladders.items()),
         *((f"loops of {label!r}, codecs", loop.codecs, codecs) for label, loop in loops.items()),
         *((f"loops of {label!r}, tasks", loop.tasks, tasks) for label, loop in loops.items()),
     ]

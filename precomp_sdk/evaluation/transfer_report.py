@@ -5,10 +5,10 @@ from io import StringIO
 from pathlib import Path
 
 from precomp_sdk.evaluation.report import write_files
-from precomp_sdk.evaluation.results import record_json
-from precomp_sdk.evaluation.transfer import TransferMatrix
+from precomp_sdk.evaluation.results import read_record_json, record_json
+from precomp_sdk.evaluation.transfer_records import TransferMatrix
 
-__all__ = ["write_transfer"]
+__all__ = ["read_transfer", "write_transfer"]
 
 _FORMAT = "precomp-transfer-1"
 _COLUMNS = (
@@ -21,7 +21,7 @@ def write_transfer(matrix: TransferMatrix, folder: Path | str) -> tuple[Path, ..
     """Write ``transfer.json``, ``transfer.csv``, ``transfer.png`` and ``transfer.svg``.
 
     Args:
-        matrix: what to write.
+        matrix: what to write; `read_transfer` reads ``transfer.json`` back.
         folder: where to; it is made where it does not exist.
 
     Returns:
@@ -41,6 +41,17 @@ def write_transfer(matrix: TransferMatrix, folder: Path | str) -> tuple[Path, ..
             "transfer.json": record_json(_FORMAT, "transfer", matrix).encode(),
         },
     )
+
+
+def read_transfer(path: Path | str) -> TransferMatrix:
+    """Read back what `write_transfer` wrote as ``transfer.json``.
+
+    Raises:
+        CurveError: the file is not such a file.
+        OSError: it cannot be read.
+    """
+    found: TransferMatrix = read_record_json(Path(path), _FORMAT, "transfer", TransferMatrix)
+    return found
 
 
 def _csv(matrix: TransferMatrix) -> str:

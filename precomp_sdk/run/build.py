@@ -161,7 +161,7 @@ class Builder:
         for name, (inner_kind, found) in inner.items():
             options[name] = self._make_inner(inner_kind, found, f"{key}.{name}", parts)
         with located(where), self._seeded():
-            made = construct(cls, *taken, **options)
+            made: Any = construct(cls, *taken, **options)
         if isinstance(table, Loadable):
             self._load(table, made, key)
         return made

@@ -45,9 +45,10 @@ def run_transfer(
     codecs: dict[str, Codec] = {
         label: builder.make("codec", table, f"codecs.{label}") for label, table in transfer.codecs.items()
     }
-    for label, ladder in transfer.ladders.items():
-        if label in codecs:  # `transfer_matrix` tells of others
-            builder.check_ladder(codecs[label], ladder, f"ladders.{label}", at_least=2)
+    for key, ladders in (("ladders", transfer.ladders), ("plain_ladders", transfer.plain_ladders)):
+        for label, ladder in ladders.items():
+            if label in codecs:  # `transfer_matrix` tells of others
+                builder.check_ladder(codecs[label], ladder, f"{key}.{label}", at_least=2)
     tasks: dict[str, TaskModel] = {
         label: builder.make("task", table, f"tasks.{label}").to(device) for label, table in transfer.tasks.items()
     }
@@ -66,6 +67,7 @@ def run_transfer(
         val,
         loops={label: Loop(table.codecs, table.tasks) for label, table in transfer.preprocessors.items()},
         ladders=transfer.ladders,
+        plain_ladders=transfer.plain_ladders,
         device=device,
         observer=observer,
         **transfer.arguments(),

@@ -107,7 +107,7 @@ def in_threads(count: int, calls: Sequence[Callable[[], T]]) -> list[T]:
     def through(call: Callable[[], T]) -> T:
         if not hasattr(waited, "done"):
             waited.done = True
-            gate.wait(timeout=30.0)
+            gate.wait(timeout=120.0)
         return call()
 
     with ThreadPoolExecutor(gate.parties) as pool:

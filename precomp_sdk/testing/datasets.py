@@ -185,7 +185,7 @@ def _classes(target: Target | None) -> list[int]:
         case Boxes(labels=labels):
             return [int(value) for value in labels.tolist()]
         case Mask(labels=labels, ignore_index=ignored):
-            return [int(value) for value in labels.unique().tolist() if value != ignored]
+            return [int(value) for value in torch.unique(labels).tolist() if value != ignored]
         case Composite(parts=parts):
             return [value for part in parts for value in _classes(part)]
     return []

@@ -45,6 +45,7 @@ class RaggedTask(FakeTask):
         ({"loops": {"p": Loop(codecs=("d",))}}, "loops of 'p', codecs"),
         ({"loops": {"p": Loop(tasks=("d",))}}, "loops of 'p', tasks"),
         ({"ladders": {"d": (5, 30)}}, "ladders"),
+        ({"plain_ladders": {"d": (5, 30)}}, "plain_ladders"),
         ({"replicates": -1}, "replicates"),
     ],
     ids=str,
@@ -77,6 +78,14 @@ def test_a_cell_is_found_by_its_labels() -> None:
     assert not matrix.cells[0].in_loop
     with pytest.raises(CurveError, match="Did you mean 'p c t'"):
         matrix.cell("p", "c", "x")
+
+
+def test_the_plain_codec_may_have_other_qualities() -> None:
+    matrix = transfer_matrix(*GOOD.values(), replicates=0, ladders={"c": (5, 30)}, plain_ladders={"c": (5, 30, 70)})
+
+    cell = matrix.cells[0]
+    assert [point.quality for point in cell.plain.points] == [5, 30, 70]
+    assert [point.quality for point in cell.curve.points] == [5, 30]
 
 
 def test_a_panel_splits_into_what_each_backbone_measures_alone() -> None:

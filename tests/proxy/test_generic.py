@@ -108,8 +108,7 @@ def test_it_learns_a_codec_from_its_pictures() -> None:
     for start, end in zip(before.points, after.points, strict=True):
         assert end.bits_error_median < 0.25 < start.bits_error_median
         assert end.proxy_psnr_db > start.proxy_psnr_db
-        assert end.rank_correlation > 0.8
-        assert end.rate_step.success >= 0.9
+        assert end.rate_step.success == 1.0
     assert after.points[0].gain_db > 0.5
 
 

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from precomp_sdk import Codec, ConfigError, Notice, Registry, TargetError, cli, hookimpl
+from precomp_sdk import Codec, ConfigError, CurveError, Notice, Registry, TargetError, cli, hookimpl
 from precomp_sdk.config import dump_transfer, load_transfer, parse_transfer
-from precomp_sdk.evaluation import evaluate
+from precomp_sdk.evaluation import evaluate, read_transfer
 from precomp_sdk.run import run_transfer
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeTask
 
@@ -105,7 +105,9 @@ def test_the_files_hold_the_matrix(matrix: Tables, registry: Registry, tmp_path:
     assert rows[2]["reason"] == result.cells[0].comparisons[2].reason
     told = json.loads((folder / "transfer.json").read_text(encoding="utf-8"))
     assert told["format"] == "precomp-transfer-1"
-    assert told["transfer"]["cells"][3]["task"] == "dull"
+    assert read_transfer(folder / "transfer.json") == result
+    with pytest.raises(CurveError, match="precomp-transfer-1; got no JSON"):
+        read_transfer(folder / "transfer.csv")
     assert (folder / "transfer.png").read_bytes().startswith(b"\x89PNG")
     figure = (folder / "transfer.svg").read_text(encoding="utf-8")
     assert figure.count("stroke-dasharray") >= 2  # two cells with half a loop

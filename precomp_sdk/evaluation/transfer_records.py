@@ -1,0 +1,126 @@
+"""The cells of a transfer matrix, and the whole."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from precomp_sdk.errors import CurveError, nearest
+from precomp_sdk.evaluation.bd_rate import BDRate
+from precomp_sdk.records import RateAccuracyCurve
+
+__all__ = ["Loop", "TransferCell", "TransferMatrix"]
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """What a preprocessor was trained with, by the labels of the matrix.
+
+    Args:
+        codecs: in its loop.
+        tasks: likewise.
+    """
+
+    codecs: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TransferCell:
+    """One preprocessor with one codec, judged by one backbone.
+
+    Args:
+        preprocessor: its label.
+        codec: likewise.
+        task: likewise.
+        codec_in_loop: the preprocessor was trained with this codec.
+        task_in_loop: ... with this backbone.
+        comparisons: against the plain codec, for each metric and for `TASK_LOSS`; the first is the main one.
+        plain: the plain codec's curve.
+        curve: the preprocessor's.
+    """
+
+    preprocessor: str
+    codec: str
+    task: str
+    codec_in_loop: bool
+    task_in_loop: bool
+    comparisons: tuple[BDRate, ...]
+    plain: RateAccuracyCurve
+    curve: RateAccuracyCurve
+
+    @property
+    def in_loop(self) -> bool:
+        """True where it was trained with both."""
+        return self.codec_in_loop and self.task_in_loop
+
+    @property
+    def main(self) -> BDRate:
+        """The comparison on the main metric."""
+        return self.comparisons[0]
+
+
+@dataclass(frozen=True, slots=True)
+class TransferMatrix:
+    """All cells, in the order of preprocessors, then codecs, then backbones.
+
+    Args:
+        dataset: name of the data set.
+        pictures: how many were measured.
+        metrics: of the backbones; the first is the main one.
+        preprocessors: their labels.
+        codecs: likewise.
+        tasks: likewise.
+        cells: one for each combination.
+        environment: versions of the packages.
+        seconds: wall time.
+    """
+
+    dataset: str
+    pictures: int
+    metrics: tuple[str, ...]
+    preprocessors: tuple[str, ...]
+    codecs: tuple[str, ...]
+    tasks: tuple[str, ...]
+    cells: tuple[TransferCell, ...]
+    environment: Mapping[str, str]
+    seconds: float
+
+    def cell(self, preprocessor: str, codec: str, task: str) -> TransferCell:
+        """Return one cell.
+
+        Raises:
+            CurveError: there is none.
+        """
+        wanted = (preprocessor, codec, task)
+        known = {(item.preprocessor, item.codec, item.task): item for item in self.cells}
+        if wanted not in known:
+            raise CurveError(
+                where="TransferMatrix.cell",
+                expected="labels of a preprocessor, a codec and a task",
+                got=" ".join(wanted),
+                remedy=nearest(" ".join(wanted), [" ".join(labels) for labels in known]),
+            )
+        return known[wanted]
+
+    def summary(self) -> str:
+        """Return the matrix as a text table: a row per cell."""
+        head = f"BD-rate on {self.metrics[0]} against the plain codec, {self.dataset}: {self.pictures} pictures"
+        rows = [["preprocessor", "codec", "backbone", "in its loop", "%", "interval", "overlap"]]
+        for cell in self.cells:
+            within = [name for name, own in (("codec", cell.codec_in_loop), ("backbone", cell.task_in_loop)) if own]
+            value = "none" if cell.main.value_percent is None else f"{cell.main.value_percent:+.1f}"
+            interval = "" if cell.main.interval is None else str(cell.main.interval)
+            rows.append(
+                [
+                    *(cell.preprocessor, cell.codec, cell.task),
+                    " and ".join(within) or "nothing",
+                    *(value, interval, f"{cell.main.overlap:.0%}"),
+                ]
+            )
+        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+        lines = ["  ".join(item.ljust(width) for item, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+        reasons = [
+            f"{cell.preprocessor}, {cell.codec}, {cell.task}: {cell.main.reason}"
+            for cell in self.cells
+            if cell.main.reason
+        ]
+        return "\n".join([head, "", *lines, *(["", *reasons] if reasons else [])])
