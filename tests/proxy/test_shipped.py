@@ -1,20 +1,18 @@
-"""The fitted proxies that come with the package: ready at once for the options they were fitted to, and only for those."""
+"""The fitted proxies that come with the package: ready at once for the options they were fitted to, and no others."""
 
 import pytest
 import torch
+
 from precomp_bpg import BPGCodec, BPGProxy
 from precomp_pillow import (
     AVIFCodec,
     AVIFProxy,
     JPEG2000Codec,
     JPEG2000Proxy,
-    JPEGXLCodec,
-    JPEGXLProxy,
     WebPCodec,
     WebPProxy,
 )
 from precomp_proxy import GenericProxy
-
 from precomp_sdk import Codec, MissingDependencyError, NotFittedError, Registry, stack_images
 from precomp_sdk.testing import natural_picture
 from precomp_sdk.training import read_module
@@ -24,7 +22,6 @@ SHIPPED: dict[type[Codec], type[GenericProxy]] = {
     WebPCodec: WebPProxy,
     AVIFCodec: AVIFProxy,
     JPEG2000Codec: JPEG2000Proxy,
-    JPEGXLCodec: JPEGXLProxy,
 }
 
 
