@@ -59,7 +59,7 @@ def test_a_preprocessor_is_trained_and_evaluated_for_all_of_them(with_ensemble, 
     [
         ({"members": 3}, ConfigError, "experiment, task.members: expected a table for each"),
         ({"members": {"a": "fake"}}, ConfigError, "task.members: expected a table for each"),
-        ({"members": {"a": {}}}, ConfigError, "task.members.a, name: expected a value; got none"),
+        ({"members": {"a": {}}}, ConfigError, "task.members.a: expected a table with the name of a component.*got {}"),
         ({"members": {"a": {"name": "fake", "sharpnes": 1.0}}}, ConfigError, "task.members.a.sharpnes.*'sharpness'"),
         ({"members": {"a": {"name": "fake", "sharpness": "x"}}}, ConfigError, "task.members.a.sharpness"),
         ({"members": {"a": {"name": "fake"}}, "weights": {"b": 1.0}}, OptionError, "task: .*option 'weights'"),
