@@ -9,6 +9,7 @@ from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.records import Sample
 from precomp_sdk.task import TaskModel
 from precomp_sdk.training.calibration import targets_for
+from precomp_sdk.training.finite import FiniteGuard
 from precomp_sdk.training.grouping import group_by_size
 from precomp_sdk.training.objective import Calibration, feature_distances
 from precomp_sdk.training.settings import TrainSettings
@@ -46,23 +47,32 @@ class HeldOutBatch:
         self._calibration = calibration
         self._settings = settings
         self._device = device
-        self._plain = {quality: self._objective(None, quality) for quality in calibration.ladder}
+        self._plain = {
+            quality: self._objective(None, quality, FiniteGuard("held-out pictures")) for quality in calibration.ladder
+        }
 
-    def relative(self, preprocessor: Preprocessor) -> dict[float, float]:
-        """Return the preprocessor's objective over the plain codec's, by quality."""
+    def relative(self, preprocessor: Preprocessor, guard: FiniteGuard) -> dict[float, float]:
+        """Return the preprocessor's objective over the plain codec's, by quality.
+
+        Raises:
+            NonFiniteError: the preprocessor's pictures are not finite; ``guard`` says where.
+        """
         mode = preprocessor.training
         preprocessor.eval()
-        result = {quality: self._objective(preprocessor, quality) / plain for quality, plain in self._plain.items()}
+        result = {
+            quality: self._objective(preprocessor, quality, guard) / plain for quality, plain in self._plain.items()
+        }
         preprocessor.train(mode)
         return result
 
     @torch.no_grad()
-    def _objective(self, preprocessor: Preprocessor | None, quality: float) -> float:
+    def _objective(self, preprocessor: Preprocessor | None, quality: float, guard: FiniteGuard) -> float:
         total = 0.0
         for group in self._groups:
             clean = stack_images([sample.image for sample in group]).to(self._device)
             strength = self._transcoder.codec.quality_scale.strength(quality)
             processed = clean if preprocessor is None else preprocessor(clean, strength)
+            guard.check("processed picture", processed)
             pending = self._transcoder.submit(processed, [quality] * len(group))
             targets = targets_for(self._task, group, clean, self._settings.targets)
             decoded, bits = pending.tensors(clean)

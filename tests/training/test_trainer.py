@@ -121,7 +121,7 @@ class NaNFrom(FakeTask):
 
 
 def test_nan_names_step_and_term_and_keeps_the_last_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(NonFiniteError, match=r"training step 4, term 'objective'.*last checkpoint in .* is whole"):
+    with pytest.raises(NonFiniteError, match=r"training step 4, term 'task_loss'.*last checkpoint in .* is whole"):
         trainer(task=NaNFrom(4)).run(FakeDataset(), folder=tmp_path)
     state = torch.load(tmp_path / STATE_FILE, weights_only=True)
     assert state["step"] == 2
