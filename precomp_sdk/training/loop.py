@@ -107,9 +107,12 @@ class Loop:
             self.position = batches.state
             last = self.step == settings.steps
             measure = last or self.step % settings.held_out_every == 0
+            save = self._folder is not None and (last or self.step % settings.checkpoint_every == 0)
+            if measure or save:
+                self._check_weights()
             relative = self._relative() if measure else relative
             self._report(terms, relative if measure else {})
-            if self._folder is not None and (last or self.step % settings.checkpoint_every == 0):
+            if self._folder is not None and save:
                 self._save(self._folder)
         self._parts.preprocessor.load_state_dict(self._average.module.state_dict())
         self._parts.preprocessor.eval()
@@ -173,6 +176,13 @@ class Loop:
         guard = FiniteGuard(f"held-out pictures after training step {self.step}", self._folder)
         return self._held_out.relative(cast(Preprocessor, self._average.module), guard)
 
+    def _check_weights(self) -> None:
+        """Look at what the last step left behind: finite terms and gradients can still end in endless weights."""
+        guard = FiniteGuard(f"training step {self.step}", self._folder)
+        for title, module in (("weight", self._trained), ("averaged weight", self._average.module)):
+            for name, value in module.state_dict().items():
+                guard.check(f"{title} {name}", value)
+
     def _report(self, scalars: dict[str, float], relative: dict[float, float]) -> None:
         name = self._parts.transcoder.codec.quality_scale.name
         logged = {f"relative/{name}_{quality:g}": value for quality, value in relative.items()}
@@ -190,6 +200,7 @@ class Loop:
                     "step": self.step,
                     "position": self.position,
                     "calibration": [asdict(point) for point in self._calibration.points],
+                    "plain": self._held_out.plain,
                     "average": self._average.state_dict(),
                     "optimizer": self._optimizer.state_dict(),
                     "weights": {name: getattr(parts, name).state_dict() for name in self._settings.train},

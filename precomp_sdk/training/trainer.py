@@ -127,7 +127,9 @@ class Trainer:
             state = read_checkpoint(folder, parts) if resume and folder is not None else None
             calibration = self._calibrate(transcoder, calibration_set, state)
             held, unreadable = load_samples(held_out, range(len(held_out)), skip_unreadable=settings.skip_unreadable)
-            batch = HeldOutBatch(held, transcoder, self.task, calibration, settings, fabric.device)
+            batch = HeldOutBatch(
+                held, transcoder, self.task, calibration, settings, fabric.device, (state or {}).get("plain")
+            )
             loop = Loop(parts, calibration, batch, folder, state)
             with Batches(
                 dataset,

@@ -65,8 +65,9 @@ def test_events_tell_the_story() -> None:
     assert {"objective", "bpp", "task_loss", "gradient_norm", "learning_rate"} <= steps[1].scalars.keys()
 
 
-def test_resuming_gives_the_numbers_of_an_uninterrupted_run(tmp_path: Path) -> None:
-    whole, dataset = trainer(), FakeDataset(count=16)
+@pytest.mark.parametrize("train", [("preprocessor",), ("preprocessor", "task")])
+def test_resuming_gives_the_numbers_of_an_uninterrupted_run(train: tuple[str, ...], tmp_path: Path) -> None:
+    whole, dataset = trainer(train=train), FakeDataset(count=16)
     expected = whole.run(dataset, folder=tmp_path / "whole")
 
     class InterruptedRunError(Exception):
@@ -77,11 +78,12 @@ def test_resuming_gives_the_numbers_of_an_uninterrupted_run(tmp_path: Path) -> N
             raise InterruptedRunError
 
     with pytest.raises(InterruptedRunError):
-        trainer(pull_the_plug).run(dataset, folder=tmp_path / "parts")
-    resumed = trainer()
+        trainer(pull_the_plug, train=train).run(dataset, folder=tmp_path / "parts")
+    resumed = trainer(train=train)
     result = resumed.run(dataset, folder=tmp_path / "parts", resume=True)
     assert result.relative == expected.relative
     assert torch.equal(resumed.preprocessor.gain, whole.preprocessor.gain)
+    assert torch.equal(resumed.task.filters, whole.task.filters)
     first, second = (read_module(tmp_path / part / WEIGHTS_FILE) for part in ("whole", "parts"))
     assert torch.equal(first.weights["gain"], second.weights["gain"])
     assert first.facts["ladder"] == [5, 30]
@@ -181,6 +183,20 @@ def test_task_or_proxy_learn_jointly(part: str) -> None:
     before = {name: value.clone() for name, value in getattr(run, part).named_parameters()}
     run.run(FakeDataset())
     assert any(not torch.equal(value, before[name]) for name, value in getattr(run, part).named_parameters())
+
+
+def test_a_learning_task_is_scored_in_evaluation_mode() -> None:
+    modes: dict[bool, set[bool]] = {False: set(), True: set()}  # by whether the pictures carry a gradient
+
+    class Watched(FakeTask):
+        def _losses(self, images: Tensor, targets: Any) -> Tensor:
+            modes[images.requires_grad].add(self.training)
+            return super()._losses(images, targets)
+
+    run = trainer(task=Watched(), train=("preprocessor", "task"))
+    run.run(FakeDataset())
+    assert modes == {False: {False}, True: {True}}
+    assert run.task.training
 
 
 def test_what_does_not_train_stays_as_it_was() -> None:
