@@ -266,4 +266,5 @@ def identity_of(parts: Parts) -> dict[str, Any]:
         "preprocessor options": {key: str(value) for key, value in parts.preprocessor.options.items()},
         "proxy": parts.proxy.name,
         "task": parts.task.name,
+        "world_size": parts.fabric.world_size,
     }

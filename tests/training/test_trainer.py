@@ -103,6 +103,15 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
         trainer(learning_rate=0.01).run(FakeDataset(), folder=tmp_path, resume=True)
 
 
+def test_a_checkpoint_of_another_process_count_is_refused(tmp_path: Path) -> None:
+    trainer().run(FakeDataset(), folder=tmp_path)
+    state = torch.load(tmp_path / STATE_FILE, weights_only=True)
+    state["run"]["world_size"] = 2
+    torch.save(state, tmp_path / STATE_FILE)
+    with pytest.raises(CheckpointError, match=r"world_size = 1; got world_size = 2"):
+        trainer().run(FakeDataset(), folder=tmp_path, resume=True)
+
+
 def test_a_folder_without_checkpoint_starts_anew(tmp_path: Path) -> None:
     trainer().run(FakeDataset(), folder=tmp_path / "new", resume=True)
     assert (tmp_path / "new" / STATE_FILE).exists()
@@ -145,6 +154,24 @@ def test_unreadable_pictures_stop_or_are_named_and_counted() -> None:
     assert {item.key for item in result.skipped} <= {dataset.key(3), dataset.key(7)}
     assert result.skipped
     assert any(isinstance(event, Notice) and "could not be read" in event.message for event in notices)
+
+
+@pytest.mark.parametrize("count", [3, 4])
+def test_the_notice_names_three_and_says_whether_more_follow(count: int) -> None:
+    notices: list[Event] = []
+    held_out = FakeDataset(count=8, unreadable=tuple(range(count)))
+    result = trainer(notices.append, skip_unreadable=True, held_out_images=8).run(FakeDataset(), held_out=held_out)
+    assert len(result.skipped) == count
+    (notice,) = (event for event in notices if isinstance(event, Notice))
+    names = ", ".join(item.key for item in result.skipped[:3])
+    assert notice.message.endswith(
+        f"{count} pictures could not be read and were left out: {names}" + ", ..." * (count - 3)
+    )
+
+
+def test_not_one_readable_picture_held_out() -> None:
+    with pytest.raises(DatasetError, match=r"held-out pictures: expected at least one readable.*4 unreadable ones"):
+        trainer(skip_unreadable=True).run(FakeDataset(), held_out=FakeDataset(count=4, unreadable=(0, 1, 2, 3)))
 
 
 def test_too_few_pictures() -> None:
@@ -226,6 +253,12 @@ def test_bfloat16_works() -> None:
     trainer(precision="bf16-mixed").run(FakeDataset())
 
 
+@pytest.mark.parametrize("precision", ["17", "transformer-engine"])
+def test_a_precision_that_cannot_be_had_is_refused(precision: str) -> None:
+    with pytest.raises(OptionError, match=f"option 'precision'.*'{precision}'"):
+        trainer(precision=precision)
+
+
 def test_ladder_must_lie_on_the_codecs_scale() -> None:
     with pytest.raises(QualityError, match="from 1 to 100"):
         trainer(ladder=(5, 101))
@@ -235,7 +268,14 @@ def test_ladder_must_lie_on_the_codecs_scale() -> None:
     ("option", "value", "message"),
     [
         ("steps", 0, "1 or more"),
+        ("steps", math.inf, "finite number, 1 or more"),
+        ("codec_workers", 0, "finite number, 1 or more"),
+        ("codec_workers", -1, "finite number, 1 or more"),
+        ("weight_decay", math.nan, "finite number, 0 or more"),
+        ("beta", math.inf, "finite number, 0 or more"),
         ("learning_rate", 0.0, "more than 0"),
+        ("learning_rate", math.inf, "finite number, more than 0"),
+        ("clip_norm", math.nan, "finite number, more than 0"),
         ("ema_decay", 1.0, "below 1"),
         ("targets", "labels", "'dataset', 'own'"),
         ("forward", "real", "'codec', 'proxy'"),
