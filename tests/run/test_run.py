@@ -324,6 +324,15 @@ def test_a_precision_that_fabric_does_not_know_is_told_by_its_key(tables: Tables
         trained(tables, registry, "train.precision=17-odd")
 
 
+def test_a_precision_without_its_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lacking(**options: Any) -> None:
+        raise ModuleNotFoundError("No module named 'transformer_engine'")
+
+    monkeypatch.setattr(fabric_module, "Fabric", lacking)
+    with pytest.raises(ConfigError, match=r"train\.precision.*'transformer-engine': No module named"):
+        make_fabric("transformer-engine")
+
+
 def test_processes_of_torchrun_are_all_used(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[dict[str, Any]] = []
     monkeypatch.setattr(fabric_module, "Fabric", lambda **options: made.append(options))
