@@ -1,3 +1,6 @@
+# A folder of photographs, for the benchmarks that want one.
+DATA ?= ../shared/data
+
 .PHONY: check lint format test bench docs
 
 check: lint test docs  ## everything CI checks, and the docs
@@ -16,7 +19,7 @@ test:
 	pytest
 
 bench:  ## ratios, side by side, into benchmarks/results/
-	python benchmarks/jpeg_surrogate.py
+	python benchmarks/jpeg_surrogate.py $(DATA)
 	python benchmarks/training_step.py
 
 docs:  ## bring the generated parts up to date, run every block, build the site into site/
