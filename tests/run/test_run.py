@@ -312,7 +312,7 @@ def test_a_loss_that_is_not_a_number_stops_the_run_and_keeps_the_checkpoint(
 
     monkeypatch.setattr(FakeProxy, "_predict", broken)
 
-    with pytest.raises(NonFiniteError, match=r"training step 6, term 'objective'.*is whole"):
+    with pytest.raises(NonFiniteError, match=r"training step 6, term 'bpp'.*is whole"):
         trained(tables, registry)
 
     monkeypatch.setattr(FakeProxy, "_predict", predict)
