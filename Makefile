@@ -1,3 +1,6 @@
+# A folder that holds imagenette/{train,val}, for the benchmarks that want photographs.
+DATA ?= ../shared/data
+
 .PHONY: check lint format test bench docs
 
 check: lint test docs  ## everything CI checks, and the docs
@@ -16,8 +19,11 @@ test:
 	pytest
 
 bench:  ## ratios, side by side, into benchmarks/results/
-	python benchmarks/jpeg_surrogate.py
+	python benchmarks/jpeg_surrogate.py $(DATA)/imagenette/val
+	python benchmarks/codecs.py $(DATA)/imagenette/val
+	python benchmarks/proxy_designs.py $(DATA)/imagenette/train $(DATA)/imagenette/val
 	python benchmarks/training_step.py
+	python benchmarks/evaluator_sizes.py
 
 docs:  ## bring the generated parts up to date, run every block, build the site into site/
 	python docs/_tools/generate.py

@@ -19,6 +19,7 @@ from precomp_jpeg import JPEGCodec, JPEGProxy
 from precomp_qacnn import LightQACNN
 from precomp_sdk import Transcoder
 from precomp_sdk.training import Calibration, PlainPoint, TrainSettings
+from precomp_sdk.training.finite import FiniteGuard
 from precomp_sdk.training.step import training_step
 from precomp_torchvision import Classifier
 
@@ -54,6 +55,7 @@ def main() -> None:
                     calibration=Calibration(points),
                     settings=settings,
                     fabric=fabric,
+                    guard=FiniteGuard("benchmark"),
                 )
                 terms.loss.backward()
                 if fabric.device.type == "cuda":

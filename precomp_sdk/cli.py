@@ -32,6 +32,9 @@ __all__ = ["app", "main"]
 _INTERRUPTED = 130  # what shells give a program that ctrl-C ended
 
 
+_RESUMABLE = ("train", "quickstart")
+
+
 class _Group(TyperGroup):
     """Tells errors in one line, without a traceback unless asked for."""
 
@@ -44,7 +47,8 @@ class _Group(TyperGroup):
             _complain(str(error))
             raise typer.Exit(1) from error
         except KeyboardInterrupt as error:
-            _complain("interrupted; --resume goes on from the last checkpoint")
+            resumable = ctx.invoked_subcommand in _RESUMABLE
+            _complain("interrupted; --resume goes on from the last checkpoint" if resumable else "interrupted")
             raise typer.Exit(_INTERRUPTED) from error
 
 
@@ -163,8 +167,9 @@ def quickstart(
     from precomp_sdk.config import parse_experiment
 
     tables = tomllib.loads(text)
-    seeded = ("train", "evaluate", "task.fit", *(f"data.{name}" for name in tables["data"]))
-    seeds = [] if seed is None else [f"{key}.seed={seed}" for key in seeded]
+    seeds = [] if seed is None else [f"{key}.seed={seed}" for key in ("train", "evaluate", "task.fit")]
+    if seed is not None:  # an offset: the task and the preprocessor must not see the same pictures
+        seeds += [f"data.{name}.seed={table.get('seed', 0) + seed}" for name, table in tables["data"].items()]
     overrides = [*seeds, *_overrides(settings, output)]
     experiment = parse_experiment(tables, origin="quickstart.toml", overrides=overrides)
     registry = _registry(ctx)

@@ -73,7 +73,7 @@ class PlaneCoder(nn.Module):
 
     def _zone(self, index: int, size: int) -> Tensor:
         zones = _LARGEST_DEAD_ZONE * torch.sigmoid(self.dead_zones[index])
-        is_dc = torch.zeros(size, size, device=zones.device)
+        is_dc = torch.zeros(size, size).to(zones)
         is_dc[0, 0] = 1.0
         return zones[1] + (zones[0] - zones[1]) * is_dc
 

@@ -100,7 +100,7 @@ class GenericProxy(ProxyCodec):
 
     def _predict(self, images: Tensor, qualities: Tensor) -> ProxyOutput:
         scale = self.quality_scale
-        strengths = torch.tensor([scale.strength(quality) for quality in qualities.tolist()], device=images.device)
+        strengths = torch.tensor([scale.strength(quality) for quality in qualities.tolist()]).to(images)
         height, width = images.shape[-2:]
         luma, chroma, detail = _planes(pad_to_multiple(images, _MULTIPLE_PX))
         coded = self.luma(luma, strengths), self.chroma(chroma, strengths)

@@ -24,7 +24,7 @@ def make_fabric(precision: str = "32-true", *, origin: str = "experiment") -> Fa
     """Return a fabric for one device of the best kind there is, or for all processes that ``torchrun`` started.
 
     Raises:
-        ConfigError: Fabric knows no such precision.
+        ConfigError: Fabric knows no such precision, or lacks a package for it.
     """
     devices = nodes = 1
     if torch.distributed.is_available() and torch.distributed.is_torchelastic_launched():
@@ -32,10 +32,10 @@ def make_fabric(precision: str = "32-true", *, origin: str = "experiment") -> Fa
         nodes = int(os.environ["WORLD_SIZE"]) // devices
     try:
         return Fabric(accelerator="auto", devices=devices, num_nodes=nodes, precision=precision)  # type: ignore[arg-type]
-    except ValueError as error:
+    except (ValueError, ModuleNotFoundError) as error:  # unknown, or of a package that is not installed
         raise ConfigError(
             where=f"{origin}, train.precision",
-            expected="a precision of Lightning Fabric",
+            expected="a precision of Lightning Fabric whose package is installed",
             got=f"{precision!r}: {error}",
             remedy='Take "32-true" or "bf16-mixed", for instance.',
         ) from error

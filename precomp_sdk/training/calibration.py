@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 from torch import Tensor
 
-from precomp_sdk.data import TaskDataset, load_samples
+from precomp_sdk.data import TaskDataset
 from precomp_sdk.errors import CalibrationError, OptionError
 from precomp_sdk.images import stack_images
 from precomp_sdk.records import Sample, Target
 from precomp_sdk.task import TaskModel
 from precomp_sdk.training.grouping import group_by_size
+from precomp_sdk.training.loading import load_all
 from precomp_sdk.training.objective import PlainPoint, feature_distances
 from precomp_sdk.transcode import Transcoder
 
@@ -60,8 +61,9 @@ def calibrate(
 
     Raises:
         CalibrationError: the task loss does not fall as the rate grows, so no slope exists.
+        DatasetError: no picture can be read.
     """
-    samples, _ = load_samples(dataset, range(len(dataset)), skip_unreadable=skip_unreadable)
+    samples, _ = load_all(dataset, "calibration pictures", skip_unreadable=skip_unreadable)
     totals = np.zeros((len(ladder), 3))  # bits, task loss, feature loss
     pixels = sum(sample.image.shape[1] * sample.image.shape[2] for sample in samples)
     for group in group_by_size(samples, batch_size):
@@ -126,11 +128,11 @@ def slopes(bpps: NDArray[np.float64], task_losses: NDArray[np.float64]) -> NDArr
 
 def _from_table(table: Mapping[float, float], ladder: Sequence[float]) -> NDArray[np.float64]:
     by_quality = {float(quality): float(value) for quality, value in table.items()}
-    wrong = [quality for quality in ladder if not by_quality.get(float(quality), 0.0) > 0.0]
+    wrong = [quality for quality in ladder if not 0.0 < by_quality.get(float(quality), 0.0) < np.inf]
     if wrong:
         raise OptionError(
             where="TrainSettings, option 'lambdas'",
-            expected=f"a lambda above 0 for every quality of {tuple(ladder)}",
+            expected=f"a finite lambda above 0 for every quality of {tuple(ladder)}",
             got=f"none for {wrong}",
             remedy='Complete the table, or take lambdas="auto".',
         )

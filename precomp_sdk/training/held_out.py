@@ -1,14 +1,17 @@
 """The objective itself, measured with the real codec on a fixed batch that is never trained on."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
+from torch import nn
 
 from precomp_sdk.images import stack_images
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.records import Sample
 from precomp_sdk.task import TaskModel
 from precomp_sdk.training.calibration import targets_for
+from precomp_sdk.training.finite import FiniteGuard
 from precomp_sdk.training.grouping import group_by_size
 from precomp_sdk.training.objective import Calibration, feature_distances
 from precomp_sdk.training.settings import TrainSettings
@@ -20,7 +23,7 @@ __all__ = ["HeldOutBatch"]
 class HeldOutBatch:
     """Measures ``bpp + lambda * distortion`` relative to the untouched codec's on the same pictures: 1.0 is no gain.
 
-    The plain codec's value is measured once, at construction.
+    The plain codec's value is measured once, at construction, with the task as it then is.
 
     Args:
         samples: the fixed pictures.
@@ -29,6 +32,7 @@ class HeldOutBatch:
         calibration: lambda and the weights of the distortion.
         settings: of the run (targets, batch size, feature weight).
         device: where the networks are.
+        plain: the plain codec's value by quality, of an interrupted run whose task has learnt since; None measures it.
     """
 
     def __init__(
@@ -39,6 +43,7 @@ class HeldOutBatch:
         calibration: Calibration,
         settings: TrainSettings,
         device: torch.device,
+        plain: Mapping[float, float] | None = None,
     ) -> None:
         self._groups = group_by_size(samples, settings.batch_size)
         self._transcoder = transcoder
@@ -46,32 +51,52 @@ class HeldOutBatch:
         self._calibration = calibration
         self._settings = settings
         self._device = device
-        self._plain = {quality: self._objective(None, quality) for quality in calibration.ladder}
+        start = FiniteGuard("held-out pictures")
+        measured = plain or {quality: self._objective(None, quality, start) for quality in calibration.ladder}
+        self.plain = dict(measured)  #: the plain codec's value by quality, summed over the pictures
 
-    def relative(self, preprocessor: Preprocessor) -> dict[float, float]:
-        """Return the preprocessor's objective over the plain codec's, by quality."""
-        mode = preprocessor.training
-        preprocessor.eval()
-        result = {quality: self._objective(preprocessor, quality) / plain for quality, plain in self._plain.items()}
-        preprocessor.train(mode)
-        return result
+    def relative(self, preprocessor: Preprocessor, guard: FiniteGuard) -> dict[float, float]:
+        """Return the preprocessor's objective over the plain codec's, by quality.
+
+        Raises:
+            NonFiniteError: the preprocessor's pictures are not finite; ``guard`` says where.
+        """
+        with _evaluating(preprocessor):
+            return {
+                quality: self._objective(preprocessor, quality, guard) / plain for quality, plain in self.plain.items()
+            }
 
     @torch.no_grad()
-    def _objective(self, preprocessor: Preprocessor | None, quality: float) -> float:
-        total = 0.0
-        for group in self._groups:
-            clean = stack_images([sample.image for sample in group]).to(self._device)
-            strength = self._transcoder.codec.quality_scale.strength(quality)
-            processed = clean if preprocessor is None else preprocessor(clean, strength)
-            pending = self._transcoder.submit(processed, [quality] * len(group))
-            targets = targets_for(self._task, group, clean, self._settings.targets)
-            decoded, bits = pending.tensors(clean)
-            task_losses = self._task.losses(decoded, targets)
-            feature_losses = torch.zeros_like(task_losses)
-            if self._settings.feature_weight:
-                feature_losses = feature_distances(self._task.features(decoded), self._task.features(clean))
-            bpps = bits / (clean.shape[-2] * clean.shape[-1])
-            mses = (processed - clean).square().mean(dim=(1, 2, 3))
-            objectives = self._calibration.objectives([quality] * len(group), bpps, task_losses, feature_losses, mses)
-            total += float(objectives.sum())
-        return total
+    def _objective(self, preprocessor: Preprocessor | None, quality: float, guard: FiniteGuard) -> float:
+        with _evaluating(self._task):
+            return sum(self._of_group(group, preprocessor, quality, guard) for group in self._groups)
+
+    def _of_group(
+        self, group: Sequence[Sample], preprocessor: Preprocessor | None, quality: float, guard: FiniteGuard
+    ) -> float:
+        clean = stack_images([sample.image for sample in group]).to(self._device)
+        strength = self._transcoder.codec.quality_scale.strength(quality)
+        processed = clean if preprocessor is None else preprocessor(clean, strength)
+        guard.check("processed picture", processed)
+        pending = self._transcoder.submit(processed, [quality] * len(group))
+        targets = targets_for(self._task, group, clean, self._settings.targets)
+        decoded, bits = pending.tensors(clean)
+        task_losses = self._task.losses(decoded, targets)
+        feature_losses = torch.zeros_like(task_losses)
+        if self._settings.feature_weight:
+            feature_losses = feature_distances(self._task.features(decoded), self._task.features(clean))
+        bpps = bits / (clean.shape[-2] * clean.shape[-1])
+        mses = (processed - clean).square().mean(dim=(1, 2, 3))
+        objectives = self._calibration.objectives([quality] * len(group), bpps, task_losses, feature_losses, mses)
+        return float(objectives.sum())
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """Put a module into evaluation mode for a while."""
+    mode = module.training
+    module.eval()
+    try:
+        yield
+    finally:
+        module.train(mode)

@@ -14,7 +14,7 @@ from precomp_sdk.data import SkippedSample, TaskDataset, load_samples
 from precomp_sdk.errors import DatasetError, OptionError
 from precomp_sdk.records import Sample
 
-__all__ = ["Batches"]
+__all__ = ["Batches", "load_all"]
 
 
 class Batches(Iterator[list[Sample]]):
@@ -191,6 +191,33 @@ class Batches(Iterator[list[Sample]]):
 
     def _following(self, epoch: int, batch: int) -> tuple[int, int]:
         return (epoch + 1, 0) if batch + 1 >= self._per_epoch else (epoch, batch + 1)
+
+
+def load_all(
+    dataset: TaskDataset, use: str, *, skip_unreadable: bool = False
+) -> tuple[list[Sample], list[SkippedSample]]:
+    """Load every sample of a data set, in order.
+
+    Args:
+        dataset: where from.
+        use: what for, in words, for the message.
+        skip_unreadable: as in `Batches`.
+
+    Returns:
+        The samples, at least one, and what was left out.
+
+    Raises:
+        DatasetError: a sample cannot be read, or with ``skip_unreadable`` not one can.
+    """
+    samples, skipped = load_samples(dataset, range(len(dataset)), skip_unreadable=skip_unreadable)
+    if not samples:
+        raise DatasetError(
+            where=f"data set {dataset.name!r}, {use}",
+            expected="at least one readable picture",
+            got=f"{len(skipped)} unreadable ones, first: {skipped[0].reason}" if skipped else "none",
+            remedy="Repair the files, or take more pictures.",
+        )
+    return samples, skipped
 
 
 def _wrong(option: str, expected: str, got: object) -> OptionError:

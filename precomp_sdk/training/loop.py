@@ -13,13 +13,14 @@ from lightning_fabric import Fabric
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from precomp_sdk.errors import CheckpointError, NonFiniteError
+from precomp_sdk.errors import CheckpointError
 from precomp_sdk.events import CheckpointSaved, Event, StepDone
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.proxy import ProxyCodec
 from precomp_sdk.records import Sample
 from precomp_sdk.task import TaskModel
 from precomp_sdk.training.checkpoints import load_state, save_module, save_state
+from precomp_sdk.training.finite import FiniteGuard
 from precomp_sdk.training.grouping import group_by_padding
 from precomp_sdk.training.held_out import HeldOutBatch
 from precomp_sdk.training.loading import Batches
@@ -32,6 +33,7 @@ __all__ = ["STATE_FILE", "WEIGHTS_FILE", "Loop", "Parts", "identity_of", "read_c
 
 STATE_FILE = "state.pt"  #: checkpoint of a run, to resume it
 WEIGHTS_FILE = "preprocessor.safetensors"  #: the trained preprocessor
+_SUMS = ("objective", "loss")  # of the other terms
 _LAST_RATE = 0.02  # the cosine ends at this share of the peak: the last steps still move
 
 
@@ -105,9 +107,12 @@ class Loop:
             self.position = batches.state
             last = self.step == settings.steps
             measure = last or self.step % settings.held_out_every == 0
+            save = self._folder is not None and (last or self.step % settings.checkpoint_every == 0)
+            if measure or save:
+                self._check_weights()
             relative = self._relative() if measure else relative
             self._report(terms, relative if measure else {})
-            if self._folder is not None and (last or self.step % settings.checkpoint_every == 0):
+            if self._folder is not None and save:
                 self._save(self._folder)
         self._parts.preprocessor.load_state_dict(self._average.module.state_dict())
         self._parts.preprocessor.eval()
@@ -120,6 +125,7 @@ class Loop:
         # one stream of chance per step and process, so that a resumed run draws what an uninterrupted one would
         draw = random.Random(f"{self._settings.seed}/{self.step}/{self._parts.fabric.global_rank}")
         torch.manual_seed(draw.getrandbits(48))
+        guard = FiniteGuard(f"training step {self.step + 1}", self._folder)
         terms: list[StepTerms] = []
         for group in group_by_padding(samples, self._settings.max_padding):
             result = training_step(
@@ -132,9 +138,11 @@ class Loop:
                 calibration=self._calibration,
                 settings=self._settings,
                 fabric=self._parts.fabric,
+                guard=guard,
             )
-            for name, value in {**result.scalars, "loss": float(result.loss.detach())}.items():
-                self._check_finite(name, value)
+            named = {**result.scalars, "loss": float(result.loss.detach())}
+            for name in sorted(named, key=lambda name: name in _SUMS):  # a NaN in a term makes its sums NaN too
+                guard.check(name, named[name])
             self._parts.fabric.backward(result.loss * (len(group) / len(samples)))
             terms.append(result)
         self._average_gradients()
@@ -143,7 +151,7 @@ class Loop:
         )
         norm = math.inf if clipped is None else float(clipped)
         if self._settings.precision != "16-mixed":  # whose scaler finds its scale by overflowing, and skips such steps
-            self._check_finite("gradient norm", norm)
+            guard.check("gradient norm", norm)
         self._optimizer.step()
         self._optimizer.zero_grad()
         self._average.update_parameters(self._parts.preprocessor)
@@ -165,18 +173,15 @@ class Loop:
 
     def _relative(self) -> dict[float, float]:
         # before the first update the average is the preprocessor as it came; afterwards it is what will be saved
-        return self._held_out.relative(cast(Preprocessor, self._average.module))
+        guard = FiniteGuard(f"held-out pictures after training step {self.step}", self._folder)
+        return self._held_out.relative(cast(Preprocessor, self._average.module), guard)
 
-    def _check_finite(self, term: str, value: float) -> None:
-        if math.isfinite(value):
-            return
-        kept = f"The last checkpoint in {self._folder} is whole." if self._folder else "There was no folder to save in."
-        raise NonFiniteError(
-            where=f"training step {self.step + 1}, term {term!r}",
-            expected="a finite number",
-            got=str(value),
-            remedy=f"Lower learning_rate or clip_norm, or look at the pictures of this step. {kept}",
-        )
+    def _check_weights(self) -> None:
+        """Look at what the last step left behind: finite terms and gradients can still end in endless weights."""
+        guard = FiniteGuard(f"training step {self.step}", self._folder)
+        for title, module in (("weight", self._trained), ("averaged weight", self._average.module)):
+            for name, value in module.state_dict().items():
+                guard.check(f"{title} {name}", value)
 
     def _report(self, scalars: dict[str, float], relative: dict[float, float]) -> None:
         name = self._parts.transcoder.codec.quality_scale.name
@@ -195,6 +200,7 @@ class Loop:
                     "step": self.step,
                     "position": self.position,
                     "calibration": [asdict(point) for point in self._calibration.points],
+                    "plain": self._held_out.plain,
                     "average": self._average.state_dict(),
                     "optimizer": self._optimizer.state_dict(),
                     "weights": {name: getattr(parts, name).state_dict() for name in self._settings.train},
@@ -260,4 +266,5 @@ def identity_of(parts: Parts) -> dict[str, Any]:
         "preprocessor options": {key: str(value) for key, value in parts.preprocessor.options.items()},
         "proxy": parts.proxy.name,
         "task": parts.task.name,
+        "world_size": parts.fabric.world_size,
     }

@@ -1,5 +1,6 @@
 """Every choice of a joint training run."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -81,14 +82,15 @@ class TrainSettings:
         at_least = {
             "steps": 1, "batch_size": 1, "warmup_steps": 0, "held_out_images": 1, "held_out_every": 1,
             "calibration_images": 1, "checkpoint_every": 1, "weight_decay": 0, "beta": 0, "task_weight": 0,
-            "feature_weight": 0, "seed": 0, "proxy_weight": 0,
+            "feature_weight": 0, "seed": 0, "proxy_weight": 0, "codec_workers": 1,
         }  # fmt: skip
         for name, minimum in at_least.items():
-            if getattr(self, name) < minimum:
-                raise _wrong(name, f"{minimum} or more", getattr(self, name))
+            value = getattr(self, name)
+            if not (value is None and name == "codec_workers") and not minimum <= value < math.inf:
+                raise _wrong(name, f"a finite number, {minimum} or more", value)
         for name in ("learning_rate", "clip_norm", "lambda_scale"):
-            if not getattr(self, name) > 0:
-                raise _wrong(name, "more than 0", getattr(self, name))
+            if not 0 < getattr(self, name) < math.inf:
+                raise _wrong(name, "a finite number, more than 0", getattr(self, name))
         if not 0 <= self.ema_decay < 1:
             raise _wrong("ema_decay", "a number from 0 to below 1", self.ema_decay)
         if not 0 <= self.max_padding < 1:

@@ -13,6 +13,7 @@ from precomp_sdk.proxy import ProxyCodec
 from precomp_sdk.records import ProxyOutput, Sample
 from precomp_sdk.task import TaskModel
 from precomp_sdk.training.calibration import targets_for
+from precomp_sdk.training.finite import FiniteGuard
 from precomp_sdk.training.fit_proxy import fitting_loss
 from precomp_sdk.training.grouping import places_by_size
 from precomp_sdk.training.objective import Calibration, composite_bits, composite_images, feature_distances
@@ -54,6 +55,7 @@ def training_step(
     calibration: Calibration,
     settings: TrainSettings,
     fabric: Fabric,
+    guard: FiniteGuard,
 ) -> StepTerms:
     """Run one batch of pictures forward.
 
@@ -73,6 +75,10 @@ def training_step(
         calibration: the objective.
         settings: of the run.
         fabric: for device and precision.
+        guard: names the step where the preprocessor's pictures are not finite.
+
+    Raises:
+        NonFiniteError: they are not.
     """
     layout = torch.channels_last if settings.channels_last else torch.contiguous_format
     sources = [sample.image for sample in samples]
@@ -81,6 +87,7 @@ def training_step(
     strengths = torch.tensor([scale.strength(quality) for quality in qualities], device=padded.device)
     with fabric.autocast():
         processed = preprocessor(padded, strengths).float()
+    guard.check("processed picture", processed)
     parts: list[_Part] = []
     for (height, width), places in places_by_size(sources).items():
         whole = len(places) == len(samples)

@@ -12,15 +12,15 @@ from lightning_fabric import Fabric
 from torch import nn
 
 from precomp_sdk.codec import Codec
-from precomp_sdk.data import SkippedSample, Subset, TaskDataset, load_samples
-from precomp_sdk.errors import DatasetError, TargetError
+from precomp_sdk.data import SkippedSample, Subset, TaskDataset
+from precomp_sdk.errors import DatasetError, OptionError, TargetError
 from precomp_sdk.events import Event, Notice, RunFinished, RunStarted
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.proxy import ProxyCodec
 from precomp_sdk.task import TaskModel
 from precomp_sdk.training.calibration import calibrate
 from precomp_sdk.training.held_out import HeldOutBatch
-from precomp_sdk.training.loading import Batches
+from precomp_sdk.training.loading import Batches, load_all
 from precomp_sdk.training.loop import Loop, Parts, read_checkpoint
 from precomp_sdk.training.objective import Calibration, PlainPoint
 from precomp_sdk.training.settings import TrainSettings
@@ -64,6 +64,9 @@ class Trainer:
         observer: called with every event, in the first process only.
         fabric: of Lightning, for devices, precision and processes; None makes one for one device of the kind there is.
 
+    Raises:
+        OptionError: Fabric knows no such precision, or lacks a package for it.
+
     Example:
         >>> trainer = Trainer(codec=codec, proxy=proxy, preprocessor=network, task=task)  # doctest: +SKIP
         >>> result = trainer.run(dataset, folder=Path("runs/first"))  # doctest: +SKIP
@@ -89,7 +92,7 @@ class Trainer:
             codec.quality_scale.check(quality) for quality in self.settings.ladder or codec.quality_scale.ladder
         )
         self._observer = observer
-        self.fabric = fabric or Fabric(accelerator="auto", devices=1, precision=self.settings.precision)  # type: ignore[arg-type]
+        self.fabric = fabric or _fabric(self.settings.precision)
 
     def run(
         self,
@@ -111,6 +114,7 @@ class Trainer:
             TargetError: the targets do not fit the task.
             NonFiniteError: a term became NaN or infinite; the last checkpoint is untouched.
             CheckpointError: the checkpoint belongs to other settings.
+            DatasetError: a picture cannot be read, or none of those held out or for calibration.
             CalibrationError: lambda cannot be read off the plain codec's curve.
         """
         started = time.perf_counter()
@@ -126,8 +130,10 @@ class Trainer:
             )
             state = read_checkpoint(folder, parts) if resume and folder is not None else None
             calibration = self._calibrate(transcoder, calibration_set, state)
-            held, unreadable = load_samples(held_out, range(len(held_out)), skip_unreadable=settings.skip_unreadable)
-            batch = HeldOutBatch(held, transcoder, self.task, calibration, settings, fabric.device)
+            held, unreadable = load_all(held_out, "held-out pictures", skip_unreadable=settings.skip_unreadable)
+            batch = HeldOutBatch(
+                held, transcoder, self.task, calibration, settings, fabric.device, (state or {}).get("plain")
+            )
             loop = Loop(parts, calibration, batch, folder, state)
             with Batches(
                 dataset,
@@ -141,8 +147,8 @@ class Trainer:
                 relative = loop.run(batches)
                 skipped = (*unreadable, *batches.skipped)
         if skipped:
-            names = ", ".join(item.key for item in skipped[:3])
-            self._notify(Notice("train", f"{len(skipped)} pictures could not be read and were left out: {names} ..."))
+            names = ", ".join(item.key for item in skipped[:3]) + (", ..." if len(skipped) > 3 else "")
+            self._notify(Notice("train", f"{len(skipped)} pictures could not be read and were left out: {names}"))
         seconds = time.perf_counter() - started
         self._notify(RunFinished("train", seconds))
         return TrainResult(settings.steps, calibration, relative, skipped, seconds, folder)
@@ -215,6 +221,19 @@ class Trainer:
     def _notify(self, event: Event) -> None:
         if self._observer is not None and self.fabric.is_global_zero:
             self._observer(event)
+
+
+def _fabric(precision: str) -> Fabric:
+    """Return a fabric for one device of the kind there is."""
+    try:
+        return Fabric(accelerator="auto", devices=1, precision=precision)  # type: ignore[arg-type]
+    except (ValueError, ModuleNotFoundError) as error:  # unknown, or of a package that is not installed
+        raise OptionError(
+            where="TrainSettings, option 'precision'",
+            expected="a precision of Lightning Fabric whose package is installed",
+            got=f"{precision!r}: {error}",
+            remedy='Take "32-true" or "bf16-mixed", for instance.',
+        ) from error
 
 
 def _shuffled(dataset: TaskDataset, seed: int) -> list[int]:

@@ -419,6 +419,15 @@ SMALL_QUICKSTART = (
 )
 
 
+def test_only_commands_that_resume_speak_of_it(call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("precomp_sdk.cli._registry", stop)
+    stopped = call("plugins")
+    assert (stopped.exit_code, stopped.stderr) == (130, "precomp: interrupted\n")
+
+
 def test_the_quickstart_does_the_whole_job(call: Call, tmp_path: Path) -> None:
     result = call("quickstart", "--seed", "7", *SMALL_QUICKSTART, registry=None)
 
@@ -433,7 +442,10 @@ def test_the_quickstart_does_the_whole_job(call: Call, tmp_path: Path) -> None:
     assert evaluation.comparison("qa-light").statement in result.stdout
     record = read_record(folder)["training"]
     assert record["seeds"] == {"train": 7, "task.fit": 7, "evaluate": 7}
-    assert record["experiment"]["data"]["val"]["seed"] == 7
+    data = record["experiment"]["data"]
+    assert data["val"]["seed"] == 7
+    assert data["task"]["seed"] != data["train"]["seed"]  # else it trains on what the task has memorised
+    assert (data["task"]["seed"], data["train"]["seed"]) == (8, 9)
     assert record["components"]["codec jpeg"].startswith("precomp-sdk ")
 
 

@@ -102,6 +102,20 @@ def test_samples_without_a_defined_range_are_refused(values: np.ndarray) -> None
         read_picture(encoded(Image.fromarray(values), "TIFF"), where="scan.tif")
 
 
+@pytest.mark.parametrize(("color", "channels"), [(2, 3), (4, 2), (6, 4)], ids=["RGB", "LA", "RGBA"])
+def test_16_bit_color_and_alpha_are_scaled_and_lie_on_white(color: int, channels: int) -> None:
+    samples = struct.pack(f">{channels}H", *[32768] * channels)
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = struct.pack(">IIBBBBB", 1, 1, 16, color, 0, 0, 0)
+    parts = chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(b"\0" + samples)), chunk(b"IEND", b"")
+    expected = 128 if color == 2 else 191  # half of it lies on white
+    found = read_picture(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    assert pixel(found) == pytest.approx((expected,) * 3, abs=1)
+
+
 def test_gray_1_bit_and_palette_pictures_become_rgb() -> None:
     gray = Image.new("L", (3, 2), 77)
     assert pixel(read_picture(encoded(gray))) == (77, 77, 77)

@@ -312,7 +312,7 @@ def test_a_loss_that_is_not_a_number_stops_the_run_and_keeps_the_checkpoint(
 
     monkeypatch.setattr(FakeProxy, "_predict", broken)
 
-    with pytest.raises(NonFiniteError, match=r"training step 6, term 'objective'.*is whole"):
+    with pytest.raises(NonFiniteError, match=r"training step 6, term 'bpp'.*is whole"):
         trained(tables, registry)
 
     monkeypatch.setattr(FakeProxy, "_predict", predict)
@@ -322,6 +322,15 @@ def test_a_loss_that_is_not_a_number_stops_the_run_and_keeps_the_checkpoint(
 def test_a_precision_that_fabric_does_not_know_is_told_by_its_key(tables: Tables, registry: Registry) -> None:
     with pytest.raises(ConfigError, match=r"experiment, train\.precision: expected a precision.*got '17-odd'"):
         trained(tables, registry, "train.precision=17-odd")
+
+
+def test_a_precision_without_its_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lacking(**options: Any) -> None:
+        raise ModuleNotFoundError("No module named 'transformer_engine'")
+
+    monkeypatch.setattr(fabric_module, "Fabric", lacking)
+    with pytest.raises(ConfigError, match=r"train\.precision.*'transformer-engine': No module named"):
+        make_fabric("transformer-engine")
 
 
 def test_processes_of_torchrun_are_all_used(monkeypatch: pytest.MonkeyPatch) -> None:

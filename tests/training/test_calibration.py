@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from precomp_sdk import CalibrationError, OptionError, Transcoder
+from precomp_sdk import CalibrationError, DatasetError, OptionError, Transcoder
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakeTask
 from precomp_sdk.training import calibrate, slopes
 
@@ -69,3 +69,12 @@ def test_unlabelled_pictures_need_the_tasks_own_targets() -> None:
         with pytest.raises(OptionError, match='targets="own"'):
             calibrate(transcoder, FakeTask().eval(), unlabelled, (5, 50), targets="dataset")
         assert len(calibrate(transcoder, FakeTask().eval(), unlabelled, (5, 50), targets="own")) == 2
+
+
+@pytest.mark.parametrize(
+    ("dataset", "got"),
+    [(FakeDataset(count=2, unreadable=(0, 1)), "2 unreadable ones, first: .*fake"), (FakeDataset(count=0), "got none")],
+)
+def test_not_one_readable_picture(dataset: FakeDataset, got: str) -> None:
+    with Transcoder(FakeCodec()) as transcoder, pytest.raises(DatasetError, match=f"calibration pictures.*{got}"):
+        calibrate(transcoder, FakeTask().eval(), dataset, (5, 30), skip_unreadable=True)

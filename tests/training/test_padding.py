@@ -12,6 +12,7 @@ from precomp_sdk import ImageError, OptionError, Preprocessor, Sample, Target, T
 from precomp_sdk.images import stack_images, stack_padded
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeProxy, FakeTask
 from precomp_sdk.training import Calibration, PlainPoint, Trainer, TrainSettings
+from precomp_sdk.training.finite import FiniteGuard
 from precomp_sdk.training.grouping import group_by_padding, group_by_size
 from precomp_sdk.training.step import training_step
 
@@ -79,6 +80,7 @@ def step(
             calibration=Calibration(POINTS, 1.0, settings.feature_weight, settings.beta),
             settings=settings,
             fabric=Fabric(accelerator="cpu", devices=1),
+            guard=FiniteGuard("test"),
         )
     result.loss.backward()
     gradients = [parameter.grad.flatten() for parameter in network.parameters() if parameter.grad is not None]

@@ -65,8 +65,9 @@ def test_events_tell_the_story() -> None:
     assert {"objective", "bpp", "task_loss", "gradient_norm", "learning_rate"} <= steps[1].scalars.keys()
 
 
-def test_resuming_gives_the_numbers_of_an_uninterrupted_run(tmp_path: Path) -> None:
-    whole, dataset = trainer(), FakeDataset(count=16)
+@pytest.mark.parametrize("train", [("preprocessor",), ("preprocessor", "task")])
+def test_resuming_gives_the_numbers_of_an_uninterrupted_run(train: tuple[str, ...], tmp_path: Path) -> None:
+    whole, dataset = trainer(train=train), FakeDataset(count=16)
     expected = whole.run(dataset, folder=tmp_path / "whole")
 
     class InterruptedRunError(Exception):
@@ -77,11 +78,12 @@ def test_resuming_gives_the_numbers_of_an_uninterrupted_run(tmp_path: Path) -> N
             raise InterruptedRunError
 
     with pytest.raises(InterruptedRunError):
-        trainer(pull_the_plug).run(dataset, folder=tmp_path / "parts")
-    resumed = trainer()
+        trainer(pull_the_plug, train=train).run(dataset, folder=tmp_path / "parts")
+    resumed = trainer(train=train)
     result = resumed.run(dataset, folder=tmp_path / "parts", resume=True)
     assert result.relative == expected.relative
     assert torch.equal(resumed.preprocessor.gain, whole.preprocessor.gain)
+    assert torch.equal(resumed.task.filters, whole.task.filters)
     first, second = (read_module(tmp_path / part / WEIGHTS_FILE) for part in ("whole", "parts"))
     assert torch.equal(first.weights["gain"], second.weights["gain"])
     assert first.facts["ladder"] == [5, 30]
@@ -99,6 +101,15 @@ def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
     trainer().run(FakeDataset(), folder=tmp_path)
     with pytest.raises(CheckpointError, match=r"learning_rate = 0\.01.*learning_rate = 0\.05"):
         trainer(learning_rate=0.01).run(FakeDataset(), folder=tmp_path, resume=True)
+
+
+def test_a_checkpoint_of_another_process_count_is_refused(tmp_path: Path) -> None:
+    trainer().run(FakeDataset(), folder=tmp_path)
+    state = torch.load(tmp_path / STATE_FILE, weights_only=True)
+    state["run"]["world_size"] = 2
+    torch.save(state, tmp_path / STATE_FILE)
+    with pytest.raises(CheckpointError, match=r"world_size = 1; got world_size = 2"):
+        trainer().run(FakeDataset(), folder=tmp_path, resume=True)
 
 
 def test_a_folder_without_checkpoint_starts_anew(tmp_path: Path) -> None:
@@ -121,7 +132,7 @@ class NaNFrom(FakeTask):
 
 
 def test_nan_names_step_and_term_and_keeps_the_last_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(NonFiniteError, match=r"training step 4, term 'objective'.*last checkpoint in .* is whole"):
+    with pytest.raises(NonFiniteError, match=r"training step 4, term 'task_loss'.*last checkpoint in .* is whole"):
         trainer(task=NaNFrom(4)).run(FakeDataset(), folder=tmp_path)
     state = torch.load(tmp_path / STATE_FILE, weights_only=True)
     assert state["step"] == 2
@@ -143,6 +154,24 @@ def test_unreadable_pictures_stop_or_are_named_and_counted() -> None:
     assert {item.key for item in result.skipped} <= {dataset.key(3), dataset.key(7)}
     assert result.skipped
     assert any(isinstance(event, Notice) and "could not be read" in event.message for event in notices)
+
+
+@pytest.mark.parametrize("count", [3, 4])
+def test_the_notice_names_three_and_says_whether_more_follow(count: int) -> None:
+    notices: list[Event] = []
+    held_out = FakeDataset(count=8, unreadable=tuple(range(count)))
+    result = trainer(notices.append, skip_unreadable=True, held_out_images=8).run(FakeDataset(), held_out=held_out)
+    assert len(result.skipped) == count
+    (notice,) = (event for event in notices if isinstance(event, Notice))
+    names = ", ".join(item.key for item in result.skipped[:3])
+    assert notice.message.endswith(
+        f"{count} pictures could not be read and were left out: {names}" + ", ..." * (count - 3)
+    )
+
+
+def test_not_one_readable_picture_held_out() -> None:
+    with pytest.raises(DatasetError, match=r"held-out pictures: expected at least one readable.*4 unreadable ones"):
+        trainer(skip_unreadable=True).run(FakeDataset(), held_out=FakeDataset(count=4, unreadable=(0, 1, 2, 3)))
 
 
 def test_too_few_pictures() -> None:
@@ -183,6 +212,20 @@ def test_task_or_proxy_learn_jointly(part: str) -> None:
     assert any(not torch.equal(value, before[name]) for name, value in getattr(run, part).named_parameters())
 
 
+def test_a_learning_task_is_scored_in_evaluation_mode() -> None:
+    modes: dict[bool, set[bool]] = {False: set(), True: set()}  # by whether the pictures carry a gradient
+
+    class Watched(FakeTask):
+        def _losses(self, images: Tensor, targets: Any) -> Tensor:
+            modes[images.requires_grad].add(self.training)
+            return super()._losses(images, targets)
+
+    run = trainer(task=Watched(), train=("preprocessor", "task"))
+    run.run(FakeDataset())
+    assert modes == {False: {False}, True: {True}}
+    assert run.task.training
+
+
 def test_what_does_not_train_stays_as_it_was() -> None:
     run = trainer()
     before = run.task.filters.clone()
@@ -210,6 +253,18 @@ def test_bfloat16_works() -> None:
     trainer(precision="bf16-mixed").run(FakeDataset())
 
 
+def test_a_precision_that_cannot_be_had_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(OptionError, match=r"option 'precision'.*'17'"):
+        trainer(precision="17")
+
+    def lacking(**options: Any) -> None:
+        raise ModuleNotFoundError("No module named 'transformer_engine'")
+
+    monkeypatch.setattr("precomp_sdk.training.trainer.Fabric", lacking)
+    with pytest.raises(OptionError, match="'transformer-engine': No module named"):
+        trainer(precision="transformer-engine")
+
+
 def test_ladder_must_lie_on_the_codecs_scale() -> None:
     with pytest.raises(QualityError, match="from 1 to 100"):
         trainer(ladder=(5, 101))
@@ -219,7 +274,14 @@ def test_ladder_must_lie_on_the_codecs_scale() -> None:
     ("option", "value", "message"),
     [
         ("steps", 0, "1 or more"),
+        ("steps", math.inf, "finite number, 1 or more"),
+        ("codec_workers", 0, "finite number, 1 or more"),
+        ("codec_workers", -1, "finite number, 1 or more"),
+        ("weight_decay", math.nan, "finite number, 0 or more"),
+        ("beta", math.inf, "finite number, 0 or more"),
         ("learning_rate", 0.0, "more than 0"),
+        ("learning_rate", math.inf, "finite number, more than 0"),
+        ("clip_norm", math.nan, "finite number, more than 0"),
         ("ema_decay", 1.0, "below 1"),
         ("targets", "labels", "'dataset', 'own'"),
         ("forward", "real", "'codec', 'proxy'"),
