@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from precomp_refine._settings import wrong
@@ -67,7 +68,7 @@ class PriceList:
         """Return the prices at some qualities, on the device of ``like``."""
         strengths = [self._scale.strength(quality) for quality in qualities]
 
-        def read(columns: list[np.ndarray]) -> Tensor:  # type: ignore[type-arg]
+        def read(columns: list[NDArray[np.float64]]) -> Tensor:
             table = np.stack([np.exp(np.interp(strengths, self._strengths, column)) for column in columns], axis=1)
             return torch.from_numpy(table).to(like)
 
