@@ -46,8 +46,10 @@ if TYPE_CHECKING:
     from precomp_sdk.images import (
         check_batch,
         check_image,
+        enlarge,
         pad_to_multiple,
         round_to_8_bit,
+        shrink,
         stack_images,
         to_float,
         to_uint8,
@@ -71,6 +73,7 @@ if TYPE_CHECKING:
         kind_of,
     )
     from precomp_sdk.registry import Component, PluginStatus, Registry, construct
+    from precomp_sdk.resolution import ResolutionCurve
     from precomp_sdk.scoring import BoxScorer, EnsembleScorer, MaskScorer
     from precomp_sdk.task import LabelScorer, Scorer, TaskModel
     from precomp_sdk.transcode import PendingBatch, Transcoder
@@ -95,6 +98,7 @@ _ROOMS = (
     "records",
     "images",
     "quality",
+    "resolution",
     "features",
     "codec",
     "proxy",
@@ -157,6 +161,7 @@ __all__ = [
     "RateAccuracyCurve",
     "RatePoint",
     "Registry",
+    "ResolutionCurve",
     "RunFinished",
     "RunStarted",
     "Sample",
@@ -177,6 +182,7 @@ __all__ = [
     "check_image",
     "check_layer_names",
     "construct",
+    "enlarge",
     "hookimpl",
     "kind_of",
     "load_samples",
@@ -184,6 +190,7 @@ __all__ = [
     "pad_to_multiple",
     "quality_tensor",
     "round_to_8_bit",
+    "shrink",
     "stack_images",
     "to_float",
     "to_uint8",

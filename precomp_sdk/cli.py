@@ -133,6 +133,36 @@ def train(
     _train(_registry(ctx), load_experiment(experiment, _overrides(settings, folder)), resume, overwrite)
 
 
+@app.command("choose-resolutions")
+def choose_resolutions(
+    ctx: typer.Context,
+    experiment: Annotated[Path, typer.Argument(help="A TOML file.")],
+    factors: Annotated[
+        list[float] | None, typer.Option("--factor", help="Of height and width, to be tried. Repeatable.")
+    ] = None,
+    settings: _Settings = None,
+    output: _Output = None,
+) -> None:
+    """Measure at which resolution the codec is best used, quality by quality, for a preprocessor's resolutions."""
+    from precomp_sdk.config import load_experiment
+    from precomp_sdk.observers import ProgressObserver, fan_out
+    from precomp_sdk.run import run_choice
+    from precomp_sdk.training import FACTORS, resolution_points
+
+    registry = _registry(ctx)
+    loaded = load_experiment(experiment, _overrides(settings, output))
+    with ProgressObserver() as progress:
+        choices = run_choice(loaded, registry, factors=factors or FACTORS, observer=fan_out(progress, registry.notify))
+    table = Table("quality", "factor", "bpp", "task loss", "objective", box=None, pad_edge=False)
+    for choice in choices:
+        for tried in choice.tried:
+            mark = " chosen" if tried.factor == choice.factor else ""
+            row = (f"{tried.factor:g}", f"{tried.bpp:.4f}", f"{tried.task_loss:.4f}", f"{tried.objective:.3f}{mark}")
+            table.add_row(f"{choice.quality:g}", *row)
+    Console().print(table)
+    typer.echo(f"preprocessor.resolutions = {json.dumps(resolution_points(choices))}")
+
+
 @app.command()
 def evaluate(
     ctx: typer.Context,

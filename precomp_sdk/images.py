@@ -15,8 +15,10 @@ from precomp_sdk.errors import ImageError
 __all__ = [
     "check_batch",
     "check_image",
+    "enlarge",
     "pad_to_multiple",
     "round_to_8_bit",
+    "shrink",
     "stack_images",
     "stack_padded",
     "to_float",
@@ -135,6 +137,30 @@ def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
     height, width = images.shape[-2:]
     down, right = -height % multiple, -width % multiple
     return functional.pad(images, (0, right, 0, down), mode="replicate") if down or right else images
+
+
+def shrink(images: Tensor, factor: float) -> Tensor:
+    """Shrink a batch to ``factor`` of its height and width: bicubic, antialiased, clipped to [0, 1]; differentiable.
+
+    Shapes and units:
+        images: (N, 3, H, W) in [0, 1]. Returns (N, 3, H', W'), the rounded products, 1 at least; ``images`` itself
+        where that is its size.
+    """
+    height, width = (max(1, round(side * factor)) for side in images.shape[-2:])
+    if (height, width) == tuple(images.shape[-2:]):
+        return images
+    return functional.interpolate(images, (height, width), mode="bicubic", antialias=True).clamp(0.0, 1.0)
+
+
+def enlarge(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bring a batch back to the size it was shrunk from: bicubic, clipped to [0, 1]; differentiable.
+
+    Shapes and units:
+        images: (N, 3, H', W') in [0, 1]; size: (H, W). Returns (N, 3, H, W); ``images`` itself where that is its size.
+    """
+    if tuple(size) == tuple(images.shape[-2:]):
+        return images
+    return functional.interpolate(images, tuple(size), mode="bicubic", align_corners=False).clamp(0.0, 1.0)
 
 
 def _image_error(where: str, expected: str, got: str) -> ImageError:

@@ -38,6 +38,18 @@ class Preprocessor(nn.Module, ABC):
     def _process(self, images: Tensor, strengths: Tensor) -> Tensor:
         """Process a batch; the result has the shape of ``images`` and may leave [0, 1] (it is clipped)."""
 
+    def resolution(self, strength: float) -> float:
+        """Return the factor of height and width at which pictures are coded, above 0 and up to 1, the default.
+
+        Below 1, the sender shrinks the processed picture before the codec and the receiver enlarges the decoded one
+        (`precomp_sdk.images.shrink`, `enlarge`); trainer, evaluator and `Compressor` do. ``_process`` works at full
+        size either way, and learns through the shrinking. `ResolutionCurve` makes an option of it.
+
+        Args:
+            strength: 0 (mildest compression) .. 1 (strongest).
+        """
+        return 1.0
+
     def prepare(self, pictures: TaskDataset, ladder: Sequence[float] | None = None) -> None:
         """Measure what has to be known before the first picture is sent; the default needs nothing.
 

@@ -1,6 +1,6 @@
 """A light preprocessor: smoothing where the task does not look, and a correction on the codec's own 8x8 grid."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from precomp_qacnn.gain import StrengthGain
-from precomp_sdk import Preprocessor
+from precomp_sdk import Preprocessor, ResolutionCurve
 
 __all__ = ["LightQACNN"]
 
@@ -41,6 +41,11 @@ class LightQACNN(Preprocessor):
         width: channels C between the blocks.
         depth: number of mixers.
         residual_scale: factor ``s`` on the correction.
+        resolutions: at what share of height and width pictures are coded: pairs of strength and factor, see
+            `precomp_sdk.ResolutionCurve`; none for full resolution.
+
+    Raises:
+        OptionError: a pair of ``resolutions`` is out of range.
 
     Source: quantization-adaptive gains of arXiv 2206.05650; mixers after ConvNeXt, arXiv 2201.03545; context after
     squeeze-and-excitation, arXiv 1709.01507; the smoothing branch is this project's.
@@ -53,9 +58,22 @@ class LightQACNN(Preprocessor):
     to_rgb: Tensor
     gaussians: Tensor
 
-    def __init__(self, *, width: int = 96, depth: int = 4, residual_scale: float = 0.05) -> None:
+    def __init__(
+        self,
+        *,
+        width: int = 96,
+        depth: int = 4,
+        residual_scale: float = 0.05,
+        resolutions: Sequence[Sequence[float]] = (),
+    ) -> None:
         super().__init__()
-        self._options = {"width": width, "depth": depth, "residual_scale": residual_scale}
+        self._resolutions = ResolutionCurve(resolutions)
+        self._options = {
+            "width": width,
+            "depth": depth,
+            "residual_scale": residual_scale,
+            "resolutions": self._resolutions.plain(),
+        }
         self.residual_scale = residual_scale
         pixels = 3 * _BLOCK * _BLOCK
         smoothings = 2 * len(_SIGMAS_PX)  # for luma, and for both chroma planes
@@ -81,8 +99,12 @@ class LightQACNN(Preprocessor):
 
     @property
     def options(self) -> Mapping[str, Any]:
-        """Width, depth and residual scale."""
+        """Width, depth, residual scale and resolutions."""
         return self._options
+
+    def resolution(self, strength: float) -> float:
+        """Return the factor that ``resolutions`` gives."""
+        return self._resolutions.at(strength)
 
     def _process(self, images: Tensor, strengths: Tensor) -> Tensor:
         features = self.embed(functional.pixel_unshuffle(images - 0.5, _BLOCK) * 4.0)  # (N, C, H/8, W/8)

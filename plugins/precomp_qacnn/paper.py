@@ -1,13 +1,13 @@
 """The preprocessor of the paper: a 1x1 branch plus a U-Net, both with quantization-adaptive gains."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from precomp_qacnn.gain import StrengthGain
-from precomp_sdk import Preprocessor
+from precomp_sdk import Preprocessor, ResolutionCurve
 
 __all__ = ["PaperQACNN"]
 
@@ -31,6 +31,10 @@ class PaperQACNN(Preprocessor):
 
     Args:
         residual_scale: factor ``s`` on the U-Net's output, so that the first steps of Adam move the image gently.
+        resolutions: as for `LightQACNN`; the paper codes at full resolution.
+
+    Raises:
+        OptionError: a pair of ``resolutions`` is out of range.
 
     Source: Lu et al., arXiv 2206.05650. The published description leaves the width at the bottom open; 512 gives the
     9.46 M parameters reported for the released code.
@@ -40,9 +44,10 @@ class PaperQACNN(Preprocessor):
     source = "arXiv 2206.05650"
     multiple = 16
 
-    def __init__(self, *, residual_scale: float = 0.05) -> None:
+    def __init__(self, *, residual_scale: float = 0.05, resolutions: Sequence[Sequence[float]] = ()) -> None:
         super().__init__()
         self.residual_scale = residual_scale
+        self._resolutions = ResolutionCurve(resolutions)
         self.point1, self.point2 = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
         self.point_gain1, self.point_gain2 = StrengthGain(3, _GAIN_HIDDEN), StrengthGain(3, _GAIN_HIDDEN)
         inputs = (3, *_WIDTHS[:-1])
@@ -61,8 +66,12 @@ class PaperQACNN(Preprocessor):
 
     @property
     def options(self) -> Mapping[str, Any]:
-        """The residual scale."""
-        return {"residual_scale": self.residual_scale}
+        """The residual scale and the resolutions."""
+        return {"residual_scale": self.residual_scale, "resolutions": self._resolutions.plain()}
+
+    def resolution(self, strength: float) -> float:
+        """Return the factor that ``resolutions`` gives."""
+        return self._resolutions.at(strength)
 
     def _start_as_identity(self) -> None:
         with torch.no_grad():

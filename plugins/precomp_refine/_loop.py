@@ -16,11 +16,14 @@ from precomp_refine.records import Refined, RefinementCost, Terms
 from precomp_sdk import (
     ContractError,
     NonFiniteError,
+    PendingBatch,
     ProxyCodec,
     ProxyOutput,
     Target,
     Transcoder,
+    enlarge,
     round_to_8_bit,
+    shrink,
     to_uint8,
 )
 
@@ -88,6 +91,7 @@ class BatchRefiner:
     _longest: float = 0.0
     _progress: list[_Progress] = field(default_factory=list)
     _given: bool = False  # whether the targets were given
+    _factor: float = 1.0  # of height and width at which the pictures are coded
     _cost: RefinementCost = field(default_factory=RefinementCost)
 
     def run(
@@ -98,13 +102,15 @@ class BatchRefiner:
         *,
         start: Tensor | None,
         targets: Sequence[Target] | None,
+        factor: float = 1.0,
     ) -> tuple[list[Refined], RefinementCost]:
         """Refine a batch.
 
         Shapes and units:
             source: (N, 3, H, W) in [0, 1], of 8-bit values; start: likewise, where to begin; qualities, targets: N.
+            factor: of height and width at which the pictures are coded.
         """
-        self._begin, self._given = time.perf_counter(), targets is not None
+        self._begin, self._given, self._factor = time.perf_counter(), targets is not None, factor
         self._progress = [_Progress(image) for image in to_uint8(source).cpu()]
         self._cost = RefinementCost(pictures=len(source))
         reference = self._refer(source, targets)
@@ -148,15 +154,21 @@ class BatchRefiner:
             gradient: return the objective's gradient, (N, 3, H, W).
         """
         current = moving.current.detach().requires_grad_(gradient)
-        pending = self.transcoder.submit(current.detach(), moving.qualities) if check else None
+        pending: PendingBatch | None = None
+        if check:
+            sent = shrink(round_to_8_bit(current.detach()), self._factor)
+            pending = self.transcoder.submit(sent, moving.qualities)
+        size = (current.shape[-2], current.shape[-1])
         predicted: ProxyOutput | None = None
         real_bits: Tensor | None = None
         if gradient:
             with torch.enable_grad():
-                predicted = self.proxy(round_to_8_bit(current), moving.qualities)
+                predicted = self.proxy(shrink(round_to_8_bit(current), self._factor), moving.qualities)
+                predicted = replace(predicted, images=enlarge(predicted.images, size))
             self._spend(proxy_forward=len(current), proxy_backward=len(current))
         if pending is not None:
             decoded, real_bits = pending.tensors(current.detach())
+            decoded = enlarge(decoded, size)
             self._spend(encodes=len(current))
         else:
             assert predicted is not None  # one of the two is always asked for

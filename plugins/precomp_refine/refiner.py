@@ -18,6 +18,7 @@ from precomp_sdk import (
     OptionError,
     Preprocessor,
     ProxyCodec,
+    ResolutionCurve,
     Target,
     TargetError,
     TargetKind,
@@ -60,6 +61,9 @@ class Refiner(Preprocessor):
         steps: gradient steps per picture.
         step_levels: how far a sample moves in one step of Adam, in 8-bit levels.
         start: a preprocessor whose output is where to begin; default: the untouched picture.
+        resolutions: at what share of height and width pictures are coded: pairs of strength and factor, see
+            `precomp_sdk.ResolutionCurve`. Default: as ``start`` asks for. What is never done worse than is then the
+            plain codec at that resolution.
         others: further task networks to refine against at the same time.
         shares: of ``task`` and the others in the objective, scaled to sum 1; default: equal ones.
         lambdas: ``"auto"`` to measure them, or a table from quality to bits per pixel per unit of task loss, which is
@@ -102,6 +106,7 @@ class Refiner(Preprocessor):
         steps: int = 12,
         step_levels: float = 3.0,
         start: Preprocessor | None = None,
+        resolutions: Sequence[Sequence[float]] = (),
         others: Sequence[TaskModel] = (),
         shares: Sequence[float] | None = None,
         lambdas: Literal["auto"] | Mapping[float, float] = "auto",
@@ -148,6 +153,7 @@ class Refiner(Preprocessor):
             )
         # in a tuple, so that they are no parts of this module: its weights file does not hold theirs
         self._outside = (codec, proxy, start)
+        self._resolutions = ResolutionCurve(resolutions)
         shares = [1.0] * (1 + len(others)) if shares is None else list(shares)
         if len(shares) != 1 + len(others) or not all(math.isfinite(s) and s > 0 for s in shares):
             raise wrong("shares", f"{1 + len(others)} numbers above 0, one per task network", shares)
@@ -187,6 +193,12 @@ class Refiner(Preprocessor):
     def reset_cost(self) -> None:
         """Count from zero again."""
         self._cost = RefinementCost()
+
+    def resolution(self, strength: float) -> float:
+        """Return the factor of ``resolutions``, or of ``start`` where none are given."""
+        if self._resolutions.points or self.start is None:
+            return self._resolutions.at(strength)
+        return self.start.resolution(strength)
 
     def prepare(self, pictures: TaskDataset, ladder: Sequence[float] | None = None) -> None:
         """Measure lambda at every quality of the ladder, and what a feature distance is worth, on some pictures.
@@ -274,9 +286,10 @@ class Refiner(Preprocessor):
                 got='lambdas="auto" before prepare()',
                 remedy="Call prepare(pictures, ladder) once, or give a table of lambdas and no feature_weight.",
             )
-        groups: dict[tuple[int, ...], list[int]] = {}
+        factors = [self.resolution(codec.quality_scale.strength(value)) for value in values]
+        groups: dict[tuple[float, ...], list[int]] = {}
         for index, item in enumerate(items):
-            groups.setdefault(tuple(item.shape), []).append(index)
+            groups.setdefault((*item.shape, factors[index]), []).append(index)
         size = self._settings.batch_size
         batches = [group[first : first + size] for group in groups.values() for first in range(0, len(group), size)]
         device, cost = self._device(), RefinementCost()
@@ -303,6 +316,7 @@ class Refiner(Preprocessor):
                     self._prices.at(qualities_here, source),
                     start=first,
                     targets=None if targets is None else [targets[row] for row in rows],
+                    factor=factors[rows[0]],
                 )
                 refined.update(zip(rows, done, strict=True))
                 cost = cost + spent

@@ -12,7 +12,7 @@ from precomp_sdk.codec import Codec
 from precomp_sdk.deploy.export import export_onnx
 from precomp_sdk.errors import CheckpointError, QualityError
 from precomp_sdk.events import Event, Notice
-from precomp_sdk.images import check_image, to_float, to_uint8
+from precomp_sdk.images import check_image, enlarge, shrink, to_float, to_uint8
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.registry import Registry
 from precomp_sdk.training import SavedModule, load_module, read_module, save_module
@@ -73,7 +73,7 @@ class Compressor:
         }
 
     def preprocess(self, image: Tensor, quality: float) -> Tensor:
-        """Return the picture as the codec gets it, (3, H, W) uint8.
+        """Return the picture as the codec gets it: uint8 (3, H, W), smaller where the preprocessor asks for it.
 
         Raises:
             ImageError: the image is not ``uint8 (3, H, W)``.
@@ -84,8 +84,8 @@ class Compressor:
         device = next((item.device for item in self.preprocessor.parameters()), image.device)
         strength = self.codec.quality_scale.strength(quality)
         with torch.no_grad():
-            processed = self.preprocessor(to_float(image.to(device))[None], strength)[0]
-        return to_uint8(processed).cpu()
+            processed = self.preprocessor(to_float(image.to(device))[None], strength)
+        return to_uint8(shrink(processed, self.preprocessor.resolution(strength))[0]).cpu()
 
     def compress(self, image: Tensor, quality: float) -> bytes:
         """Return the payload of a picture: an ordinary file of the codec.
@@ -97,13 +97,21 @@ class Compressor:
         """
         return self.codec.encode(self.preprocess(image, quality), quality)
 
-    def decompress(self, payload: bytes) -> Tensor:
+    def decompress(self, payload: bytes, size: tuple[int, int] | None = None) -> Tensor:
         """Return what the receiver sees, (3, H, W) uint8.
+
+        Args:
+            payload: of `compress`.
+            size: height and width of the source, to which a picture coded at a lower resolution is enlarged; None
+                returns it as it was coded.
 
         Raises:
             BitstreamError: the payload is not whole and valid.
         """
-        return self.codec.decode(payload)
+        decoded = self.codec.decode(payload)
+        if size is None or tuple(size) == tuple(decoded.shape[1:]):
+            return decoded
+        return to_uint8(enlarge(to_float(decoded[None]), size))[0]
 
     def save(self, path: Path | str) -> None:
         """Write weights, options, codec and ladder as one safetensors file, whole or not at all."""
@@ -167,7 +175,9 @@ class Compressor:
         return made
 
     def export_onnx(self, path: Path | str) -> None:
-        """Write the preprocessor as ONNX, see `export_onnx`; the file also says codec, ladder and strengths.
+        """Write the preprocessor as ONNX, see `export_onnx`; the file also says codec, ladder, strengths, resolutions.
+
+        Shrinking to a lower resolution is not in the graph: it follows the graph, as `precomp_sdk.images.shrink` says.
 
         Raises:
             MissingDependencyError: the packages of the extra ``onnx`` are not installed.
@@ -175,7 +185,10 @@ class Compressor:
         """
         scale = self.codec.quality_scale
         strengths = {f"{quality:g}": scale.strength(quality) for quality in self.ladder}
-        export_onnx(self.preprocessor, path, metadata={**self.facts, "strengths": strengths})
+        resolutions = {quality: self.preprocessor.resolution(strength) for quality, strength in strengths.items()}
+        export_onnx(
+            self.preprocessor, path, metadata={**self.facts, "strengths": strengths, "resolutions": resolutions}
+        )
 
     def _check(self, quality: float) -> None:
         value = self.codec.quality_scale.check(quality)

@@ -4,10 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from precomp_sdk.errors import OptionError
-from precomp_sdk.images import to_float, to_uint8
+from precomp_sdk.images import enlarge, shrink, to_float, to_uint8
 from precomp_sdk.preprocessor import Preprocessor
 
 __all__ = ["DownscaledRoute", "PreprocessedRoute", "Route"]
@@ -44,7 +43,7 @@ class Route:
 
 
 class PreprocessedRoute(Route):
-    """Runs a preprocessor before the encoder and rounds its result to 8 bits.
+    """Runs a preprocessor before the encoder, at the resolution it asks for, and rounds its result to 8 bits.
 
     Args:
         preprocessor: the preprocessor, on its device.
@@ -64,10 +63,15 @@ class PreprocessedRoute(Route):
         return (self._preprocessor,)
 
     def send(self, images: Sequence[Tensor], strength: float) -> list[Tensor]:
-        """Return the preprocessed images."""
+        """Return the preprocessed images, shrunk where the preprocessor codes at a lower resolution."""
         anchor = next(self._preprocessor.parameters(), None)
         device = torch.device("cpu") if anchor is None else anchor.device
-        return _by_size(images, lambda batch: self._preprocessor(batch.to(device), strength))
+        factor = self._preprocessor.resolution(strength)
+        return _by_size(images, lambda batch: shrink(self._preprocessor(batch.to(device), strength), factor))
+
+    def receive(self, images: Sequence[Tensor], sizes: Sequence[tuple[int, int]]) -> list[Tensor]:
+        """Return the images at their sources' sizes."""
+        return _enlarged(images, sizes)
 
 
 class DownscaledRoute(Route):
@@ -92,19 +96,19 @@ class DownscaledRoute(Route):
 
     def send(self, images: Sequence[Tensor], strength: float) -> list[Tensor]:
         """Return the smaller images, 1x1 at least."""
-
-        def shrink(batch: Tensor) -> Tensor:
-            height, width = (max(1, round(side * self._factor)) for side in batch.shape[-2:])
-            return functional.interpolate(batch, (height, width), mode="bicubic", antialias=True)
-
-        return _by_size(images, shrink)
+        return _by_size(images, lambda batch: shrink(batch, self._factor))
 
     def receive(self, images: Sequence[Tensor], sizes: Sequence[tuple[int, int]]) -> list[Tensor]:
         """Return the images at their sources' sizes."""
-        return [
-            to_uint8(functional.interpolate(to_float(image[None]), size, mode="bicubic", align_corners=False))[0]
-            for image, size in zip(images, sizes, strict=True)
-        ]
+        return _enlarged(images, sizes)
+
+
+def _enlarged(images: Sequence[Tensor], sizes: Sequence[tuple[int, int]]) -> list[Tensor]:
+    """Return uint8 images at the sizes (H, W) they were shrunk from."""
+    return [
+        image if tuple(image.shape[1:]) == tuple(size) else to_uint8(enlarge(to_float(image[None]), size))[0]
+        for image, size in zip(images, sizes, strict=True)
+    ]
 
 
 def _by_size(images: Sequence[Tensor], function: Callable[[Tensor], Tensor]) -> list[Tensor]:

@@ -2,6 +2,7 @@
 
 from precomp_sdk.run.build import EvaluationParts, TrainingParts, build, build_evaluation
 from precomp_sdk.run.checking import run_check
+from precomp_sdk.run.choosing import run_choice
 from precomp_sdk.run.evaluating import run_evaluation
 from precomp_sdk.run.fabric import leave_a_core
 from precomp_sdk.run.fitting import ProxyFittingResult, run_proxy_evaluation, run_proxy_fitting
@@ -22,6 +23,7 @@ __all__ = [
     "leave_a_core",
     "read_record",
     "run_check",
+    "run_choice",
     "run_evaluation",
     "run_proxy_evaluation",
     "run_proxy_fitting",

@@ -27,7 +27,7 @@ from precomp_sdk.training import (
     save_proxy,
 )
 
-__all__ = ["PROXY_FILE", "TASK_FILE", "TrainingOutcome", "run_training"]
+__all__ = ["PROXY_FILE", "TASK_FILE", "TrainingOutcome", "prepare_task", "run_training"]
 
 TASK_FILE = "task.safetensors"  #: the task's weights, where the run fitted or trained it
 PROXY_FILE = "proxy.safetensors"  #: the proxy's, likewise
@@ -93,7 +93,7 @@ def run_training(
         write_whole(folder / EXPERIMENT_FILE, dump_experiment(experiment))
     fabric.launch()
     notify = observer if fabric.is_global_zero else None
-    task_fit = _fit_task(experiment, parts, fabric, notify, resume=resume)
+    task_fit = prepare_task(experiment, parts, fabric, notify, resume=resume)
     proxy_fit = _fit_proxy(experiment, parts, fabric, notify, resume=resume)
     result: TrainResult | None = None
     if parts.preprocessor.trainable:
@@ -160,7 +160,7 @@ def _resolved(experiment: Experiment, parts: TrainingParts) -> Experiment:
     return experiment.model_copy(update={"proxy": proxy})
 
 
-def _fit_task(
+def prepare_task(
     experiment: Experiment,
     parts: TrainingParts,
     fabric: Fabric,
@@ -168,7 +168,7 @@ def _fit_task(
     *,
     resume: bool,
 ) -> FitTaskResult | None:
-    """Fit the task in the first process; all of them load the file."""
+    """Fit the task where the experiment says so, in the first process; all of them load the file."""
     fit, path = experiment.task.fit, experiment.output.folder / TASK_FILE
     if fit is None:
         return None

@@ -4,14 +4,22 @@ from precomp_sdk.training.calibration import calibrate, slopes
 from precomp_sdk.training.checkpoints import SavedModule, load_module, read_module, save_module
 from precomp_sdk.training.fit_proxy import FitProxyResult, fit_proxy, fitting_loss
 from precomp_sdk.training.fit_task import FitTaskResult, fit_task, score_task
-from precomp_sdk.training.loading import Batches
+from precomp_sdk.training.loading import Batches, shuffled
 from precomp_sdk.training.loop import STATE_FILE, WEIGHTS_FILE
 from precomp_sdk.training.objective import Calibration, PlainPoint, composite_bits, composite_images, feature_distances
 from precomp_sdk.training.proxy_files import fits_proxy, load_proxy, save_proxy
+from precomp_sdk.training.resolutions import (
+    FACTORS,
+    ResolutionChoice,
+    TriedResolution,
+    choose_resolutions,
+    resolution_points,
+)
 from precomp_sdk.training.settings import PARTS, TrainSettings
 from precomp_sdk.training.trainer import Trainer, TrainResult
 
 __all__ = [
+    "FACTORS",
     "PARTS",
     "STATE_FILE",
     "WEIGHTS_FILE",
@@ -20,11 +28,14 @@ __all__ = [
     "FitProxyResult",
     "FitTaskResult",
     "PlainPoint",
+    "ResolutionChoice",
     "SavedModule",
     "TrainResult",
     "TrainSettings",
     "Trainer",
+    "TriedResolution",
     "calibrate",
+    "choose_resolutions",
     "composite_bits",
     "composite_images",
     "feature_distances",
@@ -35,8 +46,10 @@ __all__ = [
     "load_module",
     "load_proxy",
     "read_module",
+    "resolution_points",
     "save_module",
     "save_proxy",
     "score_task",
+    "shuffled",
     "slopes",
 ]

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from precomp_sdk.data import TaskDataset
 from precomp_sdk.errors import CalibrationError, OptionError
-from precomp_sdk.images import stack_images
+from precomp_sdk.images import enlarge, shrink, stack_images
 from precomp_sdk.records import Sample, Target
 from precomp_sdk.task import TaskModel
 from precomp_sdk.training.grouping import group_by_size
@@ -20,7 +20,7 @@ from precomp_sdk.training.loading import load_all
 from precomp_sdk.training.objective import PlainPoint, feature_distances
 from precomp_sdk.transcode import Transcoder
 
-__all__ = ["calibrate", "slopes", "targets_for"]
+__all__ = ["calibrate", "measure_plain", "slopes", "targets_for"]
 
 
 @torch.no_grad()
@@ -64,21 +64,9 @@ def calibrate(
         DatasetError: no picture can be read.
     """
     samples, _ = load_all(dataset, "calibration pictures", skip_unreadable=skip_unreadable)
-    totals = np.zeros((len(ladder), 3))  # bits, task loss, feature loss
-    pixels = sum(sample.image.shape[1] * sample.image.shape[2] for sample in samples)
-    for group in group_by_size(samples, batch_size):
-        clean = stack_images([sample.image for sample in group]).to(device)
-        group_targets = targets_for(task, group, clean, targets)
-        clean_features = task.features(clean) if features else []
-        for row, quality in enumerate(ladder):
-            pending = transcoder.submit([sample.image for sample in group], [quality] * len(group))
-            decoded, bits = pending.tensors(clean)
-            totals[row, 0] += float(bits.sum())
-            totals[row, 1] += float(task.losses(decoded, group_targets).sum())
-            if features:
-                totals[row, 2] += float(feature_distances(task.features(decoded), clean_features).sum())
-    bpps = totals[:, 0] / pixels
-    task_losses, feature_losses = totals[:, 1] / len(samples), totals[:, 2] / len(samples)
+    bpps, task_losses, feature_losses = measure_plain(
+        transcoder, task, samples, ladder, targets=targets, features=features, batch_size=batch_size, device=device
+    )
     trade_offs = lambda_scale * (slopes(bpps, task_losses) if lambdas == "auto" else _from_table(lambdas, ladder))
     return tuple(
         PlainPoint(float(quality), float(bpp), float(loss), float(feature), float(trade_off))
@@ -86,6 +74,49 @@ def calibrate(
             ladder, bpps, task_losses, feature_losses, trade_offs, strict=True
         )
     )
+
+
+@torch.no_grad()
+def measure_plain(
+    transcoder: Transcoder,
+    task: TaskModel,
+    samples: Sequence[Sample],
+    ladder: Sequence[float],
+    *,
+    targets: Literal["dataset", "own"],
+    features: bool = False,
+    factor: float = 1.0,
+    batch_size: int = 16,
+    device: torch.device | None = None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Return bits per pixel, task loss and feature distance of the codec without a preprocessor, (K,) each.
+
+    Args:
+        transcoder: the codec.
+        task: the downstream network, in evaluation mode.
+        samples: the pictures.
+        ladder: K qualities.
+        targets: as in `TrainSettings`.
+        features: measure the feature distance too; otherwise it is 0.
+        factor: of height and width at which the pictures are coded.
+        batch_size: pictures per batch.
+        device: where the task network is.
+    """
+    totals = np.zeros((len(ladder), 3))  # bits, task loss, feature loss
+    pixels = sum(sample.image.shape[1] * sample.image.shape[2] for sample in samples)
+    for group in group_by_size(samples, batch_size):
+        clean = stack_images([sample.image for sample in group]).to(device)
+        group_targets = targets_for(task, group, clean, targets)
+        clean_features = task.features(clean) if features else []
+        sent, size = shrink(clean, factor), (clean.shape[-2], clean.shape[-1])
+        for row, quality in enumerate(ladder):
+            small, bits = transcoder.submit(sent, [quality] * len(group)).tensors(clean)
+            decoded = enlarge(small, size)
+            totals[row, 0] += float(bits.sum())
+            totals[row, 1] += float(task.losses(decoded, group_targets).sum())
+            if features:
+                totals[row, 2] += float(feature_distances(task.features(decoded), clean_features).sum())
+    return totals[:, 0] / pixels, totals[:, 1] / len(samples), totals[:, 2] / len(samples)
 
 
 def slopes(bpps: NDArray[np.float64], task_losses: NDArray[np.float64]) -> NDArray[np.float64]:

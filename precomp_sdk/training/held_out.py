@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from precomp_sdk.images import stack_images
+from precomp_sdk.images import enlarge, shrink, stack_images
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.records import Sample
 from precomp_sdk.task import TaskModel
@@ -78,9 +78,11 @@ class HeldOutBatch:
         strength = self._transcoder.codec.quality_scale.strength(quality)
         processed = clean if preprocessor is None else preprocessor(clean, strength)
         guard.check("processed picture", processed)
-        pending = self._transcoder.submit(processed, [quality] * len(group))
+        sent = shrink(processed, 1.0 if preprocessor is None else preprocessor.resolution(strength))
+        pending = self._transcoder.submit(sent, [quality] * len(group))
         targets = targets_for(self._task, group, clean, self._settings.targets)
         decoded, bits = pending.tensors(clean)
+        decoded = enlarge(decoded, (clean.shape[-2], clean.shape[-1]))
         task_losses = self._task.losses(decoded, targets)
         feature_losses = torch.zeros_like(task_losses)
         if self._settings.feature_weight:

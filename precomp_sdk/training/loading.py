@@ -1,6 +1,7 @@
 """Batches of samples, loaded ahead of their use by threads, in an order that can be resumed."""
 
 import os
+import random
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,7 +15,7 @@ from precomp_sdk.data import SkippedSample, TaskDataset, load_samples
 from precomp_sdk.errors import DatasetError, OptionError
 from precomp_sdk.records import Sample
 
-__all__ = ["Batches", "load_all"]
+__all__ = ["Batches", "load_all", "shuffled"]
 
 
 class Batches(Iterator[list[Sample]]):
@@ -218,6 +219,13 @@ def load_all(
             remedy="Repair the files, or take more pictures.",
         )
     return samples, skipped
+
+
+def shuffled(dataset: TaskDataset, seed: int) -> list[int]:
+    """Return all indices in a random order, so that the first ones of a folder sorted by class are of all classes."""
+    order = list(range(len(dataset)))
+    random.Random(seed).shuffle(order)
+    return order
 
 
 def _wrong(option: str, expected: str, got: object) -> OptionError:

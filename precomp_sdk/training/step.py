@@ -7,7 +7,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from precomp_sdk.images import round_to_8_bit, stack_padded
+from precomp_sdk.images import enlarge, round_to_8_bit, shrink, stack_padded
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.proxy import ProxyCodec
 from precomp_sdk.records import ProxyOutput, Sample
@@ -59,9 +59,11 @@ def training_step(
 ) -> StepTerms:
     """Run one batch of pictures forward.
 
-    Pictures of unequal sizes go through the preprocessor as one padded batch and are cut to their own sizes behind it:
+    Pictures of unequal sizes go through the preprocessor as one padded batch and are cut to their own sizes behind it.
+    Each is coded at the resolution that the preprocessor asks for at its strength, and enlarged again for the task:
 
-        pictures ─▶ padded batch ─▶ preprocessor ─▶ cut ─▶ per size: codec, proxy, task, terms ─▶ objective per picture
+        pictures ─▶ padded batch ─▶ preprocessor ─▶ cut ─▶ per size and resolution: ─▶ objective per picture
+                                                           shrink, codec and proxy, enlarge, task, terms
 
     The real codec works in threads while the proxy and the clean pass of the task network run.
 
@@ -84,20 +86,21 @@ def training_step(
     sources = [sample.image for sample in samples]
     padded = stack_padded(sources).to(fabric.device).contiguous(memory_format=layout)
     scale = transcoder.codec.quality_scale
-    strengths = torch.tensor([scale.strength(quality) for quality in qualities], device=padded.device)
+    strengths = [scale.strength(quality) for quality in qualities]
     with fabric.autocast():
-        processed = preprocessor(padded, strengths).float()
+        processed = preprocessor(padded, torch.tensor(strengths, device=padded.device)).float()
     guard.check("processed picture", processed)
     parts: list[_Part] = []
-    for (height, width), places in places_by_size(sources).items():
+    factors = [preprocessor.resolution(strength) for strength in strengths]
+    for (height, width, factor), places in _places(sources, factors).items():
         whole = len(places) == len(samples)
-        clean, sent = (
+        clean, cut = (
             images if whole else images[places, :, :height, :width].contiguous(memory_format=layout)
             for images in (padded, processed)
         )
-        chosen = [qualities[place] for place in places]
+        chosen, sent = [qualities[place] for place in places], shrink(cut, factor)
         real = transcoder.submit(sent, chosen) if settings.forward == "codec" else None
-        parts.append(_Part(places, [samples[place] for place in places], chosen, clean, sent, real))
+        parts.append(_Part(places, [samples[place] for place in places], chosen, clean, cut, sent, real))
     terms = [_measure(part, proxy=proxy, task=task, settings=settings, fabric=fabric) for part in parts]
     order = torch.tensor([place for part in parts for place in part.places], device=padded.device).argsort()
     bpps, task_losses, feature_losses, mses = torch.cat(terms, dim=1)[:, order]  # (4, N)
@@ -118,30 +121,43 @@ def training_step(
     return StepTerms(loss, scalars, len(samples))
 
 
+def _places(sources: Sequence[Tensor], factors: Sequence[float]) -> dict[tuple[int, int, float], list[int]]:
+    """Return the places of the pictures (3, H, W) of each height, width and resolution."""
+    found: dict[tuple[int, int, float], list[int]] = {}
+    for (height, width), places in places_by_size(sources).items():
+        for place in places:
+            found.setdefault((height, width, factors[place]), []).append(place)
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """The pictures of one size within a batch: clean and processed (N, 3, H, W), and on their way through the codec."""
+    """The pictures of one size and resolution within a batch, and on their way through the codec.
+
+    ``clean`` and ``processed`` are (N, 3, H, W), ``sent`` is ``processed`` as it is coded, (N, 3, H', W').
+    """
 
     places: list[int]
     samples: list[Sample]
     qualities: list[float]
     clean: Tensor
     processed: Tensor
+    sent: Tensor
     real: PendingBatch | None
 
 
 def _measure(part: _Part, *, proxy: ProxyCodec, task: TaskModel, settings: TrainSettings, fabric: Fabric) -> Tensor:
     """Return bits per pixel, task loss, feature distance and change of each picture, (4, N)."""
-    predicted: ProxyOutput = proxy(round_to_8_bit(part.processed), part.qualities)
+    predicted: ProxyOutput = proxy(round_to_8_bit(part.sent), part.qualities)
     with torch.no_grad(), fabric.autocast():
         targets = targets_for(task, part.samples, part.clean, settings.targets)
         clean_features = task.features(part.clean) if settings.feature_weight else []
     images, bits = predicted.images, predicted.bits
     if part.real is not None:
-        real_images, real_bits = part.real.tensors(part.clean)
+        real_images, real_bits = part.real.tensors(part.sent)
         images, bits = composite_images(real_images, images), composite_bits(real_bits, bits)
     layout = torch.channels_last if settings.channels_last else torch.contiguous_format
-    images = images.contiguous(memory_format=layout)
+    images = enlarge(images, (part.clean.shape[-2], part.clean.shape[-1])).contiguous(memory_format=layout)
     with fabric.autocast():
         task_losses = task.losses(images, targets).float() if settings.task_weight else bits.new_zeros(len(bits))
         feature_losses = torch.zeros_like(task_losses)
@@ -154,7 +170,7 @@ def _measure(part: _Part, *, proxy: ProxyCodec, task: TaskModel, settings: Train
 
 def _proxy_loss(proxy: ProxyCodec, part: _Part, transcoder: Transcoder) -> Tensor:
     """Fit the proxy to the codec on the preprocessor's own output; no gradient to the preprocessor."""
-    source = round_to_8_bit(part.processed.detach())
+    source = round_to_8_bit(part.sent.detach())
     pending = part.real or transcoder.submit(source, part.qualities)
     images, bits = pending.tensors(source)
     output: ProxyOutput = proxy(source, part.qualities)

@@ -1,6 +1,5 @@
 """The joint trainer: any codec, proxy, preprocessor, task and data set."""
 
-import random
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -20,7 +19,7 @@ from precomp_sdk.proxy import ProxyCodec
 from precomp_sdk.task import TaskModel
 from precomp_sdk.training.calibration import calibrate
 from precomp_sdk.training.held_out import HeldOutBatch
-from precomp_sdk.training.loading import Batches, load_all
+from precomp_sdk.training.loading import Batches, load_all, shuffled
 from precomp_sdk.training.loop import Loop, Parts, read_checkpoint
 from precomp_sdk.training.objective import Calibration, PlainPoint
 from precomp_sdk.training.settings import TrainSettings
@@ -169,9 +168,9 @@ class Trainer:
         self, dataset: TaskDataset, held_out: TaskDataset | None
     ) -> tuple[TaskDataset, TaskDataset, TaskDataset]:
         """Return training, calibration and held-out pictures; the held-out ones are never trained on."""
-        order = _shuffled(dataset, self.settings.seed)
+        order = shuffled(dataset, self.settings.seed)
         if held_out is not None:
-            chosen = _shuffled(held_out, self.settings.seed)[: self.settings.held_out_images]
+            chosen = shuffled(held_out, self.settings.seed)[: self.settings.held_out_images]
             return dataset, Subset(dataset, order[: self.settings.calibration_images]), Subset(held_out, chosen)
         kept = min(self.settings.held_out_images, len(order) // 5)
         if kept == 0:
@@ -234,10 +233,3 @@ def _fabric(precision: str) -> Fabric:
             got=f"{precision!r}: {error}",
             remedy='Take "32-true" or "bf16-mixed", for instance.',
         ) from error
-
-
-def _shuffled(dataset: TaskDataset, seed: int) -> list[int]:
-    """Return all indices in a random order, so that the first ones of a folder sorted by class are of all classes."""
-    order = list(range(len(dataset)))
-    random.Random(seed).shuffle(order)
-    return order
