@@ -317,11 +317,19 @@ def decompress(
     file: Annotated[Path, typer.Argument(help="What `precomp export` or `precomp train` wrote.")],
     payload: Annotated[Path, typer.Argument(help="What `precomp compress` wrote.")],
     output: Annotated[Path, typer.Option(help="PNG file for the picture.")],
+    size: Annotated[
+        str | None,
+        typer.Option(metavar="HEIGHTxWIDTH", help="Of the source, where it was coded at a lower resolution."),
+    ] = None,
 ) -> None:
     """Decode one payload: what the receiver sees."""
     from precomp_sdk.deploy import Compressor, write_image
 
-    write_image(Compressor.load(file, _registry(ctx)).decompress(payload.read_bytes()), output)
+    sides = (size or "").split("x")
+    if size is not None and not (len(sides) == 2 and all(side.isdecimal() and int(side) for side in sides)):
+        raise typer.BadParameter(f"expected HEIGHTxWIDTH, such as 240x320; got {size!r}", param_hint="--size")
+    target = None if size is None else (int(sides[0]), int(sides[1]))
+    write_image(Compressor.load(file, _registry(ctx)).decompress(payload.read_bytes(), target), output)
 
 
 @app.command("new-plugin")

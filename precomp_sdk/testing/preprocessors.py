@@ -184,6 +184,17 @@ def check_refuses_wrong_input(preprocessor: Preprocessor, settings: Preprocessor
         require_refused(name, ImageError, lambda images=images: network(images, 0.5))  # type: ignore[misc]
 
 
+def check_resolution(preprocessor: Preprocessor, settings: PreprocessorSettings = _DEFAULT) -> None:
+    """N13. The resolution is above 0 and up to 1 at every strength, and comes with the options."""
+    fresh = _fresh(preprocessor, settings)
+    for step in range(21):
+        strength = step / 20
+        factor = preprocessor.resolution(strength)
+        require(0 < factor <= 1, f"expected a factor above 0 and up to 1; got {factor!r} at strength {strength:g}")
+        again = fresh.resolution(strength)
+        require(again == factor, f"expected {factor} at strength {strength:g} of a fresh one too; got {again}")
+
+
 PREPROCESSOR_PROMISES = promises_of(
     check_declares_itself,
     check_starts_as_the_identity,
@@ -197,6 +208,7 @@ PREPROCESSOR_PROMISES = promises_of(
     check_leaves_its_input_alone,
     check_moves,
     check_refuses_wrong_input,
+    check_resolution,
 )  #: what every preprocessor promises, in order
 
 

@@ -15,6 +15,7 @@ from precomp_sdk import (
     QualityError,
     Registry,
     UnknownNameError,
+    enlarge,
     to_float,
     to_uint8,
 )
@@ -55,6 +56,21 @@ def test_a_payload_is_the_codecs_own_of_the_processed_picture(sender: Compressor
     assert len(payload) < len(FakeCodec(level=9).encode(PICTURE, 15))
     assert torch.equal(sender.decompress(payload), FakeCodec().decode(payload))
     assert torch.equal(PICTURE, before)
+
+
+def test_a_lower_resolution_is_sent_small_and_enlarged_on_request() -> None:
+    class Halving(FakePreprocessor):
+        def resolution(self, strength: float) -> float:
+            return 0.5
+
+    sender = Compressor(FakeCodec(), Halving(gain=0.8))
+    payload = sender.compress(PICTURE, 15)
+    assert sender.preprocess(PICTURE, 15).shape == (3, 6, 10)  # 13 x 21, halved; 6.5 rounds to the even 6
+    assert sender.decompress(payload).shape == (3, 6, 10)
+    small = sender.decompress(payload)
+    whole = sender.decompress(payload, (13, 21))
+    assert whole.shape == PICTURE.shape
+    assert torch.equal(whole, to_uint8(enlarge(to_float(small)[None], (13, 21)))[0])
 
 
 def test_it_is_frozen_and_in_evaluation_mode() -> None:

@@ -14,6 +14,8 @@ from precomp_sdk import (
     StepDone,
     TargetError,
     TargetKind,
+    enlarge,
+    shrink,
     stack_images,
     to_float,
     to_uint8,
@@ -295,3 +297,25 @@ def test_networks_are_moved_where_a_device_is_given():
     )
     assert len(measured) == 2
     assert task.filters.device == torch.device("cpu")
+
+
+class Halving(FakePreprocessor):
+    def resolution(self, strength):
+        return 0.5
+
+
+def test_a_preprocessor_is_coded_at_its_resolution_and_judged_at_full_size():
+    codec, task, dataset = FakeCodec(), FakeTask(), FakeDataset(count=6, sizes=SIZES)
+    preprocessor = Halving(gain=0.7)
+    measured = measure_curve(codec, task, dataset, preprocessor=preprocessor, ladder=LADDER, batch_size=4)
+    for point in measured.points:
+        for index in range(6):
+            sample = dataset[index]
+            size = tuple(sample.image.shape[1:])
+            processed = preprocessor(stack_images([sample.image]), codec.quality_scale.strength(point.quality))
+            received = codec.transcode(to_uint8(shrink(processed, 0.5))[0], point.quality)
+            assert tuple(received.image.shape[1:]) == tuple(max(1, round(side / 2)) for side in size)
+            decoded = to_float(to_uint8(enlarge(to_float(received.image)[None], size)))
+            assert point.bits[index] == received.bits
+            assert point.losses[index] == pytest.approx(float(task.losses(decoded, [sample.target]).detach()), abs=1e-5)
+    assert measured.pixels.sum() == sum(dataset[index].image[0].numel() for index in range(6))

@@ -273,6 +273,22 @@ class ClampsStrengths(Strong):
         return super().forward(images, values[: len(images)])
 
 
+class CodesNothing(Strong):
+    def resolution(self, strength: float) -> float:
+        return 1.0 - strength
+
+
+class ForgetsItsResolution(Strong):
+    resolutions = iter(range(1, 10**6))
+
+    def __init__(self, *, gains: int = 1) -> None:
+        super().__init__(gains=gains)
+        self._factor = 1.0 / next(self.resolutions)
+
+    def resolution(self, strength: float) -> float:
+        return self._factor
+
+
 BROKEN_PREPROCESSORS: list[tuple[str, Callable[[], Preprocessor]]] = [
     ("N1", NamelessPreprocessor),
     ("N2", BlursFromTheStart),
@@ -289,6 +305,8 @@ BROKEN_PREPROCESSORS: list[tuple[str, Callable[[], Preprocessor]]] = [
     ("N10", PreprocessorThatClips),
     ("N11", StrayWeight),
     ("N12", ClampsStrengths),
+    ("N13", CodesNothing),
+    ("N13", ForgetsItsResolution),
 ]
 
 
