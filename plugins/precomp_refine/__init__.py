@@ -1,10 +1,20 @@
 """Refinement of single pictures at the sender: gradient steps on the picture itself, checked with the real codec."""
 
+from precomp_refine.amortize import AmortizationResult, amortize
 from precomp_refine.records import Refined, Refinement, RefinementCost, Terms
 from precomp_refine.refiner import Refiner
 from precomp_sdk import Preprocessor, hookimpl
 
-__all__ = ["Refined", "Refinement", "RefinementCost", "Refiner", "Terms", "precomp_register_preprocessors"]
+__all__ = [
+    "AmortizationResult",
+    "Refined",
+    "Refinement",
+    "RefinementCost",
+    "Refiner",
+    "Terms",
+    "amortize",
+    "precomp_register_preprocessors",
+]
 
 
 @hookimpl

@@ -176,6 +176,11 @@ class Refiner(Preprocessor):
         self._cost = RefinementCost()
 
     @property
+    def codec(self) -> Codec:
+        """The real codec."""
+        return self._outside[0]
+
+    @property
     def tasks(self) -> tuple[TaskModel, ...]:
         """The task networks in the loop."""
         return self._judge.tasks

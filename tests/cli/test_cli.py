@@ -521,3 +521,19 @@ def test_an_unfinished_run_is_not_evaluated_in_silence(call: Call, mine: Path, w
     measured = call("evaluate", str(mine), "--unfinished")
     assert measured.exit_code == 0, measured.output
     assert read_record(Path("run"))["evaluation"]["results"]["weights_step"] == 5
+
+
+def test_resolutions_are_chosen_on_training_pictures(call: Call, mine: Path) -> None:
+    chosen = call("choose-resolutions", str(mine), "--factor", "0.5", "--set", "train.lambda_scale=1e-9")
+    assert chosen.exit_code == 0, chosen.output
+    line = next(line for line in chosen.stdout.splitlines() if line.startswith("preprocessor.resolutions = "))
+    points = json.loads(line.split(" = ")[1])
+    assert points == sorted(points)
+    assert {factor for _, factor in points} == {0.5}  # bits are all that counts
+    assert chosen.stdout.count("chosen") == len(points)
+
+
+def test_a_factor_out_of_range_is_told(call: Call, mine: Path) -> None:
+    refused = call("choose-resolutions", str(mine), "--factor", "1.5")
+    assert refused.exit_code == 1
+    assert "above 0 and up to 1; got [1.5]" in refused.stderr

@@ -45,6 +45,12 @@ def test_export_compress_decompress(run: Path, doubles: Registry) -> None:
     received = call(doubles, "decompress", run / "sender.safetensors", run / "out.fake", "--output", run / "seen.png")
     assert received.exit_code == 0, received.output
     assert torch.equal(read_image(run / "seen.png"), FakeCodec().decode(payload))
+    larger = call(
+        doubles, "decompress", run / "sender.safetensors", run / "out.fake", "--size", "26x40", "--output",
+        run / "large.png",
+    )  # fmt: skip
+    assert larger.exit_code == 0, larger.output
+    assert read_image(run / "large.png").shape == (3, 26, 40)
 
 
 def test_export_to_onnx(run: Path, doubles: Registry) -> None:
@@ -65,6 +71,17 @@ def test_what_goes_wrong_is_told_in_one_line(run: Path, doubles: Registry) -> No
     assert off.exit_code == 1
     assert "from 5 to 30; got 60" in off.stderr
     assert not (run / "out.fake").exists()
+
+
+@pytest.mark.parametrize("size", ["26", "0x40", "26x-4", "26x40x3", "axb"])
+def test_a_size_that_is_none_is_refused(run: Path, doubles: Registry, size: str) -> None:
+    refused = call(
+        doubles, "decompress", run / "run" / "preprocessor.safetensors", run / "in.png", "--size", size, "--output",
+        run / "seen.png",
+    )  # fmt: skip
+    assert refused.exit_code == 2
+    assert "HEIGHTxWIDTH" in refused.stderr
+    assert not (run / "seen.png").exists()
 
 
 def test_another_version_is_told_on_stderr(run: Path, doubles: Registry) -> None:

@@ -46,9 +46,11 @@ def test_pictures_shrink_and_come_back_in_their_size(size: tuple[int, int], fact
     assert small.shape[-2:] == tuple(max(1, round(side * factor)) for side in size)
     back = enlarge(small, size)
     assert back.shape == images.shape
-    assert float(back.detach().min()) >= 0 and float(back.detach().max()) <= 1
+    assert float(back.detach().min()) >= 0
+    assert float(back.detach().max()) <= 1
     (gradient,) = torch.autograd.grad(back.sum(), images)
-    assert bool(gradient.isfinite().all()) and float(gradient.abs().sum()) > 0
+    assert bool(gradient.isfinite().all())
+    assert float(gradient.abs().sum()) > 0
 
 
 def test_flat_pictures_survive_and_fine_stripes_do_not_alias() -> None:
