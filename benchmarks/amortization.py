@@ -47,7 +47,7 @@ def main() -> None:
     refiner.prepare(Subset(pictures, order[-128:]), LADDER)
     network = LightQACNN()
     result = amortize(network, refiner, Subset(pictures, order[: options.pictures]), ladder=LADDER, steps=options.steps)
-    save_module(options.output, network, name=network.name, options=network.options)
+    save_module(options.output, network, name=network.name, options=network.options, facts={})
     print(result)
 
 

@@ -1,6 +1,6 @@
 """What refinement saves for the network in its loop, for any experiment: the refinement table of docs/results.md.
 
-    python benchmarks/refine_cells.py runs/bccd_jpeg --pictures 36 --ladder 1 5 12 26 --plain 1 3 5 8 12 18 26 38 60 80 \
+    python benchmarks/refine_cells.py runs/bccd_jpeg --pictures 36 --ladder 1 5 12 26 --plain 1 3 5 8 12 26 60 80 \
         --set preprocessor.lambda_scale=0.3 --output docs/results/refine_bccd_jpeg.json
 
 The experiment's preprocessor is replaced by ``refine``; codec, proxy, task (with the weights its run fitted) and
@@ -75,7 +75,9 @@ def main() -> None:
         "options": {name: value for name, value in experiment.preprocessor.options.items() if value is not None},
         "clean": dict(clean.scores),
         "curves": {
-            label: [{"quality": p.quality, "bpp": p.bpp, **p.scores, TASK_LOSS: p.task_loss} for p in curve.curve().points]
+            label: [
+                {"quality": p.quality, "bpp": p.bpp, **p.scores, TASK_LOSS: p.task_loss} for p in curve.curve().points
+            ]
             for label, curve in (("plain", plain), ("refined", refined))
         },
         "bd_rate": rates,

@@ -28,7 +28,7 @@ from precomp_jpeg import JPEGCodec, JPEGProxy
 from precomp_refine import Refiner
 from precomp_sdk import Label, LabelScorer, Preprocessor, Subset, Target, TargetKind, TaskDataset, TaskModel, to_float
 from precomp_sdk.evaluation import Loop, read_transfer, transfer_matrix, write_transfer
-from precomp_sdk.training import fit_task
+from precomp_sdk.training import fit_task, load_module, save_module
 from precomp_torchvision import Classifier, SmallClassifier
 
 LADDER = (5.0, 8.0, 12.0, 18.0, 26.0)
@@ -96,10 +96,12 @@ def fit(options: argparse.Namespace) -> None:
     pictures = ImageFolder(root=options.data, crop=128, augment=True, seed=1)
     val = ImageFolder(root=options.data, split="val", crop=160)
     result = fit_task(small, pictures, epochs=12, learning_rate=2e-3, weight_decay=0.05, validation=val)
-    torch.save(small.state_dict(), options.output / "small.pt")
+    save_module(
+        options.output / "small.safetensors", small, name=small.name, options={"num_classes": 10, "width": 32}, facts={}
+    )
     print("small:", dict(result.scores))
     probe = fit_probe(DetectorProbe(options.fastestdet), ImageFolder(root=options.data, crop=160))
-    torch.save(probe.state_dict(), options.output / "fastestdet.pt")
+    save_module(options.output / "fastestdet.safetensors", probe, name=probe.name, options={}, facts={})
     with torch.no_grad():
         batches = [[val[index] for index in range(start, start + 50)] for start in range(0, len(val), 50)]
         right = [
@@ -140,9 +142,9 @@ def fit_probe(probe: DetectorProbe, pictures: TaskDataset) -> DetectorProbe:
 
 def backbones(options: argparse.Namespace) -> dict[str, TaskModel]:
     small = SmallClassifier(num_classes=10, width=32)
-    small.load_state_dict(torch.load(options.backbones / "small.pt", weights_only=True))
+    load_module(options.backbones / "small.safetensors", small, name=small.name)
     probe = DetectorProbe(options.fastestdet)
-    probe.load_state_dict(torch.load(options.backbones / "fastestdet.pt", weights_only=True))
+    load_module(options.backbones / "fastestdet.safetensors", probe, name=probe.name)
     squeezenet = Classifier(
         architecture="squeezenet1_1", weights=options.squeezenet, classes=options.data / "imagenet_index.json"
     )

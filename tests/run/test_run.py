@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+import precomp_qacnn
 from precomp_sdk import (
     Codec,
     ConfigError,
@@ -291,6 +292,19 @@ def test_weights_of_another_codec_are_measured_with_a_notice(
 
     assert Notice("evaluate", "the preprocessor was trained for codec 'fake' and is measured with 'other'") in notices
     assert read_results(tmp_path / "elsewhere" / "results.json").codec == "other"
+
+
+def test_weights_trained_with_other_options_are_refused(tables: Tables, registry: Registry) -> None:
+    """Their shapes are those of the options in the file, too: only the recorded options can tell."""
+    registry.register(precomp_qacnn, "qacnn")
+    tables["preprocessor"] = {"name": "qa-light", "width": 8, "depth": 1, "resolutions": [[0.5, 0.5]]}
+    trained(tables, registry)
+    assert run_evaluation(parse_experiment(tables), registry).comparisons
+    tables["preprocessor"]["resolutions"] = []
+    with pytest.raises(
+        CheckpointError, match=r"preprocessor\.resolutions: expected what the weights .*\[\[0\.5, 0\.5\]\]"
+    ):
+        run_evaluation(parse_experiment(tables), registry)
 
 
 def test_an_evaluation_without_weights_says_what_is_missing(tables: Tables, registry: Registry) -> None:
