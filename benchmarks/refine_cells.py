@@ -21,8 +21,8 @@ from precomp_refine import Refiner
 from precomp_sdk import Registry, Subset
 from precomp_sdk.config import load_experiment
 from precomp_sdk.evaluation import TASK_LOSS, Measurer, PreprocessedRoute, Route, bootstrap_bd_rate
-from precomp_sdk.run import TASK_FILE, build
-from precomp_sdk.training import load_module, shuffled
+from precomp_sdk.run import PROXY_FILE, TASK_FILE, build
+from precomp_sdk.training import load_module, load_proxy, shuffled
 
 
 def main() -> None:
@@ -40,11 +40,14 @@ def main() -> None:
         options.experiment, ['preprocessor={name="refine"}', *plain_options, *options.settings]
     )
     parts = build(experiment, Registry())
-    if (options.experiment / TASK_FILE).exists():
+    if experiment.task.fit is not None:
         load_module(options.experiment / TASK_FILE, parts.task, name=parts.task.name)
+    if (options.experiment / PROXY_FILE).exists():
+        load_proxy(options.experiment / PROXY_FILE, parts.proxy)
     refiner = parts.preprocessor
     assert isinstance(refiner, Refiner)
     total = len(parts.val)
+    options.pictures = min(options.pictures, total)
     chosen = Subset(parts.val, [index * total // options.pictures for index in range(options.pictures)])
     calibration = Subset(parts.train, shuffled(parts.train, 0)[:64])
     with Measurer(parts.codec, parts.task, ladder=options.plain, workers=1) as measurer:

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from precomp_sdk.images import (
         check_batch,
         check_image,
+        coded_size,
         enlarge,
         pad_to_multiple,
         round_to_8_bit,
@@ -181,6 +182,7 @@ __all__ = [
     "check_batch",
     "check_image",
     "check_layer_names",
+    "coded_size",
     "construct",
     "enlarge",
     "hookimpl",

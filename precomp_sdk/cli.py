@@ -153,6 +153,8 @@ def choose_resolutions(
     loaded = load_experiment(experiment, _overrides(settings, output))
     with ProgressObserver() as progress:
         choices = run_choice(loaded, registry, factors=factors or FACTORS, observer=fan_out(progress, registry.notify))
+    if os.environ.get("RANK", "0") != "0":  # of torchrun: one process speaks for all
+        return
     table = Table("quality", "factor", "bpp", "task loss", "objective", box=None, pad_edge=False)
     for choice in choices:
         for tried in choice.tried:

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from precomp_sdk.errors import ImageError
+from precomp_sdk.errors import ImageError, OptionError
 
 __all__ = [
     "check_batch",
     "check_image",
+    "coded_size",
     "enlarge",
     "pad_to_multiple",
     "round_to_8_bit",
@@ -139,28 +140,61 @@ def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
     return functional.pad(images, (0, right, 0, down), mode="replicate") if down or right else images
 
 
+def coded_size(size: tuple[int, int], factor: float) -> tuple[int, int]:
+    """Return the height and width at which a picture is coded at a resolution: the rounded products, 1 at least.
+
+    Raises:
+        OptionError: the factor is not above 0 and up to 1.
+    """
+    if not 0.0 < factor <= 1.0:
+        raise OptionError(
+            where="resolution",
+            expected="a factor of height and width, above 0 and up to 1",
+            got=repr(factor),
+            remedy="Look at what Preprocessor.resolution returns.",
+        )
+    return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
+
+
 def shrink(images: Tensor, factor: float) -> Tensor:
     """Shrink a batch to ``factor`` of its height and width: bicubic, antialiased, clipped to [0, 1]; differentiable.
 
     Shapes and units:
-        images: (N, 3, H, W) in [0, 1]. Returns (N, 3, H', W'), the rounded products, 1 at least; ``images`` itself
-        where that is its size.
+        images: (N, 3, H, W) in [0, 1]. Returns (N, 3, H', W'), their `coded_size`; ``images`` itself where that is
+        theirs.
+
+    Raises:
+        ImageError: the images are not a float batch.
+        OptionError: the factor is not above 0 and up to 1.
     """
-    height, width = (max(1, round(side * factor)) for side in images.shape[-2:])
-    if (height, width) == tuple(images.shape[-2:]):
+    check_batch(images, "shrink")
+    size = coded_size((images.shape[-2], images.shape[-1]), factor)
+    if size == tuple(images.shape[-2:]):
         return images
-    return functional.interpolate(images, (height, width), mode="bicubic", antialias=True).clamp(0.0, 1.0)
+    return functional.interpolate(images, size, mode="bicubic", antialias=True).clamp(0.0, 1.0)
 
 
 def enlarge(images: Tensor, size: tuple[int, int]) -> Tensor:
     """Bring a batch back to the size it was shrunk from: bicubic, clipped to [0, 1]; differentiable.
 
     Shapes and units:
-        images: (N, 3, H', W') in [0, 1]; size: (H, W). Returns (N, 3, H, W); ``images`` itself where that is its size.
+        images: (N, 3, H', W') in [0, 1]; size: (H, W), not below H' and W'. Returns (N, 3, H, W); ``images`` itself
+        where that is its size.
+
+    Raises:
+        ImageError: the images are not a float batch, or the size is below theirs.
     """
-    if tuple(size) == tuple(images.shape[-2:]):
+    height, width = check_batch(images, "enlarge").shape[-2:]
+    if tuple(size) == (height, width):
         return images
-    return functional.interpolate(images, tuple(size), mode="bicubic", align_corners=False).clamp(0.0, 1.0)
+    if len(size) != 2 or any(not isinstance(side, int) for side in size) or size[0] < height or size[1] < width:
+        raise ImageError(
+            where="enlarge",
+            expected=f"a height and a width, whole numbers from {height} and {width} up",
+            got=repr(tuple(size)),
+            remedy="Give the size of the source: height first.",
+        )
+    return functional.interpolate(images, (size[0], size[1]), mode="bicubic", align_corners=False).clamp(0.0, 1.0)
 
 
 def _image_error(where: str, expected: str, got: str) -> ImageError:

@@ -1,8 +1,8 @@
 """At what share of its height and width a picture is coded, depending on the compression strength."""
 
-import math
 from collections.abc import Sequence
-from itertools import pairwise
+
+import numpy as np
 
 from precomp_sdk.errors import OptionError
 
@@ -25,27 +25,26 @@ class ResolutionCurve:
     """
 
     def __init__(self, points: Sequence[Sequence[float]] = ()) -> None:
-        pairs = [tuple(float(value) for value in pair) for pair in points]
+        try:
+            pairs = [tuple(float(value) for value in pair) for pair in points]
+        except (TypeError, ValueError):
+            pairs = [()]
         good = all(len(pair) == 2 and 0 <= pair[0] <= 1 and 0 < pair[1] <= 1 for pair in pairs)
         if not good or len({pair[0] for pair in pairs}) < len(pairs):
             raise OptionError(
                 where="option 'resolutions'",
                 expected="pairs of strength, from 0 to 1 and each once, and factor, above 0 and up to 1",
-                got=repr([list(pair) for pair in pairs]),
+                got=repr(points),
                 remedy="Take what `precomp choose-resolutions` prints, or leave it out for full resolution.",
             )
         self.points: tuple[tuple[float, float], ...] = tuple(sorted((pair[0], pair[1]) for pair in pairs))
 
     def at(self, strength: float) -> float:
-        """Return the factor at a strength."""
+        """Return the factor at a strength, to four digits."""
         if not self.points:
             return 1.0
-        if strength <= self.points[0][0]:
-            return self.points[0][1]
-        for (low, first), (high, second) in pairwise(self.points):
-            if strength <= high:
-                return math.fsum([first, (second - first) * (strength - low) / (high - low)])
-        return self.points[-1][1]
+        strengths, factors = zip(*self.points, strict=True)
+        return round(float(np.interp(strength, strengths, factors)), 4)
 
     def plain(self) -> list[list[float]]:
         """Return the points as plain JSON values, for a preprocessor's ``options``."""

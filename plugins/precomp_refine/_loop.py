@@ -156,14 +156,15 @@ class BatchRefiner:
         current = moving.current.detach().requires_grad_(gradient)
         pending: PendingBatch | None = None
         if check:
-            sent = shrink(round_to_8_bit(current.detach()), self._factor)
-            pending = self.transcoder.submit(sent, moving.qualities)
+            coded = shrink(round_to_8_bit(current.detach()), self._factor)
+            pending = self.transcoder.submit(coded, moving.qualities)
         size = (current.shape[-2], current.shape[-1])
         predicted: ProxyOutput | None = None
         real_bits: Tensor | None = None
         if gradient:
             with torch.enable_grad():
-                predicted = self.proxy(shrink(round_to_8_bit(current), self._factor), moving.qualities)
+                sent = round_to_8_bit(shrink(round_to_8_bit(current), self._factor))
+                predicted = self.proxy(sent, moving.qualities)
                 predicted = replace(predicted, images=enlarge(predicted.images, size))
             self._spend(proxy_forward=len(current), proxy_backward=len(current))
         if pending is not None:

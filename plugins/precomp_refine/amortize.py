@@ -62,8 +62,8 @@ def amortize(
     """Refine pictures one by one and regress a network onto what came of them: a dense target to start from.
 
     Every picture is refined at one quality, drawn from the ladder, and kept as 8 bits. The loss is the mean squared
-    error of the network's change against the refinement's, over the mean square of the refinement's change; what is
-    reported as explained is 1 minus that. One picture in ten is held out.
+    error of the network's change against the refinement's, over the mean square of the refinement's change over all
+    pictures; what is reported as explained is 1 minus that. One picture in ten is held out.
 
     Args:
         preprocessor: trained in place, and left in evaluation mode; go on with `precomp_sdk.training.Trainer`.
@@ -78,7 +78,9 @@ def amortize(
         observer: called with every event.
 
     Raises:
-        OptionError: there are fewer than ten pictures, or they differ in size, or a number is not positive.
+        OptionError: there are fewer than ten pictures, or they differ in size; a number is not positive; the network
+            has no parameters, or codes at another resolution than the refiner; refinement changes nothing.
+        QualityError: a quality of the ladder is off the scale.
         NonFiniteError: the loss became NaN or infinite.
         PrecompError: as `Refiner.refine` raises it.
 
@@ -87,45 +89,62 @@ def amortize(
     samples, _ = load_samples(dataset, range(len(dataset)))
     images = [sample.image for sample in samples]
     sizes = {tuple(image.shape) for image in images}
-    if len(images) < _HELD_OUT or len(sizes) != 1 or min(steps, batch_size, learning_rate, clip_norm) <= 0:
-        raise OptionError(
-            where="amortize",
-            expected=f"{_HELD_OUT} pictures or more of one size, and numbers above 0",
-            got=f"{len(images)} pictures of {len(sizes)} sizes; steps {steps}, batch_size {batch_size}, "
-            f"learning_rate {learning_rate}, clip_norm {clip_norm}",
-            remedy="Crop the pictures: an option of most data sets.",
+    _check(
+        len(images) >= _HELD_OUT and len(sizes) == 1,
+        f"{_HELD_OUT} pictures or more of one size",
+        f"{len(images)} pictures of {len(sizes)} sizes",
+        "Crop the pictures: an option of most data sets.",
+    )
+    numbers = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate, "clip_norm": clip_norm}
+    _check(min(numbers.values()) > 0, "numbers above 0", str(numbers), "Correct the option.")
+    scale = refiner.codec.quality_scale
+    ladder = [scale.check(quality) for quality in ladder]
+    _check(bool(ladder), "a ladder of one quality or more", "none", "Take the one you train for.")
+    anchor = next(preprocessor.parameters(), None)
+    _check(anchor is not None, "a preprocessor with parameters", f"{preprocessor.name!r} without", "Take qa-light.")
+    assert anchor is not None
+    for strength in map(scale.strength, ladder):
+        theirs, ours = refiner.resolution(strength), preprocessor.resolution(strength)
+        _check(
+            theirs == ours,
+            f"a preprocessor that codes at the refiner's resolution, {theirs:g} at strength {strength:g}",
+            f"{ours:g}",
+            "Give both the same resolutions.",
         )
     notify = observer or (lambda _: None)
     draw = random.Random(seed)
-    qualities = [draw.choice(list(ladder)) for _ in images]
+    qualities = [draw.choice(ladder) for _ in images]
     started = time.perf_counter()
     refined = [picture.image for picture in refiner.refine(images, qualities).pictures]
     refining_seconds = time.perf_counter() - started
-    scale = refiner.codec.quality_scale
     strengths = torch.tensor([scale.strength(quality) for quality in qualities])
-    anchor = next(preprocessor.parameters())
 
     def pairs(rows: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
         batch = (to_float(torch.stack([group[row] for row in rows])) for group in (images, refined))
         sources, targets = (part.to(anchor.device) for part in batch)
         return sources, targets, strengths[list(rows)].to(anchor.device)
 
-    def unexplained(rows: Sequence[int]) -> Tensor:
+    def missed(rows: Sequence[int]) -> Tensor:
         sources, targets, given = pairs(rows)
-        missed = (preprocessor(sources, given) - targets).square().mean()
-        result: Tensor = missed / (targets - sources).square().mean().clamp_min(1e-12)
+        result: Tensor = (preprocessor(sources, given) - targets).square().mean()
         return result
+
+    def change(rows: Sequence[int]) -> float:
+        sources, targets, _ = pairs(rows)
+        return float((targets - sources).square().mean())
 
     rows = list(range(len(images)))
     draw.shuffle(rows)
     held, learnt = rows[: len(rows) // _HELD_OUT], rows[len(rows) // _HELD_OUT :]
+    typical = _mean(change, learnt, batch_size)
+    _check(typical > 0, "refinement that changes some picture", "none that does", "Take more steps, or other lambdas.")
     started = time.perf_counter()
     notify(RunStarted("amortize", steps, {"pictures": len(images), "preprocessor": preprocessor.name}))
     preprocessor.train().requires_grad_(True)
     optimizer = torch.optim.AdamW(preprocessor.parameters(), lr=learning_rate, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for step in range(1, steps + 1):
-        loss = unexplained(draw.choices(learnt, k=batch_size))
+        loss = missed(draw.choices(learnt, k=batch_size)) / typical
         value = float(loss.detach())
         if not value < float("inf"):  # also False for NaN
             raise NonFiniteError(
@@ -140,7 +159,8 @@ def amortize(
     preprocessor.eval()
     with torch.no_grad():
         explained = [
-            1.0 - sum(float(unexplained(part)) * len(part) for part in _parts(group, batch_size)) / len(group)
+            1.0
+            - _mean(lambda rows: float(missed(rows)), group, batch_size) / (_mean(change, group, batch_size) or typical)
             for group in (learnt, held)
         ]
     seconds = time.perf_counter() - started
@@ -148,5 +168,12 @@ def amortize(
     return AmortizationResult(explained[0], explained[1], len(images), refining_seconds, seconds)
 
 
-def _parts(rows: Sequence[int], size: int) -> list[Sequence[int]]:
-    return [rows[start : start + size] for start in range(0, len(rows), size)]
+def _mean(value: Callable[[Sequence[int]], float], rows: Sequence[int], size: int) -> float:
+    """Return the mean over rows of what is measured on some of them at a time."""
+    parts = [rows[start : start + size] for start in range(0, len(rows), size)]
+    return sum(value(part) * len(part) for part in parts) / len(rows)
+
+
+def _check(good: bool, expected: str, got: str, remedy: str) -> None:
+    if not good:
+        raise OptionError(where="amortize", expected=expected, got=got, remedy=remedy)

@@ -75,7 +75,7 @@ class Refined:
     """One refined picture.
 
     Args:
-        image: (3, H, W) uint8, what the encoder gets.
+        image: (3, H, W) uint8; the encoder gets it shrunk to `Refiner.resolution`, where that is below 1.
         quality: it was refined for.
         plain: the untouched picture through the codec.
         refined: ``image`` through the codec; its objective is never above ``plain``'s.

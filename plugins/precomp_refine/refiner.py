@@ -26,6 +26,7 @@ from precomp_sdk import (
     TaskModel,
     Transcoder,
     check_batch,
+    coded_size,
     quality_tensor,
     round_to_8_bit,
     to_float,
@@ -45,7 +46,8 @@ class Refiner(Preprocessor):
                     └────────┘
 
     The target is what the task networks say of the untouched picture: no labels. The first candidate is the untouched
-    picture, so by its own measure no picture is ever worse than through the plain codec. What is sent is an ordinary
+    picture, so by its own measure no picture is ever worse than through the plain codec (at the resolution it is coded
+    at). What is sent is an ordinary
     file of the codec. Nothing is trained; ``lambda`` is a table, or is measured once by `prepare`.
 
     The gain may be particular to the networks in the loop: for others, take several of them, match features, bound the
@@ -292,11 +294,12 @@ class Refiner(Preprocessor):
                 remedy="Call prepare(pictures, ladder) once, or give a table of lambdas and no feature_weight.",
             )
         factors = [self.resolution(codec.quality_scale.strength(value)) for value in values]
-        groups: dict[tuple[float, ...], list[int]] = {}
+        groups: dict[tuple[int, ...], list[int]] = {}
         for index, item in enumerate(items):
-            groups.setdefault((*item.shape, factors[index]), []).append(index)
-        size = self._settings.batch_size
-        batches = [group[first : first + size] for group in groups.values() for first in range(0, len(group), size)]
+            size = (item.shape[-2], item.shape[-1])
+            groups.setdefault((*size, *coded_size(size, factors[index])), []).append(index)
+        most = self._settings.batch_size
+        batches = [group[first : first + most] for group in groups.values() for first in range(0, len(group), most)]
         device, cost = self._device(), RefinementCost()
         refined: dict[int, Refined] = {}
         generator = torch.Generator().manual_seed(self._settings.seed)

@@ -1,8 +1,11 @@
 """Names to objects, checked against each other before any work begins."""
 
+import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from inspect import signature
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -12,15 +15,15 @@ from torch import nn
 from precomp_sdk.codec import Codec
 from precomp_sdk.config import Component, Experiment, Inner, Loadable, Proxy, check_options, inner_components
 from precomp_sdk.data import TaskDataset
-from precomp_sdk.errors import ConfigError, PluginError, PrecompError, TargetError
+from precomp_sdk.errors import CheckpointError, ConfigError, PluginError, PrecompError, TargetError
 from precomp_sdk.evaluation.baselines import find_baselines
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.proxy import ProxyCodec
 from precomp_sdk.registry import Registry, construct
 from precomp_sdk.task import TaskModel
-from precomp_sdk.training import load_module, load_proxy
+from precomp_sdk.training import SavedModule, load_module, load_proxy
 
-__all__ = ["Builder", "EvaluationParts", "TrainingParts", "build", "build_evaluation"]
+__all__ = ["Builder", "EvaluationParts", "TrainingParts", "build", "build_evaluation", "check_recorded_options"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +246,27 @@ class Builder:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._seed)
             yield
+
+
+def check_recorded_options(saved: SavedModule, preprocessor: Preprocessor, weights: Path, where: str) -> None:
+    """Refuse weights that were trained with other options: not every option changes a shape.
+
+    What an older file does not record counts as the option's default.
+
+    Raises:
+        CheckpointError: an option differs.
+    """
+    defaults = {name: item.default for name, item in signature(type(preprocessor)).parameters.items()}
+    ours = json.loads(json.dumps(dict(preprocessor.options)))
+    theirs = json.loads(json.dumps({**{name: defaults.get(name) for name in ours}, **saved.options}, default=str))
+    for name, value in ours.items():
+        if value != theirs[name]:
+            raise CheckpointError(
+                where=f"{where}.{name}",
+                expected=f"what the weights in {weights} were trained with: {theirs[name]}",
+                got=repr(value),
+                remedy="Set the option to what they were trained with, or leave it out where the run's folder says it.",
+            )
 
 
 @contextmanager

@@ -8,8 +8,8 @@ from precomp_sdk.events import Event
 from precomp_sdk.registry import Registry
 from precomp_sdk.run.build import build
 from precomp_sdk.run.fabric import make_fabric
-from precomp_sdk.run.training import prepare_task
-from precomp_sdk.training import FACTORS, ResolutionChoice, choose_resolutions, shuffled
+from precomp_sdk.run.training import check_task, prepare_task
+from precomp_sdk.training import FACTORS, ResolutionChoice, choose_resolutions, held_back, shuffled
 from precomp_sdk.transcode import Transcoder
 
 __all__ = ["run_choice"]
@@ -22,7 +22,7 @@ def run_choice(
     factors: Sequence[float] = FACTORS,
     observer: Callable[[Event], None] | None = None,
 ) -> tuple[ResolutionChoice, ...]:
-    """Choose the resolution at every quality of ``train.ladder`` on ``train.calibration_images`` training pictures.
+    """Choose the resolution at every quality of ``train.ladder`` on the pictures that training calibrates lambda on.
 
     A task that is to be fitted is fitted first and left in the output folder, where `precomp train --resume` takes it
     from; one that lies there already is used.
@@ -39,9 +39,12 @@ def run_choice(
     settings = experiment.train
     fabric = make_fabric(settings.precision, origin=experiment.origin)
     fabric.launch()
+    check_task(experiment)
     parts = build(experiment, registry)
     prepare_task(experiment, parts, fabric, observer, resume=True)
-    pictures = Subset(parts.train, shuffled(parts.train, settings.seed)[: settings.calibration_images])
+    order = shuffled(parts.train, settings.seed)
+    first = 0 if parts.held_out is not None else held_back(len(order), settings)
+    pictures = Subset(parts.train, order[first : first + settings.calibration_images])
     with Transcoder(parts.codec, workers=settings.codec_workers) as transcoder:
         return choose_resolutions(
             transcoder,

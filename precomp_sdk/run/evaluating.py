@@ -1,6 +1,5 @@
 """An experiment's evaluation: the trained preprocessor against the plain codec and the baselines."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,14 +7,13 @@ from precomp_sdk.config import EXPERIMENT_FILE, Experiment, dump_experiment
 from precomp_sdk.errors import CheckpointError, NotFittedError
 from precomp_sdk.evaluation import Evaluation, evaluate, write_report
 from precomp_sdk.events import Event, Notice
-from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.proxy import ProxyCodec
 from precomp_sdk.registry import Registry
-from precomp_sdk.run.build import Builder, EvaluationParts, build_evaluation, located
+from precomp_sdk.run.build import Builder, EvaluationParts, build_evaluation, check_recorded_options, located
 from precomp_sdk.run.fabric import make_fabric
 from precomp_sdk.run.record import record, write_whole
 from precomp_sdk.run.training import PROXY_FILE, TASK_FILE
-from precomp_sdk.training import WEIGHTS_FILE, SavedModule, load_module, load_proxy
+from precomp_sdk.training import WEIGHTS_FILE, load_module, load_proxy
 
 __all__ = ["run_evaluation"]
 
@@ -115,7 +113,7 @@ def _load(
     if not parts.preprocessor.trainable:
         return None
     saved = load_module(weights, parts.preprocessor, name=parts.preprocessor.name)
-    _check_options(saved, parts.preprocessor, weights, experiment.origin)
+    check_recorded_options(saved, parts.preprocessor, weights, f"{experiment.origin}, preprocessor")
     steps = saved.facts.get("steps", experiment.train.steps)
     if weights == folder / WEIGHTS_FILE and steps < experiment.train.steps and not unfinished:
         raise CheckpointError(
@@ -130,19 +128,6 @@ def _load(
         message = f"the preprocessor was trained for codec {trained_for!r} and is measured with {parts.codec.name!r}"
         observer(Notice("evaluate", message))
     return int(steps)
-
-
-def _check_options(saved: SavedModule, preprocessor: Preprocessor, weights: Path, origin: str) -> None:
-    """Refuse weights that were trained with other options, of those that both know: not all change a shape."""
-    ours = json.loads(json.dumps(dict(preprocessor.options)))
-    for name in sorted(ours.keys() & saved.options.keys()):
-        if ours[name] != saved.options[name]:
-            raise CheckpointError(
-                where=f"{origin}, preprocessor.{name}",
-                expected=f"what the weights in {weights} were trained with: {saved.options[name]}",
-                got=repr(ours[name]),
-                remedy="Evaluate the run's own folder, or set the option to what it was trained with.",
-            )
 
 
 def _load_proxy(proxy: ProxyCodec, folder: Path) -> None:

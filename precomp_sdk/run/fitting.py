@@ -1,5 +1,6 @@
 """Fitting the task and the proxy of an experiment, or a proxy on its own."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,7 +99,9 @@ def fit_and_save_task(
 ) -> FitTaskResult:
     """Fit a task and write its weights."""
     result = fit_task(task.to(device), dataset, validation=validation, observer=observer, **settings)
-    save_task(path, task, table, {"loss": result.loss, "scores": dict(result.scores), "steps": result.steps})
+    fit = json.loads(json.dumps(dict(settings), default=str))
+    facts = {"loss": result.loss, "scores": dict(result.scores), "steps": result.steps, "fit": fit}
+    save_task(path, task, table, facts)
     return result
 
 

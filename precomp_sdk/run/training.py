@@ -1,5 +1,6 @@
 """An experiment's training run: fit what needs fitting, train, and write down how."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +25,11 @@ from precomp_sdk.training import (
     TrainResult,
     load_module,
     load_proxy,
+    read_module,
     save_proxy,
 )
 
-__all__ = ["PROXY_FILE", "TASK_FILE", "TrainingOutcome", "prepare_task", "run_training"]
+__all__ = ["PROXY_FILE", "TASK_FILE", "TrainingOutcome", "check_task", "prepare_task", "run_training"]
 
 TASK_FILE = "task.safetensors"  #: the task's weights, where the run fitted or trained it
 PROXY_FILE = "proxy.safetensors"  #: the proxy's, likewise
@@ -134,6 +136,8 @@ def _check_folder(folder: Path, experiment: Experiment, *, resume: bool, overwri
             got=f"one with {', '.join(held)}",
             remedy="Go on with it (--resume), replace it (--overwrite), or choose another folder (--output).",
         )
+    if resume:
+        check_task(experiment)
     if resume and (folder / EXPERIMENT_FILE).exists():
         ours, theirs = experiment.model_dump(), load_experiment(folder / EXPERIMENT_FILE).model_dump()
         if theirs["proxy"]["name"] and not ours["proxy"]["name"]:  # what was chosen then is written down there
@@ -146,6 +150,25 @@ def _check_folder(folder: Path, experiment: Experiment, *, resume: bool, overwri
                     got=str(ours[table]),
                     remedy="Resume with the experiment the run was started with, or choose another folder.",
                 )
+
+
+def check_task(experiment: Experiment) -> None:
+    """Refuse a task in the experiment's folder that was fitted with other settings.
+
+    Raises:
+        CheckpointError: it was, or it cannot be read.
+    """
+    fit, path = experiment.task.fit, experiment.output.folder / TASK_FILE
+    if fit is None or not path.exists():
+        return
+    asked, done = json.loads(json.dumps(dict(fit.arguments()), default=str)), read_module(path).facts.get("fit")
+    if done not in (None, asked):  # files of before this was recorded have none
+        raise CheckpointError(
+            where=f"{experiment.origin}, task.fit",
+            expected=f"the settings that {path} was fitted with: {done}",
+            got=str(asked),
+            remedy="Fit the task with those, remove the file, or choose another folder.",
+        )
 
 
 def _clear(folder: Path) -> None:

@@ -11,10 +11,11 @@ from precomp_sdk.evaluation import Loop, TransferMatrix, transfer_matrix, write_
 from precomp_sdk.events import Event
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.registry import Registry
-from precomp_sdk.run.build import Builder, located
+from precomp_sdk.run.build import Builder, check_recorded_options, located
 from precomp_sdk.run.fabric import make_fabric
 from precomp_sdk.run.record import write_whole
 from precomp_sdk.task import TaskModel
+from precomp_sdk.training import read_module
 
 __all__ = ["TRANSFER_FILE", "run_transfer"]
 
@@ -115,6 +116,8 @@ def _preprocessor(
                 remedy=f"Add {option}: what it was trained with, or refines for.",
             )
     made: Preprocessor = builder.make("preprocessor", table, key, parts)
+    if table.load is not None:
+        check_recorded_options(read_module(table.load), made, table.load, f"{transfer.origin}, {key}")
     if not made.trainable:
         if transfer.data.train is None:
             raise ConfigError(

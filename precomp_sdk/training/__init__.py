@@ -4,7 +4,7 @@ from precomp_sdk.training.calibration import calibrate, slopes
 from precomp_sdk.training.checkpoints import SavedModule, load_module, read_module, save_module
 from precomp_sdk.training.fit_proxy import FitProxyResult, fit_proxy, fitting_loss
 from precomp_sdk.training.fit_task import FitTaskResult, fit_task, score_task
-from precomp_sdk.training.loading import Batches, shuffled
+from precomp_sdk.training.loading import Batches, held_back, shuffled
 from precomp_sdk.training.loop import STATE_FILE, WEIGHTS_FILE
 from precomp_sdk.training.objective import Calibration, PlainPoint, composite_bits, composite_images, feature_distances
 from precomp_sdk.training.proxy_files import fits_proxy, load_proxy, save_proxy
@@ -43,6 +43,7 @@ __all__ = [
     "fit_task",
     "fits_proxy",
     "fitting_loss",
+    "held_back",
     "load_module",
     "load_proxy",
     "read_module",

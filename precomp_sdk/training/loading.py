@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from precomp_sdk.data import SkippedSample, TaskDataset, load_samples
 from precomp_sdk.errors import DatasetError, OptionError
 from precomp_sdk.records import Sample
+from precomp_sdk.training.settings import TrainSettings
 
-__all__ = ["Batches", "load_all", "shuffled"]
+__all__ = ["Batches", "held_back", "load_all", "shuffled"]
 
 
 class Batches(Iterator[list[Sample]]):
@@ -219,6 +220,11 @@ def load_all(
             remedy="Repair the files, or take more pictures.",
         )
     return samples, skipped
+
+
+def held_back(count: int, settings: TrainSettings) -> int:
+    """Return how many of ``count`` shuffled pictures are held out, the first ones; those after them calibrate."""
+    return min(settings.held_out_images, count // 5)
 
 
 def shuffled(dataset: TaskDataset, seed: int) -> list[int]:

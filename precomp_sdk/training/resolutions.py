@@ -103,6 +103,7 @@ def choose_resolutions(
             got=repr(wrong),
             remedy="Take 0.5, say.",
         )
+    factors = [round(factor, 4) for factor in factors]  # as `ResolutionCurve` gives them
     points = calibrate(
         transcoder,
         task,
@@ -144,5 +145,5 @@ def resolution_points(choices: Sequence[ResolutionChoice]) -> list[list[float]]:
     points, lowest = [], math.inf
     for choice in sorted(choices, key=lambda choice: choice.strength):
         lowest = min(lowest, choice.factor)
-        points.append([round(choice.strength, 6), lowest])
+        points.append([choice.strength, lowest])
     return points

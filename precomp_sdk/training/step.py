@@ -7,7 +7,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from precomp_sdk.images import enlarge, round_to_8_bit, shrink, stack_padded
+from precomp_sdk.images import coded_size, enlarge, round_to_8_bit, shrink, stack_padded
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.proxy import ProxyCodec
 from precomp_sdk.records import ProxyOutput, Sample
@@ -62,8 +62,9 @@ def training_step(
     Pictures of unequal sizes go through the preprocessor as one padded batch and are cut to their own sizes behind it.
     Each is coded at the resolution that the preprocessor asks for at its strength, and enlarged again for the task:
 
-        pictures ─▶ padded batch ─▶ preprocessor ─▶ cut ─▶ per size and resolution: ─▶ objective per picture
-                                                           shrink, codec and proxy, enlarge, task, terms
+        pictures ─▶ padded batch ─▶ preprocessor ─▶ cut ─▶ per coded size: shrink, codec and proxy, enlarge
+                                                                                       │
+                                      objective per picture ◀─ per size: task, terms ◀─┘
 
     The real codec works in threads while the proxy and the clean pass of the task network run.
 
@@ -91,16 +92,19 @@ def training_step(
         processed = preprocessor(padded, torch.tensor(strengths, device=padded.device)).float()
     guard.check("processed picture", processed)
     parts: list[_Part] = []
-    factors = [preprocessor.resolution(strength) for strength in strengths]
-    for (height, width, factor), places in _places(sources, factors).items():
+    for (height, width), places in places_by_size(sources).items():
         whole = len(places) == len(samples)
         clean, cut = (
             images if whole else images[places, :, :height, :width].contiguous(memory_format=layout)
             for images in (padded, processed)
         )
-        chosen, sent = [qualities[place] for place in places], shrink(cut, factor)
-        real = transcoder.submit(sent, chosen) if settings.forward == "codec" else None
-        parts.append(_Part(places, [samples[place] for place in places], chosen, clean, cut, sent, real))
+        coded = []
+        for factor, rows in _rows(preprocessor, (height, width), [strengths[place] for place in places]):
+            chosen = [qualities[places[row]] for row in rows]
+            sent = shrink(cut if len(rows) == len(places) else cut[rows], factor)
+            real = transcoder.submit(sent, chosen) if settings.forward == "codec" else None
+            coded.append(_Coded(rows, chosen, sent, real))
+        parts.append(_Part(places, [samples[place] for place in places], clean, cut, coded))
     terms = [_measure(part, proxy=proxy, task=task, settings=settings, fabric=fabric) for part in parts]
     order = torch.tensor([place for part in parts for place in part.places], device=padded.device).argsort()
     bpps, task_losses, feature_losses, mses = torch.cat(terms, dim=1)[:, order]  # (4, N)
@@ -114,64 +118,84 @@ def training_step(
         "change_mse": float(mses.mean().detach()),
     }
     if "proxy" in settings.train:
-        proxy_losses = [_proxy_loss(proxy, part, transcoder) * (len(part.places) / len(samples)) for part in parts]
+        proxy_losses = [
+            _proxy_loss(proxy, coded, transcoder) * (len(coded.rows) / len(samples))
+            for part in parts
+            for coded in part.coded
+        ]
         proxy_loss = torch.stack(proxy_losses).sum()
         loss = loss + settings.proxy_weight * proxy_loss
         scalars["proxy_loss"] = float(proxy_loss.detach())
     return StepTerms(loss, scalars, len(samples))
 
 
-def _places(sources: Sequence[Tensor], factors: Sequence[float]) -> dict[tuple[int, int, float], list[int]]:
-    """Return the places of the pictures (3, H, W) of each height, width and resolution."""
-    found: dict[tuple[int, int, float], list[int]] = {}
-    for (height, width), places in places_by_size(sources).items():
-        for place in places:
-            found.setdefault((height, width, factors[place]), []).append(place)
-    return found
+def _rows(
+    preprocessor: Preprocessor, size: tuple[int, int], strengths: Sequence[float]
+) -> list[tuple[float, list[int]]]:
+    """Return the rows of a batch of one size that are coded at one size, each with a factor that leads there."""
+    found: dict[tuple[int, int], tuple[float, list[int]]] = {}
+    for row, strength in enumerate(strengths):
+        factor = preprocessor.resolution(strength)
+        found.setdefault(coded_size(size, factor), (factor, []))[1].append(row)
+    return list(found.values())
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
-    """The pictures of one size and resolution within a batch, and on their way through the codec.
+class _Coded:
+    """Pictures of a part that are coded at one size (N', 3, H', W'), on their way through the codec."""
 
-    ``clean`` and ``processed`` are (N, 3, H, W), ``sent`` is ``processed`` as it is coded, (N, 3, H', W').
-    """
-
-    places: list[int]
-    samples: list[Sample]
+    rows: list[int]
     qualities: list[float]
-    clean: Tensor
-    processed: Tensor
     sent: Tensor
     real: PendingBatch | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The pictures of one size within a batch: clean and processed (N, 3, H, W), and as they are coded."""
+
+    places: list[int]
+    samples: list[Sample]
+    clean: Tensor
+    processed: Tensor
+    coded: list[_Coded]
+
+
 def _measure(part: _Part, *, proxy: ProxyCodec, task: TaskModel, settings: TrainSettings, fabric: Fabric) -> Tensor:
     """Return bits per pixel, task loss, feature distance and change of each picture, (4, N)."""
-    predicted: ProxyOutput = proxy(round_to_8_bit(part.sent), part.qualities)
+    size = (part.clean.shape[-2], part.clean.shape[-1])
+    predicted: list[ProxyOutput] = [proxy(round_to_8_bit(coded.sent), coded.qualities) for coded in part.coded]
     with torch.no_grad(), fabric.autocast():
         targets = targets_for(task, part.samples, part.clean, settings.targets)
         clean_features = task.features(part.clean) if settings.feature_weight else []
-    images, bits = predicted.images, predicted.bits
-    if part.real is not None:
-        real_images, real_bits = part.real.tensors(part.sent)
-        images, bits = composite_images(real_images, images), composite_bits(real_bits, bits)
+    received = [_received(coded, output, size) for coded, output in zip(part.coded, predicted, strict=True)]
+    order = torch.tensor([row for coded in part.coded for row in coded.rows], device=part.clean.device).argsort()
+    images, bits = (torch.cat(items)[order] if len(items) > 1 else items[0] for items in zip(*received, strict=True))
     layout = torch.channels_last if settings.channels_last else torch.contiguous_format
-    images = enlarge(images, (part.clean.shape[-2], part.clean.shape[-1])).contiguous(memory_format=layout)
+    images = images.contiguous(memory_format=layout)
     with fabric.autocast():
         task_losses = task.losses(images, targets).float() if settings.task_weight else bits.new_zeros(len(bits))
         feature_losses = torch.zeros_like(task_losses)
         if settings.feature_weight:
             feature_losses = feature_distances(task.features(images), clean_features).float()
-    bpps = bits / (part.clean.shape[-2] * part.clean.shape[-1])
+    bpps = bits / (size[0] * size[1])
     mses = (part.processed - part.clean).square().mean(dim=(1, 2, 3))
     return torch.stack([bpps, task_losses, feature_losses, mses])
 
 
-def _proxy_loss(proxy: ProxyCodec, part: _Part, transcoder: Transcoder) -> Tensor:
+def _received(coded: _Coded, predicted: ProxyOutput, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Return the pictures at their sources' size (H, W) and their bits: the codec's values, the proxy's gradient."""
+    images, bits = predicted.images, predicted.bits
+    if coded.real is not None:
+        real_images, real_bits = coded.real.tensors(coded.sent)
+        images, bits = composite_images(real_images, images), composite_bits(real_bits, bits)
+    return enlarge(images, size), bits
+
+
+def _proxy_loss(proxy: ProxyCodec, coded: _Coded, transcoder: Transcoder) -> Tensor:
     """Fit the proxy to the codec on the preprocessor's own output; no gradient to the preprocessor."""
-    source = round_to_8_bit(part.sent.detach())
-    pending = part.real or transcoder.submit(source, part.qualities)
+    source = round_to_8_bit(coded.sent.detach())
+    pending = coded.real or transcoder.submit(source, coded.qualities)
     images, bits = pending.tensors(source)
-    output: ProxyOutput = proxy(source, part.qualities)
+    output: ProxyOutput = proxy(source, coded.qualities)
     return fitting_loss(output, images, bits)

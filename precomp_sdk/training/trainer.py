@@ -19,7 +19,7 @@ from precomp_sdk.proxy import ProxyCodec
 from precomp_sdk.task import TaskModel
 from precomp_sdk.training.calibration import calibrate
 from precomp_sdk.training.held_out import HeldOutBatch
-from precomp_sdk.training.loading import Batches, load_all, shuffled
+from precomp_sdk.training.loading import Batches, held_back, load_all, shuffled
 from precomp_sdk.training.loop import Loop, Parts, read_checkpoint
 from precomp_sdk.training.objective import Calibration, PlainPoint
 from precomp_sdk.training.settings import TrainSettings
@@ -172,7 +172,7 @@ class Trainer:
         if held_out is not None:
             chosen = shuffled(held_out, self.settings.seed)[: self.settings.held_out_images]
             return dataset, Subset(dataset, order[: self.settings.calibration_images]), Subset(held_out, chosen)
-        kept = min(self.settings.held_out_images, len(order) // 5)
+        kept = held_back(len(order), self.settings)
         if kept == 0:
             raise DatasetError(
                 where=f"data set {dataset.name!r}",

@@ -27,13 +27,14 @@ class Brightener(Preprocessor):
 
 
 class Shifting(Refiner):
-    """Refines every picture by adding 8 levels, and remembers at which qualities."""
+    """Refines most pictures by adding 8 levels, and remembers at which qualities."""
 
     def refine(self, images: Any, qualities: Any, **options: Any) -> Any:
         done = super().refine(images, qualities, **options)
         self.asked = list(qualities)
-        for picture, image in zip(done.pictures, images, strict=True):
-            object.__setattr__(picture, "image", (image.to(torch.int16) + 8).clamp(0, 255).to(torch.uint8))
+        for index, (picture, image) in enumerate(zip(done.pictures, images, strict=True)):
+            levels = 0 if index % 4 == 0 else 8  # some pictures cannot be refined
+            object.__setattr__(picture, "image", (image.to(torch.int16) + levels).clamp(0, 255).to(torch.uint8))
         return done
 
 
@@ -45,20 +46,22 @@ def shifting(make: Callable[..., Refiner]) -> Shifting:
     return refiner
 
 
-def test_a_network_learns_what_refinement_does(shifting: Shifting) -> None:
+@pytest.mark.parametrize("batch_size", [1, 3, 16])
+def test_a_network_learns_what_refinement_does(shifting: Shifting, batch_size: int) -> None:
+    """One offset for all, of 6 to 8 levels where a quarter of the pictures stay: 2 / 3 to 3 / 4 of the change."""
     network, events = Brightener(), list[Event]()
     result = amortize(
-        network, shifting, FakeDataset(count=20), ladder=LADDER, steps=120, learning_rate=3e-3, observer=events.append
-    )
+        network, shifting, FakeDataset(count=40), ladder=LADDER, steps=400, batch_size=batch_size, learning_rate=2e-3,
+        observer=events.append,
+    )  # fmt: skip
     assert set(shifting.asked) == set(LADDER)
-    assert network.offset.detach().flatten().tolist() == pytest.approx([8 / 255] * 3, abs=2e-3)
-    assert result.pictures == 20
-    assert result.explained > 0.9
-    assert result.held_out_explained > 0.9
+    assert network.offset.detach().flatten().tolist() == pytest.approx([7 / 255] * 3, abs=2 / 255)
+    assert result.pictures == 40
+    assert result.explained == pytest.approx(0.71, abs=0.1)
+    assert -1.0 < result.held_out_explained <= 1.0  # of 4 pictures
     assert not network.training
     losses = [event.scalars["unexplained"] for event in events if isinstance(event, StepDone)]
-    assert len(losses) == 120
-    assert losses[0] == pytest.approx(1.0, abs=1e-3)  # the identity explains nothing
+    assert len(losses) == 400
 
 
 def test_a_network_that_predicts_nothing_explains_nothing(make: Callable[..., Refiner]) -> None:
@@ -80,6 +83,25 @@ def test_wrong_numbers_are_refused(make: Callable[..., Refiner], options: dict[s
 def test_too_few_pictures_or_several_sizes_are_refused(make: Callable[..., Refiner], dataset: Any) -> None:
     with pytest.raises(OptionError, match="of one size"):
         amortize(Brightener(), make(FakeTask()), dataset, ladder=LADDER)
+
+
+def test_what_cannot_be_amortized_is_refused(make: Callable[..., Refiner], shifting: Shifting) -> None:
+    class Bare(Preprocessor):
+        name = "bare"
+        source = "a double"
+
+        def _process(self, images: Tensor, strengths: Tensor) -> Tensor:
+            return images
+
+    pictures = FakeDataset(count=10)
+    with pytest.raises(OptionError, match="with parameters"):
+        amortize(Bare(), shifting, pictures, ladder=LADDER)
+    with pytest.raises(OptionError, match="a ladder of one quality"):
+        amortize(Brightener(), shifting, pictures, ladder=())
+    with pytest.raises(OptionError, match=r"resolution, 0\.5 at strength"):
+        amortize(Brightener(), make(FakeTask(), resolutions=[[0.0, 0.5]]), pictures, ladder=LADDER)
+    with pytest.raises(OptionError, match="changes some picture"):
+        amortize(Brightener(), make(FakeTask(), steps=1, step_levels=1e-6), pictures, ladder=LADDER)
 
 
 def test_a_loss_that_is_not_finite_names_its_step(make: Callable[..., Refiner]) -> None:

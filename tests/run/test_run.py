@@ -18,16 +18,17 @@ from precomp_sdk import (
     Registry,
     RunStarted,
     StepDone,
+    TaskDataset,
     hookimpl,
 )
 from precomp_sdk.config import load_experiment, parse_experiment, parse_proxy_fitting
 from precomp_sdk.errors import CheckpointError, NonFiniteError, OptionError
 from precomp_sdk.evaluation import read_results
 from precomp_sdk.run import fabric as fabric_module
-from precomp_sdk.run import read_record, run_evaluation, run_proxy_fitting, run_training
+from precomp_sdk.run import read_record, run_choice, run_evaluation, run_proxy_fitting, run_training
 from precomp_sdk.run.fabric import make_fabric
-from precomp_sdk.testing import FakeCodec, FakePreprocessor, FakeProxy, FakeTask
-from precomp_sdk.training import Trainer, read_module
+from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeProxy, FakeTask
+from precomp_sdk.training import Trainer, read_module, shuffled
 
 Tables = dict[str, Any]
 
@@ -292,6 +293,39 @@ def test_weights_of_another_codec_are_measured_with_a_notice(
 
     assert Notice("evaluate", "the preprocessor was trained for codec 'fake' and is measured with 'other'") in notices
     assert read_results(tmp_path / "elsewhere" / "results.json").codec == "other"
+
+
+def test_a_task_fitted_with_other_settings_is_not_taken_over(
+    tables: Tables, registry: Registry, tmp_path: Path
+) -> None:
+    tables["task"]["fit"] = {"epochs": 1, "batch_size": 6}
+    run_choice(parse_experiment(tables), registry, factors=(0.5,))
+    assert (tmp_path / "run" / "task.safetensors").exists()
+    with pytest.raises(CheckpointError, match=r"task\.fit: expected the settings that .* was fitted with"):
+        trained(tables, registry, "task.fit.epochs=2", resume=True)
+    assert trained(tables, registry, resume=True).task_fit is None  # it is taken over
+
+
+def test_resolutions_are_chosen_on_the_calibration_pictures(tables: Tables, registry: Registry) -> None:
+    """Never on the held-out ones: their objective is logged."""
+    seen: list[int] = []
+
+    class Watching(FakeDataset):
+        def _sample(self, index: int) -> Any:
+            seen.append(index)
+            return super()._sample(index)
+
+    class Offer:
+        @hookimpl
+        def precomp_register_datasets(self) -> list[type[TaskDataset]]:
+            return [Watching]
+
+    Watching.name = "watching"
+    registry.register(Offer(), "watching")
+    tables["data"]["train"]["name"] = "watching"
+    run_choice(parse_experiment(tables), registry, factors=(0.5,))
+    order = shuffled(FakeDataset(count=30), 0)
+    assert set(seen) == set(order[4:8])  # 4 are held out, 4 calibrate
 
 
 def test_weights_trained_with_other_options_are_refused(tables: Tables, registry: Registry) -> None:

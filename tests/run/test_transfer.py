@@ -6,11 +6,13 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
-from precomp_sdk import Codec, ConfigError, CurveError, Notice, Registry, TargetError, cli, hookimpl
+import precomp_qacnn
+from precomp_sdk import CheckpointError, Codec, ConfigError, CurveError, Notice, Registry, TargetError, cli, hookimpl
 from precomp_sdk.config import dump_transfer, load_transfer, parse_transfer
 from precomp_sdk.evaluation import evaluate, read_transfer
 from precomp_sdk.run import run_transfer
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeTask
+from precomp_sdk.training import save_module
 
 Tables = dict[str, Any]
 
@@ -162,3 +164,17 @@ def test_notices_state_each_cell(matrix: Tables, registry: Registry) -> None:
     run_transfer(parse_transfer(matrix), registry, observer=listen)
 
     assert said[0].startswith("tight, sharp: smooth: ")
+
+
+def test_weights_trained_at_another_resolution_are_refused(matrix: Tables, registry: Registry, tmp_path: Path) -> None:
+    registry.register(precomp_qacnn, "qacnn")
+    options: dict[str, Any] = {"width": 8, "depth": 1, "resolutions": [[0.5, 0.5]]}
+    network = precomp_qacnn.LightQACNN(**options)
+    path = tmp_path / "small.safetensors"
+    save_module(path, network, name=network.name, options=network.options, facts={})
+    matrix["preprocessors"] = {"small": {"name": "qa-light", "load": str(path), **options}}
+    matrix["data"]["val"]["count"] = 6
+    run_transfer(parse_transfer(matrix), registry)
+    matrix["preprocessors"]["small"]["resolutions"] = []
+    with pytest.raises(CheckpointError, match=r"preprocessors\.small\.resolutions: expected what the weights"):
+        run_transfer(parse_transfer(matrix), registry)

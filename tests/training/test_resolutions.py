@@ -1,18 +1,30 @@
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 import torch
 
-from precomp_sdk import OptionError, ResolutionCurve, Sample, Transcoder, enlarge, shrink, stack_images, to_float
+from precomp_sdk import (
+    ImageError,
+    OptionError,
+    QualityScale,
+    ResolutionCurve,
+    Sample,
+    Transcoder,
+    enlarge,
+    shrink,
+    stack_images,
+    to_float,
+)
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeProxy, FakeTask
-from precomp_sdk.training import Trainer, TrainSettings, choose_resolutions, resolution_points
+from precomp_sdk.training import ResolutionChoice, Trainer, TrainSettings, choose_resolutions, resolution_points
 from precomp_sdk.training.finite import FiniteGuard
 from precomp_sdk.training.held_out import HeldOutBatch
 from precomp_sdk.training.step import training_step
 
 LADDER = (5, 30, 70)
+JPEG = QualityScale("quality", 1, 100, higher_is_better=True, ladder=(5, 50))
 
 
 class Halving(FakePreprocessor):
@@ -53,6 +65,24 @@ def test_pictures_shrink_and_come_back_in_their_size(size: tuple[int, int], fact
     assert float(gradient.abs().sum()) > 0
 
 
+@pytest.mark.parametrize("factor", [0.0, -1.0, 1.5, float("nan")])
+def test_a_resolution_out_of_range_is_refused_where_it_is_used(factor: float) -> None:
+    with pytest.raises(OptionError, match=r"Preprocessor\.resolution"):
+        shrink(torch.rand(1, 3, 8, 8), factor)
+
+
+@pytest.mark.parametrize("size", [(4, 8), (8, 4), (0, 8), (8,), (8.5, 9), (8, 8, 8)])
+def test_a_size_below_the_coded_one_is_refused(size: Any) -> None:
+    with pytest.raises(ImageError, match="height first"):
+        enlarge(torch.rand(1, 3, 8, 8), size)
+
+
+def test_samples_of_8_bits_are_refused() -> None:
+    for call in (lambda images: shrink(images, 0.5), lambda images: enlarge(images, (16, 16))):
+        with pytest.raises(ImageError, match="float"):
+            call(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
+
+
 def test_flat_pictures_survive_and_fine_stripes_do_not_alias() -> None:
     flat = torch.full((1, 3, 32, 32), 0.3)
     torch.testing.assert_close(enlarge(shrink(flat, 0.5), (32, 32)), flat)
@@ -69,9 +99,13 @@ def test_a_curve_goes_through_its_points_and_stays_constant_beyond() -> None:
 
 
 @pytest.mark.parametrize(
-    "points", [[(0.5, 0.0)], [(0.5, 1.2)], [(1.5, 0.5)], [(0.5, 0.5), (0.5, 0.6)], [(0.5,)], [(0.5, float("nan"))]]
-)
-def test_points_out_of_range_are_refused(points: Sequence[Sequence[float]]) -> None:
+    "points",
+    [
+        [(0.5, 0.0)], [(0.5, 1.2)], [(1.5, 0.5)], [(0.5, 0.5), (0.5, 0.6)], [(0.5,)], [(0.5, float("nan"))], [0.5, 1.0],
+        "half", [("a", "b")],
+    ],
+)  # fmt: skip
+def test_points_out_of_range_are_refused(points: Any) -> None:
     with pytest.raises(OptionError, match="choose-resolutions"):
         ResolutionCurve(points)
 
@@ -111,6 +145,33 @@ def test_a_step_counts_the_small_pictures_bits_and_judges_the_enlarged_ones() ->
     assert terms.scalars["task_loss"] == pytest.approx(sum(losses) / 4, abs=1e-5)
 
 
+def test_the_task_sees_all_pictures_of_a_size_at_once() -> None:
+    """However many resolutions a batch has: statistics over a batch would suffer otherwise."""
+    seen: list[int] = []
+
+    class Watching(FakeTask):
+        def _losses(self, images: torch.Tensor, targets: Any) -> torch.Tensor:
+            seen.append(len(images))
+            return super()._losses(images, targets)
+
+    class Gliding(FakePreprocessor):
+        def resolution(self, strength: float) -> float:
+            return 1.0 - 0.5 * strength
+
+    trainer = Trainer(
+        codec=FakeCodec(),
+        proxy=FakeProxy(FakeCodec()),
+        preprocessor=Gliding(gain=0.5),
+        task=Watching(),
+        settings=TrainSettings(
+            steps=2, batch_size=6, ladder=LADDER, held_out_images=2, calibration_images=2, held_out_every=9
+        ),
+    )
+    trainer.run(FakeDataset(count=20))
+    assert seen.count(6) >= 2  # the steps
+    assert set(seen) <= {6, 2}  # and calibration and held-out pictures
+
+
 def test_a_run_at_half_resolution_needs_fewer_bits_and_learns() -> None:
     _, full = trained(FakePreprocessor(gain=1.0))
     net = Halving(gain=1.0)
@@ -133,32 +194,63 @@ def test_the_held_out_objective_is_of_what_is_sent() -> None:
     assert halved[5] != pytest.approx(plain[5], abs=1e-3)
 
 
-def test_the_cheapest_resolution_is_chosen_by_the_real_codec() -> None:
-    dataset = FakeDataset(count=12)
-    with Transcoder(FakeCodec()) as transcoder:
-        choices = choose_resolutions(transcoder, FakeTask(), dataset, LADDER, factors=(0.5, 1.0, 0.75))
-        dear = choose_resolutions(transcoder, FakeTask(), dataset, LADDER, factors=(0.5,), lambda_scale=1e6)
-        cheap = choose_resolutions(transcoder, FakeTask(), dataset, LADDER, factors=(0.5,), lambda_scale=1e-9)
+def test_every_resolution_is_measured_with_the_real_codec() -> None:
+    codec, task, dataset = FakeCodec(), FakeTask(), FakeDataset(count=6, sizes=[(20, 28), (33, 17)])
+    with Transcoder(codec) as transcoder:
+        choices = choose_resolutions(
+            transcoder,
+            task,
+            dataset,
+            LADDER,
+            factors=(0.5, 1.0, 0.75),
+            targets="dataset",
+            lambdas=dict.fromkeys(LADDER, 2.0),
+        )
     assert [choice.quality for choice in choices] == list(LADDER)
     for choice in choices:
         assert [tried.factor for tried in choice.tried] == [1.0, 0.75, 0.5]
-        assert choice.tried[0].objective == 1.0
-        assert choice.factor == min(choice.tried, key=lambda tried: tried.objective).factor
-        assert choice.tried[2].bpp < choice.tried[0].bpp
-    assert [choice.factor for choice in cheap] == [0.5] * 3
-    assert [choice.factor for choice in dear] == [
-        0.5 if choice.tried[1].task_loss < choice.tried[0].task_loss else 1.0 for choice in dear
-    ]
+        objectives = []
+        for tried in choice.tried:
+            bits, losses = 0, []
+            for index in range(6):
+                sample = dataset[index]
+                sent = shrink(stack_images([sample.image]), tried.factor)
+                received = codec.transcode((sent[0] * 255).round().to(torch.uint8), choice.quality)
+                decoded = enlarge(to_float(received.image)[None], (sample.image.shape[1], sample.image.shape[2]))
+                bits += received.bits
+                losses.append(float(task.losses(decoded, [sample.target]).detach()))  # type: ignore[list-item]
+            bpp = bits / sum(dataset[index].image[0].numel() for index in range(6))
+            assert tried.bpp == pytest.approx(bpp)
+            assert tried.task_loss == pytest.approx(sum(losses) / 6, abs=1e-5)
+            objectives.append(bpp + 2.0 * sum(losses) / 6)
+        assert [tried.objective for tried in choice.tried] == pytest.approx(
+            [objective / objectives[0] for objective in objectives], abs=1e-4
+        )
 
 
-def test_points_never_rise_with_the_strength() -> None:
-    dataset = FakeDataset(count=8)
-    with Transcoder(FakeCodec()) as transcoder:
-        choices = choose_resolutions(transcoder, FakeTask(), dataset, LADDER, factors=(0.5,))
-    points = resolution_points(choices)
-    assert [strength for strength, _ in points] == sorted(strength for strength, _ in points)
-    assert [factor for _, factor in points] == sorted((factor for _, factor in points), reverse=True)
-    assert ResolutionCurve(points).plain() == points
+def test_cheap_bits_choose_full_resolution_and_dear_ones_the_lowest() -> None:
+    def chosen(price: float) -> list[float]:
+        with Transcoder(FakeCodec()) as transcoder:
+            table = dict.fromkeys(LADDER, price)
+            choices = choose_resolutions(
+                transcoder, FakeTask(), FakeDataset(count=12), LADDER, factors=(0.5, 0.35), lambdas=table
+            )
+        return [choice.factor for choice in choices]
+
+    assert chosen(1e-9) == [0.35] * 3
+    assert chosen(1e6)[-1] == 1.0  # at quality 70 the double loses nothing that shrinking could win back
+
+
+def choice(quality: float, factor: float) -> ResolutionChoice:
+    return ResolutionChoice(quality, JPEG.strength(quality), factor, ())
+
+
+def test_the_points_give_the_chosen_factors_back_and_never_rise() -> None:
+    """At the very strengths of the qualities; 18 and 60 of JPEG have no short decimal fraction."""
+    factors = {60: 0.8, 38: 0.65, 26: 0.7, 18: 0.5, 12: 0.35, 5: 0.4}
+    points = resolution_points([choice(quality, factor) for quality, factor in factors.items()])
+    curve = ResolutionCurve(json.loads(json.dumps(points)))
+    assert [curve.at(JPEG.strength(quality)) for quality in factors] == [0.8, 0.65, 0.65, 0.5, 0.35, 0.35]
 
 
 def test_a_factor_out_of_range_is_refused() -> None:
