@@ -1,6 +1,5 @@
 """Preprocessor and codec as one thing that turns pictures into payloads."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -15,7 +14,7 @@ from precomp_sdk.events import Event, Notice
 from precomp_sdk.images import check_image, enlarge, shrink, to_float, to_uint8
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.registry import Registry
-from precomp_sdk.training import SavedModule, load_module, read_module, save_module
+from precomp_sdk.training import SavedModule, as_recorded, load_module, read_module, save_module
 
 __all__ = ["Compressor"]
 
@@ -156,8 +155,8 @@ class Compressor:
         if preprocessor is None:
             assert registry is not None
             preprocessor = registry.create("preprocessor", saved.name, **saved.options)
-        ours = (codec.name, _plain(codec.options))
-        if ours != (name, _plain(options)):
+        ours = (codec.name, as_recorded(codec.options))
+        if ours != (name, as_recorded(options)):
             raise CheckpointError(
                 where=str(path),
                 expected=f"the codec it was trained for: {name!r} with options {options}",
@@ -212,8 +211,3 @@ def _codec_of(saved: SavedModule, path: Path) -> tuple[str, dict[str, Any], list
             got=f"a weights file of {saved.name!r} without {error}",
             remedy="Give what Compressor.save or a training run wrote.",
         ) from error
-
-
-def _plain(options: Mapping[str, object]) -> object:
-    """Return options as they come back from a file: tuples are lists there."""
-    return json.loads(json.dumps(dict(options)))

@@ -1,6 +1,5 @@
 """Names to objects, checked against each other before any work begins."""
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.proxy import ProxyCodec
 from precomp_sdk.registry import Registry, construct
 from precomp_sdk.task import TaskModel
-from precomp_sdk.training import SavedModule, load_module, load_proxy
+from precomp_sdk.training import SavedModule, as_recorded, load_module, load_proxy
 
 __all__ = ["Builder", "EvaluationParts", "TrainingParts", "build", "build_evaluation", "check_recorded_options"]
 
@@ -257,8 +256,8 @@ def check_recorded_options(saved: SavedModule, preprocessor: Preprocessor, weigh
         CheckpointError: an option differs.
     """
     defaults = {name: item.default for name, item in signature(type(preprocessor)).parameters.items()}
-    ours = json.loads(json.dumps(dict(preprocessor.options)))
-    theirs = json.loads(json.dumps({**{name: defaults.get(name) for name in ours}, **saved.options}, default=str))
+    ours = as_recorded(preprocessor.options)
+    theirs = as_recorded({**{name: defaults.get(name) for name in ours}, **saved.options})
     for name, value in ours.items():
         if value != theirs[name]:
             raise CheckpointError(

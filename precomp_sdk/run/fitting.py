@@ -1,6 +1,5 @@
 """Fitting the task and the proxy of an experiment, or a proxy on its own."""
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,7 +17,15 @@ from precomp_sdk.registry import Registry
 from precomp_sdk.run.build import Builder
 from precomp_sdk.run.fabric import make_fabric
 from precomp_sdk.task import TaskModel
-from precomp_sdk.training import FitProxyResult, FitTaskResult, fit_proxy, fit_task, save_module, save_proxy
+from precomp_sdk.training import (
+    FitProxyResult,
+    FitTaskResult,
+    as_recorded,
+    fit_proxy,
+    fit_task,
+    save_module,
+    save_proxy,
+)
 
 __all__ = [
     "ProxyFittingResult",
@@ -99,8 +106,8 @@ def fit_and_save_task(
 ) -> FitTaskResult:
     """Fit a task and write its weights."""
     result = fit_task(task.to(device), dataset, validation=validation, observer=observer, **settings)
-    fit = json.loads(json.dumps(dict(settings), default=str))
-    facts = {"loss": result.loss, "scores": dict(result.scores), "steps": result.steps, "fit": fit}
+    told = {"loss": result.loss, "scores": dict(result.scores), "steps": result.steps}
+    facts = {**told, "fit": as_recorded(settings)}
     save_task(path, task, table, facts)
     return result
 

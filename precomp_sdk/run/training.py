@@ -1,6 +1,5 @@
 """An experiment's training run: fit what needs fitting, train, and write down how."""
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +22,7 @@ from precomp_sdk.training import (
     FitTaskResult,
     Trainer,
     TrainResult,
+    as_recorded,
     load_module,
     load_proxy,
     read_module,
@@ -161,7 +161,7 @@ def check_task(experiment: Experiment) -> None:
     fit, path = experiment.task.fit, experiment.output.folder / TASK_FILE
     if fit is None or not path.exists():
         return
-    asked, done = json.loads(json.dumps(dict(fit.arguments()), default=str)), read_module(path).facts.get("fit")
+    asked, done = as_recorded(fit.arguments()), read_module(path).facts.get("fit")
     if done not in (None, asked):  # files of before this was recorded have none
         raise CheckpointError(
             where=f"{experiment.origin}, task.fit",

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from precomp_sdk.errors import CheckpointError
 
-__all__ = ["SavedModule", "load_module", "load_state", "read_module", "save_module", "save_state"]
+__all__ = ["SavedModule", "as_recorded", "load_module", "load_state", "read_module", "save_module", "save_state"]
 
 _FORMAT = "1"  # of the metadata
 
@@ -34,6 +34,12 @@ class SavedModule:
     options: Mapping[str, Any]
     facts: Mapping[str, Any]
     weights: Mapping[str, Tensor]
+
+
+def as_recorded(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return options as they come back from a file: tuples are lists there, and what is no JSON is its text."""
+    recorded: dict[str, Any] = json.loads(json.dumps(dict(options), default=str))
+    return recorded
 
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:

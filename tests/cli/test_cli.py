@@ -423,7 +423,7 @@ def test_only_commands_that_resume_speak_of_it(call: Call, monkeypatch: pytest.M
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("precomp_sdk.cli._registry", stop)
+    monkeypatch.setattr("precomp_sdk.cli.plugins.registry_of", stop)
     stopped = call("plugins")
     assert (stopped.exit_code, stopped.stderr) == (130, "precomp: interrupted\n")
 

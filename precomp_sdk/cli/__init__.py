@@ -1,0 +1,14 @@
+"""The command line. The only room that prints or exits; everything it does is a call of `precomp_sdk.run`.
+
+What takes long to import is imported by the command that needs it.
+"""
+
+from precomp_sdk.cli import experiments, plugins, proxies, sending  # noqa: F401  # each adds its commands to the app
+from precomp_sdk.cli._shared import app
+
+__all__ = ["app", "main"]
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,204 @@
+"""Commands that carry out experiments: train, choose resolutions, evaluate, quickstart, transfer."""
+
+import json
+import os
+import shlex
+import sys
+import tomllib
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from precomp_sdk.cli._shared import Output, Overwrite, Resume, Settings, app, overrides_of, registry_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from precomp_sdk.config import Experiment
+    from precomp_sdk.events import Event
+    from precomp_sdk.registry import Registry
+
+__all__: list[str] = []
+
+
+@app.command()
+def train(
+    ctx: typer.Context,
+    experiment: Annotated[Path, typer.Argument(help="A TOML file, or the folder of an earlier run.")],
+    settings: Settings = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    output: Output = None,
+) -> None:
+    """Train the preprocessor of an experiment."""
+    from precomp_sdk.config import load_experiment
+
+    folder = experiment if output is None and experiment.is_dir() else output
+    _train(registry_of(ctx), load_experiment(experiment, overrides_of(settings, folder)), resume, overwrite)
+
+
+@app.command("choose-resolutions")
+def choose_resolutions(
+    ctx: typer.Context,
+    experiment: Annotated[Path, typer.Argument(help="A TOML file.")],
+    factors: Annotated[
+        list[float] | None, typer.Option("--factor", help="Of height and width, to be tried. Repeatable.")
+    ] = None,
+    settings: Settings = None,
+    output: Output = None,
+) -> None:
+    """Measure at which resolution the codec is best used, quality by quality, for a preprocessor's resolutions."""
+    from precomp_sdk.config import load_experiment
+    from precomp_sdk.observers import ProgressObserver, fan_out
+    from precomp_sdk.run import run_choice
+    from precomp_sdk.training import FACTORS, resolution_points
+
+    registry = registry_of(ctx)
+    loaded = load_experiment(experiment, overrides_of(settings, output))
+    with ProgressObserver() as progress:
+        choices = run_choice(loaded, registry, factors=factors or FACTORS, observer=fan_out(progress, registry.notify))
+    if os.environ.get("RANK", "0") != "0":  # of torchrun: one process speaks for all
+        return
+    table = Table("quality", "factor", "bpp", "task loss", "objective", box=None, pad_edge=False)
+    for choice in choices:
+        for tried in choice.tried:
+            mark = " chosen" if tried.factor == choice.factor else ""
+            row = (f"{tried.factor:g}", f"{tried.bpp:.4f}", f"{tried.task_loss:.4f}", f"{tried.objective:.3f}{mark}")
+            table.add_row(f"{choice.quality:g}", *row)
+    Console().print(table)
+    typer.echo(f"preprocessor.resolutions = {json.dumps(resolution_points(choices))}")
+
+
+@app.command()
+def evaluate(
+    ctx: typer.Context,
+    experiment: Annotated[Path, typer.Argument(help="The output folder of `precomp train`, or a TOML file.")],
+    weights: Annotated[Path | None, typer.Option(help="Weights of the preprocessor, instead of the run's.")] = None,
+    settings: Settings = None,
+    output: Annotated[Path | None, typer.Option(help="Folder for the results, instead of the run's.")] = None,
+    unfinished: Annotated[bool, typer.Option("--unfinished", help="Measure a run that is not at its end yet.")] = False,
+) -> None:
+    """Measure what a trained preprocessor saves, with the real codec."""
+    from precomp_sdk.config import load_experiment
+
+    folder = experiment if experiment.is_dir() else None
+    _evaluate(
+        registry_of(ctx), load_experiment(experiment, overrides_of(settings, folder)), weights, output, unfinished
+    )
+
+
+@app.command()
+def quickstart(
+    ctx: typer.Context,
+    output: Output = None,
+    seed: Annotated[int | None, typer.Option(help="Of everything that is drawn.")] = None,
+    settings: Settings = None,
+    resume: Resume = False,
+    overwrite: Overwrite = False,
+    show: Annotated[bool, typer.Option("--show", help="Print the experiment file and do nothing.")] = False,
+) -> None:
+    """Do the whole job on drawn pictures: fit a task, train the preprocessor for JPEG, measure what it saves."""
+    text = files("precomp_sdk").joinpath("quickstart.toml").read_text(encoding="utf-8")
+    if show:
+        typer.echo(text, nl=False)
+        return
+    from precomp_sdk.config import parse_experiment
+
+    tables = tomllib.loads(text)
+    seeds = [] if seed is None else [f"{key}.seed={seed}" for key in ("train", "evaluate", "task.fit")]
+    if seed is not None:  # an offset: the task and the preprocessor must not see the same pictures
+        seeds += [f"data.{name}.seed={table.get('seed', 0) + seed}" for name, table in tables["data"].items()]
+    overrides = [*seeds, *overrides_of(settings, output)]
+    experiment = parse_experiment(tables, origin="quickstart.toml", overrides=overrides)
+    registry = registry_of(ctx)
+    _train(registry, experiment, resume, overwrite)
+    _evaluate(registry, experiment, None, None)
+
+
+@app.command()
+def transfer(
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(help="A TOML file with tables codecs, tasks and preprocessors.")],
+    settings: Settings = None,
+    output: Output = None,
+) -> None:
+    """Score trained preprocessors on backbones and codecs they were trained with, and on others."""
+    from precomp_sdk.config import load_transfer
+    from precomp_sdk.observers import ProgressObserver, fan_out
+    from precomp_sdk.run import leave_a_core, run_transfer
+
+    leave_a_core()
+    registry = registry_of(ctx)
+    description = load_transfer(file, overrides_of(settings, output))
+    with ProgressObserver() as progress:
+        matrix = run_transfer(description, registry, observer=fan_out(progress, registry.notify))
+    typer.echo(f"\n{matrix.summary()}\n\nresults and figure: {description.output.folder}")
+
+
+def _train(registry: "Registry", experiment: "Experiment", resume: bool, overwrite: bool) -> None:
+    from precomp_sdk.run import run_training
+
+    with _observing(registry, experiment, experiment.output.folder, append=resume) as observer:
+        outcome = run_training(
+            experiment, registry, resume=resume, overwrite=overwrite, observer=observer, command=_command()
+        )
+    if os.environ.get("RANK", "0") != "0":  # of torchrun: one process speaks for all
+        return
+    if outcome.result is None:
+        typer.echo(f"preprocessor {outcome.parts.preprocessor.name!r} has nothing to train; record: {outcome.folder}")
+        typer.echo(f"next: precomp evaluate {shlex.quote(str(outcome.folder))}")
+        return
+    scale = outcome.parts.codec.quality_scale.name
+    typer.echo(f"objective relative to the plain codec's (below 1 is a gain), by {scale}:")
+    typer.echo("  " + ", ".join(f"{quality:g}: {value:.3f}" for quality, value in outcome.result.relative.items()))
+    typer.echo(f"weights and record: {outcome.folder}\nnext: precomp evaluate {shlex.quote(str(outcome.folder))}")
+
+
+def _evaluate(
+    registry: "Registry", experiment: "Experiment", weights: Path | None, output: Path | None, unfinished: bool = False
+) -> None:
+    from precomp_sdk.run import run_evaluation
+
+    folder = experiment.output.folder if output is None else output
+    with _observing(registry, experiment, folder, append=True) as observer:
+        evaluation = run_evaluation(
+            experiment,
+            registry,
+            weights=weights,
+            output=output,
+            unfinished=unfinished,
+            observer=observer,
+            command=_command(),
+        )
+    main_result = evaluation.comparison(evaluation.curves[1].label)
+    typer.echo(f"\n{evaluation.summary()}\n\n{main_result.statement}\nresults and plots: {folder}")
+
+
+@contextmanager
+def _observing(
+    registry: "Registry", experiment: "Experiment", folder: Path, *, append: bool
+) -> "Iterator[Callable[[Event], None]]":
+    """Offer an observer that shows progress, writes the logs and tells the plugins."""
+    from precomp_sdk.observers import JSONLObserver, ProgressObserver, TensorBoardObserver, fan_out
+    from precomp_sdk.run import EVENTS_FILE, leave_a_core
+
+    leave_a_core()
+    wanted: Literal["auto"] | bool = experiment.output.tensorboard
+    with ExitStack() as stack:
+        observers: list[Callable[[Event], None]] = [
+            stack.enter_context(ProgressObserver()),
+            stack.enter_context(JSONLObserver(folder / EVENTS_FILE, append=append)),
+        ]
+        if wanted is True or (wanted == "auto" and TensorBoardObserver.available()):
+            observers.append(stack.enter_context(TensorBoardObserver(folder / "tensorboard")))
+        yield fan_out(*observers, registry.notify)
+
+
+def _command() -> str:
+    return shlex.join(["precomp", *sys.argv[1:]])

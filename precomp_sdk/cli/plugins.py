@@ -1,0 +1,100 @@
+"""Commands for plugins: list them, write one, check a component."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from precomp_sdk.cli._shared import app, registry_of
+
+__all__: list[str] = []
+
+
+@app.command()
+def plugins(
+    ctx: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False
+) -> None:
+    """List every codec, proxy, preprocessor, task and data set, and the plugins that did not load."""
+    registry = registry_of(ctx)
+    rows = []
+    for item in registry.components():
+        missing = item.missing()
+        rows.append(
+            {
+                "kind": item.kind,
+                "name": item.name,
+                "package": item.plugin.package,
+                "version": item.plugin.version,
+                "state": "unavailable" if missing else item.plugin.state,
+                "plugin": item.plugin.name,
+                "source": str(getattr(item.cls, "source", "")),
+                "missing": missing,
+            }
+        )
+    failed = [item for item in registry.plugins() if item.state != "ok"]
+    if as_json:
+        told = [{name: getattr(item, name) for name in item.__slots__} for item in registry.plugins()]
+        typer.echo(json.dumps({"components": rows, "plugins": told}, indent=1))
+        return
+    table = Table("kind", "name", "package", "version", "state", "source", box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*(row[column] for column in ("kind", "name", "package", "version", "state", "source")))
+    for plugin in failed:
+        table.add_row("plugin", plugin.name, plugin.package, plugin.version, plugin.state, "")
+    console = Console()
+    (console if console.is_terminal else Console(width=160)).print(table)
+    for row in rows:
+        if row["missing"]:
+            typer.echo(f"\n{row['kind']} {row['name']!r} is unavailable: {row['missing']}")
+    for plugin in failed:
+        typer.echo(f"\nplugin {plugin.name!r} is {plugin.state}: {plugin.error}")
+
+
+@app.command("new-plugin")
+def new_plugin(
+    name: Annotated[str, typer.Argument(help="Of the plugin and its component, in kebab-case.")],
+    kind: Annotated[str, typer.Option(help="codec, proxy, preprocessor, task or dataset.")],
+    parent: Annotated[Path, typer.Option(help="Folder to make it in.")] = Path(),
+) -> None:
+    """Write a plugin of your own that works as written, with its tests."""
+    from precomp_sdk.scaffold import new_plugin as write_plugin
+
+    folder = write_plugin(name, kind, parent)
+    typer.echo(f"{folder}\nnext: pip install -e '{folder}[test]' && pytest {folder}")
+
+
+@app.command()
+def check(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="Name of a codec, proxy, preprocessor, task or data set.")],
+    kind: Annotated[str | None, typer.Option(help="Its kind, where the name is of several: codec, proxy ...")] = None,
+    options: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="OPTION=VALUE", help="Of the component; codec.OPTION=VALUE of a proxy's codec."),
+    ] = None,
+    codec: Annotated[str | None, typer.Option(help="The codec of a proxy, instead of its own.")] = None,
+    load: Annotated[Path | None, typer.Option(help="Weights of a proxy, a preprocessor or a task.")] = None,
+    excuses: Annotated[
+        list[str] | None,
+        typer.Option("--excuse", metavar="NUMBER=REASON", help="Why a promise is not kept. Repeatable."),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Check that a component keeps every promise of its contract; fails where it breaks one."""
+    import faulthandler
+
+    from precomp_sdk.run import run_check
+
+    if sys.__stderr__ is not None:
+        faulthandler.enable(sys.__stderr__)  # a library that crashes takes this process along: say in which check
+    known = dict(excuse.partition("=")[::2] for excuse in excuses or ())
+    report = run_check(
+        name, registry_of(ctx), kind=kind, codec=codec, options=options or (), load=load, expected_failures=known
+    )
+    typer.echo(json.dumps(report.as_dict(), indent=1) if as_json else report.summary())
+    if report.failures:
+        raise typer.Exit(1)

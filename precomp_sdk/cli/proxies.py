@@ -1,0 +1,80 @@
+"""Commands for proxies: fit and evaluate."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from precomp_sdk.cli._shared import app, registry_of
+
+__all__: list[str] = []
+
+
+@app.command("fit-proxy")
+def fit_proxy(
+    ctx: typer.Context,
+    codec: Annotated[str, typer.Option(help="Name of the codec.")],
+    data: Annotated[Path, typer.Option(help="Folder of pictures; no labels are needed.")],
+    output: Annotated[Path, typer.Option(help="File for the weights, for proxy.load of an experiment.")],
+    proxy: Annotated[str | None, typer.Option(help="Name of the proxy; default: the codec's.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Such as codec.subsampling=4:4:4 or fit.steps=100."),
+    ] = None,
+) -> None:
+    """Fit a proxy to its codec and write its weights."""
+    from precomp_sdk.config import parse_proxy_fitting
+    from precomp_sdk.observers import ProgressObserver, fan_out
+    from precomp_sdk.run import run_proxy_fitting
+
+    registry = registry_of(ctx)
+    tables = {
+        "codec": {"name": codec},
+        "proxy": {} if proxy is None else {"name": proxy},
+        "data": {"name": "pictures", "root": str(data), "crop": 128, "augment": True},
+    }
+    fitting = parse_proxy_fitting(tables, overrides=settings or ())
+    with ProgressObserver() as progress:
+        result = run_proxy_fitting(fitting, registry, output, observer=fan_out(progress, registry.notify))
+    typer.echo(
+        f"{result.proxy} for {codec}: {result.fit.psnr_db:.1f} dB from its pictures, "
+        f"{result.fit.bits_error:.1%} from its bits\nweights: {result.path}"
+    )
+
+
+@app.command("evaluate-proxy")
+def evaluate_proxy(
+    ctx: typer.Context,
+    codec: Annotated[str, typer.Option(help="Name of the codec.")],
+    data: Annotated[Path, typer.Option(help="Folder of pictures that the proxy was not fitted to.")],
+    proxy: Annotated[str | None, typer.Option(help="Name of the proxy; default: the codec's.")] = None,
+    load: Annotated[Path | None, typer.Option(help="Weights that `precomp fit-proxy` wrote.")] = None,
+    output: Annotated[Path | None, typer.Option(help="File for the report, as JSON.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Such as data.crop=128 or evaluate.pictures=32."),
+    ] = None,
+) -> None:
+    """Measure a proxy against its codec: pictures, bits, ranking, and where its gradients lead."""
+    from precomp_sdk.config import parse_proxy_evaluation
+    from precomp_sdk.observers import ProgressObserver, fan_out
+    from precomp_sdk.run import run_proxy_evaluation
+    from precomp_sdk.run.record import write_whole
+
+    registry = registry_of(ctx)
+    chosen = {"name": proxy, "load": load}
+    tables = {
+        "codec": {"name": codec},
+        "proxy": {key: str(value) for key, value in chosen.items() if value is not None},
+        "data": {"name": "pictures", "root": str(data)},
+    }
+    evaluation = parse_proxy_evaluation(tables, overrides=settings or ())
+    with ProgressObserver() as progress:
+        report = run_proxy_evaluation(evaluation, registry, observer=fan_out(progress, registry.notify))
+    if output is not None:
+        write_whole(output, report.json())
+    typer.echo(
+        f"{report.proxy} against {codec} ({report.codec_version}), {report.pictures} pictures\n\n{report.table()}\n\n"
+        f"rank correlation of bits over the ladder: {report.ladder_rank_correlation:.3f}"
+        + (f"\nreport: {output}" if output else "")
+    )

@@ -1,0 +1,65 @@
+"""Commands for trained preprocessors: export, compress, decompress."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from precomp_sdk.cli._shared import app, registry_of, tell_notice
+
+__all__: list[str] = []
+
+
+@app.command()
+def export(
+    ctx: typer.Context,
+    run: Annotated[Path, typer.Argument(help="The output folder of `precomp train`, or a weights file of it.")],
+    output: Annotated[Path, typer.Option(help="A .safetensors file for `precomp compress`, or an .onnx file.")],
+) -> None:
+    """Write a trained preprocessor with its codec as one file, or as ONNX, and say what it costs."""
+    from precomp_sdk.deploy import Compressor, measure_cost
+    from precomp_sdk.training import WEIGHTS_FILE
+
+    source = run / WEIGHTS_FILE if run.is_dir() else run
+    sender = Compressor.load(source, registry_of(ctx), observer=tell_notice)
+    sender.export_onnx(output) if output.suffix == ".onnx" else sender.save(output)
+    typer.echo(f"{output}: {output.stat().st_size / 1e6:.2f} MB\n{measure_cost(sender.preprocessor)}")
+
+
+@app.command()
+def compress(
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(help="What `precomp export` or `precomp train` wrote.")],
+    image: Annotated[Path, typer.Argument(help="A picture of 8-bit RGB or gray.")],
+    quality: Annotated[float, typer.Option(help="On the codec's own scale.")],
+    output: Annotated[Path, typer.Option(help="File for the payload.")],
+) -> None:
+    """Preprocess and encode one picture."""
+    from precomp_sdk.deploy import Compressor, read_image
+
+    picture = read_image(image)
+    payload = Compressor.load(file, registry_of(ctx), observer=tell_notice).compress(picture, quality)
+    output.write_bytes(payload)
+    pixels = picture.shape[-2] * picture.shape[-1]
+    typer.echo(f"{output}: {len(payload)} bytes, {8 * len(payload) / pixels:.3f} bits per pixel")
+
+
+@app.command()
+def decompress(
+    ctx: typer.Context,
+    file: Annotated[Path, typer.Argument(help="What `precomp export` or `precomp train` wrote.")],
+    payload: Annotated[Path, typer.Argument(help="What `precomp compress` wrote.")],
+    output: Annotated[Path, typer.Option(help="PNG file for the picture.")],
+    size: Annotated[
+        str | None,
+        typer.Option(metavar="HEIGHTxWIDTH", help="Of the source, where it was coded at a lower resolution."),
+    ] = None,
+) -> None:
+    """Decode one payload: what the receiver sees."""
+    from precomp_sdk.deploy import Compressor, write_image
+
+    sides = (size or "").split("x")
+    if size is not None and not (len(sides) == 2 and all(side.isdecimal() and int(side) for side in sides)):
+        raise typer.BadParameter(f"expected HEIGHTxWIDTH, such as 240x320; got {size!r}", param_hint="--size")
+    target = None if size is None else (int(sides[0]), int(sides[1]))
+    write_image(Compressor.load(file, registry_of(ctx)).decompress(payload.read_bytes(), target), output)
