@@ -1,0 +1,98 @@
+"""What a trained network does itself, for docs/results.md: to clean pictures, and beyond coding fewer pixels.
+
+    python benchmarks/network_share.py runs/camvid_jpeg runs/camvid_bpg
+
+Of every run, on its validation pictures: the main score without a codec, of the untouched pictures and of the
+preprocessed ones (shrunk and enlarged where the network asks for it) at the mildest and the strongest quality of its
+ladder; and where it codes at a lower resolution, the BD-rates of the resolutions alone against the plain codec, and of the
+network against the resolutions alone.
+"""
+
+import argparse
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from precomp_sdk import Codec, Preprocessor, QualityScale, Registry
+from precomp_sdk.config import load_experiment
+from precomp_sdk.evaluation import MeasuredCurve, Measurer, PreprocessedRoute, Route, bootstrap_bd_rate
+from precomp_sdk.run import TASK_FILE, build_evaluation
+from precomp_sdk.training import WEIGHTS_FILE, load_module
+
+
+class Raw(Codec):
+    """Keeps every sample, behind a quality scale of another codec."""
+
+    name = "raw"
+    source = "8-bit samples, row by row"
+
+    def __init__(self, scale: QualityScale) -> None:
+        self.quality_scale = scale  # type: ignore[misc]  # a class's, of codecs that have one of their own
+
+    def _encode(self, image: Tensor, quality: float) -> bytes:
+        height, width = image.shape[1:]
+        return height.to_bytes(4, "big") + width.to_bytes(4, "big") + image.numpy().tobytes()
+
+    def _decode(self, payload: bytes) -> Tensor:
+        height, width = (int.from_bytes(payload[start : start + 4], "big") for start in (0, 4))
+        return torch.frombuffer(bytearray(payload[8:]), dtype=torch.uint8).view(3, height, width)
+
+
+class Untouched(Preprocessor):
+    """Leaves pictures alone and has them coded at another preprocessor's resolutions."""
+
+    name = "resolutions"
+    source = "nothing"
+
+    def __init__(self, other: Preprocessor) -> None:
+        super().__init__()
+        self._other = (other,)  # in a tuple, so that it is no part of this one
+
+    def _process(self, images: Tensor, strengths: Tensor) -> Tensor:
+        return images
+
+    def resolution(self, strength: float) -> float:
+        """Return the other's."""
+        return self._other[0].resolution(strength)
+
+
+def told(anchor: MeasuredCurve, test: MeasuredCurve, metric: str) -> str:
+    """Return a BD-rate with its interval and the share of the score range."""
+    found = bootstrap_bd_rate(anchor, test, metric)
+    if found.value_percent is None or found.interval is None:
+        return found.reason
+    ends = (found.interval.low_percent, found.interval.high_percent)
+    low, high = ("?" if end is None else f"{end:+.1f}" for end in ends)
+    return f"{found.value_percent:+.1f}% [{low}, {high}], {found.overlap:.0%}"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path, nargs="+", help="folders of precomp train")
+    torch.set_num_threads(1)
+    print("| run | clean | mildest quality | strongest quality | resolutions alone | network beyond them |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for run in parser.parse_args().runs:
+        experiment = load_experiment(run)
+        parts = build_evaluation(experiment, Registry())
+        if experiment.task.fit is not None:
+            load_module(run / TASK_FILE, parts.task, name=parts.task.name)
+        network, scale = parts.preprocessor, parts.codec.quality_scale
+        load_module(run / WEIGHTS_FILE, network, name=network.name)
+        metric = parts.task.scorer.metrics[0]
+        trained = sorted(experiment.train.ladder or scale.ladder, key=scale.strength)
+        with Measurer(Raw(scale), parts.task, ladder=(trained[0], trained[-1]), workers=1) as measurer:
+            clean = measurer.clean(parts.val).scores[metric]
+            points = measurer.curve(parts.val, PreprocessedRoute(network)).curve().points
+        cells = [f"{clean:.4f}", *(f"{scale.name} {point.quality:g}: {point.scores[metric]:.4f}" for point in points)]
+        if min(network.resolution(scale.strength(quality)) for quality in trained) < 1.0:
+            with Measurer(parts.codec, parts.task, ladder=experiment.evaluate.ladder, workers=1) as measurer:
+                routes = (Route(), PreprocessedRoute(Untouched(network)), PreprocessedRoute(network))
+                plain, alone, whole = (measurer.curve(parts.val, route) for route in routes)
+            cells += [told(plain, alone, metric), told(alone, whole, metric)]
+        print(f"| {run.name}, {metric} | {' | '.join(cells)} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
