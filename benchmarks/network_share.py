@@ -4,8 +4,8 @@
 
 Of every run, on its validation pictures: the main score without a codec, of the untouched pictures and of the
 preprocessed ones (shrunk and enlarged where the network asks for it) at the mildest and the strongest quality of its
-ladder; and where it codes at a lower resolution, the BD-rates of the resolutions alone against the plain codec, and of the
-network against the resolutions alone.
+ladder; and where it codes at a lower resolution, the BD-rates of the resolutions alone against the plain codec, and of
+the network against the resolutions alone.
 """
 
 import argparse
