@@ -57,9 +57,9 @@ def evaluate_proxy(
 ) -> None:
     """Measure a proxy against its codec: pictures, bits, ranking, and where its gradients lead."""
     from precomp_sdk.config import parse_proxy_evaluation
+    from precomp_sdk.files import write_whole
     from precomp_sdk.observers import ProgressObserver, fan_out
     from precomp_sdk.run import run_proxy_evaluation
-    from precomp_sdk.run.record import write_whole
 
     registry = registry_of(ctx)
     chosen = {"name": proxy, "load": load}

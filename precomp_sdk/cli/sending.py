@@ -36,10 +36,11 @@ def compress(
 ) -> None:
     """Preprocess and encode one picture."""
     from precomp_sdk.deploy import Compressor, read_image
+    from precomp_sdk.files import write_whole
 
     picture = read_image(image)
     payload = Compressor.load(file, registry_of(ctx), observer=tell_notice).compress(picture, quality)
-    output.write_bytes(payload)
+    write_whole(output, payload)
     pixels = picture.shape[-2] * picture.shape[-1]
     typer.echo(f"{output}: {len(payload)} bytes, {8 * len(payload) / pixels:.3f} bits per pixel")
 

@@ -2,7 +2,6 @@
 
 import copy
 import json
-import os
 import warnings
 from collections.abc import Mapping
 from importlib.util import find_spec
@@ -13,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from precomp_sdk.errors import ExportError, MissingDependencyError
+from precomp_sdk.files import replacing
 from precomp_sdk.preprocessor import Preprocessor
 
 __all__ = ["export_onnx"]
@@ -54,13 +54,8 @@ def export_onnx(preprocessor: Preprocessor, path: Path | str, *, metadata: Mappi
     told = {"name": preprocessor.name, "source": preprocessor.source, "options": dict(preprocessor.options)}
     for key, value in {**told, **(metadata or {})}.items():
         program.model.metadata_props[key] = value if isinstance(value, str) else json.dumps(value)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(path) as temporary:
         program.save(temporary)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _trace(module: nn.Module, name: str) -> Any:

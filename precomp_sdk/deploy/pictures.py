@@ -8,6 +8,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
 from precomp_sdk.errors import ImageError
+from precomp_sdk.files import replacing
 from precomp_sdk.images import check_image
 
 __all__ = ["read_image", "write_image"]
@@ -49,7 +50,9 @@ def write_image(image: Tensor, path: Path | str) -> None:
         raise ImageError(
             where=str(path), expected="a path that ends in .png", got=Path(path).suffix, remedy="PNG loses nothing."
         )
-    Image.fromarray(check_image(image, str(path)).permute(1, 2, 0).cpu().numpy()).save(path, format="PNG")
+    picture = Image.fromarray(check_image(image, str(path)).permute(1, 2, 0).cpu().numpy())
+    with replacing(Path(path)) as temporary:
+        picture.save(temporary, format="PNG")
 
 
 def _wrong(path: Path | str, got: str) -> ImageError:

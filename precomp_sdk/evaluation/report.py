@@ -1,15 +1,14 @@
 """Writes an evaluation to a folder: JSON, CSV and plots."""
 
 import csv
-import os
-import tempfile
 from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
 
 from precomp_sdk.evaluation.results import Evaluation, results_json
+from precomp_sdk.files import write_files
 
-__all__ = ["write_files", "write_report"]
+__all__ = ["write_report"]
 
 
 def write_report(evaluation: Evaluation, folder: Path | str) -> tuple[Path, ...]:
@@ -37,30 +36,6 @@ def write_report(evaluation: Evaluation, folder: Path | str) -> tuple[Path, ...]
         "results.json": results_json(evaluation).encode(),
     }
     return write_files(folder, contents)
-
-
-def write_files(folder: Path | str, contents: Mapping[str, bytes]) -> tuple[Path, ...]:
-    """Write files into a folder, which is made where it does not exist; each is put in its place whole.
-
-    Raises:
-        OSError: the folder cannot be written to.
-    """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    written: list[tuple[Path, Path]] = []
-    try:
-        for name, content in contents.items():
-            handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{name}.", suffix=".part")
-            written.append((Path(temporary), folder / name))
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-        for part, path in written:
-            part.chmod(0o644)  # mkstemp makes files that only their owner can read
-            part.replace(path)
-    finally:
-        for part, _ in written:
-            part.unlink(missing_ok=True)
-    return tuple(path for _, path in written)
 
 
 def _points_csv(evaluation: Evaluation) -> str:

@@ -7,11 +7,12 @@ from precomp_sdk.config import EXPERIMENT_FILE, Experiment, dump_experiment
 from precomp_sdk.errors import CheckpointError, NotFittedError
 from precomp_sdk.evaluation import Evaluation, evaluate, write_report
 from precomp_sdk.events import Event, Notice
+from precomp_sdk.files import write_whole
 from precomp_sdk.proxy import ProxyCodec
 from precomp_sdk.registry import Registry
 from precomp_sdk.run.build import Builder, EvaluationParts, build_evaluation, check_recorded_options, located
 from precomp_sdk.run.fabric import make_fabric
-from precomp_sdk.run.record import record, write_whole
+from precomp_sdk.run.record import record
 from precomp_sdk.run.training import PROXY_FILE, TASK_FILE
 from precomp_sdk.training import WEIGHTS_FILE, load_module, load_proxy
 

@@ -1,7 +1,6 @@
 """What is written beside the results: how they came about."""
 
 import json
-import os
 import platform
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -12,10 +11,11 @@ from typing import Any
 from precomp_sdk.codec import Codec
 from precomp_sdk.config import Experiment
 from precomp_sdk.errors import CheckpointError
+from precomp_sdk.files import write_whole
 from precomp_sdk.observers import plain
 from precomp_sdk.registry import Registry
 
-__all__ = ["EVENTS_FILE", "RECORD_FILE", "read_record", "record", "write_whole"]
+__all__ = ["EVENTS_FILE", "RECORD_FILE", "read_record", "record"]
 
 RECORD_FILE = "run.json"  #: how each stage was run; the evaluation's numbers stand in ``results.json``
 EVENTS_FILE = "events.jsonl"  #: every event, one per line
@@ -78,14 +78,6 @@ def read_record(folder: Path) -> dict[str, Any]:
             where=str(path), expected="the record of a run", got=str(error), remedy="Train anew, or choose its folder."
         ) from error
     return whole
-
-
-def write_whole(path: Path, text: str) -> None:
-    """Write a text file that is whole or not there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
 
 
 def _versions() -> dict[str, str]:

@@ -10,11 +10,12 @@ from lightning_fabric import Fabric
 from precomp_sdk.config import EXPERIMENT_FILE, Experiment, dump_experiment, load_experiment
 from precomp_sdk.errors import CheckpointError
 from precomp_sdk.events import Event
+from precomp_sdk.files import write_whole
 from precomp_sdk.registry import Registry
 from precomp_sdk.run.build import TrainingParts, build
 from precomp_sdk.run.fabric import make_fabric
 from precomp_sdk.run.fitting import fit_and_save_proxy, fit_and_save_task, save_task
-from precomp_sdk.run.record import RECORD_FILE, record, write_whole
+from precomp_sdk.run.record import RECORD_FILE, record
 from precomp_sdk.training import (
     STATE_FILE,
     WEIGHTS_FILE,

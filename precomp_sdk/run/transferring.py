@@ -9,11 +9,11 @@ from precomp_sdk.config import Proxy, Trained, Transfer, dump_transfer
 from precomp_sdk.errors import ConfigError, nearest
 from precomp_sdk.evaluation import Loop, TransferMatrix, transfer_matrix, write_transfer
 from precomp_sdk.events import Event
+from precomp_sdk.files import write_whole
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.registry import Registry
 from precomp_sdk.run.build import Builder, check_recorded_options, located
 from precomp_sdk.run.fabric import make_fabric
-from precomp_sdk.run.record import write_whole
 from precomp_sdk.task import TaskModel
 from precomp_sdk.training import read_module
 

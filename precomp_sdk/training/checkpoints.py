@@ -1,7 +1,6 @@
 """Files that are whole or not there: run states, and trained preprocessors without code inside."""
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from precomp_sdk.errors import CheckpointError
+from precomp_sdk.files import replacing
 
 __all__ = ["SavedModule", "as_recorded", "load_module", "load_state", "read_module", "save_module", "save_state"]
 
@@ -44,7 +44,7 @@ def as_recorded(options: Mapping[str, Any]) -> dict[str, Any]:
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:
     """Write a run's state (tensors and plain values); an interruption leaves the old file whole."""
-    with _replacing(path) as temporary:
+    with replacing(path) as temporary:
         torch.save(dict(state), temporary)
 
 
@@ -80,7 +80,7 @@ def save_module(
     """
     metadata = {"format": _FORMAT, "name": name, "options": json.dumps(dict(options)), "facts": json.dumps(dict(facts))}
     weights = {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
-    with _replacing(path) as temporary:
+    with replacing(path) as temporary:
         save_file(weights, temporary, metadata=metadata)
 
 
@@ -125,21 +125,3 @@ def load_module(path: Path, module: nn.Module, *, name: str) -> SavedModule:
         )
     module.load_state_dict(dict(saved.weights))
     return saved
-
-
-class _replacing:  # noqa: N801 - reads as a verb
-    """Context that offers a temporary path and moves it into place on success."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-
-    def __enter__(self) -> Path:
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        return self._temporary
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if kind is None:
-            os.replace(self._temporary, self._path)
-        else:
-            self._temporary.unlink(missing_ok=True)

@@ -2,8 +2,8 @@ import csv
 import json
 import subprocess
 import sys
-import tempfile
 from dataclasses import replace
+from pathlib import Path
 
 import matplotlib
 import pytest
@@ -99,10 +99,9 @@ def test_an_interrupted_report_leaves_the_old_one_whole(evaluation, tmp_path, mo
     if failing == "drawing":
         monkeypatch.setattr(plot, "draw", explode)
     else:
-        real = tempfile.mkstemp
+        real = Path.write_bytes
         monkeypatch.setattr(
-            "precomp_sdk.evaluation.report.tempfile.mkstemp",
-            lambda **options: explode() if failing in options["prefix"] else real(**options),
+            Path, "write_bytes", lambda path, data: explode() if failing in path.name else real(path, data)
         )
     with pytest.raises(KeyboardInterrupt):
         write_report(changed, tmp_path)

@@ -1,0 +1,53 @@
+"""Files that are whole or not there."""
+
+import stat
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+__all__ = ["replacing", "write_files", "write_whole"]
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Offer a temporary path to write to, and put it in the place of ``path`` on success; its folder is made.
+
+    The file gets the permissions that any new file gets (safetensors alone would let only its owner read it).
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
+    temporary.touch()
+    permissions = stat.S_IMODE(temporary.stat().st_mode)
+    try:
+        yield temporary
+        temporary.chmod(permissions)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a file; text as UTF-8.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    with replacing(path) as temporary:
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def write_files(folder: Path | str, contents: Mapping[str, bytes]) -> tuple[Path, ...]:
+    """Write files into a folder, which is made where it does not exist; none is put in its place before all are whole.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    paths = tuple(Path(folder) / name for name in contents)
+    with ExitStack() as stack:
+        for path, content in zip(paths, contents.values(), strict=True):
+            stack.enter_context(replacing(path)).write_bytes(content)
+    return paths
