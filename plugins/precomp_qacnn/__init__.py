@@ -1,13 +1,14 @@
 """Quantization-adaptive CNNs: the paper's U-Net, and a light one for real senders."""
 
+from precomp_qacnn.guided import GuidedQACNN
 from precomp_qacnn.light import LightQACNN
 from precomp_qacnn.paper import PaperQACNN
 from precomp_sdk import Preprocessor, hookimpl
 
-__all__ = ["LightQACNN", "PaperQACNN", "precomp_register_preprocessors"]
+__all__ = ["GuidedQACNN", "LightQACNN", "PaperQACNN", "precomp_register_preprocessors"]
 
 
 @hookimpl
 def precomp_register_preprocessors() -> list[type[Preprocessor]]:
     """Offer both networks."""
-    return [LightQACNN, PaperQACNN]
+    return [GuidedQACNN, LightQACNN, PaperQACNN]

@@ -107,7 +107,7 @@ class LightQACNN(Preprocessor):
         return self._resolutions.at(strength)
 
     def _process(self, images: Tensor, strengths: Tensor) -> Tensor:
-        features = self.embed(functional.pixel_unshuffle(images - 0.5, _BLOCK) * 4.0)  # (N, C, H/8, W/8)
+        features = self._embed(images)
         for mixer in self.mixers:
             features = mixer(features, strengths)
         features = self.norm(features)
@@ -115,6 +115,11 @@ class LightQACNN(Preprocessor):
         weights = weights + self.global_weights(torch.relu(self.bend(strengths[:, None])))[:, :, None, None]
         correction = functional.pixel_shuffle(self.correction(features), _BLOCK)
         return self._smooth(images, weights) + self.residual_scale * correction
+
+    def _embed(self, images: Tensor) -> Tensor:
+        """Return what the first mixer sees: (N, C, H/8, W/8)."""
+        embedded: Tensor = self.embed(functional.pixel_unshuffle(images - 0.5, _BLOCK) * 4.0)
+        return embedded
 
     def _smooth(self, images: Tensor, weights: Tensor) -> Tensor:
         """Add the weighted differences to the smoothed pictures: weights (N, 2K, H/4, W/4), luma's K first."""
