@@ -76,7 +76,7 @@ def capture_layers(network: nn.Module, layers: Sequence[str], run: Callable[[], 
 
 def _checked(name: str, found: dict[str, object], count: int) -> Tensor:
     output = found.get(name)
-    if isinstance(output, Tensor) and output.is_floating_point() and output.ndim > 1 and len(output) == count:
+    if isinstance(output, Tensor) and output.is_floating_point() and output.ndim > 1 and output.shape[0] == count:
         return output
     if name not in found:
         got = "a layer that did not run"

@@ -1,4 +1,4 @@
-"""The light network, shown where the task network looks."""
+"""The light network, shown what the task network sees."""
 
 from collections.abc import Sequence
 
@@ -11,12 +11,41 @@ from precomp_sdk import TaskModel
 
 __all__ = ["GuidedQACNN"]
 
-_PROBE = 64  # side of the picture that tells how many channels the task network's features have
+_PROBE_PX = 64  # side of the picture that tells how many channels the features have
 
 
 class GuidedQACNN(LightQACNN):
+    r"""`LightQACNN`, guided by the task network's features of the source, so that it can tell object from background.
+
+    ::
+
+        image ─┬─▶ task network, frozen ▶ features (C', H', W') each ▶ norm ▶ 1x1 conv ▶ to (C, H/8, W/8) ─▶(+)
+               └─▶ 8x8 unshuffle ▶ 1x1 conv ▶ (C, H/8, W/8) ──────────────────────────────────────────────▶ (+) ▶ mixers
+
+    What is smoothed most is what the task does not look at; a network of 136 pixels' view that learns from a few
+    thousand pictures cannot know that, the task network does. The sender pays one pass of the task network a picture,
+    without gradients. The task network's weights are not in this network's weights file; its ONNX graph holds them.
+
+    Shapes and units:
+        images: (N, 3, H, W) in [0, 1]; padded to multiples of 8 inside. strengths: (N,) in [0, 1].
+
+    Args:
+        task: the task network, which must offer features (`TaskModel.features`); they are taken at every call, so that
+            fitting or loading it later counts.
+        width: as `LightQACNN` has it, like the rest.
+        depth: number of mixers.
+        residual_scale: factor on the correction.
+        resolutions: at what share of height and width pictures are coded.
+
+    Raises:
+        OptionError: the task offers no features, or a pair of ``resolutions`` is out of range.
+
+    Source: `LightQACNN`; the guidance is this project's, after class activation maps, arXiv 1512.04150: the last
+    features of a classifier say where its classes are.
+    """
+
     name = "qa-guided"
-    source = "arXiv 2206.05650 (gains); guidance by the task network's features, of this project"
+    source = "arXiv 2206.05650 (gains); arXiv 1512.04150 (where a network looks); guidance of this project"
     parts = ("task",)
 
     def __init__(
@@ -30,27 +59,31 @@ class GuidedQACNN(LightQACNN):
     ) -> None:
         super().__init__(width=width, depth=depth, residual_scale=residual_scale, resolutions=resolutions)
         self._task = (task,)  # in a tuple: its weights are not this network's
-        with torch.no_grad():
-            maps = self._maps(torch.full((1, 3, _PROBE, _PROBE), 0.5))
-        self.guides = nn.ModuleList(_Guide(found.shape[1], width) for found in maps)
+        features = self._features(torch.full((1, 3, _PROBE_PX, _PROBE_PX), 0.5))
+        self.guides = nn.ModuleList(_Guide(found.shape[1], width) for found in features)
 
     def _embed(self, images: Tensor) -> Tensor:
         embedded = super()._embed(images)
-        for guide, found in zip(self.guides, self._maps(images), strict=True):
+        for guide, found in zip(self.guides, self._features(images), strict=True):
             embedded = embedded + guide(found, embedded.shape[-2:])
         return embedded
 
-    def _maps(self, images: Tensor) -> list[Tensor]:
+    def _features(self, images: Tensor) -> list[Tensor]:
+        """Return the task network's features of a batch, without gradients and where the batch is."""
+        task = self._task[0]
+        weight = next(task.parameters(), images)  # it may lie elsewhere, in another precision
         with torch.no_grad():
-            return self._task[0].features(images.detach().clamp(0.0, 1.0))
+            return [found.to(images) for found in task.features(images.detach().to(weight))]
 
 
 class _Guide(nn.Module):
+    """Brings one map of features (N, C', H', W') to the size and the channels of another."""
+
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
         self.norm = nn.GroupNorm(1, channels)
         self.project = nn.Conv2d(channels, width, 1)
 
-    def forward(self, found: Tensor, size: tuple[int, int]) -> Tensor:
-        projected: Tensor = self.project(self.norm(found))
-        return functional.interpolate(projected, size, mode="bilinear", antialias=True, align_corners=False)
+    def forward(self, found: Tensor, size: Sequence[int]) -> Tensor:
+        projected: Tensor = self.project(self.norm(found)).float()  # antialiasing has no bfloat16
+        return functional.interpolate(projected, tuple(size), mode="bilinear", antialias=True, align_corners=False)

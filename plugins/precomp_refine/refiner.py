@@ -333,7 +333,7 @@ class Refiner(Preprocessor):
 
     def _process(self, images: Tensor, strengths: Tensor) -> Tensor:
         scale = self._outside[0].quality_scale
-        refinement = self.refine(images, [scale.quality(strength) for strength in strengths.tolist()])
+        refinement = self.refine(images.float(), [scale.quality(strength) for strength in strengths.tolist()])
         return torch.stack([to_float(picture.image) for picture in refinement.pictures]).to(images)
 
     def _device(self) -> torch.device:

@@ -133,7 +133,7 @@ class Classifier(LabelTask):
 
     def _features(self, images: Tensor) -> Sequence[Tensor]:
         prepared = self._prepare(images)
-        return capture_layers(self.network, self.feature_layers, lambda: self.network(prepared), len(prepared))
+        return capture_layers(self.network, self.feature_layers, lambda: self.network(prepared), prepared.shape[0])
 
     def _prepare(self, images: Tensor) -> Tensor:
         height, width = images.shape[-2:] if self._size is None else self._size

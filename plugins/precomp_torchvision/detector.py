@@ -175,7 +175,9 @@ class Detector(TaskModel):
     def _features(self, images: Tensor) -> Sequence[Tensor]:
         if self._layers is None:
             return list(Pass(self.network, images).maps.values())
-        return capture_layers(self.network, self._layers, lambda: Pass(self.network, images).run_heads(), len(images))
+        return capture_layers(
+            self.network, self._layers, lambda: Pass(self.network, images).run_heads(), images.shape[0]
+        )
 
     def _answers(self, once: Pass) -> list[Boxes]:
         """Return the detections of the chosen classes, best first."""

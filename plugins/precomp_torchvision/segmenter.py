@@ -173,13 +173,13 @@ class Segmenter(TaskModel):
         if self._layers is None:
             maps: dict[str, Tensor] = self.network.get_submodule("backbone")(prepared)
             return list(maps.values())
-        return capture_layers(self.network, self._layers, lambda: self.network(prepared), len(prepared))
+        return capture_layers(self.network, self._layers, lambda: self.network(prepared), prepared.shape[0])
 
     def _logits(self, images: Tensor) -> Tensor:
         """Return class scores at the pictures' own size, (N, K, H, W)."""
         size = self._working_size(images)
         prepared = self._prepare(images)
-        with _lone_picture(self.network, len(prepared)):
+        with _lone_picture(self.network, prepared.shape[0]):
             logits: Tensor = self.network(prepared)["out"].float()[..., : size[0], : size[1]]
         if size != tuple(images.shape[-2:]):
             logits = functional.interpolate(logits, images.shape[-2:], mode="bilinear", align_corners=False)

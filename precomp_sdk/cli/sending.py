@@ -17,11 +17,10 @@ def export(
     output: Annotated[Path, typer.Option(help="A .safetensors file for `precomp compress`, or an .onnx file.")],
 ) -> None:
     """Write a trained preprocessor with its codec as one file, or as ONNX, and say what it costs."""
-    from precomp_sdk.deploy import Compressor, measure_cost
-    from precomp_sdk.training import WEIGHTS_FILE
+    from precomp_sdk.deploy import measure_cost
+    from precomp_sdk.run import load_compressor
 
-    source = run / WEIGHTS_FILE if run.is_dir() else run
-    sender = Compressor.load(source, registry_of(ctx), observer=tell_notice)
+    sender = load_compressor(run, registry_of(ctx), observer=tell_notice)
     sender.export_onnx(output) if output.suffix == ".onnx" else sender.save(output)
     typer.echo(f"{output}: {output.stat().st_size / 1e6:.2f} MB\n{measure_cost(sender.preprocessor)}")
 
@@ -29,17 +28,18 @@ def export(
 @app.command()
 def compress(
     ctx: typer.Context,
-    file: Annotated[Path, typer.Argument(help="What `precomp export` or `precomp train` wrote.")],
+    file: Annotated[Path, typer.Argument(help="What `precomp export` wrote, or the folder of `precomp train`.")],
     image: Annotated[Path, typer.Argument(help="A picture of 8-bit RGB or gray.")],
     quality: Annotated[float, typer.Option(help="On the codec's own scale.")],
     output: Annotated[Path, typer.Option(help="File for the payload.")],
 ) -> None:
     """Preprocess and encode one picture."""
-    from precomp_sdk.deploy import Compressor, read_image
+    from precomp_sdk.deploy import read_image
     from precomp_sdk.files import write_whole
+    from precomp_sdk.run import load_compressor
 
     picture = read_image(image)
-    payload = Compressor.load(file, registry_of(ctx), observer=tell_notice).compress(picture, quality)
+    payload = load_compressor(file, registry_of(ctx), observer=tell_notice).compress(picture, quality)
     write_whole(output, payload)
     pixels = picture.shape[-2] * picture.shape[-1]
     typer.echo(f"{output}: {len(payload)} bytes, {8 * len(payload) / pixels:.3f} bits per pixel")
@@ -48,7 +48,7 @@ def compress(
 @app.command()
 def decompress(
     ctx: typer.Context,
-    file: Annotated[Path, typer.Argument(help="What `precomp export` or `precomp train` wrote.")],
+    file: Annotated[Path, typer.Argument(help="What `precomp export` wrote, or the folder of `precomp train`.")],
     payload: Annotated[Path, typer.Argument(help="What `precomp compress` wrote.")],
     output: Annotated[Path, typer.Option(help="PNG file for the picture.")],
     size: Annotated[
@@ -57,10 +57,11 @@ def decompress(
     ] = None,
 ) -> None:
     """Decode one payload: what the receiver sees."""
-    from precomp_sdk.deploy import Compressor, write_image
+    from precomp_sdk.deploy import write_image
+    from precomp_sdk.run import load_compressor
 
     sides = (size or "").split("x")
     if size is not None and not (len(sides) == 2 and all(side.isdecimal() and int(side) for side in sides)):
         raise typer.BadParameter(f"expected HEIGHTxWIDTH, such as 240x320; got {size!r}", param_hint="--size")
     target = None if size is None else (int(sides[0]), int(sides[1]))
-    write_image(Compressor.load(file, registry_of(ctx)).decompress(payload.read_bytes(), target), output)
+    write_image(load_compressor(file, registry_of(ctx)).decompress(payload.read_bytes(), target), output)

@@ -154,6 +154,7 @@ class Compressor:
             codec = registry.create("codec", name, **options)
         if preprocessor is None:
             assert registry is not None
+            _refuse_without_parts(saved.name, registry, path)
             preprocessor = registry.create("preprocessor", saved.name, **saved.options)
         ours = (codec.name, as_recorded(codec.options))
         if ours != (name, as_recorded(options)):
@@ -198,6 +199,17 @@ class Compressor:
                 got=f"{value:g}",
                 remedy="Train with a wider ladder, or use the codec alone there.",
             )
+
+
+def _refuse_without_parts(name: str, registry: Registry, path: Path) -> None:
+    cls = registry.preprocessors.get(name)
+    if cls is not None and cls.parts:
+        raise CheckpointError(
+            where=str(path),
+            expected=f"the object, as {name!r} works with its {' and '.join(cls.parts)}, which no weights file holds",
+            got="a file alone",
+            remedy="Give preprocessor=, constructed with them; on the command line give the folder of the run.",
+        )
 
 
 def _codec_of(saved: SavedModule, path: Path) -> tuple[str, dict[str, Any], list[float]]:

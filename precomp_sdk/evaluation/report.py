@@ -1,7 +1,6 @@
 """Writes an evaluation to a folder: JSON, CSV and plots."""
 
 import csv
-from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
 

@@ -112,11 +112,7 @@ def build_evaluation(experiment: Experiment, registry: Registry) -> EvaluationPa
     val: TaskDataset = builder.make("dataset", experiment.data.val, "data.val")
     if not settings["own_targets"]:
         builder.check_targets(task, val, "data.val")
-    proxy = (
-        builder.make_proxy(experiment.proxy, codec) if "proxy" in builder.parts_of(experiment.preprocessor) else None
-    )
-    made = {"codec": codec, "proxy": proxy, "task": task}
-    preprocessor: Preprocessor = builder.make("preprocessor", experiment.preprocessor, "preprocessor", made)
+    preprocessor, proxy = builder.make_preprocessor(experiment, codec, task)
     return EvaluationParts(codec, preprocessor, task, val, proxy)
 
 
@@ -180,6 +176,15 @@ class Builder:
             with located(f"{self._origin}, proxy.load"):
                 load_proxy(table.load, proxy, any_version=table.any_version)
         return proxy
+
+    def make_preprocessor(
+        self, experiment: Experiment, codec: Codec, task: TaskModel | None
+    ) -> tuple[Preprocessor, ProxyCodec | None]:
+        """Construct an experiment's preprocessor, and the proxy where it works with one."""
+        works_with_proxy = "proxy" in self.parts_of(experiment.preprocessor)
+        proxy = self.make_proxy(experiment.proxy, codec) if works_with_proxy else None
+        parts = {"codec": codec, "proxy": proxy, "task": task}
+        return self.make("preprocessor", experiment.preprocessor, "preprocessor", parts), proxy
 
     def parts_of(self, table: Component) -> frozenset[str]:
         """Return what a preprocessor of a file, or one among its options, is constructed from, such as ``"proxy"``."""

@@ -8,10 +8,11 @@ from typing import Any
 from precomp_sdk.codec import Codec
 from precomp_sdk.config import Component, Loadable, Proxy, parse_options
 from precomp_sdk.errors import ConfigError, UnknownNameError, nearest
+from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.proxy import ANY_CODEC
 from precomp_sdk.registry import Registry
 from precomp_sdk.run.build import Builder
-from precomp_sdk.testing import PROMISES, Report, examine
+from precomp_sdk.testing import PROMISES, FakeCodec, FakeDataset, FakeProxy, FakeTask, Report, examine
 
 __all__ = ["run_check"]
 
@@ -61,13 +62,25 @@ def run_check(
         make = partial(builder.make_proxy, Proxy(name=name, load=load, **tables), made)
     elif codec is not None:
         raise ConfigError(where=origin, expected="no codec", got=codec, remedy="Leave out --codec: it is for proxies.")
-    elif kind in ("preprocessor", "task"):
+    elif kind == "preprocessor":
+        make = partial(_make_preprocessor, builder, Loadable(name=name, load=load, **tables))
+    elif kind == "task":
         make = partial(builder.make, kind, Loadable(name=name, load=load, **tables), kind)
     elif load is not None:
         raise ConfigError(where=origin, expected="no weights", got=str(load), remedy=f"A {kind} has none to load.")
     else:
         make = partial(builder.make, kind, Component(name=name, **tables), kind)
     return examine(make, expected_failures=expected_failures)
+
+
+def _make_preprocessor(builder: Builder, table: Loadable) -> Preprocessor:
+    """Construct a preprocessor, with stand-ins for what it works with, and prepare it where it is not trained."""
+    codec = FakeCodec()
+    parts = {"codec": codec, "proxy": FakeProxy(codec), "task": FakeTask()}
+    made: Preprocessor = builder.make("preprocessor", table, "preprocessor", parts)
+    if not made.trainable:
+        made.prepare(FakeDataset(count=8))
+    return made
 
 
 def _kind_of(name: str, registry: Registry, kind: str | None) -> str:

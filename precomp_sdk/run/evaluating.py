@@ -4,17 +4,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 from precomp_sdk.config import EXPERIMENT_FILE, Experiment, dump_experiment
-from precomp_sdk.errors import CheckpointError, NotFittedError
+from precomp_sdk.errors import CheckpointError
 from precomp_sdk.evaluation import Evaluation, evaluate, write_report
 from precomp_sdk.events import Event, Notice
 from precomp_sdk.files import write_whole
-from precomp_sdk.proxy import ProxyCodec
 from precomp_sdk.registry import Registry
 from precomp_sdk.run.build import Builder, EvaluationParts, build_evaluation, check_recorded_options, located
 from precomp_sdk.run.fabric import make_fabric
 from precomp_sdk.run.record import record
-from precomp_sdk.run.training import PROXY_FILE, TASK_FILE
-from precomp_sdk.training import WEIGHTS_FILE, load_module, load_proxy
+from precomp_sdk.run.sending import load_fitted
+from precomp_sdk.training import WEIGHTS_FILE, load_module
 
 __all__ = ["run_evaluation"]
 
@@ -98,19 +97,8 @@ def _load(
     unfinished: bool,
     observer: Callable[[Event], None] | None,
 ) -> int | None:
-    """Load the weights of the preprocessor and, where training changed it, of the task; return the step they are of."""
-    if experiment.task.fit is not None or "task" in experiment.train.train:
-        path = folder / TASK_FILE
-        if not path.exists():
-            raise CheckpointError(
-                where=str(path),
-                expected="the task's weights, which training fits and writes",
-                got="no such file",
-                remedy="Train first: precomp train.",
-            )
-        load_module(path, parts.task, name=parts.task.name)
-    if parts.proxy is not None:
-        _load_proxy(parts.proxy, folder)
+    """Load the weights of the preprocessor and of what training fitted beside it; return the step they are of."""
+    load_fitted(experiment, parts.task, parts.proxy, folder)
     if not parts.preprocessor.trainable:
         return None
     saved = load_module(weights, parts.preprocessor, name=parts.preprocessor.name)
@@ -129,17 +117,3 @@ def _load(
         message = f"the preprocessor was trained for codec {trained_for!r} and is measured with {parts.codec.name!r}"
         observer(Notice("evaluate", message))
     return int(steps)
-
-
-def _load_proxy(proxy: ProxyCodec, folder: Path) -> None:
-    """Load the proxy's weights where training fitted it."""
-    path = folder / PROXY_FILE
-    if path.exists():
-        load_proxy(path, proxy)
-    elif not bool(proxy.fitted):
-        raise NotFittedError(
-            where=f"proxy {proxy.name!r} for {proxy.codec.name!r}",
-            expected=f"fitted weights, which the preprocessor works with, in {path} or under proxy.load",
-            got="neither",
-            remedy="Fit it first: precomp train, or precomp fit-proxy and proxy.load.",
-        )

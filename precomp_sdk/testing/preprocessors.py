@@ -28,6 +28,7 @@ __all__ = ["PREPROCESSOR_PROMISES", "PreprocessorSettings"]
 
 _HALF_A_LEVEL = 0.5 / 255.0  # what rounding to 8 bit takes away
 _CLOSE_MEAN, _CLOSE_LARGEST = 1e-4, 2e-3  # a batch may sum in another order
+_UNTRAINED = "it is not trained"
 _STIR = 0.3  # how far a network is taken from its start, relative to its parameters
 
 
@@ -57,6 +58,7 @@ def check_declares_itself(preprocessor: Preprocessor, settings: PreprocessorSett
 
 def check_starts_as_the_identity(preprocessor: Preprocessor, settings: PreprocessorSettings = _DEFAULT) -> None:
     """N2. A fresh one changes no sample by half an 8-bit level, at any strength, in training mode too."""
+    not_applicable(preprocessor.trainable, _UNTRAINED)
     for train in (False, True):
         fresh = _fresh(preprocessor, settings).train(train)
         batch = natural_batch(3, settings.size)
@@ -91,6 +93,7 @@ def check_mixed_strengths(preprocessor: Preprocessor, settings: PreprocessorSett
 
 def check_image_gradient(preprocessor: Preprocessor, settings: PreprocessorSettings = _DEFAULT) -> None:
     """N5. The result has a finite gradient to every image, that is not zero."""
+    not_applicable(preprocessor.trainable, _UNTRAINED)
     images = natural_batch(2, settings.size).requires_grad_()
     result = copied(preprocessor)(images, [0.3, 1.0])
     gradients("result", (result * _direction(settings)).sum(), images)
@@ -133,14 +136,14 @@ def check_deterministic(preprocessor: Preprocessor, settings: PreprocessorSettin
 def check_options_rebuild_it(preprocessor: Preprocessor, settings: PreprocessorSettings = _DEFAULT) -> None:
     """N9. With its ``options``, plain JSON values, and its ``state_dict``, the class gives the same results again.
 
-    Weights files hold no more than these two.
+    Weights files hold no more than these two. One that works with an experiment's ``parts`` is rebuilt by ``make``.
     """
     network = _stirred(preprocessor)
     try:
         options = json.loads(json.dumps(dict(preprocessor.options)))
     except TypeError as error:
         raise BrokenPromiseError(f"expected options of plain JSON values; got {error}") from error
-    again = type(preprocessor)(**options)
+    again = _fresh(preprocessor, settings) if preprocessor.parts else type(preprocessor)(**options)
     again.load_state_dict(network.state_dict())
     batch = natural_batch(2, settings.size)
     _require_alike("rebuilt", again.eval()(batch, [0.1, 0.8]), network(batch, [0.1, 0.8]))
@@ -213,7 +216,10 @@ PREPROCESSOR_PROMISES = promises_of(
 
 
 def _fresh(preprocessor: Preprocessor, settings: PreprocessorSettings) -> Preprocessor:
-    return type(preprocessor)(**preprocessor.options) if settings.make is None else settings.make()
+    if settings.make is not None:
+        return settings.make()
+    require(not preprocessor.parts, f"expected a callable that gives it its {preprocessor.parts}; got an object")
+    return type(preprocessor)(**preprocessor.options)
 
 
 def _stirred(preprocessor: Preprocessor, share: float = _STIR) -> Preprocessor:

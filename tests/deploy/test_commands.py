@@ -1,13 +1,19 @@
 from pathlib import Path
+from typing import Any
 
 import onnx
+import onnxruntime
 import pytest
 import torch
 from typer.testing import CliRunner, Result
 
-from precomp_sdk import Registry, cli
+from precomp_qacnn import GuidedQACNN
+from precomp_sdk import Preprocessor, Registry, cli, hookimpl
+from precomp_sdk.config import dump_experiment, parse_experiment
 from precomp_sdk.deploy import Compressor, read_image, write_image
-from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor
+from precomp_sdk.run import run_training
+from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeTask
+from precomp_sdk.training import load_module
 
 PICTURE = FakeDataset(size=(13, 21))[3].image
 
@@ -90,3 +96,65 @@ def test_another_version_is_told_on_stderr(run: Path, doubles: Registry) -> None
     exported = call(doubles, "export", run / "newer.safetensors", "--output", run / "sender.safetensors")
     assert exported.exit_code == 0, exported.output
     assert "was trained with zlib 99; here is zlib" in exported.stderr.replace("\n", " ")
+
+
+class Guided:
+    @hookimpl
+    def precomp_register_preprocessors(self) -> list[type[Preprocessor]]:
+        return [GuidedQACNN]
+
+
+def test_what_works_with_the_task_is_sent_from_the_folder_of_its_run(
+    run: Path, doubles: Registry, tables: dict[str, Any]
+) -> None:
+    doubles.register(Guided(), "guided")
+    folder = run / "guided"
+    tables["preprocessor"] = {"name": "qa-guided", "width": 8, "depth": 1}
+    tables["task"] = {"name": "fake", "fit": {"epochs": 1}}
+    tables["output"] = {"folder": str(folder)}
+    run_training(parse_experiment(tables), doubles)
+
+    sent = call(doubles, "compress", folder, run / "in.png", "--quality", 30, "--output", run / "out.fake")
+    assert sent.exit_code == 0, sent.output
+    task = FakeTask()
+    load_module(folder / "task.safetensors", task, name="fake")
+    weights = folder / "preprocessor.safetensors"
+    sender = Compressor.load(weights, doubles, preprocessor=GuidedQACNN(task, width=8, depth=1))
+    assert (run / "out.fake").read_bytes() == sender.compress(PICTURE, 30) != FakeCodec().encode(PICTURE, 30)
+
+    received = call(doubles, "decompress", folder, run / "out.fake", "--output", run / "seen.png")
+    assert received.exit_code == 0, received.output
+    exported = call(doubles, "export", folder, "--output", run / "network.onnx")
+    assert exported.exit_code == 0, exported.output
+    session = onnxruntime.InferenceSession(run / "network.onnx", providers=["CPUExecutionProvider"])
+    assert [item.name for item in session.get_inputs()] == ["images", "strengths"]
+
+    alone = call(doubles, "compress", weights, run / "in.png", "--quality", 30, "--output", run / "out2.fake")
+    assert alone.exit_code == 1
+    assert "works with its task" in alone.stderr
+    assert "folder of the run" in alone.stderr
+
+
+def test_a_kind_that_is_not_trained_has_no_sender_on_the_command_line(
+    run: Path, doubles: Registry, tables: dict[str, Any]
+) -> None:
+    class Untrained(FakePreprocessor):
+        name = "untrained"
+        parts = ("task",)
+        trainable = False
+
+        def __init__(self, task: FakeTask) -> None:
+            super().__init__()
+
+    class Plugin:
+        @hookimpl
+        def precomp_register_preprocessors(self) -> list[type[Preprocessor]]:
+            return [Untrained]
+
+    doubles.register(Plugin(), "untrained")
+    tables["preprocessor"] = {"name": "untrained"}
+    (run / "run" / "experiment.toml").write_text(dump_experiment(parse_experiment(tables)))
+    refused = call(doubles, "compress", run / "run", run / "in.png", "--quality", 30, "--output", run / "out.fake")
+    assert refused.exit_code == 1
+    assert "give it to Compressor" in refused.stderr
+    assert not (run / "out.fake").exists()

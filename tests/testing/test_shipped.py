@@ -25,6 +25,7 @@ from precomp_sdk import (
     Registry,
     Target,
 )
+from precomp_sdk.run import run_check
 from precomp_sdk.testing import (
     CodecSettings,
     FakeTask,
@@ -94,8 +95,12 @@ def test_the_jpeg_surrogate_with_other_options() -> None:
 
 @pytest.mark.parametrize("name", [name for name in shipped("preprocessor") if not REGISTRY.preprocessors[name].parts])
 def test_preprocessors(name: str) -> None:
-    """Those with weights of their own; one that works with an experiment's parts has tests of its own."""
     check_preprocessor(lambda: made("preprocessor", name), PreprocessorSettings(size=(20, 36), sizes=FEW_SIZES))
+
+
+@pytest.mark.parametrize("name", [name for name in shipped("preprocessor") if REGISTRY.preprocessors[name].parts])
+def test_preprocessors_that_work_with_other_parts(name: str) -> None:
+    run_check(name, REGISTRY).raise_if_failed()
 
 
 def test_a_preprocessor_with_other_options() -> None:

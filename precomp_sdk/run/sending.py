@@ -1,0 +1,85 @@
+"""What training left behind, as a sender uses it."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from precomp_sdk.codec import Codec
+from precomp_sdk.config import EXPERIMENT_FILE, Experiment, load_experiment
+from precomp_sdk.deploy import Compressor
+from precomp_sdk.errors import CheckpointError, NotFittedError
+from precomp_sdk.events import Event
+from precomp_sdk.proxy import ProxyCodec
+from precomp_sdk.registry import Registry
+from precomp_sdk.run.build import Builder
+from precomp_sdk.run.training import PROXY_FILE, TASK_FILE
+from precomp_sdk.task import TaskModel
+from precomp_sdk.training import WEIGHTS_FILE, load_module, load_proxy
+
+__all__ = ["load_compressor", "load_fitted"]
+
+
+def load_compressor(path: Path, registry: Registry, *, observer: Callable[[Event], None] | None = None) -> Compressor:
+    """Read the folder of a training run, or a file as `Compressor.load` does.
+
+    A preprocessor that works with the task network or the codec's proxy (its ``parts``) needs the folder: the
+    experiment in it says what they are, and their weights lie beside it where training fitted them.
+
+    Args:
+        path: of folder or file.
+        registry: of the names in it.
+        observer: receives a notice where the codec's library has another version than in training.
+
+    Raises:
+        CheckpointError: weights are missing or damaged, or the preprocessor is of a kind that is not trained.
+        PrecompError: as a component refuses its options.
+    """
+    weights = path / WEIGHTS_FILE if path.is_dir() else path
+    if not (path / EXPERIMENT_FILE).exists():
+        return Compressor.load(weights, registry, observer=observer)
+    experiment = load_experiment(path / EXPERIMENT_FILE)
+    builder = Builder(registry, experiment.origin, experiment.train.seed)
+    needed = builder.parts_of(experiment.preprocessor)
+    if not needed:
+        return Compressor.load(weights, registry, observer=observer)
+    codec: Codec = builder.make("codec", experiment.codec, "codec")
+    task: TaskModel | None = builder.make("task", experiment.task, "task") if "task" in needed else None
+    preprocessor, proxy = builder.make_preprocessor(experiment, codec, task)
+    if not preprocessor.trainable:
+        raise CheckpointError(
+            where=f"{experiment.origin}, preprocessor",
+            expected="one that is trained, whose weights can be read",
+            got=repr(preprocessor.name),
+            remedy="Construct it, prepare it on pictures, and give it to Compressor.",
+        )
+    load_fitted(experiment, task, proxy, path)
+    return Compressor.load(weights, registry, codec=codec, preprocessor=preprocessor, observer=observer)
+
+
+def load_fitted(experiment: Experiment, task: TaskModel | None, proxy: ProxyCodec | None, folder: Path) -> None:
+    """Load the weights of task and proxy where training fitted or changed them.
+
+    Raises:
+        CheckpointError: the task's are missing.
+        NotFittedError: the proxy's are, and it has none of its own.
+    """
+    if task is not None and (experiment.task.fit is not None or "task" in experiment.train.train):
+        path = folder / TASK_FILE
+        if not path.exists():
+            raise CheckpointError(
+                where=str(path),
+                expected="the task's weights, which training fits and writes",
+                got="no such file",
+                remedy="Train first: precomp train.",
+            )
+        load_module(path, task, name=task.name)
+    if proxy is not None:
+        path = folder / PROXY_FILE
+        if path.exists():
+            load_proxy(path, proxy)
+        elif not bool(proxy.fitted):
+            raise NotFittedError(
+                where=f"proxy {proxy.name!r} for {proxy.codec.name!r}",
+                expected=f"fitted weights, which the preprocessor works with, in {path} or under proxy.load",
+                got="neither",
+                remedy="Fit it first: precomp train, or precomp fit-proxy and proxy.load.",
+            )
