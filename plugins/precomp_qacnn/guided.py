@@ -1,6 +1,7 @@
 """The light network, shown what the task network sees."""
 
 from collections.abc import Sequence
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -61,6 +62,12 @@ class GuidedQACNN(LightQACNN):
         self._task = (task,)  # in a tuple: its weights are not this network's
         features = self._features(torch.full((1, 3, _PROBE_PX, _PROBE_PX), 0.5))
         self.guides = nn.ModuleList(_Guide(found.shape[1], width) for found in features)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode; evaluation mode is the task network's, too: sending pictures must not change its layers."""
+        if not mode:
+            self._task[0].eval()
+        return super().train(mode)
 
     def _embed(self, images: Tensor) -> Tensor:
         embedded = super()._embed(images)

@@ -104,6 +104,15 @@ def test_its_weights_file_holds_no_task(tmp_path: Path) -> None:
     assert again.compress(picture, 30) == sender.compress(picture, 30)
 
 
+def test_sending_changes_nothing_in_the_task() -> None:
+    task = Classifier(architecture="mobilenet_v3_small", num_classes=4)  # has batch normalization; in training mode
+    sender = Compressor(FakeCodec(), stirred(GuidedQACNN(task, width=16, depth=1)), ladder=(5, 30))
+    before = {name: value.clone() for name, value in task.state_dict().items()}
+    picture = torch.randint(0, 256, (3, 64, 70), dtype=torch.uint8)
+    assert sender.compress(picture, 30) == sender.compress(picture, 30)
+    assert all(torch.equal(value, before[name]) for name, value in task.state_dict().items())
+
+
 def test_a_task_without_features_is_refused() -> None:
     with pytest.raises(OptionError, match="features"):
         GuidedQACNN(Featureless())
