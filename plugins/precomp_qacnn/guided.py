@@ -59,14 +59,14 @@ class GuidedQACNN(LightQACNN):
         resolutions: Sequence[Sequence[float]] = (),
     ) -> None:
         super().__init__(width=width, depth=depth, residual_scale=residual_scale, resolutions=resolutions)
-        self._task = (task,)  # in a tuple: its weights are not this network's
+        self._guide = _Shared(task)
         features = self._features(torch.full((1, 3, _PROBE_PX, _PROBE_PX), 0.5))
         self.guides = nn.ModuleList(_Guide(found.shape[1], width) for found in features)
 
     def train(self, mode: bool = True) -> Self:
         """Set the mode; evaluation mode is the task network's, too: sending pictures must not change its layers."""
         if not mode:
-            self._task[0].eval()
+            self._guide.task.eval()
         return super().train(mode)
 
     def _embed(self, images: Tensor) -> Tensor:
@@ -77,10 +77,20 @@ class GuidedQACNN(LightQACNN):
 
     def _features(self, images: Tensor) -> list[Tensor]:
         """Return the task network's features of a batch, without gradients and where the batch is."""
-        task = self._task[0]
+        task = self._guide.task
         weight = next(task.parameters(), images)  # it may lie elsewhere, in another precision
         with torch.no_grad():
             return [found.to(images) for found in task.features(images.detach().to(weight))]
+
+
+class _Shared:
+    """Holds what is another's: its weights are not the holder's, and a copy of the holder holds the same one."""
+
+    def __init__(self, task: TaskModel) -> None:
+        self.task = task
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
 
 
 class _Guide(nn.Module):

@@ -77,7 +77,7 @@ else:
     )  # fmt: skip
     _FitProxy = arguments_of(
         "FitProxy", fit_proxy, "learning_rate", "skip_unreadable",
-        ladder=_Ladder, steps=Positive, batch_size=Positive, seed=Natural,
+        ladder=_Ladder, steps=Positive, batch_size=Positive, crops=tuple[Positive, ...] | None, seed=Natural,
     )  # fmt: skip
     _EvaluateProxy = arguments_of(
         "EvaluateProxy", evaluate_proxy, "step_levels", "skip_unreadable",

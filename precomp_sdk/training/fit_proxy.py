@@ -4,7 +4,7 @@ import math
 import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import torch
@@ -64,6 +64,7 @@ def fit_proxy(
     steps: int = 2000,
     batch_size: int = 8,
     learning_rate: float = 1e-3,
+    crops: Sequence[int] | None = None,
     seed: int = 0,
     skip_unreadable: bool = False,
     device: torch.device | None = None,
@@ -78,13 +79,15 @@ def fit_proxy(
         steps: optimizer steps.
         batch_size: pictures per step.
         learning_rate: of Adam, falling to zero along a cosine.
-        seed: of the order and the qualities.
+        crops: sides of square crops in pixels, one drawn for each batch. Several sizes tell what a codec pays for a
+            file, whatever its size, from what it pays for pixels. None takes the pictures whole.
+        seed: of the order, the qualities and the crops.
         skip_unreadable: leave out pictures that cannot be read.
         device: where to work; None: where the proxy is.
         observer: called with every event.
 
     Raises:
-        OptionError: the proxy has no parameters to fit, or ``steps`` is below 1.
+        OptionError: the proxy has no parameters to fit, ``steps`` is below 1, or a crop is.
         NonFiniteError: the loss became NaN or infinite.
     """
     parameters = list(proxy.parameters())
@@ -94,6 +97,13 @@ def fit_proxy(
             expected="a proxy with parameters, and one step or more",
             got=f"{len(parameters)} parameters, {steps} steps",
             remedy="A proxy without parameters is ready as it is.",
+        )
+    if crops is not None and (not crops or min(crops) < 1):
+        raise OptionError(
+            where="fit_proxy, option 'crops'",
+            expected="sides in pixels, such as [96, 160]",
+            got=repr(list(crops)),
+            remedy="Leave it out to take the pictures whole.",
         )
     started = time.perf_counter()
     notify = observer or (lambda _: None)
@@ -111,6 +121,9 @@ def fit_proxy(
     ):
         for step, samples in enumerate(islice(batches, steps), start=1):
             draw = random.Random(f"{seed}/{step}")
+            if crops is not None:
+                side = draw.choice(crops)
+                samples = [replace(sample, image=_cropped(sample.image, side, draw)) for sample in samples]
             for group in group_by_size(samples, len(samples)):
                 values = [draw.choice(qualities) for _ in group]
                 source = stack_images([sample.image for sample in group]).to(where)
@@ -141,3 +154,11 @@ def fit_proxy(
     notify(RunFinished("fit-proxy", seconds))
     tail = torch.tensor(history[-max(1, steps // 10) :]).mean(dim=0).tolist()
     return FitProxyResult(psnr_db=tail[0], bits_error=tail[1], seconds=seconds)
+
+
+def _cropped(image: Tensor, side: int, draw: random.Random) -> Tensor:
+    """Return a square of (C, H, W) at a random place; a side that is shorter stays as it is."""
+    height, width = image.shape[1:]
+    rows, columns = min(side, height), min(side, width)
+    top, left = draw.randrange(height - rows + 1), draw.randrange(width - columns + 1)
+    return image[:, top : top + rows, left : left + columns]

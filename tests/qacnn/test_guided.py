@@ -1,3 +1,4 @@
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -84,6 +85,16 @@ def smooth(images: Tensor) -> Tensor:
 def test_fitting_the_task_later_counts() -> None:
     task = Marks()
     network = stirred(GuidedQACNN(task, width=16, depth=1))
+    images = torch.rand(1, 3, 24, 40)
+    with torch.no_grad():
+        before = network(images, 0.5)
+        task.limit.fill_(0.1)
+        assert (network(images, 0.5) - before).abs().max() > 1e-4
+
+
+def test_a_copy_such_as_the_averaged_weights_sees_the_same_task() -> None:
+    task = Marks()
+    network = copy.deepcopy(stirred(GuidedQACNN(task, width=16, depth=1)))
     images = torch.rand(1, 3, 24, 40)
     with torch.no_grad():
         before = network(images, 0.5)

@@ -31,6 +31,25 @@ def test_unlabelled_pictures_of_any_size_do() -> None:
     assert result.psnr_db > 60  # the double decodes exactly what the codec does
 
 
+def test_crops_tell_what_a_file_costs_from_what_its_pixels_cost() -> None:
+    sizes: set[tuple[int, int]] = set()
+
+    class Watched(FakeProxy):
+        def _predict(self, images: torch.Tensor, qualities: torch.Tensor) -> ProxyOutput:
+            sizes.add((images.shape[-2], images.shape[-1]))
+            return super()._predict(images, qualities)
+
+    dataset = FakeDataset(count=6, sizes=((24, 24), (9, 30)))
+    fit_proxy(Watched(FakeCodec()), dataset, steps=12, batch_size=3, crops=(8, 16))
+    assert sizes == {(8, 8), (16, 16), (9, 16)}  # no side grows
+
+
+@pytest.mark.parametrize("crops", [(), (8, 0)])
+def test_a_crop_without_pixels_is_refused(crops: tuple[int, ...]) -> None:
+    with pytest.raises(OptionError, match="crops.*sides in pixels"):
+        fit_proxy(FakeProxy(FakeCodec()), FakeDataset(), crops=crops)
+
+
 def test_nothing_to_fit_is_said() -> None:
     class Ready(ProxyCodec):
         name, source, codec_name = "ready", "a double", "fake"
