@@ -46,7 +46,7 @@ def test_crops_tell_what_a_file_costs_from_what_its_pixels_cost() -> None:
 
 @pytest.mark.parametrize("crops", [(), (8, 0)])
 def test_a_crop_without_pixels_is_refused(crops: tuple[int, ...]) -> None:
-    with pytest.raises(OptionError, match="crops.*sides in pixels"):
+    with pytest.raises(OptionError, match=r"crops.*sides in pixels"):
         fit_proxy(FakeProxy(FakeCodec()), FakeDataset(), crops=crops)
 
 
