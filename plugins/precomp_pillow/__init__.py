@@ -7,7 +7,7 @@ Without them both are still listed, and say at construction what to install.
 from precomp_pillow.formats import AVIFCodec, JPEG2000Codec, WebPCodec
 from precomp_pillow.heic import HEICCodec
 from precomp_pillow.jxl import JPEGXLCodec
-from precomp_pillow.proxies import AVIFProxy, JPEG2000Proxy, WebPProxy
+from precomp_pillow.proxies import AVIFProxy, JPEG2000Proxy, JPEGXLProxy, WebPProxy
 from precomp_sdk import Codec, ProxyCodec, hookimpl
 
 __all__ = [
@@ -17,6 +17,7 @@ __all__ = [
     "JPEG2000Codec",
     "JPEG2000Proxy",
     "JPEGXLCodec",
+    "JPEGXLProxy",
     "WebPCodec",
     "WebPProxy",
     "precomp_register_codecs",
@@ -32,5 +33,5 @@ def precomp_register_codecs() -> list[type[Codec]]:
 
 @hookimpl
 def precomp_register_proxies() -> list[type[ProxyCodec]]:
-    """Offer the fitted proxies of WebP, AVIF and JPEG 2000."""
-    return [WebPProxy, AVIFProxy, JPEG2000Proxy]
+    """Offer the fitted proxies of WebP, AVIF, JPEG 2000 and JPEG XL."""
+    return [WebPProxy, AVIFProxy, JPEG2000Proxy, JPEGXLProxy]

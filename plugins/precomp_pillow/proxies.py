@@ -5,7 +5,7 @@ from typing import Final
 
 from precomp_proxy import GenericProxy
 
-__all__ = ["AVIFProxy", "JPEG2000Proxy", "WebPProxy"]
+__all__ = ["AVIFProxy", "JPEG2000Proxy", "JPEGXLProxy", "WebPProxy"]
 
 _WEIGHTS: Final = Path(__file__).parent / "weights"
 
@@ -35,3 +35,12 @@ class JPEG2000Proxy(GenericProxy):
     source = "this project's generic proxy, fitted to JPEG 2000"
     codec_name = "jpeg2000"
     weights_files = (_WEIGHTS / "jpeg2000.safetensors",)
+
+
+class JPEGXLProxy(GenericProxy):
+    """JPEG XL, differentiable: `precomp_proxy.GenericProxy`, fitted to the default options; others need fitting."""
+
+    name = "jpeg-xl-surrogate"
+    source = "this project's generic proxy, fitted to JPEG XL"
+    codec_name = "jpeg-xl"
+    weights_files = (_WEIGHTS / "jpeg-xl.safetensors",)

@@ -10,6 +10,8 @@ from precomp_pillow import (
     AVIFProxy,
     JPEG2000Codec,
     JPEG2000Proxy,
+    JPEGXLCodec,
+    JPEGXLProxy,
     WebPCodec,
     WebPProxy,
 )
@@ -23,6 +25,7 @@ SHIPPED: dict[type[Codec], type[GenericProxy]] = {
     WebPCodec: WebPProxy,
     AVIFCodec: AVIFProxy,
     JPEG2000Codec: JPEG2000Proxy,
+    JPEGXLCodec: JPEGXLProxy,
 }
 
 
