@@ -14,10 +14,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from precomp_sdk import Codec, Preprocessor, QualityScale, Registry
+from precomp_sdk import Borrowed, Codec, Preprocessor, QualityScale, Registry
 from precomp_sdk.config import load_experiment
 from precomp_sdk.evaluation import MeasuredCurve, Measurer, PreprocessedRoute, Route, bootstrap_bd_rate
-from precomp_sdk.run import TASK_FILE, build_evaluation
+from precomp_sdk.run import build_evaluation, load_fitted
 from precomp_sdk.training import WEIGHTS_FILE, load_module
 
 
@@ -47,14 +47,14 @@ class Untouched(Preprocessor):
 
     def __init__(self, other: Preprocessor) -> None:
         super().__init__()
-        self._other = (other,)  # in a tuple, so that it is no part of this one
+        self._other = Borrowed(other)
 
     def _process(self, images: Tensor, strengths: Tensor) -> Tensor:
         return images
 
     def resolution(self, strength: float) -> float:
         """Return the other's."""
-        return self._other[0].resolution(strength)
+        return self._other.module.resolution(strength)
 
 
 def told(anchor: MeasuredCurve, test: MeasuredCurve, metric: str) -> str:
@@ -76,8 +76,7 @@ def main() -> None:
     for run in parser.parse_args().runs:
         experiment = load_experiment(run)
         parts = build_evaluation(experiment, Registry())
-        if experiment.task.fit is not None:
-            load_module(run / TASK_FILE, parts.task, name=parts.task.name)
+        load_fitted(experiment, parts.task, parts.proxy, run)
         network, scale = parts.preprocessor, parts.codec.quality_scale
         load_module(run / WEIGHTS_FILE, network, name=network.name)
         metric = parts.task.scorer.metrics[0]

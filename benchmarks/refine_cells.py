@@ -21,8 +21,8 @@ from precomp_refine import Refiner
 from precomp_sdk import Registry, Subset
 from precomp_sdk.config import load_experiment
 from precomp_sdk.evaluation import TASK_LOSS, Measurer, PreprocessedRoute, Route, bootstrap_bd_rate
-from precomp_sdk.run import PROXY_FILE, TASK_FILE, build
-from precomp_sdk.training import load_module, load_proxy, shuffled
+from precomp_sdk.run import build, load_fitted
+from precomp_sdk.training import shuffled
 
 
 def main() -> None:
@@ -40,10 +40,7 @@ def main() -> None:
         options.experiment, ['preprocessor={name="refine"}', *plain_options, *options.settings]
     )
     parts = build(experiment, Registry())
-    if experiment.task.fit is not None:
-        load_module(options.experiment / TASK_FILE, parts.task, name=parts.task.name)
-    if (options.experiment / PROXY_FILE).exists():
-        load_proxy(options.experiment / PROXY_FILE, parts.proxy)
+    load_fitted(experiment, parts.task, parts.proxy, options.experiment)
     refiner = parts.preprocessor
     assert isinstance(refiner, Refiner)
     total = len(parts.val)

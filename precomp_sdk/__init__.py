@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from precomp_sdk.borrowed import Borrowed
     from precomp_sdk.codec import Codec
     from precomp_sdk.data import SkippedSample, Subset, TaskDataset, load_samples
     from precomp_sdk.ensemble import EnsembleTask
@@ -101,6 +102,7 @@ _ROOMS = (
     "quality",
     "resolution",
     "features",
+    "borrowed",
     "codec",
     "proxy",
     "preprocessor",
@@ -118,6 +120,7 @@ _ROOMS = (
 __all__ = [
     "ANY_CODEC",
     "BitstreamError",
+    "Borrowed",
     "BoxScorer",
     "Boxes",
     "CalibrationError",

@@ -1,5 +1,6 @@
 """Intermediate outputs of any network, by the names of its layers."""
 
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -8,6 +9,8 @@ from torch import Tensor, nn
 from precomp_sdk.errors import ContractError, OptionError, nearest
 
 __all__ = ["capture_layers", "check_layer_names"]
+
+_CAPTURING = threading.RLock()  # hooks are the network's, whichever thread runs it
 
 
 def check_layer_names(network: nn.Module, layers: Sequence[str]) -> tuple[str, ...]:
@@ -58,19 +61,22 @@ def capture_layers(network: nn.Module, layers: Sequence[str], run: Callable[[], 
         ContractError: a layer did not run, or gave something else than one floating-point tensor (N, ...).
     """
     found: dict[str, object] = {}
+    thread = threading.get_ident()
 
     def keep(name: str) -> Any:
         def hook(_module: nn.Module, _args: object, output: object) -> None:
-            found[name] = output.clone() if isinstance(output, Tensor) else output  # a later one may work in place
+            if threading.get_ident() == thread:  # another one's pass through the same network says nothing here
+                found[name] = output.clone() if isinstance(output, Tensor) else output  # a later one may work in place
 
         return hook
 
-    handles = [network.get_submodule(name).register_forward_hook(keep(name)) for name in layers]
-    try:
-        run()
-    finally:
-        for handle in handles:
-            handle.remove()
+    with _CAPTURING:
+        handles = [network.get_submodule(name).register_forward_hook(keep(name)) for name in layers]
+        try:
+            run()
+        finally:
+            for handle in handles:
+                handle.remove()
     return [_checked(name, found, count) for name in layers]
 
 

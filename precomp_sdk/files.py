@@ -13,11 +13,16 @@ __all__ = ["replacing", "write_files", "write_whole"]
 def replacing(path: Path) -> Iterator[Path]:
     """Offer a temporary path to write to, and put it in the place of ``path`` on success; its folder is made.
 
-    The file gets the permissions that any new file gets (safetensors alone would let only its owner read it).
+    The file gets the permissions that any new file gets (safetensors alone would let only its owner read it). Where
+    ``path`` is a link its target is replaced; what is no regular file, such as a pipe, is written to as it is.
 
     Raises:
         OSError: the folder cannot be written to.
     """
+    path = path.resolve()
+    if path.exists() and not path.is_file():
+        yield path
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{uuid4().hex}.tmp")
     temporary.touch()

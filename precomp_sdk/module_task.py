@@ -123,7 +123,7 @@ class ModuleTask(TaskModel):
                 got="a ModuleTask without feature_layers",
                 remedy="Name layers of the module in feature_layers, or train on the task loss alone.",
             )
-        return capture_layers(self.module, self._layers, lambda: self.module(images), len(images))
+        return capture_layers(self.module, self._layers, lambda: self.module(images), images.shape[0])
 
     def _checked_losses(self, output: Any, images: Tensor, targets: Sequence[Target]) -> Tensor:
         losses: object = self._loss(output, targets)

@@ -1,4 +1,4 @@
-"""Quantization-adaptive CNNs: the paper's U-Net, and a light one for real senders."""
+"""Quantization-adaptive CNNs: the paper's U-Net, a light one for real senders, and that guided by the task network."""
 
 from precomp_qacnn.guided import GuidedQACNN
 from precomp_qacnn.light import LightQACNN
@@ -10,5 +10,5 @@ __all__ = ["GuidedQACNN", "LightQACNN", "PaperQACNN", "precomp_register_preproce
 
 @hookimpl
 def precomp_register_preprocessors() -> list[type[Preprocessor]]:
-    """Offer both networks."""
+    """Offer the three networks."""
     return [GuidedQACNN, LightQACNN, PaperQACNN]

@@ -1,14 +1,13 @@
 """The light network, shown what the task network sees."""
 
 from collections.abc import Sequence
-from typing import Self
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from precomp_qacnn.light import LightQACNN
-from precomp_sdk import TaskModel
+from precomp_sdk import Borrowed, OptionError, TaskModel
 
 __all__ = ["GuidedQACNN"]
 
@@ -39,7 +38,7 @@ class GuidedQACNN(LightQACNN):
         resolutions: at what share of height and width pictures are coded.
 
     Raises:
-        OptionError: the task offers no features, or a pair of ``resolutions`` is out of range.
+        OptionError: the task offers no feature maps, or a pair of ``resolutions`` is out of range.
 
     Source: `LightQACNN`; the guidance is this project's, after class activation maps, arXiv 1512.04150: the last
     features of a classifier say where its classes are.
@@ -59,15 +58,17 @@ class GuidedQACNN(LightQACNN):
         resolutions: Sequence[Sequence[float]] = (),
     ) -> None:
         super().__init__(width=width, depth=depth, residual_scale=residual_scale, resolutions=resolutions)
-        self._guide = _Shared(task)
+        self._guide = Borrowed(task)
         features = self._features(torch.full((1, 3, _PROBE_PX, _PROBE_PX), 0.5))
+        shapes = [tuple(found.shape) for found in features]
+        if not shapes or any(len(shape) != 4 for shape in shapes):
+            raise OptionError(
+                where=f"preprocessor {self.name!r}, task {task.name!r}",
+                expected="features that are maps, (N, C, H, W)",
+                got=str(shapes),
+                remedy="Choose other layers by the task's option for them, or take 'qa-light'.",
+            )
         self.guides = nn.ModuleList(_Guide(found.shape[1], width) for found in features)
-
-    def train(self, mode: bool = True) -> Self:
-        """Set the mode; evaluation mode is the task network's, too: sending pictures must not change its layers."""
-        if not mode:
-            self._guide.task.eval()
-        return super().train(mode)
 
     def _embed(self, images: Tensor) -> Tensor:
         embedded = super()._embed(images)
@@ -77,20 +78,9 @@ class GuidedQACNN(LightQACNN):
 
     def _features(self, images: Tensor) -> list[Tensor]:
         """Return the task network's features of a batch, without gradients and where the batch is."""
-        task = self._guide.task
-        weight = next(task.parameters(), images)  # it may lie elsewhere, in another precision
-        with torch.no_grad():
+        with torch.no_grad(), self._guide.evaluating() as task:
+            weight = next(task.parameters(), images)  # it may lie elsewhere, in another precision
             return [found.to(images) for found in task.features(images.detach().to(weight))]
-
-
-class _Shared:
-    """Holds what is another's: its weights are not the holder's, and a copy of the holder holds the same one."""
-
-    def __init__(self, task: TaskModel) -> None:
-        self.task = task
-
-    def __deepcopy__(self, memo: object) -> Self:
-        return self
 
 
 class _Guide(nn.Module):
@@ -102,5 +92,7 @@ class _Guide(nn.Module):
         self.project = nn.Conv2d(channels, width, 1)
 
     def forward(self, found: Tensor, size: Sequence[int]) -> Tensor:
-        projected: Tensor = self.project(self.norm(found)).float()  # antialiasing has no bfloat16
-        return functional.interpolate(projected, tuple(size), mode="bilinear", antialias=True, align_corners=False)
+        projected: Tensor = self.project(self.norm(found))
+        wide = projected.to(torch.promote_types(projected.dtype, torch.float32))  # antialiasing has no bfloat16
+        resized = functional.interpolate(wide, tuple(size), mode="bilinear", antialias=True, align_corners=False)
+        return resized.to(projected.dtype)

@@ -21,6 +21,12 @@ def export(
     from precomp_sdk.run import load_compressor
 
     sender = load_compressor(run, registry_of(ctx), observer=tell_notice)
+    if sender.preprocessor.parts and output.suffix != ".onnx":
+        told = f"{sender.preprocessor.name!r} works with its {' and '.join(sender.preprocessor.parts)}"
+        raise typer.BadParameter(
+            f"{told}, which no weights file holds: expected an .onnx file; `precomp compress` takes the run's folder",
+            param_hint="--output",
+        )
     sender.export_onnx(output) if output.suffix == ".onnx" else sender.save(output)
     typer.echo(f"{output}: {output.stat().st_size / 1e6:.2f} MB\n{measure_cost(sender.preprocessor)}")
 

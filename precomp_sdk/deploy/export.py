@@ -87,7 +87,8 @@ def _refused(name: str, got: str) -> ExportError:
         where=f"export of preprocessor {name!r}",
         expected="operations that ONNX has, for any batch, height and width",
         got=got,
-        remedy="In _process, read sizes as images.shape[0], not len(images), and branch on no value of a tensor.",
+        remedy="In _process, and in what it calls of a task, read sizes as images.shape[0], not len(images), "
+        "and branch on no value of a tensor.",
     )
 
 

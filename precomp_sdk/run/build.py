@@ -22,7 +22,15 @@ from precomp_sdk.registry import Registry, construct
 from precomp_sdk.task import TaskModel
 from precomp_sdk.training import SavedModule, as_recorded, load_module, load_proxy
 
-__all__ = ["Builder", "EvaluationParts", "TrainingParts", "build", "build_evaluation", "check_recorded_options"]
+__all__ = [
+    "Builder",
+    "EvaluationParts",
+    "TrainingParts",
+    "build",
+    "build_evaluation",
+    "check_recorded_options",
+    "without_start",
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +258,12 @@ class Builder:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._seed)
             yield
+
+
+def without_start(experiment: Experiment) -> Experiment:
+    """Return the experiment without the weights its training started from, which trained ones replace."""
+    preprocessor = experiment.preprocessor.model_copy(update={"load": None})
+    return experiment.model_copy(update={"preprocessor": preprocessor})
 
 
 def check_recorded_options(saved: SavedModule, preprocessor: Preprocessor, weights: Path, where: str) -> None:

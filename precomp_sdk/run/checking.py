@@ -11,7 +11,7 @@ from precomp_sdk.errors import ConfigError, UnknownNameError, nearest
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.proxy import ANY_CODEC
 from precomp_sdk.registry import Registry
-from precomp_sdk.run.build import Builder
+from precomp_sdk.run.build import Builder, located
 from precomp_sdk.testing import PROMISES, FakeCodec, FakeDataset, FakeProxy, FakeTask, Report, examine
 
 __all__ = ["run_check"]
@@ -62,6 +62,13 @@ def run_check(
         make = partial(builder.make_proxy, Proxy(name=name, load=load, **tables), made)
     elif codec is not None:
         raise ConfigError(where=origin, expected="no codec", got=codec, remedy="Leave out --codec: it is for proxies.")
+    elif kind == "preprocessor" and load is not None and registry.preprocessors[name].parts:
+        raise ConfigError(
+            where=origin,
+            expected="no weights: it works with parts of an experiment, and is checked with stand-ins for them",
+            got=str(load),
+            remedy="Leave out --load.",
+        )
     elif kind == "preprocessor":
         make = partial(_make_preprocessor, builder, Loadable(name=name, load=load, **tables))
     elif kind == "task":
@@ -79,7 +86,8 @@ def _make_preprocessor(builder: Builder, table: Loadable) -> Preprocessor:
     parts = {"codec": codec, "proxy": FakeProxy(codec), "task": FakeTask()}
     made: Preprocessor = builder.make("preprocessor", table, "preprocessor", parts)
     if not made.trainable:
-        made.prepare(FakeDataset(count=8))
+        with located(f"check of preprocessor {table.name!r}, prepare"):
+            made.prepare(FakeDataset(count=8))
     return made
 
 

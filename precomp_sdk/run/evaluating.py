@@ -9,7 +9,14 @@ from precomp_sdk.evaluation import Evaluation, evaluate, write_report
 from precomp_sdk.events import Event, Notice
 from precomp_sdk.files import write_whole
 from precomp_sdk.registry import Registry
-from precomp_sdk.run.build import Builder, EvaluationParts, build_evaluation, check_recorded_options, located
+from precomp_sdk.run.build import (
+    Builder,
+    EvaluationParts,
+    build_evaluation,
+    check_recorded_options,
+    located,
+    without_start,
+)
 from precomp_sdk.run.fabric import make_fabric
 from precomp_sdk.run.record import record
 from precomp_sdk.run.sending import load_fitted
@@ -51,7 +58,7 @@ def run_evaluation(
     folder = experiment.output.folder if folder is None else folder
     output = folder if output is None else output
     weights = folder / WEIGHTS_FILE if weights is None else weights
-    parts = build_evaluation(experiment, registry)
+    parts = build_evaluation(without_start(experiment), registry)
     device = make_fabric().device
     steps = _load(experiment, parts, folder, weights, unfinished, observer)
     if not parts.preprocessor.trainable:

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
 from precomp_sdk.codec import Codec
 from precomp_sdk.config import EXPERIMENT_FILE, Experiment, load_experiment
 from precomp_sdk.deploy import Compressor
@@ -10,15 +12,21 @@ from precomp_sdk.errors import CheckpointError, NotFittedError
 from precomp_sdk.events import Event
 from precomp_sdk.proxy import ProxyCodec
 from precomp_sdk.registry import Registry
-from precomp_sdk.run.build import Builder
+from precomp_sdk.run.build import Builder, check_recorded_options, without_start
 from precomp_sdk.run.training import PROXY_FILE, TASK_FILE
 from precomp_sdk.task import TaskModel
-from precomp_sdk.training import WEIGHTS_FILE, load_module, load_proxy
+from precomp_sdk.training import WEIGHTS_FILE, load_module, load_proxy, read_module
 
 __all__ = ["load_compressor", "load_fitted"]
 
 
-def load_compressor(path: Path, registry: Registry, *, observer: Callable[[Event], None] | None = None) -> Compressor:
+def load_compressor(
+    path: Path | str,
+    registry: Registry,
+    *,
+    device: torch.device | str | None = None,
+    observer: Callable[[Event], None] | None = None,
+) -> Compressor:
     """Read the folder of a training run, or a file as `Compressor.load` does.
 
     A preprocessor that works with the task network or the codec's proxy (its ``parts``) needs the folder: the
@@ -27,20 +35,23 @@ def load_compressor(path: Path, registry: Registry, *, observer: Callable[[Event
     Args:
         path: of folder or file.
         registry: of the names in it.
+        device: where the networks work; None: where they are.
         observer: receives a notice where the codec's library has another version than in training.
 
     Raises:
-        CheckpointError: weights are missing or damaged, or the preprocessor is of a kind that is not trained.
+        CheckpointError: weights are missing or damaged, or are of other options than the experiment's; or the
+            preprocessor is of a kind that is not trained.
         PrecompError: as a component refuses its options.
     """
+    path = Path(path)
     weights = path / WEIGHTS_FILE if path.is_dir() else path
     if not (path / EXPERIMENT_FILE).exists():
-        return Compressor.load(weights, registry, observer=observer)
-    experiment = load_experiment(path / EXPERIMENT_FILE)
+        return Compressor.load(weights, registry, device=device, observer=observer)
+    experiment = without_start(load_experiment(path / EXPERIMENT_FILE))
     builder = Builder(registry, experiment.origin, experiment.train.seed)
     needed = builder.parts_of(experiment.preprocessor)
     if not needed:
-        return Compressor.load(weights, registry, observer=observer)
+        return Compressor.load(weights, registry, device=device, observer=observer)
     codec: Codec = builder.make("codec", experiment.codec, "codec")
     task: TaskModel | None = builder.make("task", experiment.task, "task") if "task" in needed else None
     preprocessor, proxy = builder.make_preprocessor(experiment, codec, task)
@@ -52,7 +63,11 @@ def load_compressor(path: Path, registry: Registry, *, observer: Callable[[Event
             remedy="Construct it, prepare it on pictures, and give it to Compressor.",
         )
     load_fitted(experiment, task, proxy, path)
-    return Compressor.load(weights, registry, codec=codec, preprocessor=preprocessor, observer=observer)
+    for part in (task, proxy):
+        if part is not None:
+            part.eval().requires_grad_(False).to(device)
+    check_recorded_options(read_module(weights), preprocessor, weights, f"{experiment.origin}, preprocessor")
+    return Compressor.load(weights, registry, codec=codec, preprocessor=preprocessor, device=device, observer=observer)
 
 
 def load_fitted(experiment: Experiment, task: TaskModel | None, proxy: ProxyCodec | None, folder: Path) -> None:

@@ -169,13 +169,16 @@ def _tensors(value: object) -> Iterator[Tensor]:
             yield from _tensors(item)
 
 
+def options_of(cls: type) -> frozenset[str]:
+    """Return the keyword-only arguments of a class."""
+    parameters = inspect.signature(cls).parameters.values()
+    return frozenset(parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY)
+
+
 def needs_options(cls: type) -> list[str]:
     """Return the keyword-only arguments of a class that have no default."""
-    return [
-        name
-        for name, parameter in inspect.signature(cls).parameters.items()
-        if parameter.kind is parameter.KEYWORD_ONLY and parameter.default is parameter.empty
-    ]
+    parameters = inspect.signature(cls).parameters
+    return sorted(name for name in options_of(cls) if parameters[name].default is parameters[name].empty)
 
 
 def without_cuda() -> bool:

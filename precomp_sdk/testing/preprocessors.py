@@ -15,6 +15,7 @@ from precomp_sdk.testing._tools import (
     gradients,
     natural_batch,
     not_applicable,
+    options_of,
     require_close,
     require_declared,
     require_refused,
@@ -22,7 +23,7 @@ from precomp_sdk.testing._tools import (
     without_cuda,
 )
 from precomp_sdk.testing.pictures import ODD_SIZES, extreme_pictures
-from precomp_sdk.testing.promises import BrokenPromiseError, promises_of, require
+from precomp_sdk.testing.promises import BrokenPromiseError, NotApplicableError, promises_of, require
 
 __all__ = ["PREPROCESSOR_PROMISES", "PreprocessorSettings"]
 
@@ -57,7 +58,7 @@ def check_declares_itself(preprocessor: Preprocessor, settings: PreprocessorSett
 
 
 def check_starts_as_the_identity(preprocessor: Preprocessor, settings: PreprocessorSettings = _DEFAULT) -> None:
-    """N2. A fresh one changes no sample by half an 8-bit level, at any strength, in training mode too."""
+    """N2. A fresh one changes no sample by half an 8-bit level, in training mode too; not if it is never trained."""
     not_applicable(preprocessor.trainable, _UNTRAINED)
     for train in (False, True):
         fresh = _fresh(preprocessor, settings).train(train)
@@ -92,7 +93,7 @@ def check_mixed_strengths(preprocessor: Preprocessor, settings: PreprocessorSett
 
 
 def check_image_gradient(preprocessor: Preprocessor, settings: PreprocessorSettings = _DEFAULT) -> None:
-    """N5. The result has a finite gradient to every image, that is not zero."""
+    """N5. The result has a finite gradient to every image, that is not zero; not if it is never trained."""
     not_applicable(preprocessor.trainable, _UNTRAINED)
     images = natural_batch(2, settings.size).requires_grad_()
     result = copied(preprocessor)(images, [0.3, 1.0])
@@ -144,6 +145,9 @@ def check_options_rebuild_it(preprocessor: Preprocessor, settings: PreprocessorS
     except TypeError as error:
         raise BrokenPromiseError(f"expected options of plain JSON values; got {error}") from error
     again = _fresh(preprocessor, settings) if preprocessor.parts else type(preprocessor)(**options)
+    missing = sorted(options_of(type(preprocessor)) - options.keys()) if preprocessor.parts else []
+    require(not missing, f"expected all arguments of the constructor in options; {', '.join(missing)} is missing")
+    require(dict(again.options) == dict(preprocessor.options), f"expected the same options; got {dict(again.options)}")
     again.load_state_dict(network.state_dict())
     batch = natural_batch(2, settings.size)
     _require_alike("rebuilt", again.eval()(batch, [0.1, 0.8]), network(batch, [0.1, 0.8]))
@@ -161,12 +165,11 @@ def check_leaves_its_input_alone(preprocessor: Preprocessor, settings: Preproces
 def check_moves(preprocessor: Preprocessor, settings: PreprocessorSettings = _DEFAULT) -> None:
     """N11. It moves between devices: all tensors are parameters or buffers; a GPU, if any, gives the same results.
 
-    Results in double precision are double precision. What works with an experiment's ``parts`` does not move them.
+    Results in double precision are double precision.
     """
     stray = stray_tensors(preprocessor)
     require(not stray, f"expected tensors in parameters and buffers only; got {stray}")
-    if preprocessor.parts:
-        return
+    not_applicable(not preprocessor.parts, "what it works with does not move with it")
     network, batch = _stirred(preprocessor), natural_batch(2, settings.size)
     expected = network(batch, [0.1, 0.8])
     double = copied(network).double()(batch.double(), [0.1, 0.8])
@@ -220,7 +223,8 @@ PREPROCESSOR_PROMISES = promises_of(
 def _fresh(preprocessor: Preprocessor, settings: PreprocessorSettings) -> Preprocessor:
     if settings.make is not None:
         return settings.make()
-    require(not preprocessor.parts, f"expected a callable that gives it its {preprocessor.parts}; got an object")
+    if preprocessor.parts:
+        raise NotApplicableError(f"give a callable that constructs it with its {' and '.join(preprocessor.parts)}")
     return type(preprocessor)(**preprocessor.options)
 
 

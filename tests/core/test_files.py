@@ -1,4 +1,5 @@
 import os
+import threading
 
 import pytest
 
@@ -14,7 +15,24 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_files_of_a_set_are_new_together_or_old_together(tmp_path):
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such files")
+def test_links_and_pipes_stay_what_they_are(tmp_path):
+    (tmp_path / "target").write_text("old")
+    (tmp_path / "link").symlink_to(tmp_path / "target")
+    write_whole(tmp_path / "link", "new")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "target").read_text() == "new"
+
+    os.mkfifo(tmp_path / "pipe")
+    received = []
+    reader = threading.Thread(target=lambda: received.append((tmp_path / "pipe").read_bytes()))
+    reader.start()
+    write_whole(tmp_path / "pipe", b"through")
+    reader.join(timeout=10)
+    assert received == [b"through"]
+
+
+def test_no_file_of_a_set_is_put_in_place_before_all_are_whole(tmp_path):
     write_files(tmp_path, {"a": b"1", "b": b"1"})
     with pytest.raises(TypeError):
         write_files(tmp_path, {"a": b"2", "b": "no bytes"})

@@ -8,10 +8,10 @@ import torch
 from typer.testing import CliRunner, Result
 
 from precomp_qacnn import GuidedQACNN
-from precomp_sdk import Preprocessor, Registry, cli, hookimpl
+from precomp_sdk import CheckpointError, Preprocessor, Registry, cli, hookimpl
 from precomp_sdk.config import dump_experiment, parse_experiment
 from precomp_sdk.deploy import Compressor, read_image, write_image
-from precomp_sdk.run import run_training
+from precomp_sdk.run import load_compressor, run_training
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeTask
 from precomp_sdk.training import load_module
 
@@ -124,6 +124,10 @@ def test_what_works_with_the_task_is_sent_from_the_folder_of_its_run(
 
     received = call(doubles, "decompress", folder, run / "out.fake", "--output", run / "seen.png")
     assert received.exit_code == 0, received.output
+    refused = call(doubles, "export", folder, "--output", run / "sender.safetensors")
+    assert refused.exit_code == 2
+    assert "expected an .onnx file" in " ".join(refused.stderr.replace("\u2502", " ").split())
+    assert not (run / "sender.safetensors").exists()
     exported = call(doubles, "export", folder, "--output", run / "network.onnx")
     assert exported.exit_code == 0, exported.output
     session = onnxruntime.InferenceSession(run / "network.onnx", providers=["CPUExecutionProvider"])
@@ -133,6 +137,25 @@ def test_what_works_with_the_task_is_sent_from_the_folder_of_its_run(
     assert alone.exit_code == 1
     assert "works with its task" in alone.stderr
     assert "folder of the run" in alone.stderr
+
+
+def test_a_run_is_sent_as_it_was_trained_and_without_what_it_started_from(
+    run: Path, doubles: Registry, tables: dict[str, Any]
+) -> None:
+    doubles.register(Guided(), "guided")
+    tables["preprocessor"] = {"name": "qa-guided", "width": 8, "depth": 1}
+    tables["output"] = {"folder": str(run / "first")}
+    run_training(parse_experiment(tables), doubles)
+    tables["preprocessor"]["load"] = str(run / "first" / "preprocessor.safetensors")
+    tables["output"] = {"folder": str(run / "second")}
+    run_training(parse_experiment(tables), doubles)
+    (run / "first" / "preprocessor.safetensors").unlink()
+    assert load_compressor(str(run / "second"), doubles).compress(PICTURE, 30)
+
+    file = run / "second" / "experiment.toml"
+    file.write_text(file.read_text().replace("width = 8", "width = 8\nresidual_scale = 5.0"))
+    with pytest.raises(CheckpointError, match="residual_scale"):
+        load_compressor(run / "second", doubles)
 
 
 def test_a_kind_that_is_not_trained_has_no_sender_on_the_command_line(

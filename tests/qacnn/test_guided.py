@@ -1,5 +1,6 @@
 import copy
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -115,13 +116,44 @@ def test_its_weights_file_holds_no_task(tmp_path: Path) -> None:
     assert again.compress(picture, 30) == sender.compress(picture, 30)
 
 
-def test_sending_changes_nothing_in_the_task() -> None:
+def test_it_changes_nothing_in_the_task() -> None:
     task = Classifier(architecture="mobilenet_v3_small", num_classes=4)  # has batch normalization; in training mode
-    sender = Compressor(FakeCodec(), stirred(GuidedQACNN(task, width=16, depth=1)), ladder=(5, 30))
+    task.network.features[3].eval()
+    modes = [part.training for part in task.modules()]
     before = {name: value.clone() for name, value in task.state_dict().items()}
-    picture = torch.randint(0, 256, (3, 64, 70), dtype=torch.uint8)
-    assert sender.compress(picture, 30) == sender.compress(picture, 30)
+    network = stirred(GuidedQACNN(task, width=16, depth=1))
+    images = torch.rand(2, 3, 64, 70)
+    with torch.no_grad():
+        torch.testing.assert_close(network(images, 0.5)[:1], network(images[:1], 0.5), rtol=0, atol=1e-5)
     assert all(torch.equal(value, before[name]) for name, value in task.state_dict().items())
+    assert [part.training for part in task.modules()] == modes
+
+
+def test_threads_do_not_get_each_others_features() -> None:
+    sender = Compressor(FakeCodec(), stirred(GuidedQACNN(Classifier(architecture="squeezenet1_1"), width=16, depth=1)))
+    pictures = [torch.randint(0, 256, (3, 64, 64 + 2 * index), dtype=torch.uint8) for index in range(3)]
+    pictures += [torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8) for _ in range(9)]
+    expected = [sender.compress(picture, 30) for picture in pictures]
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(lambda picture: sender.compress(picture, 30), pictures * 2)) == expected * 2
+
+
+@pytest.mark.parametrize("maps", [[], [torch.zeros(1, 5, 8)], [torch.zeros(1, 8)]])
+def test_features_that_are_no_maps_are_refused(maps: list[Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Marks, "_features", lambda self, images: maps)
+    with pytest.raises(OptionError, match="maps"):
+        GuidedQACNN(Marks())
+
+
+def test_it_runs_in_other_precisions() -> None:
+    network = stirred(GuidedQACNN(Marks(), width=16, depth=1))
+    images = torch.rand(1, 3, 24, 40)
+    with torch.no_grad():
+        expected = network(images, 0.5)
+        for dtype, tolerance in ((torch.float64, 1e-5), (torch.bfloat16, 0.05)):
+            result = copy.deepcopy(network).to(dtype)(images.to(dtype), 0.5)
+            assert result.dtype == dtype
+            torch.testing.assert_close(result.float(), expected, rtol=0, atol=tolerance)
 
 
 def test_a_task_without_features_is_refused() -> None:
@@ -141,5 +173,9 @@ def test_a_task_without_features_is_refused() -> None:
 def test_every_kind_of_task_can_guide_it(task) -> None:
     network = stirred(GuidedQACNN(task().eval(), width=16, depth=1))
     images = torch.rand(2, 3, 70, 91)
-    with torch.autocast("cpu", torch.bfloat16):  # as mixed precision trains it
-        assert (network(images, 0.5) - images).abs().max() > 1e-3
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):  # as mixed precision trains it
+        guided = network(images, 0.5)
+    with torch.no_grad():
+        for guide in network.guides:
+            guide.project.weight.zero_()
+        assert (network(images, 0.5) - guided).abs().mean() > 5e-3

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from precomp_sdk import Codec, Preprocessor, ProxyCodec, ProxyOutput
-from precomp_sdk.testing import PROMISES, FakeCodec, FakePreprocessor, FakeProxy, examine
+from precomp_sdk import Borrowed, Codec, Preprocessor, ProxyCodec, ProxyOutput, TaskModel
+from precomp_sdk.testing import PROMISES, FakeCodec, FakePreprocessor, FakeProxy, FakeTask, Outcome, examine
 
 
 def pad_by_reflection(images: Tensor) -> None:
@@ -247,6 +247,23 @@ class ForgetsItsOptions(Strong):
         return {}
 
 
+class WithATask(Strong):
+    """Constructed with a part, so that the kit cannot rebuild it from its options alone."""
+
+    name = "with-a-task"
+    parts = ("task",)
+
+    def __init__(self, task: TaskModel, *, gains: int = 1) -> None:
+        super().__init__(gains=gains)
+        self._task = Borrowed(task)
+
+
+class ForgetsItsOptionsBesideAPart(WithATask):
+    @property
+    def options(self) -> Mapping[str, Any]:
+        return {}
+
+
 class OptionsThatAreNoJSON(Strong):
     @property
     def options(self) -> Mapping[str, Any]:
@@ -302,6 +319,7 @@ BROKEN_PREPROCESSORS: list[tuple[str, Callable[[], Preprocessor]]] = [
     ("N8", NoisyPreprocessor),
     ("N9", lambda: ForgetsItsOptions(gains=3)),
     ("N9", lambda: OptionsThatAreNoJSON(gains=3)),
+    ("N9", lambda: ForgetsItsOptionsBesideAPart(FakeTask())),
     ("N10", PreprocessorThatClips),
     ("N11", StrayWeight),
     ("N12", ClampsStrengths),
@@ -336,3 +354,11 @@ def test_every_promise_is_broken_once() -> None:
 def test_what_is_not_broken_keeps_every_promise() -> None:
     assert examine(Strong).failures == ()
     assert examine(lambda: Changed(FakeCodec())).failures == ()
+    assert examine(lambda: WithATask(FakeTask())).failures == ()
+
+
+def test_what_has_parts_is_best_given_as_a_callable() -> None:
+    report = examine(WithATask(FakeTask()))
+    open_ones = {item.promise.number: item.detail for item in report.findings if item.outcome is Outcome.NOT_APPLICABLE}
+    assert sorted(open_ones) == ["N11", "N13", "N2", "N9"]
+    assert "a callable that constructs it with its task" in open_ones["N9"]
