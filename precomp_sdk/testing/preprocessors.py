@@ -145,7 +145,8 @@ def check_options_rebuild_it(preprocessor: Preprocessor, settings: PreprocessorS
     except TypeError as error:
         raise BrokenPromiseError(f"expected options of plain JSON values; got {error}") from error
     again = _fresh(preprocessor, settings) if preprocessor.parts else type(preprocessor)(**options)
-    missing = sorted(options_of(type(preprocessor)) - options.keys()) if preprocessor.parts else []
+    with_weights_file = preprocessor.parts and preprocessor.trainable
+    missing = sorted(options_of(type(preprocessor)) - options.keys()) if with_weights_file else []
     require(not missing, f"expected all arguments of the constructor in options; {', '.join(missing)} is missing")
     require(dict(again.options) == dict(preprocessor.options), f"expected the same options; got {dict(again.options)}")
     again.load_state_dict(network.state_dict())
