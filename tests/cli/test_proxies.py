@@ -1,0 +1,88 @@
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from typer.testing import Result
+
+from precomp_sdk import Registry, hookimpl
+from precomp_sdk.testing import FakeCodec, FakeProxy
+from precomp_sdk.training import read_module
+
+Call = Callable[..., Result]
+
+
+def test_a_proxy_is_not_fitted_on_a_data_set_without_a_folder(call: Call) -> None:
+    result = call(
+        "fit-proxy", "--codec", "fake", "--data", "pictures", "--output", "p.safetensors", "--set", "data.name=fake"
+    )
+
+    assert result.exit_code == 1
+    assert "fit-proxy, data.root: expected a known option" in result.stderr
+
+
+def with_pictures(folder: Path) -> Registry:
+    """Write three pictures; return the installed plugins and the double of a codec with its proxy."""
+    from PIL import Image
+
+    folder.mkdir()
+    for index in range(3):
+        Image.new("RGB", (20, 16), (80 * index, 10, 30)).save(folder / f"{index}.png")
+    registry = Registry()
+    registry.register(_FakeCodecOnly(), "fake codec")
+    return registry
+
+
+def test_a_proxy_is_fitted_on_a_folder_of_pictures(call: Call, tmp_path: Path) -> None:
+    registry = with_pictures(tmp_path / "pictures")
+
+    result = call(
+        *("fit-proxy", "--codec", "fake", "--data", "pictures", "--output", "new/p.safetensors", "--proxy", "fake"),
+        *("--set", "fit.steps=2", "--set", "fit.batch_size=2", "--set", "data.crop=8"),
+        registry=registry,
+    )
+
+    assert result.exit_code == 0, result.output
+    assert "weights: new/p.safetensors" in result.stdout
+    saved = read_module(tmp_path / "new" / "p.safetensors")
+    assert (saved.name, saved.facts["codec"]) == ("fake", "fake")
+    assert not torch.equal(saved.weights["log_scale"], torch.zeros(()))
+
+
+class _FakeCodecOnly:
+    @hookimpl
+    def precomp_register_codecs(self) -> list[Any]:
+
+        return [FakeCodec]
+
+    @hookimpl
+    def precomp_register_proxies(self) -> list[Any]:
+        return [FakeProxy]
+
+
+def test_a_proxy_is_measured_and_its_report_written(call: Call, tmp_path: Path) -> None:
+    registry = with_pictures(tmp_path / "pictures")
+    fit = ("--codec", "fake", "--data", "pictures", "--proxy", "fake")
+    fitted = call(
+        "fit-proxy",
+        *fit,
+        "--output",
+        "p.safetensors",
+        "--set",
+        "fit.steps=1",
+        "--set",
+        "fit.batch_size=2",
+        registry=registry,
+    )
+    assert fitted.exit_code == 0, fitted.output
+
+    result = call("evaluate-proxy", *fit, "--load", "p.safetensors", "--output", "new/report.json", registry=registry)
+
+    assert result.exit_code == 0, result.output
+    assert "fake against fake" in result.stdout
+    assert "| 5 |" in result.stdout
+    assert json.loads((tmp_path / "new" / "report.json").read_text())["pictures"] == 3
+    refused = call("evaluate-proxy", *fit, "--load", "p.safetensors", "--set", "codec.level=1", registry=registry)
+    assert refused.exit_code == 1
+    assert "proxy.load: p.safetensors: expected a proxy that was fitted to codec options" in refused.stderr
