@@ -6,7 +6,14 @@ from precomp_sdk.training.fit_proxy import FitProxyResult, fit_proxy, fitting_lo
 from precomp_sdk.training.fit_task import FitTaskResult, fit_task, score_task
 from precomp_sdk.training.loading import Batches, held_back, shuffled
 from precomp_sdk.training.loop import STATE_FILE, WEIGHTS_FILE
-from precomp_sdk.training.objective import Calibration, PlainPoint, composite_bits, composite_images, feature_distances
+from precomp_sdk.training.objective import (
+    Calibration,
+    ObjectiveTerms,
+    PlainPoint,
+    composite_bits,
+    composite_images,
+    feature_distances,
+)
 from precomp_sdk.training.proxy_files import fits_proxy, load_proxy, save_proxy
 from precomp_sdk.training.resolutions import (
     FACTORS,
@@ -27,6 +34,7 @@ __all__ = [
     "Calibration",
     "FitProxyResult",
     "FitTaskResult",
+    "ObjectiveTerms",
     "PlainPoint",
     "ResolutionChoice",
     "SavedModule",

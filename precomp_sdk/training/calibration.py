@@ -32,6 +32,7 @@ def calibrate(
     *,
     targets: Literal["dataset", "own"] = "own",
     features: bool = False,
+    clean: bool = False,
     lambdas: Literal["auto"] | Mapping[float, float] = "auto",
     lambda_scale: float = 1.0,
     batch_size: int = 16,
@@ -50,6 +51,7 @@ def calibrate(
         ladder: the qualities.
         targets: as in `TrainSettings`.
         features: measure the feature distance too.
+        clean: measure the task loss without a codec too.
         lambdas: a table from quality to lambda instead of the slopes.
         lambda_scale: factor on every lambda.
         batch_size: pictures per batch.
@@ -67,9 +69,10 @@ def calibrate(
     bpps, task_losses, feature_losses = measure_plain(
         transcoder, task, samples, ladder, targets=targets, features=features, batch_size=batch_size, device=device
     )
+    clean_loss = _clean_loss(task, samples, targets, batch_size, device) if clean else 0.0
     trade_offs = lambda_scale * (slopes(bpps, task_losses) if lambdas == "auto" else _from_table(lambdas, ladder))
     return tuple(
-        PlainPoint(float(quality), float(bpp), float(loss), float(feature), float(trade_off))
+        PlainPoint(float(quality), float(bpp), float(loss), float(feature), float(trade_off), clean_loss)
         for quality, bpp, loss, feature, trade_off in zip(
             ladder, bpps, task_losses, feature_losses, trade_offs, strict=True
         )
@@ -117,6 +120,21 @@ def measure_plain(
             if features:
                 totals[row, 2] += float(feature_distances(task.features(decoded), clean_features).sum())
     return totals[:, 0] / pixels, totals[:, 1] / len(samples), totals[:, 2] / len(samples)
+
+
+def _clean_loss(
+    task: TaskModel,
+    samples: Sequence[Sample],
+    targets: Literal["dataset", "own"],
+    batch_size: int,
+    device: torch.device | None,
+) -> float:
+    """Return the mean task loss of pictures that no codec has touched."""
+    total = 0.0
+    for group in group_by_size(samples, batch_size):
+        images = stack_images([sample.image for sample in group]).to(device)
+        total += float(task.losses(images, targets_for(task, group, images, targets)).sum())
+    return total / len(samples)
 
 
 def slopes(bpps: NDArray[np.float64], task_losses: NDArray[np.float64]) -> NDArray[np.float64]:

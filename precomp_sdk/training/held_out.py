@@ -6,14 +6,14 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from precomp_sdk.images import enlarge, shrink, stack_images
+from precomp_sdk.images import enlarge, round_to_8_bit, shrink, stack_images
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.records import Sample
 from precomp_sdk.task import TaskModel
 from precomp_sdk.training.calibration import targets_for
 from precomp_sdk.training.finite import FiniteGuard
 from precomp_sdk.training.grouping import group_by_size
-from precomp_sdk.training.objective import Calibration, feature_distances
+from precomp_sdk.training.objective import Calibration, ObjectiveTerms, feature_distances
 from precomp_sdk.training.settings import TrainSettings
 from precomp_sdk.transcode import Transcoder
 
@@ -30,7 +30,7 @@ class HeldOutBatch:
         transcoder: the real codec.
         task: the downstream network.
         calibration: lambda and the weights of the distortion.
-        settings: of the run (targets, batch size, feature weight).
+        settings: of the run (targets, batch size, weights).
         device: where the networks are.
         plain: the plain codec's value by quality, of an interrupted run whose task has learnt since; None measures it.
     """
@@ -87,10 +87,14 @@ class HeldOutBatch:
         feature_losses = torch.zeros_like(task_losses)
         if self._settings.feature_weight:
             feature_losses = feature_distances(self._task.features(decoded), self._task.features(clean))
+        clean_losses = torch.zeros_like(task_losses)
+        if self._settings.clean_weight:
+            uncoded = enlarge(round_to_8_bit(sent), (clean.shape[-2], clean.shape[-1]))
+            clean_losses = self._task.losses(uncoded, targets)
         bpps = bits / (clean.shape[-2] * clean.shape[-1])
         mses = (processed - clean).square().mean(dim=(1, 2, 3))
-        objectives = self._calibration.objectives([quality] * len(group), bpps, task_losses, feature_losses, mses)
-        return float(objectives.sum())
+        terms = ObjectiveTerms(bpps, task_losses, feature_losses, clean_losses, mses)
+        return float(self._calibration.objectives([quality] * len(group), terms).sum())
 
 
 @contextmanager

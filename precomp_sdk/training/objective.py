@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-__all__ = ["Calibration", "PlainPoint", "composite_bits", "composite_images", "feature_distances"]
+__all__ = ["Calibration", "ObjectiveTerms", "PlainPoint", "composite_bits", "composite_images", "feature_distances"]
 
 _LEAST = 1e-12  # guards divisions by a distortion that vanished
 
@@ -21,6 +22,7 @@ class PlainPoint:
         task_loss: mean over pictures.
         feature_loss: mean feature distance over pictures; 0 where features are not matched.
         trade_off: lambda, in bpp per unit of task loss.
+        clean_loss: mean task loss of the pictures without a codec; 0 where the objective does not ask for it.
     """
 
     quality: float
@@ -28,6 +30,25 @@ class PlainPoint:
     task_loss: float
     feature_loss: float
     trade_off: float
+    clean_loss: float = 0.0
+
+
+class ObjectiveTerms(NamedTuple):
+    """What the objective is made of, one value a picture.
+
+    Args:
+        bpps: (N,) bits per pixel.
+        task_losses: (N,) of the decoded pictures.
+        feature_losses: (N,) feature distances of the decoded pictures.
+        clean_losses: (N,) task losses of the processed pictures without a codec.
+        mses: (N,) mean squared differences of processed and source samples.
+    """
+
+    bpps: Tensor
+    task_losses: Tensor
+    feature_losses: Tensor
+    clean_losses: Tensor
+    mses: Tensor
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +57,7 @@ class Calibration:
 
     The objective of one image at quality q, with the plain codec's averages marked 0:
 
-        distortion = task_weight * task + feature_weight * task0(q) / feature0(q) * feature
+        distortion = task_weight * task + feature_weight * task0(q) / feature0(q) * feature + clean_weight * clean
         objective = (bpp + lambda(q) * distortion + beta * mse) / (bpp0(q) + lambda(q) * distortion0(q))
 
     so the plain codec scores 1 on average at every quality, and no quality drowns another.
@@ -48,20 +69,18 @@ class Calibration:
     task_weight: float = 1.0
     feature_weight: float = 0.0
     beta: float = 0.0
+    clean_weight: float = 0.0
 
     @property
     def ladder(self) -> tuple[float, ...]:
         """The calibrated qualities."""
         return tuple(point.quality for point in self.points)
 
-    def objectives(
-        self, qualities: Sequence[float], bpps: Tensor, task_losses: Tensor, feature_losses: Tensor, mses: Tensor
-    ) -> Tensor:
+    def objectives(self, qualities: Sequence[float], terms: ObjectiveTerms) -> Tensor:
         """Return the objective of each image.
 
         Shapes and units:
-            qualities: N, each on the ladder; the others (N,): bits per pixel, the task's loss, feature distance, mean
-            squared difference of processed and source samples. Returns (N,), on average 1 for the plain codec.
+            qualities: N, each on the ladder. Returns (N,), on average 1 for the plain codec.
         """
         by_quality = {point.quality: point for point in self.points}
         points = [by_quality[float(quality)] for quality in qualities]
@@ -70,18 +89,21 @@ class Calibration:
                 (point.trade_off, point.task_loss / max(point.feature_loss, _LEAST), self._plain(point))
                 for point in points
             ],
-            dtype=bpps.dtype,
-            device=bpps.device,
+            dtype=terms.bpps.dtype,
+            device=terms.bpps.device,
         )
         trade_offs, exchange, plain = table.unbind(dim=1)
-        distortion = self.task_weight * task_losses
+        distortion = self.task_weight * terms.task_losses
         if self.feature_weight:
-            distortion = distortion + self.feature_weight * exchange * feature_losses
-        result: Tensor = (bpps + trade_offs * distortion + self.beta * mses) / plain
+            distortion = distortion + self.feature_weight * exchange * terms.feature_losses
+        if self.clean_weight:
+            distortion = distortion + self.clean_weight * terms.clean_losses
+        result: Tensor = (terms.bpps + trade_offs * distortion + self.beta * terms.mses) / plain
         return result
 
     def _plain(self, point: PlainPoint) -> float:
-        return point.bpp + point.trade_off * (self.task_weight + self.feature_weight) * point.task_loss
+        decoded = (self.task_weight + self.feature_weight) * point.task_loss
+        return point.bpp + point.trade_off * (decoded + self.clean_weight * point.clean_loss)
 
 
 def composite_images(real: Tensor, predicted: Tensor) -> Tensor:

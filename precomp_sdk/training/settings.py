@@ -34,6 +34,9 @@ class TrainSettings:
         lambda_scale: factor on every lambda; above 1 values the task more than the plain codec's own trade-off.
         task_weight: weight of the task loss in the distortion.
         feature_weight: weight of the feature match, in multiples of the plain codec's task loss.
+        clean_weight: weight of the task loss on the processed picture without a codec, beside that on the decoded one.
+            It keeps the preprocessor from costing the task anything before the codec does, and from relying on what one
+            codec takes away. One more pass of the task network a step.
         beta: weight of the mean squared difference between processed and source picture (the paper takes 0.5).
         targets: ``"dataset"`` or ``"own"``, the task model's own answer on the clean picture, which needs no labels.
         forward: ``"codec"``, real codec forward and proxy backward, or ``"proxy"``, the proxy both ways.
@@ -63,6 +66,7 @@ class TrainSettings:
     lambda_scale: float = 1.0
     task_weight: float = 1.0
     feature_weight: float = 0.0
+    clean_weight: float = 0.0
     beta: float = 0.0
     targets: Literal["dataset", "own"] = "own"
     forward: Literal["codec", "proxy"] = "codec"
@@ -82,7 +86,7 @@ class TrainSettings:
         at_least = {
             "steps": 1, "batch_size": 1, "warmup_steps": 0, "held_out_images": 1, "held_out_every": 1,
             "calibration_images": 1, "checkpoint_every": 1, "weight_decay": 0, "beta": 0, "task_weight": 0,
-            "feature_weight": 0, "seed": 0, "proxy_weight": 0, "codec_workers": 1,
+            "feature_weight": 0, "clean_weight": 0, "seed": 0, "proxy_weight": 0, "codec_workers": 1,
         }  # fmt: skip
         for name, minimum in at_least.items():
             value = getattr(self, name)

@@ -16,7 +16,13 @@ from precomp_sdk.training.calibration import targets_for
 from precomp_sdk.training.finite import FiniteGuard
 from precomp_sdk.training.fit_proxy import fitting_loss
 from precomp_sdk.training.grouping import places_by_size
-from precomp_sdk.training.objective import Calibration, composite_bits, composite_images, feature_distances
+from precomp_sdk.training.objective import (
+    Calibration,
+    ObjectiveTerms,
+    composite_bits,
+    composite_images,
+    feature_distances,
+)
 from precomp_sdk.training.settings import TrainSettings
 from precomp_sdk.transcode import PendingBatch, Transcoder
 
@@ -105,17 +111,17 @@ def training_step(
             real = transcoder.submit(sent, chosen) if settings.forward == "codec" else None
             coded.append(_Coded(rows, chosen, sent, real))
         parts.append(_Part(places, [samples[place] for place in places], clean, cut, coded))
-    terms = [_measure(part, proxy=proxy, task=task, settings=settings, fabric=fabric) for part in parts]
+    measured = [_measure(part, proxy=proxy, task=task, settings=settings, fabric=fabric) for part in parts]
     order = torch.tensor([place for part in parts for place in part.places], device=padded.device).argsort()
-    bpps, task_losses, feature_losses, mses = torch.cat(terms, dim=1)[:, order]  # (4, N)
-    objectives = calibration.objectives(qualities, bpps, task_losses, feature_losses, mses)
-    loss = objectives.mean()
+    terms = ObjectiveTerms(*torch.cat(measured, dim=1)[:, order])  # (5, N)
+    loss = calibration.objectives(qualities, terms).mean()
     scalars = {
         "objective": float(loss.detach()),
-        "bpp": float(bpps.mean().detach()),
-        "task_loss": float(task_losses.mean().detach()),
-        "feature_loss": float(feature_losses.mean().detach()),
-        "change_mse": float(mses.mean().detach()),
+        "bpp": float(terms.bpps.mean().detach()),
+        "task_loss": float(terms.task_losses.mean().detach()),
+        "feature_loss": float(terms.feature_losses.mean().detach()),
+        "clean_loss": float(terms.clean_losses.mean().detach()),
+        "change_mse": float(terms.mses.mean().detach()),
     }
     if "proxy" in settings.train:
         proxy_losses = [
@@ -162,7 +168,7 @@ class _Part:
 
 
 def _measure(part: _Part, *, proxy: ProxyCodec, task: TaskModel, settings: TrainSettings, fabric: Fabric) -> Tensor:
-    """Return bits per pixel, task loss, feature distance and change of each picture, (4, N)."""
+    """Return the terms of each picture, (5, N), in the order of `ObjectiveTerms`."""
     size = (part.clean.shape[-2], part.clean.shape[-1])
     predicted: list[ProxyOutput] = [proxy(round_to_8_bit(coded.sent), coded.qualities) for coded in part.coded]
     with torch.no_grad(), fabric.autocast():
@@ -178,9 +184,13 @@ def _measure(part: _Part, *, proxy: ProxyCodec, task: TaskModel, settings: Train
         feature_losses = torch.zeros_like(task_losses)
         if settings.feature_weight:
             feature_losses = feature_distances(task.features(images), clean_features).float()
+        clean_losses = torch.zeros_like(task_losses)
+        if settings.clean_weight:
+            uncoded = [enlarge(round_to_8_bit(coded.sent), size) for coded in part.coded]
+            clean_losses = task.losses(torch.cat(uncoded)[order].contiguous(memory_format=layout), targets).float()
     bpps = bits / (size[0] * size[1])
     mses = (part.processed - part.clean).square().mean(dim=(1, 2, 3))
-    return torch.stack([bpps, task_losses, feature_losses, mses])
+    return torch.stack([bpps, task_losses, feature_losses, clean_losses, mses])
 
 
 def _received(coded: _Coded, predicted: ProxyOutput, size: tuple[int, int]) -> tuple[Tensor, Tensor]:

@@ -207,6 +207,7 @@ class Trainer:
                 self.ladder,
                 targets=settings.targets,
                 features=settings.feature_weight > 0,
+                clean=settings.clean_weight > 0,
                 lambdas=settings.lambdas,
                 lambda_scale=settings.lambda_scale,
                 batch_size=settings.batch_size,
@@ -215,7 +216,7 @@ class Trainer:
             )
             self.task.train(mode)
             points = self.fabric.broadcast(points)
-        return Calibration(points, settings.task_weight, settings.feature_weight, settings.beta)
+        return Calibration(points, settings.task_weight, settings.feature_weight, settings.beta, settings.clean_weight)
 
     def _notify(self, event: Event) -> None:
         if self._observer is not None and self.fabric.is_global_zero:

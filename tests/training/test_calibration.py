@@ -41,8 +41,19 @@ def test_calibrate_measures_the_real_codec() -> None:
     losses = task.losses(decoded, [dataset[index].target for index in range(10)])  # type: ignore[misc]
     assert points[1].task_loss == pytest.approx(float(losses.mean().detach()), rel=1e-5)
     assert points[0].feature_loss > points[1].feature_loss > 0
+    assert points[0].clean_loss == 0.0  # not asked for
     expected = (points[1].bpp - points[0].bpp) / (points[0].task_loss - points[1].task_loss)
     assert points[0].trade_off == pytest.approx(expected)
+
+
+def test_the_clean_loss_is_that_of_the_pictures_themselves() -> None:
+    task, dataset = FakeTask().eval(), FakeDataset(count=10)
+    with Transcoder(FakeCodec()) as transcoder:
+        points = calibrate(transcoder, task, dataset, (5, 30), targets="dataset", clean=True, batch_size=4)
+    images = torch.stack([dataset[index].image for index in range(10)]).float() / 255.0
+    losses = task.losses(images, [dataset[index].target for index in range(10)])  # type: ignore[misc]
+    assert [point.clean_loss for point in points] == pytest.approx([float(losses.mean().detach())] * 2, rel=1e-5)
+    assert points[0].clean_loss < points[1].task_loss
 
 
 def test_images_of_unequal_sizes() -> None:

@@ -1,38 +1,47 @@
 import pytest
 import torch
 
-from precomp_sdk.training import Calibration, PlainPoint, composite_bits, composite_images, feature_distances
+from precomp_sdk.training import (
+    Calibration,
+    ObjectiveTerms,
+    PlainPoint,
+    composite_bits,
+    composite_images,
+    feature_distances,
+)
 
 POINTS = (
-    PlainPoint(quality=10.0, bpp=0.5, task_loss=2.0, feature_loss=0.4, trade_off=0.1),
-    PlainPoint(quality=40.0, bpp=1.5, task_loss=0.5, feature_loss=0.1, trade_off=1.0),
+    PlainPoint(quality=10.0, bpp=0.5, task_loss=2.0, feature_loss=0.4, trade_off=0.1, clean_loss=0.3),
+    PlainPoint(quality=40.0, bpp=1.5, task_loss=0.5, feature_loss=0.1, trade_off=1.0, clean_loss=0.3),
 )
 
 
 def test_plain_codec_scores_one_at_every_quality() -> None:
-    calibration = Calibration(POINTS, task_weight=1.0, feature_weight=0.5, beta=3.0)
-    objectives = calibration.objectives(
-        [10.0, 40.0],
-        torch.tensor([0.5, 1.5]),
-        torch.tensor([2.0, 0.5]),
-        torch.tensor([0.4, 0.1]),
-        torch.zeros(2),
+    calibration = Calibration(POINTS, task_weight=1.0, feature_weight=0.5, beta=3.0, clean_weight=0.7)
+    plain = ObjectiveTerms(
+        bpps=torch.tensor([0.5, 1.5]),
+        task_losses=torch.tensor([2.0, 0.5]),
+        feature_losses=torch.tensor([0.4, 0.1]),
+        clean_losses=torch.tensor([0.3, 0.3]),
+        mses=torch.zeros(2),
     )
-    torch.testing.assert_close(objectives, torch.ones(2))
+    torch.testing.assert_close(calibration.objectives([10.0, 40.0], plain), torch.ones(2))
 
 
 def test_each_term_has_its_weight() -> None:
-    calibration = Calibration(POINTS, task_weight=2.0, feature_weight=0.5, beta=3.0)
-    plain = 0.5 + 0.1 * 2.5 * 2.0
-    zero = torch.zeros(1)
-    at_zero = calibration.objectives([10.0], zero, zero, zero, zero)
-    torch.testing.assert_close(at_zero, zero)
-    one = torch.ones(1)
-    torch.testing.assert_close(calibration.objectives([10.0], one, zero, zero, zero), one / plain)
-    torch.testing.assert_close(calibration.objectives([10.0], zero, one, zero, zero), one * 0.1 * 2.0 / plain)
-    expected = one * 0.1 * 0.5 * (2.0 / 0.4) / plain
-    torch.testing.assert_close(calibration.objectives([10.0], zero, zero, one, zero), expected)
-    torch.testing.assert_close(calibration.objectives([10.0], zero, zero, zero, one), one * 3.0 / plain)
+    calibration = Calibration(POINTS, task_weight=2.0, feature_weight=0.5, beta=3.0, clean_weight=0.7)
+    plain = 0.5 + 0.1 * (2.5 * 2.0 + 0.7 * 0.3)
+    nothing = ObjectiveTerms(*torch.zeros(5, 1))
+    assert calibration.objectives([10.0], nothing).item() == 0.0
+    for name, expected in (
+        ("bpps", 1.0),
+        ("task_losses", 0.1 * 2.0),
+        ("feature_losses", 0.1 * 0.5 * (2.0 / 0.4)),
+        ("clean_losses", 0.1 * 0.7),
+        ("mses", 3.0),
+    ):
+        one = calibration.objectives([10.0], nothing._replace(**{name: torch.ones(1)}))
+        assert one.item() == pytest.approx(expected / plain), name
 
 
 def test_composite_has_the_codecs_value_and_the_proxys_gradient() -> None:

@@ -77,7 +77,7 @@ def step(
             proxy=FakeProxy(codec),
             task=task or FakeTask(),
             transcoder=transcoder,
-            calibration=Calibration(POINTS, 1.0, settings.feature_weight, settings.beta),
+            calibration=Calibration(POINTS, 1.0, settings.feature_weight, settings.beta, settings.clean_weight),
             settings=settings,
             fabric=Fabric(accelerator="cpu", devices=1),
             guard=FiniteGuard("test"),
@@ -88,7 +88,8 @@ def step(
 
 
 @pytest.mark.parametrize(
-    "options", [{}, {"forward": "proxy"}, {"train": ("preprocessor", "proxy")}, {"targets": "own"}]
+    "options",
+    [{}, {"forward": "proxy"}, {"train": ("preprocessor", "proxy")}, {"targets": "own"}, {"clean_weight": 0.5}],
 )
 def test_a_padded_batch_equals_one_picture_at_a_time(options: dict[str, Any]) -> None:
     network = FakePreprocessor(gain=0.3)

@@ -51,9 +51,22 @@ def test_cheap_bits_are_saved_and_a_dear_task_is_spared() -> None:
     assert gains[1e3] < 0  # sharpening makes the gratings clearer
 
 
+def test_the_clean_weight_spares_the_picture_that_no_codec_touches() -> None:
+    gains = {}
+    for weight in (0.0, 1e6):
+        run = trainer(
+            steps=60, ladder=(30, 50), lambdas={30: 1e-3, 50: 1e-3}, clean_weight=weight, targets="dataset",
+            ema_decay=0.5,
+        )  # fmt: skip
+        result = run.run(FakeDataset(count=32, contrast=0.2))
+        assert sum(result.relative.values()) / len(result.relative) < 1.0
+        gains[weight] = run.preprocessor.gain.item()
+    assert gains[1e6] < 0.5 * gains[0.0]
+
+
 def test_events_tell_the_story() -> None:
     events: list[Event] = []
-    trainer(events.append).run(FakeDataset())
+    trainer(events.append, clean_weight=0.5, feature_weight=0.5, beta=1.0).run(FakeDataset())
     assert isinstance(events[0], RunStarted)
     assert isinstance(events[-1], RunFinished)
     steps = [event for event in events if isinstance(event, StepDone)]
@@ -62,7 +75,8 @@ def test_events_tell_the_story() -> None:
     assert measured == [0, 3, 6]
     # the double starts as the identity; only rounding separates it from the plain codec
     assert steps[0].scalars["relative/mean"] == pytest.approx(1.0, abs=1e-6)
-    assert {"objective", "bpp", "task_loss", "gradient_norm", "learning_rate"} <= steps[1].scalars.keys()
+    assert {"objective", "bpp", "task_loss", "clean_loss", "gradient_norm", "learning_rate"} <= steps[1].scalars.keys()
+    assert 0 < steps[1].scalars["clean_loss"] < steps[1].scalars["task_loss"]
 
 
 @pytest.mark.parametrize("train", [("preprocessor",), ("preprocessor", "task")])
