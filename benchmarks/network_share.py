@@ -14,29 +14,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from precomp_sdk import Borrowed, Codec, Preprocessor, QualityScale, Registry
+from precomp_sdk import Borrowed, Preprocessor, Registry
 from precomp_sdk.config import load_experiment
 from precomp_sdk.evaluation import MeasuredCurve, Measurer, PreprocessedRoute, Route, bootstrap_bd_rate
 from precomp_sdk.run import build_evaluation, load_fitted
 from precomp_sdk.training import WEIGHTS_FILE, load_module
-
-
-class Raw(Codec):
-    """Keeps every sample, behind a quality scale of another codec."""
-
-    name = "raw"
-    source = "8-bit samples, row by row"
-
-    def __init__(self, scale: QualityScale) -> None:
-        self.quality_scale = scale  # type: ignore[misc]  # a class's, of codecs that have one of their own
-
-    def _encode(self, image: Tensor, quality: float) -> bytes:
-        height, width = image.shape[1:]
-        return height.to_bytes(4, "big") + width.to_bytes(4, "big") + image.numpy().tobytes()
-
-    def _decode(self, payload: bytes) -> Tensor:
-        height, width = (int.from_bytes(payload[start : start + 4], "big") for start in (0, 4))
-        return torch.frombuffer(bytearray(payload[8:]), dtype=torch.uint8).view(3, height, width)
 
 
 class Untouched(Preprocessor):
@@ -81,15 +63,16 @@ def main() -> None:
         load_module(run / WEIGHTS_FILE, network, name=network.name)
         metric = parts.task.scorer.metrics[0]
         trained = sorted(experiment.train.ladder or scale.ladder, key=scale.strength)
-        with Measurer(Raw(scale), parts.task, ladder=(trained[0], trained[-1]), workers=1) as measurer:
-            clean = measurer.clean(parts.val).scores[metric]
-            points = measurer.curve(parts.val, PreprocessedRoute(network)).curve().points
-        cells = [f"{clean:.4f}", *(f"{scale.name} {point.quality:g}: {point.scores[metric]:.4f}" for point in points)]
-        if min(network.resolution(scale.strength(quality)) for quality in trained) < 1.0:
-            with Measurer(parts.codec, parts.task, ladder=experiment.evaluate.ladder, workers=1) as measurer:
-                routes = (Route(), PreprocessedRoute(Untouched(network)), PreprocessedRoute(network))
+        with Measurer(parts.codec, parts.task, ladder=experiment.evaluate.ladder, workers=1) as measurer:
+            route = PreprocessedRoute(network)
+            cells = [f"{measurer.clean(parts.val).scores[metric]:.4f}"]
+            for quality in (trained[0], trained[-1]):
+                score = measurer.clean(parts.val, route, quality).scores[metric]
+                cells.append(f"{scale.name} {quality:g}: {score:.4f}")
+            if min(network.resolution(scale.strength(quality)) for quality in trained) < 1.0:
+                routes = (Route(), PreprocessedRoute(Untouched(network)), route)
                 plain, alone, whole = (measurer.curve(parts.val, route) for route in routes)
-            cells += [told(plain, alone, metric), told(alone, whole, metric)]
+                cells += [told(plain, alone, metric), told(alone, whole, metric)]
         print(f"| {run.name}, {metric} | {' | '.join(cells)} |", flush=True)
 
 

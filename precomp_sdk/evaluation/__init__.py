@@ -14,7 +14,7 @@ from precomp_sdk.evaluation.bd_rate import TASK_LOSS, BDRate, Interval, bd_rate
 from precomp_sdk.evaluation.bootstrap import ResampledCurve, bootstrap_bd_rate, bootstrap_interval, resample
 from precomp_sdk.evaluation.evaluator import evaluate
 from precomp_sdk.evaluation.measure import measure_curve
-from precomp_sdk.evaluation.measured import CleanScore, MeasuredCurve, MeasuredPoint
+from precomp_sdk.evaluation.measured import CleanScore, MeasuredCurve, MeasuredPoint, UncodedScore
 from precomp_sdk.evaluation.measurer import MAX_BATCH_PIXELS, Measurer
 from precomp_sdk.evaluation.proxy_report import GradientCheck, ProxyPoint, ProxyReport, evaluate_proxy
 from precomp_sdk.evaluation.report import write_report
@@ -50,6 +50,7 @@ __all__ = [
     "TransferMatrix",
     "TriedSetting",
     "TunedBaseline",
+    "UncodedScore",
     "bd_rate",
     "bootstrap_bd_rate",
     "bootstrap_interval",

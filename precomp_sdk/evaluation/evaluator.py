@@ -15,7 +15,7 @@ from precomp_sdk.errors import CurveError, OptionError
 from precomp_sdk.evaluation.baselines import Baseline, TunedBaseline, find_baselines, tune
 from precomp_sdk.evaluation.bd_rate import TASK_LOSS, BDRate, bd_rate
 from precomp_sdk.evaluation.bootstrap import bootstrap_interval, resample
-from precomp_sdk.evaluation.measured import MeasuredCurve
+from precomp_sdk.evaluation.measured import MeasuredCurve, UncodedScore
 from precomp_sdk.evaluation.measurer import MAX_BATCH_PIXELS, Measurer
 from precomp_sdk.evaluation.results import Evaluation, OptionValue
 from precomp_sdk.evaluation.routes import PreprocessedRoute, Route
@@ -124,7 +124,7 @@ def evaluate(
         if tuning_dataset is not None:
             measurer.check(tuning_dataset)
         points, tried = len(measurer.ladder), sum(len(baseline.values) for baseline in chosen)
-        measurer.total_steps = len(dataset) * (1 + points * (1 + len(routes) + len(chosen)))
+        measurer.total_steps = len(dataset) * (1 + len(routes) + points * (1 + len(routes) + len(chosen)))
         if tuning_dataset is None:
             measurer.total_steps += min(tuning_pictures, len(dataset)) * points * tried
         elif chosen:
@@ -146,6 +146,8 @@ def evaluate(
             return measured
 
         clean = measurer.clean(dataset)
+        mildest = measurer.mildest
+        uncoded = tuple(UncodedScore(route.label, mildest, measurer.clean(dataset, route)) for route in routes)
         plain = whole(Route())
         for skipped in plain.skipped:
             tell(Notice(_STAGE, f"skipped {skipped.key}: {skipped.reason}"))
@@ -191,6 +193,7 @@ def evaluate(
         tuning_dataset=(dataset_name or dataset.name) if tuning_dataset is None else tuning_dataset.name,
         environment=environment_versions(),
         seconds=seconds,
+        uncoded=uncoded,
     )
 
 

@@ -11,7 +11,7 @@ from precomp_sdk.data import SkippedSample
 from precomp_sdk.records import RateAccuracyCurve, RatePoint
 from precomp_sdk.task import Scorer
 
-__all__ = ["CleanScore", "MeasuredCurve", "MeasuredPoint"]
+__all__ = ["CleanScore", "MeasuredCurve", "MeasuredPoint", "UncodedScore"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,21 @@ class CleanScore:
 
     def __reduce__(self) -> tuple[object, ...]:  # a mapping proxy does not pickle
         return CleanScore, (dict(self.scores), self.task_loss)
+
+
+@dataclass(frozen=True, slots=True)
+class UncodedScore:
+    """What the task scores on preprocessed pictures that no codec has touched.
+
+    Args:
+        label: of the preprocessor's curve.
+        quality: whose strength the preprocessor was told.
+        score: the task on its 8-bit pictures, at their sources' size.
+    """
+
+    label: str
+    quality: float
+    score: CleanScore
 
 
 @dataclass(frozen=True, slots=True, eq=False)

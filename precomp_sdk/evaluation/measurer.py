@@ -110,6 +110,11 @@ class Measurer:
         self._observer, self._step = observer, 0
         self._transcoder = Transcoder(codec, workers=workers)
 
+    @property
+    def mildest(self) -> float:
+        """The ladder's quality of the mildest compression."""
+        return min(self.ladder, key=self.codec.quality_scale.strength)
+
     def check(self, dataset: TaskDataset) -> None:
         """Check that a data set can be evaluated at all.
 
@@ -130,19 +135,29 @@ class Measurer:
             )
         self.task.check_dataset(dataset.class_names)
 
-    def clean(self, dataset: TaskDataset) -> CleanScore:
-        """Score the untouched 8-bit pictures.
+    def clean(self, dataset: TaskDataset, route: Route | None = None, quality: float | None = None) -> CleanScore:
+        """Score 8-bit pictures that no codec touches: untouched, or as a route sends and receives them.
+
+        Args:
+            dataset: the pictures.
+            route: what is done to them; None: nothing.
+            quality: whose strength the route is told; None: that of the ladder's mildest.
 
         Raises:
             DatasetError: there is no readable picture, or one is unreadable and was not to be skipped.
+            QualityError: the quality is off the scale.
             NonFiniteError: a loss is not finite.
         """
+        route, scale = route or Route("the clean pictures"), self.codec.quality_scale
+        strength = scale.strength(self.mildest if quality is None else scale.check(quality))
         rows = _Rows(0.0)
-        with evaluating(self.task, device=self._device):
+        with evaluating(self.task, *route.modules, device=self._device):
             for batch in self._load(dataset):
                 if batch.samples:
-                    images = [sample.image for sample in batch.samples]
-                    self._judge(rows, batch, self._targets(batch), images, "the clean pictures")
+                    sources = [sample.image for sample in batch.samples]
+                    sizes = [(image.shape[1], image.shape[2]) for image in sources]
+                    images = route.receive(route.send(sources, strength), sizes)
+                    self._judge(rows, batch, self._targets(batch), images, f"{route.label!r} without a codec")
                 self._advance(batch.count)
         if not rows.evidence:
             raise _empty(dataset, "none that can be read")

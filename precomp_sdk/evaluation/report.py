@@ -38,12 +38,15 @@ def write_report(evaluation: Evaluation, folder: Path | str) -> tuple[Path, ...]
 
 
 def _points_csv(evaluation: Evaluation) -> str:
-    """Return one row per curve and quality; the clean score is a row without a rate."""
+    """Return one row per curve and quality; what is scored without a codec is a row without a rate."""
     text = StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["curve", "settings", "quality", "bpp", *evaluation.metrics, "task_loss"])
     clean = evaluation.clean
     writer.writerow(["clean", "", "", "", *(clean.scores[metric] for metric in evaluation.metrics), clean.task_loss])
+    for item in evaluation.uncoded:
+        scores = [item.score.scores[metric] for metric in evaluation.metrics]
+        writer.writerow([f"{item.label}, no codec", "", f"{item.quality:g}", "", *scores, item.score.task_loss])
     for curve in evaluation.curves:
         settings = " ".join(f"{name}={value:g}" for name, value in curve.settings.items())
         for point in curve.points:

@@ -13,7 +13,7 @@ from precomp_sdk.data import SkippedSample
 from precomp_sdk.errors import CurveError, nearest
 from precomp_sdk.evaluation.baselines import TunedBaseline
 from precomp_sdk.evaluation.bd_rate import TASK_LOSS, BDRate
-from precomp_sdk.evaluation.measured import CleanScore
+from precomp_sdk.evaluation.measured import CleanScore, UncodedScore
 from precomp_sdk.records import RateAccuracyCurve
 
 __all__ = ["Evaluation", "OptionValue", "read_record_json", "read_results", "record_json", "results_json"]
@@ -44,6 +44,8 @@ class Evaluation:
         tuning_dataset: name of the data set they were tuned on.
         environment: versions of the packages.
         seconds: wall time.
+        uncoded: the task on every preprocessor's pictures with no codec, at the ladder's mildest quality: what the
+            preprocessor costs the task before any codec does.
     """
 
     dataset: str
@@ -62,6 +64,7 @@ class Evaluation:
     tuning_dataset: str
     environment: Mapping[str, str]
     seconds: float
+    uncoded: tuple[UncodedScore, ...] = ()
 
     def curve(self, label: str) -> RateAccuracyCurve:
         """Return a curve by its label.
@@ -106,6 +109,9 @@ class Evaluation:
         ]
         rows = [["curve", self.quality_name, "bpp", *names]]
         rows.append(["clean", "", "", *_scores(self.clean.scores, self.clean.task_loss, self.metrics)])
+        for found in self.uncoded:
+            scores = _scores(found.score.scores, found.score.task_loss, self.metrics)
+            rows.append([f"{found.label}, no codec", f"{found.quality:g}", "", *scores])
         for curve in self.curves:
             label = curve.label + "".join(f" {name}={value:g}" for name, value in curve.settings.items())
             for point in curve.points:

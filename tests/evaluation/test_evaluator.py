@@ -194,7 +194,7 @@ def test_a_baseline_that_is_best_at_the_edge_of_what_was_tried_is_reported(value
 def test_plain_alone_needs_nothing_else():
     evaluation = evaluate(FakeCodec(), FakeTask(), FakeDataset(count=12), ladder=LADDER, baselines=())
     assert [curve.label for curve in evaluation.curves] == ["plain"]
-    assert evaluation.comparisons == evaluation.tuned == ()
+    assert evaluation.comparisons == evaluation.tuned == evaluation.uncoded == ()
     assert "BD-rate" not in evaluation.summary()
 
 

@@ -20,7 +20,7 @@ from precomp_sdk import (
     to_float,
     to_uint8,
 )
-from precomp_sdk.evaluation import DownscaledRoute, Measurer, Route, measure_curve
+from precomp_sdk.evaluation import DownscaledRoute, Measurer, PreprocessedRoute, Route, measure_curve
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeTask
 
 LADDER = (10, 40, 80)
@@ -86,6 +86,13 @@ def test_a_picture_is_loaded_once_for_all_qualities():
     assert sorted(dataset.loaded) == list(range(9))
 
 
+class _Pale(FakePreprocessor):
+    """Takes contrast away, the more the stronger."""
+
+    def _process(self, images, strengths):
+        return 0.5 + (images - 0.5) * (0.8 - 0.5 * strengths[:, None, None, None])
+
+
 class _Watched(FakePreprocessor):
     def __init__(self):
         super().__init__()
@@ -122,6 +129,24 @@ def test_the_clean_score_sees_no_codec():
     losses = task.losses(stack_images([sample.image for sample in samples]), [sample.target for sample in samples])
     assert clean.task_loss == pytest.approx(float(losses.detach().mean()), abs=1e-5)
     assert set(clean.scores) == {"top1", "top5"}
+
+
+@pytest.mark.parametrize(("quality", "strength"), [(None, 0.0), (1, 1.0)])
+def test_a_preprocessor_is_scored_without_a_codec_at_the_mildest_quality_or_another(quality, strength):
+    dataset, task, preprocessor = FakeDataset(count=6), FakeTask(), _Pale()
+    with Measurer(FakeCodec(), task, ladder=(1, 100, 50)) as measurer:
+        assert measurer.mildest == 100
+        found = measurer.clean(dataset, PreprocessedRoute(preprocessor), quality)
+    samples = [dataset[index] for index in range(6)]
+    images = preprocessor(stack_images([sample.image for sample in samples]), strength)
+    losses = task.losses(to_float(to_uint8(images)), [sample.target for sample in samples])
+    assert found.task_loss == pytest.approx(float(losses.detach().mean()), abs=1e-5)
+
+
+def test_without_a_codec_pictures_come_back_at_their_sources_size():
+    dataset, task = FakeDataset(count=4, sizes=[(20, 30), (24, 24)]), FakeTask()
+    with Measurer(FakeCodec(), task) as measurer:
+        assert measurer.clean(dataset, DownscaledRoute(0.25)).task_loss > measurer.clean(dataset).task_loss
 
 
 def test_downscaling_codes_fewer_pixels_and_counts_the_sources():

@@ -49,12 +49,30 @@ def test_the_table_holds_every_point_and_the_clean_score(evaluation, tmp_path):
     assert rows[0]["curve"] == "clean"
     assert float(rows[0]["top1"]) == evaluation.clean.scores["top1"]
     points = [(curve, point) for curve in evaluation.curves for point in curve.points]
-    assert len(rows) == 1 + len(points)
-    for row, (curve, point) in zip(rows[1:], points, strict=True):
+    uncoded = evaluation.uncoded[0]
+    assert (rows[1]["curve"], rows[1]["quality"], rows[1]["bpp"]) == ("qa-light, no codec", "40", "")
+    assert float(rows[1]["task_loss"]) == uncoded.score.task_loss > evaluation.clean.task_loss
+    assert len(rows) == 2 + len(points)
+    for row, (curve, point) in zip(rows[2:], points, strict=True):
         assert row["curve"] == curve.label
         assert (float(row["quality"]), float(row["bpp"])) == (point.quality, point.bpp)
         assert (float(row["top1"]), float(row["task_loss"])) == (point.scores["top1"], point.task_loss)
     assert rows[-1]["settings"] == "sigma=0.5"
+
+
+def test_the_summary_tells_what_the_preprocessor_costs_before_any_codec(evaluation):
+    rows = [line.split() for line in evaluation.summary().splitlines()]
+    row = next(row for row in rows if row[:3] == ["qa-light,", "no", "codec"])
+    score = evaluation.uncoded[0].score
+    assert row[3:] == ["40", *(f"{value:.4f}" for value in (*score.scores.values(), score.task_loss))]
+
+
+def test_results_of_before_this_score_are_still_read(evaluation, tmp_path):
+    write_report(evaluation, tmp_path)
+    data = json.loads((tmp_path / "results.json").read_text())
+    del data["evaluation"]["uncoded"]
+    (tmp_path / "results.json").write_text(json.dumps(data))
+    assert read_results(tmp_path / "results.json") == replace(evaluation, uncoded=())
 
 
 def test_the_plots_show_every_curve(evaluation, tmp_path):
