@@ -36,9 +36,11 @@ class GuidedQACNN(LightQACNN):
         depth: number of mixers.
         residual_scale: factor on the correction.
         resolutions: at what share of height and width pictures are coded.
+        fade: up to which strength the picture is left alone, and from which on it gets the whole change.
 
     Raises:
-        OptionError: the task offers no feature maps, or a pair of ``resolutions`` is out of range.
+        OptionError: the task offers no feature maps, a pair of ``resolutions`` is out of range, or ``fade`` is not two
+            strengths that rise.
 
     Source: `LightQACNN`; the guidance is this project's, after class activation maps, arXiv 1512.04150: the last
     features of a classifier say where its classes are.
@@ -56,8 +58,9 @@ class GuidedQACNN(LightQACNN):
         depth: int = 4,
         residual_scale: float = 0.05,
         resolutions: Sequence[Sequence[float]] = (),
+        fade: Sequence[float] | None = None,
     ) -> None:
-        super().__init__(width=width, depth=depth, residual_scale=residual_scale, resolutions=resolutions)
+        super().__init__(width=width, depth=depth, residual_scale=residual_scale, resolutions=resolutions, fade=fade)
         self._guide = Borrowed(task)
         features = self._features(torch.full((1, 3, _PROBE_PX, _PROBE_PX), 0.5))
         shapes = [tuple(found.shape) for found in features]

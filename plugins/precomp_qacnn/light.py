@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from precomp_qacnn.gain import StrengthGain
-from precomp_sdk import Preprocessor, ResolutionCurve
+from precomp_sdk import OptionError, Preprocessor, ResolutionCurve
 
 __all__ = ["LightQACNN"]
 
@@ -43,9 +43,13 @@ class LightQACNN(Preprocessor):
         residual_scale: factor ``s`` on the correction.
         resolutions: at what share of height and width pictures are coded: pairs of strength and factor, see
             `precomp_sdk.ResolutionCurve`; none for full resolution.
+        fade: two strengths: up to the first the picture is left alone, from the second on it gets the whole change, and
+            between them a share that grows evenly. None: the whole change at every strength. Where a codec does the
+            task no harm there is nothing to save, and a network that learns there all the same costs the task some of
+            its score.
 
     Raises:
-        OptionError: a pair of ``resolutions`` is out of range.
+        OptionError: a pair of ``resolutions`` is out of range, or ``fade`` is not two strengths that rise.
 
     Source: quantization-adaptive gains of arXiv 2206.05650; mixers after ConvNeXt, arXiv 2201.03545; context after
     squeeze-and-excitation, arXiv 1709.01507; the smoothing branch is this project's.
@@ -65,14 +69,17 @@ class LightQACNN(Preprocessor):
         depth: int = 4,
         residual_scale: float = 0.05,
         resolutions: Sequence[Sequence[float]] = (),
+        fade: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
         self._resolutions = ResolutionCurve(resolutions)
+        self._fade = None if fade is None else _check_fade(fade)
         self._options = {
             "width": width,
             "depth": depth,
             "residual_scale": residual_scale,
             "resolutions": self._resolutions.plain(),
+            "fade": None if self._fade is None else list(self._fade),
         }
         self.residual_scale = residual_scale
         pixels = 3 * _BLOCK * _BLOCK
@@ -99,7 +106,7 @@ class LightQACNN(Preprocessor):
 
     @property
     def options(self) -> Mapping[str, Any]:
-        """Width, depth, residual scale and resolutions."""
+        """Width, depth, residual scale, resolutions and fade."""
         return self._options
 
     def resolution(self, strength: float) -> float:
@@ -114,7 +121,12 @@ class LightQACNN(Preprocessor):
         weights = functional.pixel_shuffle(self.local_weights(features), _WEIGHTS_PER_BLOCK)  # (N, 2K, H/4, W/4)
         weights = weights + self.global_weights(torch.relu(self.bend(strengths[:, None])))[:, :, None, None]
         correction = functional.pixel_shuffle(self.correction(features), _BLOCK)
-        return self._smooth(images, weights) + self.residual_scale * correction
+        processed = self._smooth(images, weights) + self.residual_scale * correction
+        if self._fade is None:
+            return processed
+        begin, end = self._fade
+        share = ((strengths - begin) / (end - begin)).clamp(0.0, 1.0)[:, None, None, None]
+        return images + share * (processed - images)
 
     def _embed(self, images: Tensor) -> Tensor:
         """Return what the first mixer sees: (N, C, H/8, W/8)."""
@@ -154,6 +166,22 @@ class _Mixer(nn.Module):
         mixed = self.narrow(functional.gelu(self.widen(mixed)))
         result: Tensor = features + self.gain(mixed, strengths)
         return result
+
+
+def _check_fade(fade: Sequence[float]) -> tuple[float, float]:
+    """Return where the change begins and where it is whole."""
+    try:
+        begin, end = (float(strength) for strength in fade)
+    except (TypeError, ValueError):
+        begin, end = 1.0, 0.0
+    if not 0.0 <= begin < end <= 1.0:
+        raise OptionError(
+            where="option 'fade'",
+            expected="two strengths from 0 to 1, the first below the second",
+            got=repr(fade),
+            remedy="Take the strengths of the mildest quality and of one at which the codec harms the task.",
+        )
+    return begin, end
 
 
 def _gaussians() -> Tensor:

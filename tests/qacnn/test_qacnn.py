@@ -3,7 +3,8 @@ import torch
 from torch import Tensor, nn
 
 from precomp_qacnn import LightQACNN, PaperQACNN
-from precomp_sdk import Preprocessor
+from precomp_sdk import OptionError, Preprocessor
+from precomp_sdk.testing import PreprocessorSettings, check_preprocessor
 
 BOTH = [LightQACNN, PaperQACNN]
 
@@ -115,6 +116,28 @@ def test_the_smoothing_branch_smooths_luma_and_chroma_apart() -> None:
             assert change.abs().max() > 0.05
         else:
             assert (change - luma_change[:, None]).abs().amax(dim=1)[inside].max() < 1e-5
+
+
+def test_it_fades_to_the_untouched_picture() -> None:
+    whole, fading = LightQACNN(width=8, depth=1).eval(), LightQACNN(width=8, depth=1, fade=(0.25, 0.75)).eval()
+    with torch.no_grad():
+        for value in whole.parameters():
+            value.add_(torch.randn_like(value) * 0.02)
+        fading.load_state_dict(whole.state_dict())
+        images = torch.rand(5, 3, 32, 24) * 0.5 + 0.25
+        strengths = torch.tensor([0.0, 0.25, 0.5, 0.75, 1.0])
+        changes, faded = whole(images, strengths) - images, fading(images, strengths) - images
+    assert changes.abs().amax(dim=(1, 2, 3)).min() > 0.01
+    assert torch.equal(faded[:2], torch.zeros_like(faded[:2]))
+    torch.testing.assert_close(faded[2], 0.5 * changes[2])
+    torch.testing.assert_close(faded[3:], changes[3:])
+    check_preprocessor(lambda: LightQACNN(width=8, depth=1, fade=(0.25, 0.75)), PreprocessorSettings())
+
+
+@pytest.mark.parametrize("fade", [(0.5,), (0.5, 0.5), (0.7, 0.2), (-0.1, 0.5), (0.1, 1.5), ("a", "b"), 0.5])
+def test_a_wrong_fade_is_refused(fade: object) -> None:
+    with pytest.raises(OptionError, match=r"option 'fade'.*the first below the second"):
+        LightQACNN(fade=fade)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("network", BOTH)
