@@ -170,7 +170,10 @@ class _Part:
 def _measure(part: _Part, *, proxy: ProxyCodec, task: TaskModel, settings: TrainSettings, fabric: Fabric) -> Tensor:
     """Return the terms of each picture, (5, N), in the order of `ObjectiveTerms`."""
     size = (part.clean.shape[-2], part.clean.shape[-1])
-    predicted: list[ProxyOutput] = [proxy(round_to_8_bit(coded.sent), coded.qualities) for coded in part.coded]
+    sent = [round_to_8_bit(coded.sent) for coded in part.coded]
+    predicted: list[ProxyOutput] = [
+        proxy(images, coded.qualities) for images, coded in zip(sent, part.coded, strict=True)
+    ]
     with torch.no_grad(), fabric.autocast():
         targets = targets_for(task, part.samples, part.clean, settings.targets)
         clean_features = task.features(part.clean) if settings.feature_weight else []
@@ -186,8 +189,8 @@ def _measure(part: _Part, *, proxy: ProxyCodec, task: TaskModel, settings: Train
             feature_losses = feature_distances(task.features(images), clean_features).float()
         clean_losses = torch.zeros_like(task_losses)
         if settings.clean_weight:
-            uncoded = [enlarge(round_to_8_bit(coded.sent), size) for coded in part.coded]
-            clean_losses = task.losses(torch.cat(uncoded)[order].contiguous(memory_format=layout), targets).float()
+            uncoded = torch.cat([enlarge(images, size) for images in sent])[order]
+            clean_losses = task.losses(uncoded.contiguous(memory_format=layout), targets).float()
     bpps = bits / (size[0] * size[1])
     mses = (part.processed - part.clean).square().mean(dim=(1, 2, 3))
     return torch.stack([bpps, task_losses, feature_losses, clean_losses, mses])
