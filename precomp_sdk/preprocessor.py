@@ -53,8 +53,10 @@ class Preprocessor(nn.Module, ABC):
     def prepare(self, pictures: TaskDataset, ladder: Sequence[float] | None = None) -> None:
         """Measure what has to be known before the first picture is sent; the default needs nothing.
 
-        Called by an experiment's evaluation, with the training pictures and the ladder (None for the codec's own), for
-        a preprocessor that is not ``trainable``.
+        Called for a preprocessor that is not ``trainable``, with the training pictures and the ladder that it is
+        evaluated on (None for the codec's own): by an experiment's evaluation, and instead of its training, which
+        writes the weights file for the sender. What was measured belongs in the state dict: in buffers, or, where its
+        size is not known before, in a tensor of ``get_extra_state`` (PyTorch's `nn.Module`).
         """
 
     @property

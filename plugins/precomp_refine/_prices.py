@@ -6,7 +6,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from precomp_refine._settings import wrong
@@ -42,16 +41,23 @@ class PriceList:
 
     Args:
         scale: of the codec.
-        points: per network, the plain codec at every quality.
+        table: (1 + 2 M, K) float64, as `as_tensor` gives it: K strengths, rising; a row of the logarithms of lambda for
+            each of M networks; a row of the logarithms of their exchanges.
     """
 
-    def __init__(self, scale: QualityScale, points: Sequence[Sequence[PlainPoint]]) -> None:
-        order = sorted(range(len(points[0])), key=lambda row: scale.strength(points[0][row].quality))
+    def __init__(self, scale: QualityScale, table: Tensor) -> None:
         self._scale = scale
-        self._strengths = [scale.strength(points[0][row].quality) for row in order]
-        self._trade_offs = [np.log([max(own[row].trade_off, _LEAST) for row in order]) for own in points]
-        exchange = [[own[row].task_loss / max(own[row].feature_loss, _LEAST) for row in order] for own in points]
-        self._exchanges = [np.log(np.maximum(row, _LEAST)) for row in exchange]
+        self._table = table.detach().cpu().double()
+
+    @classmethod
+    def of_points(cls, scale: QualityScale, points: Sequence[Sequence[PlainPoint]]) -> "PriceList":
+        """Return the prices at which the plain codec was measured, at every quality for each network."""
+        order = sorted(range(len(points[0])), key=lambda row: scale.strength(points[0][row].quality))
+        strengths = [scale.strength(points[0][row].quality) for row in order]
+        trade_offs = [[own[row].trade_off for row in order] for own in points]
+        exchanges = [[own[row].task_loss / max(own[row].feature_loss, _LEAST) for row in order] for own in points]
+        logarithms = np.log(np.maximum([*trade_offs, *exchanges], _LEAST))
+        return cls(scale, torch.from_numpy(np.concatenate([[strengths], logarithms])))
 
     @classmethod
     def of_table(
@@ -62,17 +68,23 @@ class PriceList:
         points = [
             PlainPoint(scale.check(quality), 0.0, 1.0, 1.0, lambda_scale * value) for quality, value in lambdas.items()
         ]
-        return cls(scale, [points] * networks)
+        return cls.of_points(scale, [points] * networks)
+
+    @property
+    def networks(self) -> float:
+        """How many networks it has prices for; no whole number where the table is none of `as_tensor`'s."""
+        return (len(self._table) - 1) / 2
+
+    def as_tensor(self) -> Tensor:
+        """Return the whole list as one table, to be saved."""
+        return self._table.clone()
 
     def at(self, qualities: Sequence[float], like: Tensor) -> Prices:
         """Return the prices at some qualities, on the device of ``like``."""
         strengths = [self._scale.strength(quality) for quality in qualities]
-
-        def read(columns: list[NDArray[np.float64]]) -> Tensor:
-            table = np.stack([np.exp(np.interp(strengths, self._strengths, column)) for column in columns], axis=1)
-            return torch.from_numpy(table).to(like)
-
-        return Prices(read(self._trade_offs), read(self._exchanges))
+        known, *rows = self._table.numpy()
+        read = torch.from_numpy(np.exp([np.interp(strengths, known, row) for row in rows]).T).to(like)
+        return Prices(*read.chunk(2, dim=1))
 
 
 def check_table(lambdas: Mapping[float, float]) -> None:

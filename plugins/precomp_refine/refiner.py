@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from dataclasses import asdict
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from precomp_refine._prices import PriceList, check_table, measure_points
 from precomp_refine._settings import Settings, wrong
 from precomp_refine.records import Refined, Refinement, RefinementCost
 from precomp_sdk import (
+    CheckpointError,
     Codec,
     NotFittedError,
     OptionError,
@@ -156,15 +158,15 @@ class Refiner(Preprocessor):
         # in a tuple, so that they are no parts of this module: its weights file does not hold theirs
         self._outside = (codec, proxy, start)
         self._resolutions = ResolutionCurve(resolutions)
-        shares = [1.0] * (1 + len(others)) if shares is None else list(shares)
-        if len(shares) != 1 + len(others) or not all(math.isfinite(s) and s > 0 for s in shares):
-            raise wrong("shares", f"{1 + len(others)} numbers above 0, one per task network", shares)
+        self._shares = [1.0] * (1 + len(others)) if shares is None else list(shares)
+        if len(self._shares) != 1 + len(others) or not all(math.isfinite(s) and s > 0 for s in self._shares):
+            raise wrong("shares", f"{1 + len(others)} numbers above 0, one per task network", self._shares)
         for option, value in (("lambda_scale", lambda_scale), ("calibration_pictures", calibration_pictures)):
             if not (math.isfinite(value) and value > 0):
                 raise wrong(option, "a number above 0", value)
         self._judge = Judge(
             (task, *others),
-            [share / sum(shares) for share in shares],
+            [share / sum(self._shares) for share in self._shares],
             task_weight=task_weight,
             feature_weight=feature_weight,
         )
@@ -241,7 +243,42 @@ class Refiner(Preprocessor):
                 count=self._calibration_pictures,
                 device=self._device(),
             )
-        self._prices = PriceList(codec.quality_scale, points)
+        self._prices = PriceList.of_points(codec.quality_scale, points)
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """All but those that are components, ``start`` and ``others``."""
+        lambdas = self._lambdas
+        return {
+            **asdict(self._settings),
+            "resolutions": self._resolutions.plain(),
+            "shares": self._shares,
+            "lambdas": lambdas if lambdas == "auto" else {f"{quality:g}": value for quality, value in lambdas.items()},
+            "lambda_scale": self._lambda_scale,
+            "calibration_pictures": self._calibration_pictures,
+        }
+
+    def get_extra_state(self) -> Tensor:
+        """Return what `prepare` measured, for a weights file; empty where nothing is known yet."""
+        return torch.zeros(0) if self._prices is None else self._prices.as_tensor()
+
+    def set_extra_state(self, state: Tensor) -> None:
+        """Take what `prepare` measured on another day.
+
+        Raises:
+            CheckpointError: it is for another number of task networks.
+        """
+        if not state.numel():
+            return
+        prices = PriceList(self.codec.quality_scale, state)
+        if prices.networks != len(self.tasks):
+            raise CheckpointError(
+                where="'refine'",
+                expected=f"lambdas for {len(self.tasks)} task networks, as it was constructed with",
+                got=f"a table {tuple(state.shape)}, for {prices.networks:g}",
+                remedy="Prepare it again, with the networks it has now.",
+            )
+        self._prices = prices
 
     def refine(
         self,

@@ -151,8 +151,9 @@ def _train(registry: "Registry", experiment: "Experiment", resume: bool, overwri
     if os.environ.get("RANK", "0") != "0":  # of torchrun: one process speaks for all
         return
     if outcome.result is None:
-        typer.echo(f"preprocessor {outcome.parts.preprocessor.name!r} has nothing to train; record: {outcome.folder}")
-        typer.echo(f"next: precomp evaluate {shlex.quote(str(outcome.folder))}")
+        told = f"preprocessor {outcome.parts.preprocessor.name!r} has nothing to train and is prepared"
+        quoted = shlex.quote(str(outcome.folder))
+        typer.echo(f"{told}; record: {outcome.folder}\nnext: precomp evaluate {quoted}, or precomp compress {quoted}")
         return
     scale = outcome.parts.codec.quality_scale.name
     typer.echo(f"objective relative to the plain codec's (below 1 is a gain), by {scale}:")

@@ -39,8 +39,7 @@ def load_compressor(
         observer: receives a notice where the codec's library has another version than in training.
 
     Raises:
-        CheckpointError: weights are missing or damaged, or are of other options than the experiment's; or the
-            preprocessor is of a kind that is not trained.
+        CheckpointError: weights are missing or damaged, or are of other options than the experiment's.
         PrecompError: as a component refuses its options.
     """
     path = Path(path)
@@ -55,13 +54,6 @@ def load_compressor(
     codec: Codec = builder.make("codec", experiment.codec, "codec")
     task: TaskModel | None = builder.make("task", experiment.task, "task") if "task" in needed else None
     preprocessor, proxy = builder.make_preprocessor(experiment, codec, task)
-    if not preprocessor.trainable:
-        raise CheckpointError(
-            where=f"{experiment.origin}, preprocessor",
-            expected="one that is trained, whose weights can be read",
-            got=repr(preprocessor.name),
-            remedy="Construct it, prepare it on pictures, and give it to Compressor.",
-        )
     load_fitted(experiment, task, proxy, path)
     for part in (task, proxy):
         if part is not None:

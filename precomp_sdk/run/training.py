@@ -8,11 +8,12 @@ from typing import Any
 from lightning_fabric import Fabric
 
 from precomp_sdk.config import EXPERIMENT_FILE, Experiment, dump_experiment, load_experiment
+from precomp_sdk.deploy import Compressor
 from precomp_sdk.errors import CheckpointError
 from precomp_sdk.events import Event
 from precomp_sdk.files import write_whole
 from precomp_sdk.registry import Registry
-from precomp_sdk.run.build import TrainingParts, build
+from precomp_sdk.run.build import TrainingParts, build, located
 from precomp_sdk.run.fabric import make_fabric
 from precomp_sdk.run.fitting import fit_and_save_proxy, fit_and_save_task, save_task
 from precomp_sdk.run.record import RECORD_FILE, record
@@ -69,7 +70,7 @@ def run_training(
 
     The task is fitted where the experiment says so, the proxy where it says so or needs it; their weights, those of the
     preprocessor, the experiment with every default and the record of the run are left in the folder. A preprocessor
-    that has nothing to train is left as it is.
+    that has nothing to train is prepared on the training pictures, for `precomp compress`.
 
     Args:
         experiment: what to do.
@@ -110,6 +111,8 @@ def run_training(
             fabric=fabric,
         )
         result = trainer.run(parts.train, held_out=parts.held_out, folder=folder, resume=resume)
+    elif fabric.is_global_zero:
+        _prepare(experiment, parts, fabric)
     if fabric.is_global_zero:
         if result is not None and "task" in experiment.train.train:
             save_task(folder / TASK_FILE, parts.task, experiment.task, {"steps": result.steps})
@@ -125,6 +128,15 @@ def run_training(
             results={"task_fit": task_fit, "proxy_fit": proxy_fit, "training": result},
         )
     return TrainingOutcome(folder, parts, result, task_fit, proxy_fit)
+
+
+def _prepare(experiment: Experiment, parts: TrainingParts, fabric: Fabric) -> None:
+    """Let a preprocessor that has nothing to train measure what it needs, and write it down as weights are."""
+    ladder = experiment.evaluate.arguments()["ladder"]
+    parts.task.to(fabric.device)
+    with located(f"{experiment.origin}, preprocessor"):
+        parts.preprocessor.prepare(parts.train, ladder)
+    Compressor(parts.codec, parts.preprocessor, ladder=ladder).save(experiment.output.folder / WEIGHTS_FILE)
 
 
 def _check_folder(folder: Path, experiment: Experiment, *, resume: bool, overwrite: bool) -> None:

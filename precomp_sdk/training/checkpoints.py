@@ -17,6 +17,7 @@ from precomp_sdk.files import replacing
 __all__ = ["SavedModule", "as_recorded", "load_module", "load_state", "read_module", "save_module", "save_state"]
 
 _FORMAT = "1"  # of the metadata
+_EXTRA_STATE = "_extra_state"  # how PyTorch ends the key of what `Module.get_extra_state` returns
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,11 +109,11 @@ def load_module(path: Path, module: nn.Module, *, name: str) -> SavedModule:
     """Load a weights file into a module that was constructed with the same options.
 
     Raises:
-        CheckpointError: it belongs to another component, or its keys or shapes differ.
+        CheckpointError: it belongs to another component, or its keys or shapes differ; a module's extra state, a tensor
+            of ``get_extra_state``, may have any shape.
     """
     saved = read_module(path)
-    own = {key: tuple(value.shape) for key, value in module.state_dict().items()}
-    theirs = {key: tuple(value.shape) for key, value in saved.weights.items()}
+    own, theirs = _shapes(module.state_dict()), _shapes(saved.weights)
     if saved.name != name or own != theirs:
         differing = sorted(key for key in own.keys() | theirs.keys() if own.get(key) != theirs.get(key))
         told = [f"{key} {theirs.get(key, 'missing')} instead of {own.get(key, 'none')}" for key in differing[:3]]
@@ -125,3 +126,7 @@ def load_module(path: Path, module: nn.Module, *, name: str) -> SavedModule:
         )
     module.load_state_dict(dict(saved.weights))
     return saved
+
+
+def _shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...] | None]:
+    return {key: None if key.endswith(_EXTRA_STATE) else tuple(value.shape) for key, value in weights.items()}

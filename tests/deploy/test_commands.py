@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -5,10 +6,11 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from torch import Tensor
 from typer.testing import CliRunner, Result
 
 from precomp_qacnn import GuidedQACNN
-from precomp_sdk import CheckpointError, Preprocessor, Registry, cli, hookimpl
+from precomp_sdk import CheckpointError, Preprocessor, Registry, TaskDataset, cli, hookimpl, to_float, to_uint8
 from precomp_sdk.config import dump_experiment, parse_experiment
 from precomp_sdk.deploy import Compressor, read_image, write_image
 from precomp_sdk.run import load_compressor, run_training
@@ -158,26 +160,48 @@ def test_a_run_is_sent_as_it_was_trained_and_without_what_it_started_from(
         load_compressor(run / "second", doubles)
 
 
-def test_a_kind_that_is_not_trained_has_no_sender_on_the_command_line(
-    run: Path, doubles: Registry, tables: dict[str, Any]
-) -> None:
-    class Untrained(FakePreprocessor):
-        name = "untrained"
+def test_a_kind_that_is_not_trained_is_prepared_and_sends(run: Path, doubles: Registry, tables: dict[str, Any]) -> None:
+    class Dimmer(Preprocessor):
+        """Takes away the mean of the pictures it was prepared on, divided by a number of the task's."""
+
+        name = "dimmer"
+        source = "a double"
         parts = ("task",)
         trainable = False
 
         def __init__(self, task: FakeTask) -> None:
             super().__init__()
+            self.register_buffer("mean", torch.zeros(()))
+
+        def prepare(self, pictures: TaskDataset, ladder: Sequence[float] | None = None) -> None:
+            assert ladder == (5, 30)
+            self.mean = torch.stack([to_float(pictures[index].image).mean() for index in range(len(pictures))]).mean()
+
+        def _process(self, images: Tensor, strengths: Tensor) -> Tensor:
+            return images - self.mean / 8
 
     class Plugin:
         @hookimpl
         def precomp_register_preprocessors(self) -> list[type[Preprocessor]]:
-            return [Untrained]
+            return [Dimmer]
 
-    doubles.register(Plugin(), "untrained")
-    tables["preprocessor"] = {"name": "untrained"}
-    (run / "run" / "experiment.toml").write_text(dump_experiment(parse_experiment(tables)))
-    refused = call(doubles, "compress", run / "run", run / "in.png", "--quality", 30, "--output", run / "out.fake")
-    assert refused.exit_code == 1
-    assert "give it to Compressor" in refused.stderr
-    assert not (run / "out.fake").exists()
+    doubles.register(Plugin(), "dimmer")
+    tables["preprocessor"] = {"name": "dimmer"}
+    tables["output"] = {"folder": str(run / "dim")}
+    file = run / "dim.toml"
+    file.write_text(dump_experiment(parse_experiment(tables)))
+
+    unprepared = call(doubles, "compress", run / "dim", run / "in.png", "--quality", 30, "--output", run / "dim.fake")
+    trained = call(doubles, "train", file)
+    sent = call(doubles, "compress", run / "dim", run / "in.png", "--quality", 30, "--output", run / "dim.fake")
+    beyond = call(doubles, "compress", run / "dim", run / "in.png", "--quality", 50, "--output", run / "beyond.fake")
+
+    assert unprepared.exit_code == 1
+    assert (trained.exit_code, sent.exit_code) == (0, 0), trained.output + sent.output
+    pictures = FakeDataset(count=30)
+    mean = torch.stack([to_float(pictures[index].image).mean() for index in range(30)]).mean()
+    dimmed = to_uint8((to_float(read_image(run / "in.png")) - mean / 8).clamp(0, 1))
+    assert (run / "dim.fake").read_bytes() == FakeCodec().encode(dimmed, 30)
+    assert beyond.exit_code == 1
+    assert "from 5 to 30" in beyond.stderr
+    assert not (run / "beyond.fake").exists()

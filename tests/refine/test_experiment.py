@@ -20,10 +20,11 @@ from precomp_sdk import (
     hookimpl,
 )
 from precomp_sdk.config import dump_experiment, load_experiment, parse_experiment, parse_transfer
+from precomp_sdk.deploy import Compressor, read_image, write_image
 from precomp_sdk.errors import CheckpointError
 from precomp_sdk.evaluation import read_results
-from precomp_sdk.run import build_evaluation, run_evaluation, run_training, run_transfer
-from precomp_sdk.testing import FakeCodec, FakePreprocessor, FakeProxy
+from precomp_sdk.run import build, build_evaluation, run_evaluation, run_training, run_transfer
+from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeProxy
 from precomp_sdk.training import save_module
 
 Tables = dict[str, Any]
@@ -110,19 +111,28 @@ def test_the_same_objects_give_the_same(refining: Tables, registry: Registry) ->
     assert first.refined == second.refined
 
 
-def test_training_says_that_there_is_nothing_to_train(
+def test_the_command_line_prepares_evaluates_and_sends(
     refining: Tables, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    refining["preprocessor"] |= {"lambdas": "auto", "lambda_scale": 1e-3, "calibration_pictures": 20}
+    write_image(FakeDataset(seed=2)[0].image, tmp_path / "picture.png")
     (tmp_path / "mine.toml").write_text(dump_experiment(parse_experiment(refining)), encoding="utf-8")
 
     trained = CliRunner().invoke(cli.app, ["train", "mine.toml", "--output", "out"], obj=registry)
     evaluated = CliRunner().invoke(cli.app, ["evaluate", "out"], obj=registry)
+    sent = CliRunner().invoke(
+        cli.app, ["compress", "out", "picture.png", "--quality", "5", "--output", "payload"], obj=registry
+    )
 
-    assert (trained.exit_code, evaluated.exit_code) == (0, 0), trained.output + evaluated.output
-    assert "preprocessor 'refine' has nothing to train" in trained.stdout
-    assert not (tmp_path / "out" / "preprocessor.safetensors").exists()
+    done = (trained, evaluated, sent)
+    assert [result.exit_code for result in done] == [0, 0, 0], "".join(result.output for result in done)
+    assert "preprocessor 'refine' has nothing to train and is prepared" in trained.stdout
     assert "refine" in evaluated.stdout
+    parts = build(load_experiment(tmp_path / "out"), registry)
+    parts.preprocessor.prepare(parts.train, (5, 30))
+    sender, picture = Compressor(parts.codec, parts.preprocessor), read_image(tmp_path / "picture.png")
+    assert (tmp_path / "payload").read_bytes() == sender.compress(picture, 5) != parts.codec.encode(picture, 5)
 
 
 def test_training_fits_the_task_and_the_proxy_that_refinement_works_with(
@@ -139,7 +149,11 @@ def test_training_fits_the_task_and_the_proxy_that_refinement_works_with(
 
     assert outcome.result is None
     assert outcome.proxy_fit is not None
-    assert sorted(path.name for path in folder.glob("*.safetensors")) == ["proxy.safetensors", "task.safetensors"]
+    assert sorted(path.name for path in folder.glob("*.safetensors")) == [
+        "preprocessor.safetensors",
+        "proxy.safetensors",
+        "task.safetensors",
+    ]
     run_evaluation(load_experiment(folder), registry, folder=folder)
     assert (folder / "results.json").exists()
     (folder / "proxy.safetensors").unlink()

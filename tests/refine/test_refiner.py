@@ -1,4 +1,5 @@
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -7,9 +8,10 @@ from torch import Tensor
 
 from precomp_refine import Refined, RefinementCost, Refiner
 from precomp_sdk import Preprocessor, Subset, Target, TaskModel, Transcoder, stack_images, to_float
+from precomp_sdk.errors import CheckpointError
 from precomp_sdk.evaluation import measure_curve
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeTask
-from precomp_sdk.training import calibrate, feature_distances
+from precomp_sdk.training import as_recorded, calibrate, feature_distances, load_module, save_module
 
 from .conftest import LAMBDAS, PixelTask, SpotTask
 
@@ -124,7 +126,7 @@ def test_networks_keep_their_modes_and_get_no_gradients(make: Make, pictures: li
 
     assert task.training
     assert task.filters.grad is None
-    assert list(refiner.state_dict()) == []
+    assert list(refiner.state_dict()) == ["_extra_state"]  # what was measured, and no network's weights
 
 
 def test_pictures_of_any_sizes_come_back_in_order(make: Make) -> None:
@@ -310,6 +312,21 @@ def test_features_are_priced_like_the_plain_codecs_task_loss(make: Make, picture
     assert refined[0].refined.feature_distance == pytest.approx(distance, rel=1e-4)
     assert refined[0].refined.task_loss == 0.0
     assert sum(item.refined.objective < item.plain.objective for item in refined) >= 3
+
+
+def test_what_was_measured_is_in_the_weights_file(make: Make, pictures: list[Tensor], tmp_path: Path) -> None:
+    path, network = tmp_path / "refine.safetensors", FakeTask(sharpness=10.0)
+    measured, fresh = (make(lambdas="auto", feature_weight=0.5, others=[network]) for _ in range(2))
+    measured.prepare(FakeDataset(count=16), (5, 30, 50))
+
+    save_module(path, measured, name="refine", options=measured.options, facts={})
+    saved = load_module(path, fresh, name="refine")
+
+    assert saved.options == as_recorded(fresh.options)
+    kept, again = (refiner.refine(pictures, 20).pictures for refiner in (measured, fresh))
+    assert [item.refined for item in kept] == [item.refined for item in again]
+    with pytest.raises(CheckpointError, match=r"lambdas for 1 task networks.*for 2"):
+        load_module(path, make(lambdas="auto", feature_weight=0.5), name="refine")
 
 
 def test_a_table_of_lambdas_is_interpolated(make: Make, pictures: list[Tensor]) -> None:
