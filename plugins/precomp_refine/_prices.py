@@ -70,11 +70,6 @@ class PriceList:
         ]
         return cls.of_points(scale, [points] * networks)
 
-    @property
-    def networks(self) -> float:
-        """How many networks it has prices for; no whole number where the table is none of `as_tensor`'s."""
-        return (len(self._table) - 1) / 2
-
     def as_tensor(self) -> Tensor:
         """Return the whole list as one table, to be saved."""
         return self._table.clone()

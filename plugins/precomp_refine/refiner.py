@@ -270,15 +270,14 @@ class Refiner(Preprocessor):
         """
         if not state.numel():
             return
-        prices = PriceList(self.codec.quality_scale, state)
-        if prices.networks != len(self.tasks):
+        if len(state) != 1 + 2 * len(self.tasks):
             raise CheckpointError(
                 where="'refine'",
                 expected=f"lambdas for {len(self.tasks)} task networks, as it was constructed with",
-                got=f"a table {tuple(state.shape)}, for {prices.networks:g}",
+                got=f"{len(state)} rows, for {(len(state) - 1) // 2}",
                 remedy="Prepare it again, with the networks it has now.",
             )
-        self._prices = prices
+        self._prices = PriceList(self.codec.quality_scale, state)
 
     def refine(
         self,

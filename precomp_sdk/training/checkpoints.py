@@ -128,5 +128,5 @@ def load_module(path: Path, module: nn.Module, *, name: str) -> SavedModule:
     return saved
 
 
-def _shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...] | None]:
-    return {key: None if key.endswith(_EXTRA_STATE) else tuple(value.shape) for key, value in weights.items()}
+def _shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+    return {key: () if key.endswith(_EXTRA_STATE) else tuple(value.shape) for key, value in weights.items()}
