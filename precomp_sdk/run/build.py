@@ -29,6 +29,7 @@ __all__ = [
     "build",
     "build_evaluation",
     "check_recorded_options",
+    "prepare",
     "without_start",
 ]
 
@@ -258,6 +259,17 @@ class Builder:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self._seed)
             yield
+
+
+def prepare(experiment: Experiment, parts: EvaluationParts, pictures: TaskDataset, device: torch.device) -> None:
+    """Let a preprocessor that has nothing to train measure what it needs, for the ladder it is evaluated on.
+
+    Raises:
+        PrecompError: as its `Preprocessor.prepare` raises it; the message names the key.
+    """
+    parts.task.to(device)
+    with located(f"{experiment.origin}, preprocessor"):
+        parts.preprocessor.prepare(pictures, experiment.evaluate.arguments()["ladder"])
 
 
 def without_start(experiment: Experiment) -> Experiment:

@@ -14,7 +14,7 @@ from precomp_sdk.run.build import (
     EvaluationParts,
     build_evaluation,
     check_recorded_options,
-    located,
+    prepare,
     without_start,
 )
 from precomp_sdk.run.fabric import make_fabric
@@ -63,10 +63,7 @@ def run_evaluation(
     steps = _load(experiment, parts, folder, weights, unfinished, observer)
     if not parts.preprocessor.trainable:
         builder = Builder(registry, experiment.origin, experiment.train.seed)
-        parts.task.to(device)
-        pictures = builder.make("dataset", experiment.data.train, "data.train")
-        with located(f"{experiment.origin}, preprocessor"):
-            parts.preprocessor.prepare(pictures, experiment.evaluate.arguments()["ladder"])
+        prepare(experiment, parts, builder.make("dataset", experiment.data.train, "data.train"), device)
     evaluation = evaluate(
         parts.codec,
         parts.task,

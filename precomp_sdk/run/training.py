@@ -13,7 +13,7 @@ from precomp_sdk.errors import CheckpointError
 from precomp_sdk.events import Event
 from precomp_sdk.files import write_whole
 from precomp_sdk.registry import Registry
-from precomp_sdk.run.build import TrainingParts, build, located
+from precomp_sdk.run.build import TrainingParts, build, prepare
 from precomp_sdk.run.fabric import make_fabric
 from precomp_sdk.run.fitting import fit_and_save_proxy, fit_and_save_task, save_task
 from precomp_sdk.run.record import RECORD_FILE, record
@@ -112,7 +112,9 @@ def run_training(
         )
         result = trainer.run(parts.train, held_out=parts.held_out, folder=folder, resume=resume)
     elif fabric.is_global_zero:
-        _prepare(experiment, parts, fabric)
+        prepare(experiment, parts, parts.train, fabric.device)
+        sender = Compressor(parts.codec, parts.preprocessor, ladder=experiment.evaluate.arguments()["ladder"])
+        sender.save(folder / WEIGHTS_FILE)
     if fabric.is_global_zero:
         if result is not None and "task" in experiment.train.train:
             save_task(folder / TASK_FILE, parts.task, experiment.task, {"steps": result.steps})
@@ -128,15 +130,6 @@ def run_training(
             results={"task_fit": task_fit, "proxy_fit": proxy_fit, "training": result},
         )
     return TrainingOutcome(folder, parts, result, task_fit, proxy_fit)
-
-
-def _prepare(experiment: Experiment, parts: TrainingParts, fabric: Fabric) -> None:
-    """Let a preprocessor that has nothing to train measure what it needs, and write it down as weights are."""
-    ladder = experiment.evaluate.arguments()["ladder"]
-    parts.task.to(fabric.device)
-    with located(f"{experiment.origin}, preprocessor"):
-        parts.preprocessor.prepare(parts.train, ladder)
-    Compressor(parts.codec, parts.preprocessor, ladder=ladder).save(experiment.output.folder / WEIGHTS_FILE)
 
 
 def _check_folder(folder: Path, experiment: Experiment, *, resume: bool, overwrite: bool) -> None:

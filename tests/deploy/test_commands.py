@@ -162,7 +162,7 @@ def test_a_run_is_sent_as_it_was_trained_and_without_what_it_started_from(
 
 def test_a_kind_that_is_not_trained_is_prepared_and_sends(run: Path, doubles: Registry, tables: dict[str, Any]) -> None:
     class Dimmer(Preprocessor):
-        """Takes away the mean of the pictures it was prepared on, divided by a number of the task's."""
+        """Takes away an eighth of the mean of the pictures it was prepared on."""
 
         name = "dimmer"
         source = "a double"
@@ -188,15 +188,16 @@ def test_a_kind_that_is_not_trained_is_prepared_and_sends(run: Path, doubles: Re
     doubles.register(Plugin(), "dimmer")
     tables["preprocessor"] = {"name": "dimmer"}
     tables["output"] = {"folder": str(run / "dim")}
-    file = run / "dim.toml"
-    file.write_text(dump_experiment(parse_experiment(tables)))
+    (run / "dim").mkdir()
+    (run / "dim" / "experiment.toml").write_text(dump_experiment(parse_experiment(tables)))
 
     unprepared = call(doubles, "compress", run / "dim", run / "in.png", "--quality", 30, "--output", run / "dim.fake")
-    trained = call(doubles, "train", file)
+    trained = call(doubles, "train", run / "dim")
     sent = call(doubles, "compress", run / "dim", run / "in.png", "--quality", 30, "--output", run / "dim.fake")
     beyond = call(doubles, "compress", run / "dim", run / "in.png", "--quality", 50, "--output", run / "beyond.fake")
 
     assert unprepared.exit_code == 1
+    assert "preprocessor.safetensors" in unprepared.stderr
     assert (trained.exit_code, sent.exit_code) == (0, 0), trained.output + sent.output
     pictures = FakeDataset(count=30)
     mean = torch.stack([to_float(pictures[index].image).mean() for index in range(30)]).mean()
