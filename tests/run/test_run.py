@@ -24,9 +24,7 @@ from precomp_sdk import (
 from precomp_sdk.config import load_experiment, parse_experiment, parse_proxy_fitting
 from precomp_sdk.errors import CheckpointError, NonFiniteError, OptionError
 from precomp_sdk.evaluation import read_results
-from precomp_sdk.run import fabric as fabric_module
 from precomp_sdk.run import read_record, run_choice, run_evaluation, run_proxy_fitting, run_training
-from precomp_sdk.run.fabric import make_fabric
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeProxy, FakeTask
 from precomp_sdk.training import Trainer, read_module, shuffled
 
@@ -370,29 +368,6 @@ def test_a_loss_that_is_not_a_number_stops_the_run_and_keeps_the_checkpoint(
 def test_a_precision_that_fabric_does_not_know_is_told_by_its_key(tables: Tables, registry: Registry) -> None:
     with pytest.raises(ConfigError, match=r"experiment, train\.precision: expected a precision.*got '17-odd'"):
         trained(tables, registry, "train.precision=17-odd")
-
-
-def test_a_precision_without_its_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    def lacking(**options: Any) -> None:
-        raise ModuleNotFoundError("No module named 'transformer_engine'")
-
-    monkeypatch.setattr(fabric_module, "Fabric", lacking)
-    with pytest.raises(ConfigError, match=r"train\.precision.*'transformer-engine': No module named"):
-        make_fabric("transformer-engine")
-
-
-def test_processes_of_torchrun_are_all_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    made: list[dict[str, Any]] = []
-    monkeypatch.setattr(fabric_module, "Fabric", lambda **options: made.append(options))
-    make_fabric()
-    for name, value in {"TORCHELASTIC_RUN_ID": "x", "LOCAL_WORLD_SIZE": "4", "WORLD_SIZE": "8"}.items():
-        monkeypatch.setenv(name, value)
-    make_fabric("bf16-mixed")
-
-    assert [(item["devices"], item["num_nodes"], item["precision"]) for item in made] == [
-        (1, 1, "32-true"),
-        (4, 2, "bf16-mixed"),
-    ]
 
 
 @pytest.mark.parametrize("content", [None, "{", '{"format": "other"}', "[]"])
