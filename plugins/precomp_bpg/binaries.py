@@ -7,9 +7,10 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import threading
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import IO, Final
 
 import numpy as np
 from PIL import Image
@@ -21,6 +22,7 @@ __all__ = ["BpgPrograms"]
 
 _VERSION: Final = re.compile(r"version\s+(\S+)")
 _MESSAGE_CHARACTERS: Final = 2000
+_LISTEN_S: Final = 1.0  # to a child that outlives its program
 _LEVELS: Final = {"fast": 1, "default": 8, "best": 9}  # bpgenc's own default is 8
 
 
@@ -105,31 +107,42 @@ class BpgPrograms:
 
     def _run(self, command: Sequence[str], folder: Path, kind: type[PrecompError]) -> tuple[int, str]:
         """Run a program; return its exit status and the end of what it said."""
-        log = folder / "log.txt"
-        with log.open("wb") as sink:
-            try:
-                process = subprocess.Popen(
-                    command, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink, cwd=folder, start_new_session=True
-                )
-            except OSError as error:
-                raise kind(
-                    where=Path(command[0]).name,
-                    expected="a program that starts",
-                    got=str(error),
-                    remedy="Check the path and that it is built for this machine.",
-                ) from error
-            try:
-                code = process.wait(self._timeout_s)
-            except subprocess.TimeoutExpired as error:
-                raise kind(
-                    where=Path(command[0]).name,
-                    expected=f"an end within {self._timeout_s:g} s",
-                    got=f"none; {_tail(log)}".rstrip("; "),
-                    remedy="Raise timeout_s, or use backend='x265'.",
-                ) from error
-            finally:
-                _end(process)
-        return code, _tail(log)
+        try:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                cwd=folder,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise kind(
+                where=Path(command[0]).name,
+                expected="a program that starts",
+                got=str(error),
+                remedy="Check the path and that it is built for this machine.",
+            ) from error
+        ending = bytearray()
+        assert process.stdout is not None  # it was asked for
+        listener = threading.Thread(target=_keep_ending, args=(process.stdout, ending), daemon=True)
+        listener.start()
+        try:
+            code = process.wait(self._timeout_s)
+        except subprocess.TimeoutExpired:
+            code = None
+        finally:
+            _end(process)
+        listener.join(_LISTEN_S)
+        message = bytes(ending).decode(errors="replace").strip()[-_MESSAGE_CHARACTERS:]
+        if code is None:
+            raise kind(
+                where=Path(command[0]).name,
+                expected=f"an end within {self._timeout_s:g} s",
+                got=f"none; {message}".rstrip("; "),
+                remedy="Raise timeout_s, or use backend='x265'.",
+            )
+        return code, message
 
 
 def _found(program: str) -> str:
@@ -155,8 +168,12 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait()
 
 
-def _tail(log: Path) -> str:
-    return log.read_bytes().decode(errors="replace").strip()[-_MESSAGE_CHARACTERS:]
+def _keep_ending(stream: IO[bytes], ending: bytearray) -> None:
+    """Read what a program says and keep the end: it may say more than memory or disk can hold."""
+    with stream:
+        while said := os.read(stream.fileno(), 1 << 16):
+            ending += said
+            del ending[: -4 * _MESSAGE_CHARACTERS]  # a character has up to four bytes
 
 
 def _ending(code: int, message: str) -> str:

@@ -5,6 +5,7 @@ import stat
 import sys
 import tempfile
 import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -161,6 +162,22 @@ def test_long_messages_are_cut(program: Program, image: Callable[..., Tensor]) -
     with pytest.raises(CodecError, match="line 899") as caught:
         BPGCodec(backend="bpgenc").encode(image(9, 9), 30)
     assert len(str(caught.value)) < 2600
+
+
+@pytest.mark.parametrize("ending", ["exit 1", "yes 0123456789 | head -c 64M; sleep 300"])
+def test_a_program_that_never_stops_talking_takes_no_room(
+    ending: str, program: Program, image: Callable[..., Tensor], temporary: Path
+) -> None:
+    both(program, f"yes 0123456789 | head -c 64M; echo; echo the end; {ending}")
+    codec = BPGCodec(backend="bpgenc", timeout_s=60 if ending == "exit 1" else 2)
+    tracemalloc.start()
+    try:
+        with pytest.raises(CodecError, match="the end" if ending == "exit 1" else "an end within 2 s"):
+            codec.encode(image(9, 9), 30)
+        assert tracemalloc.get_traced_memory()[1] < 8 << 20
+    finally:
+        tracemalloc.stop()
+    assert not list(temporary.iterdir())
 
 
 def test_results_that_are_not_what_was_asked_for(
