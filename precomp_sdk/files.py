@@ -1,12 +1,32 @@
 """Files that are whole or not there."""
 
 import stat
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-__all__ = ["replacing", "write_files", "write_whole"]
+from precomp_sdk.errors import OptionError
+
+__all__ = ["check_target", "replacing", "write_files", "write_whole"]
+
+
+def check_target(path: Path) -> None:
+    """Find out before long work whether a file can be written after it; its folder is made.
+
+    Raises:
+        OptionError: there is a folder of this name.
+        OSError: its folder cannot be written to.
+    """
+    path = path.resolve()
+    if path.is_dir():
+        raise OptionError(
+            where="output", expected="a file to write", got=f"the folder {path}", remedy="Name a file inside it."
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryFile(dir=path.parent):
+        pass
 
 
 @contextmanager

@@ -88,7 +88,8 @@ class ProxyCodec(nn.Module, ABC):
                 where=f"proxy {self.name!r} for {self.codec.name!r}",
                 expected="fitted weights",
                 got="a proxy that was never fitted",
-                remedy="Fit it first: precomp_sdk.training.fit_proxy(proxy, images).",
+                remedy=f"Fit it first: precomp fit-proxy --codec {self.codec.name}, or "
+                "precomp_sdk.training.fit_proxy(proxy, images).",
             )
         values = quality_tensor(qualities, self.quality_scale, len(images)).to(images.device)
         output = self._predict(images, values)

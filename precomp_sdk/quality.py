@@ -61,7 +61,7 @@ class QualityScale:
             QualityError: it is not a number, lies outside the scale, or is a fraction on a scale of whole numbers.
         """
         try:
-            value = float(quality)
+            value = math.nan if isinstance(quality, str | bytes | bool) else float(quality)
         except (TypeError, ValueError):
             value = math.nan
         on_scale = self.minimum <= value <= self.maximum  # False for NaN

@@ -25,14 +25,16 @@ def load_av() -> Any:
     """
     try:
         import av
-    except ImportError as error:
+
+        encoders = av.codecs_available
+    except Exception as error:  # of a half-installed package, the import or its first look may raise anything
         raise MissingDependencyError(
             where="precomp_bpg",
             expected="the package 'av' (PyAV)",
-            got=str(error),
+            got=str(error) if isinstance(error, ImportError) else repr(error),
             remedy=f"Install it: {INSTALL}. Or use backend='bpgenc' with the bpgenc and bpgdec programs.",
         ) from error
-    if ENCODER not in av.codecs_available:
+    if ENCODER not in encoders:
         raise MissingDependencyError(
             where="precomp_bpg",
             expected="a PyAV built with libx265",

@@ -66,7 +66,7 @@ class BPGCodec(Codec):
         check_option("bpg", "backend", backend, _BACKENDS)
         check_option("bpg", "qp_scale", qp_scale, _SCALES)
         check_option("bpg", "encoder", encoder, _ENCODERS if backend == "bpgenc" else _ENCODERS[:1])
-        if not timeout_s > 0:
+        if not isinstance(timeout_s, int | float) or not timeout_s > 0:
             raise OptionError(
                 where="'bpg'", expected="timeout_s above 0", got=repr(timeout_s), remedy="Give a number of seconds."
             )
@@ -125,7 +125,16 @@ class BPGCodec(Codec):
 
     def _decode(self, payload: bytes) -> Tensor:
         file = parse_bpg(payload)  # refuses what is truncated or too large, before a program sees it
-        rgb = self._programs.decode(payload) if self._programs else decode_parsed(file).rgb
+        if self._programs is None:
+            return torch.from_numpy(decode_parsed(file).rgb)
+        rgb = self._programs.decode(payload)
+        if rgb.shape[1:] != (file.height, file.width):
+            raise BitstreamError(
+                where="bpgdec",
+                expected=f"a picture of {file.width}x{file.height}, as the file says",
+                got=f"{rgb.shape[2]}x{rgb.shape[1]}",
+                remedy="Decode it with backend='x265'.",
+            )
         return torch.from_numpy(rgb)
 
 
@@ -144,7 +153,7 @@ def check_option(codec: str, option: str, value: object, valid: Collection[str])
     Raises:
         OptionError: it is none of ``valid``.
     """
-    if value not in valid:
+    if not isinstance(value, str) or value not in valid:
         raise OptionError(
             where=f"{codec!r}, option {option!r}",
             expected=f"one of {sorted(valid)}",

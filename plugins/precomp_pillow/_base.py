@@ -98,7 +98,7 @@ def check_choice(codec: str, option: str, value: object, valid: Collection[str])
     Raises:
         OptionError: it is none of ``valid``.
     """
-    if value not in valid:
+    if not isinstance(value, str) or value not in valid:
         raise OptionError(
             where=f"{codec!r}, option {option!r}",
             expected=f"one of {list(valid)}",

@@ -14,6 +14,7 @@ __all__ = ["HEICCodec"]
 
 _CHROMA: Final = {"420": 420, "422": 422, "444": 444}
 _EFFORTS: Final = {"fast": "superfast", "default": "slow", "best": "placebo"}  # libheif's own default is slow
+_TREE_PX: Final = 32
 
 
 class HEICCodec(Codec):
@@ -62,6 +63,8 @@ class HEICCodec(Codec):
         height, width = array.shape[:2]
         # Without x265's thread pool, or the bytes depend on the machine's cores.
         parameters = {"preset": _EFFORTS[self._effort], "x265:pools": "none"}
+        if self._effort == "best" and min(width, height) < _TREE_PX:
+            parameters["x265:ctu"] = str(_TREE_PX)  # x265's placebo does not start on less with the block libheif picks
         try:
             _library().from_bytes("RGB", (width, height), array.tobytes()).save(
                 target, quality=int(quality), chroma=_CHROMA[self._chroma], enc_params=parameters

@@ -57,7 +57,7 @@ def evaluate_proxy(
 ) -> None:
     """Measure a proxy against its codec: pictures, bits, ranking, and where its gradients lead."""
     from precomp_sdk.config import parse_proxy_evaluation
-    from precomp_sdk.files import write_whole
+    from precomp_sdk.files import check_target, write_whole
     from precomp_sdk.observers import ProgressObserver, fan_out
     from precomp_sdk.run import run_proxy_evaluation
 
@@ -69,6 +69,8 @@ def evaluate_proxy(
         "data": {"name": "pictures", "root": str(data)},
     }
     evaluation = parse_proxy_evaluation(tables, overrides=settings or ())
+    if output is not None:
+        check_target(output)
     with ProgressObserver() as progress:
         report = run_proxy_evaluation(evaluation, registry, observer=fan_out(progress, registry.notify))
     if output is not None:

@@ -69,6 +69,7 @@ class TransferMatrix:
         preprocessors: their labels.
         codecs: likewise.
         tasks: likewise.
+        codec_versions: of the library that does the work, by the codec's label.
         cells: one for each combination.
         environment: versions of the packages.
         seconds: wall time.
@@ -80,6 +81,7 @@ class TransferMatrix:
     preprocessors: tuple[str, ...]
     codecs: tuple[str, ...]
     tasks: tuple[str, ...]
+    codec_versions: Mapping[str, str]
     cells: tuple[TransferCell, ...]
     environment: Mapping[str, str]
     seconds: float

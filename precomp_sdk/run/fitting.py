@@ -12,6 +12,7 @@ from precomp_sdk.config import Component, ProxyEvaluation, ProxyFitting
 from precomp_sdk.data import TaskDataset
 from precomp_sdk.evaluation import ProxyReport, evaluate_proxy
 from precomp_sdk.events import Event
+from precomp_sdk.files import check_target
 from precomp_sdk.proxy import ProxyCodec
 from precomp_sdk.registry import Registry
 from precomp_sdk.run.build import Builder
@@ -62,8 +63,10 @@ def run_proxy_fitting(
     """Fit a proxy to a codec and write its weights, for ``proxy.load`` of an experiment.
 
     Raises:
-        PrecompError: as `build` and `fit_proxy` raise it.
+        PrecompError: as `build` and `fit_proxy` raise it; the output is a folder.
+        OSError: the output cannot be written.
     """
+    check_target(output)
     builder = Builder(registry, fitting.origin, fitting.fit.arguments()["seed"])
     codec: Codec = builder.make("codec", fitting.codec, "codec")
     builder.check_ladder(codec, fitting.fit.arguments()["ladder"], "fit.ladder")

@@ -39,17 +39,17 @@ def load_proxy(path: Path, proxy: ProxyCodec, *, any_version: bool = False) -> S
             `precomp_sdk.evaluation.evaluate_proxy` tells by how much.
 
     Raises:
-        CheckpointError: it was fitted to another codec, to other options or another version of it, belongs to another
-            proxy, or its keys or shapes differ. The proxy is unchanged then.
+        CheckpointError: it was fitted to another codec, to other options or another version of it, does not say to
+            what, belongs to another proxy, or its keys or shapes differ. The proxy is unchanged then.
     """
     saved = read_module(path)
     ours = {**_identity(proxy.codec), **({} if any_version else {"codec_version": proxy.codec.version})}
     for key, value in ours.items():
-        if key in saved.facts and saved.facts[key] != value:
+        if saved.facts.get(key) != value and (key in saved.facts or saved.name == proxy.name):
             raise CheckpointError(
                 where=str(path),
                 expected=f"a proxy that was fitted to {key.replace('_', ' ')} {value!r}",
-                got=repr(saved.facts[key]),
+                got=repr(saved.facts[key]) if key in saved.facts else "a file that does not say",
                 remedy="Fit one to this codec: precomp fit-proxy, or precomp_sdk.training.fit_proxy."
                 + (" any_version accepts it all the same." if key == "codec_version" else ""),
             )

@@ -225,3 +225,12 @@ def test_programs_that_are_not_there(program: Program, tmp_path: Path) -> None:
 def test_a_program_without_version(program: Program) -> None:
     both(program, SILENT)
     assert BPGCodec(backend="bpgenc").version == "bpgenc of unknown version"
+
+
+def test_a_picture_of_another_size_than_the_file_says(
+    program: Program, image: Callable[..., Tensor], tmp_path: Path
+) -> None:
+    both(program)
+    Image.new("RGB", (300, 200)).save(tmp_path / "bpgdec.result", "PNG")
+    with pytest.raises(BitstreamError, match="bpgdec: expected a picture of 26x17, as the file says; got 300x200"):
+        BPGCodec(backend="bpgenc").decode(BPGCodec().encode(image(17, 26), 30))

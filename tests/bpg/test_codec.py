@@ -109,6 +109,7 @@ def test_options_and_version() -> None:
         (BPGCodec, {"encoder": "hm", "backend": "bpgenc"}),
         (HEVCIntraCodec, {"chroma": 420}),
         (HEVCIntraCodec, {"effort": "placebo"}),
+        (HEVCIntraCodec, {"effort": ["fast"]}),
     ],
 )
 def test_wrong_option(kind: type[Codec], options: dict[str, object]) -> None:
@@ -116,14 +117,14 @@ def test_wrong_option(kind: type[Codec], options: dict[str, object]) -> None:
         kind(**options)
 
 
-@pytest.mark.parametrize("timeout", [0, -1.0, float("nan")])
+@pytest.mark.parametrize("timeout", [0, -1.0, float("nan"), "2"])
 def test_wrong_time_limit(timeout: float) -> None:
     with pytest.raises(OptionError, match="timeout_s above 0"):
         BPGCodec(timeout_s=timeout)
 
 
 @KINDS
-@pytest.mark.parametrize("qp", [-1, 52, 30.5, float("nan"), "x", None])
+@pytest.mark.parametrize("qp", [-1, 52, 30.5, float("nan"), "x", "30", True, None])
 def test_qp_off_the_scale(kind: type[Codec], qp: float, image: Image) -> None:
     with pytest.raises(QualityError, match="a whole number from 0 to 51"):
         kind().encode(image(8, 8), qp)
@@ -154,6 +155,13 @@ def test_pyav_without_x265(kind: type[Codec], monkeypatch: pytest.MonkeyPatch) -
     other.__version__ = "99.0"
     monkeypatch.setitem(sys.modules, "av", other)
     with pytest.raises(MissingDependencyError, match=r"built with libx265; got av 99\.0 without it"):
+        kind()
+
+
+@KINDS
+def test_half_installed_pyav(kind: type[Codec], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "av", ModuleType("av"))
+    with pytest.raises(MissingDependencyError, match=r"got AttributeError.*codecs_available"):
         kind()
 
 

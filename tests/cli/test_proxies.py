@@ -50,6 +50,16 @@ def test_a_proxy_is_fitted_on_a_folder_of_pictures(call: Call, tmp_path: Path) -
     assert not torch.equal(saved.weights["log_scale"], torch.zeros(()))
 
 
+def test_a_folder_as_output_is_refused_before_the_work(call: Call, tmp_path: Path) -> None:
+    registry = with_pictures(tmp_path / "pictures")
+    work = ("--codec", "fake", "--data", "pictures", "--proxy", "fake", "--output", "pictures")
+    for command in ("fit-proxy", "evaluate-proxy"):
+        result = call(command, *work, registry=registry)
+        assert result.exit_code == 1
+        assert "output: expected a file to write; got the folder" in result.stderr
+        assert "1/" not in result.stderr + result.stdout  # no step
+
+
 class _FakeCodecOnly:
     @hookimpl
     def precomp_register_codecs(self) -> list[Any]:

@@ -3,7 +3,8 @@ import threading
 
 import pytest
 
-from precomp_sdk.files import replacing, write_files, write_whole
+from precomp_sdk.errors import OptionError
+from precomp_sdk.files import check_target, replacing, write_files, write_whole
 
 
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
@@ -13,6 +14,16 @@ def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):
         temporary.write_bytes("no bytes")
     assert path.read_text(encoding="utf-8") == "größe"
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_file_that_cannot_be_written_is_known_before(tmp_path):
+    check_target(tmp_path / "new" / "file.txt")
+    assert list((tmp_path / "new").iterdir()) == []
+    with pytest.raises(OptionError, match=r"output: expected a file to write; got the folder .*new"):
+        check_target(tmp_path / "new")
+    (tmp_path / "taken").touch()
+    with pytest.raises(OSError, match="taken"):
+        check_target(tmp_path / "taken" / "file.txt")
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such files")

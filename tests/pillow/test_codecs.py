@@ -29,6 +29,13 @@ CODECS = [
     pytest.param(JPEGXLCodec, {"backend": "imagecodecs"}, id="jxl-imagecodecs", marks=_needs("imagecodecs")),
     pytest.param(HEICCodec, {}, id="heic", marks=_needs("pillow_heif")),
 ]
+STRONGEST = [
+    pytest.param(WebPCodec, {"method": 6}, id="webp"),
+    pytest.param(AVIFCodec, {"speed": 0}, id="avif"),
+    pytest.param(JPEGXLCodec, {"effort": 9}, id="jxl", marks=_needs("pillow_jxl")),
+    pytest.param(HEICCodec, {"effort": "best"}, id="heic", marks=_needs("pillow_heif")),
+    pytest.param(HEICCodec, {"effort": "best", "chroma": "444"}, id="heic-444", marks=_needs("pillow_heif")),
+]
 EFFORTS = [
     pytest.param(WebPCodec, {"method": 0}, {"method": 6}, id="webp"),
     pytest.param(AVIFCodec, {"speed": 10}, {"speed": 4}, id="avif"),
@@ -43,8 +50,8 @@ def psnr(one: Tensor, other: Tensor) -> float:
     return float(10 * torch.log10(255**2 / error))
 
 
-@pytest.mark.parametrize(("kind", "options"), CODECS)
-def test_every_size_from_one_pixel_up(kind: type[Codec], options: dict[str, str], picture: Picture) -> None:
+@pytest.mark.parametrize(("kind", "options"), [*CODECS, *STRONGEST])
+def test_every_size_from_one_pixel_up(kind: type[Codec], options: dict[str, object], picture: Picture) -> None:
     codec = kind(**options)
     for height, width in [(1, 1), (1, 2), (2, 1), (1, 40), (40, 1), (3, 3), (5, 4), (16, 16), (33, 31)]:
         source = picture(height, width)

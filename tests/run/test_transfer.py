@@ -78,6 +78,7 @@ def test_every_cell_is_what_an_evaluation_gives(matrix: Tables, registry: Regist
             cell = result.cell("smooth", label, task_label)
             assert (cell.plain, cell.curve) == expected.curves
             assert cell.comparisons == expected.comparisons
+    assert result.codec_versions == dict.fromkeys(("tight", "loose"), FakeCodec().version)
     assert result.cell("smooth", "tight", "dull").main.metric == "top1"
     assert {cell.main.value_percent for cell in result.cells if cell.preprocessor == "nothing"} <= {0.0, None}
     assert [(cell.codec_in_loop, cell.task_in_loop, cell.in_loop) for cell in result.cells[:4]] == [

@@ -7,7 +7,7 @@ import torch
 
 from precomp_sdk.errors import CheckpointError
 from precomp_sdk.testing import FakeCodec, FakeProxy
-from precomp_sdk.training import fits_proxy, load_proxy, read_module, save_proxy
+from precomp_sdk.training import fits_proxy, load_proxy, read_module, save_module, save_proxy
 
 
 class Newer(FakeCodec):
@@ -60,6 +60,13 @@ def test_another_codec_other_options_and_another_version_are_refused(path: Path,
         load_proxy(path, proxy)
     assert "fit-proxy" in caught.value.remedy
     assert float(proxy.log_scale.detach()) == 0.0  # unchanged
+
+
+def test_a_file_that_does_not_say_what_it_was_fitted_to_is_refused(tmp_path: Path) -> None:
+    proxy = FakeProxy(FakeCodec())
+    save_module(tmp_path / "bare.safetensors", proxy, name=proxy.name, options=proxy.options, facts={})
+    with pytest.raises(CheckpointError, match="codec 'fake'; got a file that does not say"):
+        load_proxy(tmp_path / "bare.safetensors", proxy)
 
 
 def test_another_version_can_be_accepted_and_other_options_cannot(path: Path) -> None:
