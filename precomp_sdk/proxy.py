@@ -40,6 +40,7 @@ class ProxyCodec(nn.Module, ABC):
     source: ClassVar[str]  #: the standard or paper this follows
     codec_name: ClassVar[str]  #: the codec it stands in for, or `ANY_CODEC`
     fitted: Tensor  #: () bool, saved with the weights
+    fitted_to: str  #: the codec's version that the parameters were fitted to; empty where none were
     needs_fitting: ClassVar[bool] = False  #: True where it is of no use before it was fitted
 
     def __init__(self, codec: Codec) -> None:
@@ -52,6 +53,7 @@ class ProxyCodec(nn.Module, ABC):
                 remedy="Take the proxy that belongs to this codec: `precomp plugins` lists them.",
             )
         self.codec = codec
+        self.fitted_to = ""
         self.register_buffer("fitted", torch.tensor(not self.needs_fitting))
 
     @abstractmethod
@@ -63,8 +65,13 @@ class ProxyCodec(nn.Module, ABC):
         """The options this proxy was constructed with, as plain JSON values: weights files record them."""
         return {}
 
-    def mark_fitted(self) -> None:
-        """Say that the parameters are fitted: from now on the proxy may be used."""
+    def mark_fitted(self, version: str | None = None) -> None:
+        """Say that the parameters are fitted: from now on the proxy may be used.
+
+        Args:
+            version: of the codec that they were fitted to; None takes the one that is installed.
+        """
+        self.fitted_to = self.codec.version if version is None else version
         self.fitted = torch.tensor(True, device=self.fitted.device)
 
     @property

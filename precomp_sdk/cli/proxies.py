@@ -75,8 +75,9 @@ def evaluate_proxy(
         report = run_proxy_evaluation(evaluation, registry, observer=fan_out(progress, registry.notify))
     if output is not None:
         write_whole(output, report.json())
+    fitted = f", fitted to {report.fitted_to}" if report.fitted_to not in ("", report.codec_version) else ""
     typer.echo(
-        f"{report.proxy} against {codec} ({report.codec_version}), {report.pictures} pictures\n\n{report.table()}\n\n"
-        f"rank correlation of bits over the ladder: {report.ladder_rank_correlation:.3f}"
+        f"{report.proxy}{fitted} against {codec} ({report.codec_version}), {report.pictures} pictures\n\n"
+        f"{report.table()}\n\nrank correlation of bits over the ladder: {report.ladder_rank_correlation:.3f}"
         + (f"\nreport: {output}" if output else "")
     )

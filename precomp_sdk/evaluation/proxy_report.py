@@ -82,6 +82,8 @@ class ProxyReport:
 
     Args:
         proxy: its name.
+        proxy_options: what it was constructed with.
+        fitted_to: the version of the codec that it was fitted to; empty where it needs no fitting.
         codec: the codec's name.
         codec_version: of the library that does the work.
         codec_options: what the codec was constructed with.
@@ -95,6 +97,8 @@ class ProxyReport:
     """
 
     proxy: str
+    proxy_options: Mapping[str, object]
+    fitted_to: str
     codec: str
     codec_version: str
     codec_options: Mapping[str, object]
@@ -208,6 +212,8 @@ def evaluate_proxy(
     notify(RunFinished(_STAGE, seconds))
     return ProxyReport(
         proxy=proxy.name,
+        proxy_options=dict(proxy.options),
+        fitted_to=proxy.fitted_to,
         codec=proxy.codec.name,
         codec_version=proxy.codec.version,
         codec_options=dict(proxy.codec.options),

@@ -10,7 +10,7 @@ from lightning_fabric import Fabric
 from precomp_sdk.config import EXPERIMENT_FILE, Experiment, dump_experiment, load_experiment
 from precomp_sdk.deploy import Compressor
 from precomp_sdk.errors import CheckpointError
-from precomp_sdk.events import Event
+from precomp_sdk.events import Event, Notice
 from precomp_sdk.files import write_whole
 from precomp_sdk.registry import Registry
 from precomp_sdk.run.build import TrainingParts, build, prepare
@@ -222,6 +222,12 @@ def _fit_proxy(
     """Fit the proxy where it is to be fitted or of no use without, in the first process; all of them load the file."""
     fit, path = experiment.proxy.fit, experiment.output.folder / PROXY_FILE
     if fit is None and bool(parts.proxy.fitted):
+        if notify and parts.proxy.fitted_to not in ("", parts.codec.version):
+            message = (
+                f"{parts.proxy.name!r} was fitted to {parts.proxy.fitted_to}, and {parts.codec.version} is installed: "
+                "`precomp evaluate-proxy` tells how well it still fits, and a table [proxy.fit] fits it again"
+            )
+            notify(Notice("fit-proxy", message))
         return None
     settings: Mapping[str, Any] = {} if fit is None else fit.arguments()
     if settings.get("ladder") is None:

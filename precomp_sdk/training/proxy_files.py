@@ -53,7 +53,9 @@ def load_proxy(path: Path, proxy: ProxyCodec, *, any_version: bool = False) -> S
                 remedy="Fit one to this codec: precomp fit-proxy, or precomp_sdk.training.fit_proxy."
                 + (" any_version accepts it all the same." if key == "codec_version" else ""),
             )
-    return load_module(path, proxy, name=proxy.name)
+    loaded = load_module(path, proxy, name=proxy.name)
+    proxy.fitted_to = str(saved.facts.get("codec_version", ""))
+    return loaded
 
 
 def fits_proxy(path: Path, proxy: ProxyCodec) -> bool:

@@ -40,6 +40,15 @@ def test_a_perfect_picture_is_told_from_the_trivial_one() -> None:
     assert report.ladder_rank_correlation == pytest.approx(1.0)
 
 
+def test_it_says_what_was_measured() -> None:
+    proxy = FakeProxy(FakeCodec())
+    proxy.mark_fitted("zlib of yesterday")
+    report = json.loads(evaluate_proxy(proxy, PICTURES, ladder=(30,), pictures=1, workers=1).json())
+    assert (report["proxy"], report["proxy_options"]) == ("fake", {})
+    assert report["fitted_to"] == "zlib of yesterday"
+    assert report["codec_version"] == FakeCodec().version
+
+
 def test_errors_of_picture_and_bits_are_seen() -> None:
     exact = evaluate_proxy(FakeProxy(FakeCodec()), PICTURES, ladder=(30,), workers=1).points[0]
     wrong = evaluate_proxy(Dear(FakeCodec()), PICTURES, ladder=(30,), workers=1).points[0]

@@ -26,7 +26,7 @@ from precomp_sdk.errors import CheckpointError, NonFiniteError, OptionError
 from precomp_sdk.evaluation import read_results
 from precomp_sdk.run import read_record, run_choice, run_evaluation, run_proxy_fitting, run_training
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeProxy, FakeTask
-from precomp_sdk.training import Trainer, read_module, shuffled
+from precomp_sdk.training import Trainer, read_module, save_proxy, shuffled
 
 Tables = dict[str, Any]
 
@@ -246,6 +246,27 @@ def test_a_fitted_proxy_is_taken_from_its_file(tables: Tables, registry: Registr
     assert outcome.proxy_fit is None
     assert outcome.parts.proxy.name == "learned"
     assert equal(dict(outcome.parts.proxy.state_dict()), weights_of(tmp_path, "learned"))
+
+
+def test_a_proxy_of_another_version_of_the_codec_is_told(
+    tables: Tables, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, notices = tmp_path / "older.safetensors", []
+    with monkeypatch.context() as older:
+        older.setattr(FakeCodec, "version", "zlib of yesterday")
+        proxy = Learned(FakeCodec())
+        proxy.mark_fitted()
+        save_proxy(path, proxy)
+
+    def observe(event: Event) -> None:
+        if isinstance(event, Notice):
+            notices.append(event.message)
+
+    settings = ("proxy.name=learned", f"proxy.load='{path}'")
+    trained(tables, registry, *settings, "proxy.any_version=true", "train.steps=1", observer=observe)
+    assert [text for text in notices if "'learned' was fitted to zlib of yesterday, and zlib " in text]
+    with pytest.raises(CheckpointError, match="codec version"):
+        trained(tables, registry, *settings, overwrite=True)
 
 
 def test_a_proxy_without_parameters_cannot_be_fitted(

@@ -74,6 +74,7 @@ def test_another_version_can_be_accepted_and_other_options_cannot(path: Path) ->
     proxy = FakeProxy(Newer())
     load_proxy(path, proxy, any_version=True)
     assert float(proxy.log_scale.detach()) == 0.5
+    assert proxy.fitted_to == FakeCodec().version
     assert not fits_proxy(path, FakeProxy(FakeCodec(level=1)))
     with pytest.raises(CheckpointError, match="options"):
         load_proxy(path, FakeProxy(FakeCodec(level=1)), any_version=True)
