@@ -15,6 +15,7 @@ from precomp_sdk import BitstreamError
 __all__ = ["DecodedPicture", "decode_bpg", "decode_planes"]
 
 _WHERE: Final = "BPG decoder"
+_BLOCK: Final = 4  # samples at the end of each plane: no more than the smallest coding block, in chroma
 _ONES: Final = b"\xff" * 32
 _FORMATS: Final = ("gray", "yuv420p", "yuv422p", "yuv444p")
 
@@ -45,7 +46,7 @@ def decode_bpg(payload: bytes) -> DecodedPicture:
 def decode_parsed(file: BpgFile) -> DecodedPicture:
     """Decode a BPG file that `parse_bpg` has read."""
     rgb = planes_to_rgb(
-        decode_planes(file.colour, file.width, file.height),
+        decode_planes(file.colour, file.width, file.height, zeros=file.colour_space is ColourSpace.RGB),
         file.pixel_format,
         file.colour_space,
         file.bit_depth,
@@ -64,14 +65,21 @@ def decode_parsed(file: BpgFile) -> DecodedPicture:
             return DecodedPicture(rgb, fourth)
 
 
-def decode_planes(picture: CodedPicture, width: int, height: int) -> list[Samples]:
+def decode_planes(picture: CodedPicture, width: int, height: int, *, zeros: bool = False) -> list[Samples]:
     """Decode one HEVC picture and crop it.
+
+    Args:
+        picture: as HEVC.
+        width: in samples.
+        height: in samples.
+        zeros: all planes may be 0 in one place, as black is in RGB. In luma and chroma that lies far outside the RGB
+            cube, beyond any encoder's error, and is what FFmpeg leaves where nothing was coded.
 
     Returns:
         Luma (H, W), and unless gray two chroma planes, (ceil(H / 2), ceil(W / 2)) where the format halves them.
 
     Raises:
-        BitstreamError: FFmpeg cannot decode it.
+        BitstreamError: FFmpeg cannot decode it, or its last block was never coded.
     """
     check_decodable(picture, _WHERE)
     sps = picture.sps
@@ -82,6 +90,8 @@ def decode_planes(picture: CodedPicture, width: int, height: int) -> list[Sample
         others = _decode(sps, (*picture.nals[:-1], picture.nals[-1] + _ONES))
         if not all(np.array_equal(plane, other) for plane, other in zip(planes, others, strict=True)):
             raise _damaged("a slice that ends before the file does", "one that depends on what would follow")
+    if not zeros and len(planes) == 3 and not any(plane[-_BLOCK:, -_BLOCK:].any() for plane in planes):
+        raise _damaged("a slice that covers the picture", "one that ends before the last block")
     rows = -(-height // 2) if sps.chroma_format == 1 else height
     columns = -(-width // 2) if sps.chroma_format in (1, 2) else width
     return [planes[0][:height, :width], *(plane[:rows, :columns] for plane in planes[1:])]

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from precomp_bpg import BPGCodec, HEVCIntraCodec, decode_bpg, decoder
+from precomp_bpg import BPGCodec, HEVCIntraCodec, decode_bpg, decoder, parse_bpg
+from precomp_bpg._bits import write_ue7
 from precomp_bpg.container import MAX_PIXELS
 from precomp_sdk import BitstreamError
 
@@ -103,3 +104,16 @@ def test_frames_that_are_not_as_announced(small_files: dict[str, bytes], monkeyp
     monkeypatch.setattr(decoder, "byte_stream", lambda nals: b"\0\0\0\1" + next(iter(nals)))
     with pytest.raises(BitstreamError, match=r"one picture of 32x24 yuv420p; got none|FFmpeg"):
         decode_bpg(small_files["420"])
+
+
+@pytest.mark.parametrize("chroma", ["420", "422", "444"])
+@pytest.mark.parametrize(("width", "height"), [(72, 64), (64, 72), (256, 256), (64, 1024)])
+def test_a_slice_that_does_not_reach_the_end_of_the_picture(chroma: str, width: int, height: int) -> None:
+    picture = (torch.arange(3 * 64 * 64) * 37 % 251).to(torch.uint8).reshape(3, 64, 64)
+    payload = BPGCodec(chroma=chroma).encode(picture, 20)  # type: ignore[arg-type]  # one of the parameters
+    file = parse_bpg(payload)
+    assert decode_bpg(payload).rgb.shape == (3, 64, 64)
+    sides = write_ue7(file.width) + write_ue7(file.height)
+    assert payload[6 : 6 + len(sides)] == sides
+    with pytest.raises(BitstreamError):
+        decode_bpg(payload[:6] + write_ue7(width) + write_ue7(height) + payload[6 + len(sides) :])
