@@ -91,23 +91,24 @@ def components() -> str:
     found = [item for item in Registry().components() if item.plugin.package == "precomp-sdk"]
     for kind in ("codec", "proxy", "preprocessor", "task", "dataset"):
         parts.append(f"### {kind.capitalize()}\n" if kind != "dataset" else "### Data set\n")
-        rows = []
-        for item in found:
-            if item.kind != kind:
-                continue
-            options = [
-                f"`{name}`" + ("" if parameter.default is parameter.empty else f" = {_default(parameter.default)}")
-                for name, parameter in inspect.signature(item.cls).parameters.items()
-                if parameter.kind is parameter.KEYWORD_ONLY
-            ]
+        for item in (item for item in found if item.kind == kind):
             notes = _text((inspect.getdoc(item.cls) or "").split("\n\n")[0])
             if issubclass(item.cls, ProxyCodec):
                 notes = f"For `{item.cls.codec_name}`. {notes}"
             scale = getattr(item.cls, "quality_scale", None) if kind == "codec" else None
             if scale is not None:
                 notes += f" `{scale.name}` {scale.minimum:g} to {scale.maximum:g}; ladder {_numbers(scale.ladder)}."
-            rows.append((f"`{item.name}`", notes, ", ".join(options) or "none"))
-        parts.append(_table(("name", "what it is", "options"), rows))
+            told: dict[str, str] = {}
+            for cls in reversed(item.cls.__mro__):
+                told |= _arguments(cls)
+            rows = [
+                (f"`{name}`", _default(parameter.default), told.get(name, ""))
+                for name, parameter in inspect.signature(item.cls).parameters.items()
+                if parameter.kind is parameter.KEYWORD_ONLY
+            ]
+            parts.append(f"#### `{item.name}`\n\n{notes}\n")
+            if rows:
+                parts.append(_table(("option", "default", "meaning"), rows))
     return "\n".join(parts)
 
 

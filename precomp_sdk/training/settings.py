@@ -40,7 +40,8 @@ class TrainSettings:
         beta: weight of the mean squared difference between processed and source picture (the paper takes 0.5).
         targets: ``"dataset"`` or ``"own"``, the task model's own answer on the clean picture, which needs no labels.
         forward: ``"codec"``, real codec forward and proxy backward, or ``"proxy"``, the proxy both ways.
-        train: which of `PARTS` learn. The preprocessor may stay out, to adapt a task to a codec.
+        train: which of ``"preprocessor"``, ``"task"`` and ``"proxy"`` learn. The preprocessor may stay out, to adapt a
+            task to a codec.
         proxy_weight: weight of the proxy's own fitting loss where it trains.
         precision: of Lightning Fabric, such as ``"32-true"`` or ``"bf16-mixed"``; the proxy always works in 32 bits.
         channels_last: memory layout of the networks; faster for convolutions on CPU and GPU.
