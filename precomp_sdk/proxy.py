@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from precomp_sdk.codec import Codec
-from precomp_sdk.errors import ContractError, NotFittedError, PluginError
+from precomp_sdk.errors import ContractError, NotFittedError, OptionError, PluginError
 from precomp_sdk.images import check_batch
 from precomp_sdk.quality import QualityScale
 from precomp_sdk.records import ProxyOutput
 
-__all__ = ["ANY_CODEC", "ProxyCodec", "quality_tensor"]
+__all__ = ["ANY_CODEC", "ProxyCodec", "check_codec", "quality_tensor"]
 
 ANY_CODEC = "*"  #: ``codec_name`` of a proxy that learns any codec
 
@@ -96,7 +96,7 @@ class ProxyCodec(nn.Module, ABC):
                 expected="fitted weights",
                 got="a proxy that was never fitted",
                 remedy=f"Fit it first: precomp fit-proxy --codec {self.codec.name}, or "
-                "precomp_sdk.training.fit_proxy(proxy, images).",
+                "precomp_sdk.training.fit_proxy(proxy, dataset).",
             )
         values = quality_tensor(qualities, self.quality_scale, len(images)).to(images.device)
         output = self._predict(images, values)
@@ -108,6 +108,22 @@ class ProxyCodec(nn.Module, ABC):
                 remedy="Return one decoded image and one number of bits per image.",
             )
         return output
+
+
+def check_codec(proxy: ProxyCodec, codec: Codec, where: str) -> None:
+    """Refuse a proxy that stands in for another codec, or for the same with other options.
+
+    Raises:
+        OptionError: it does.
+    """
+    ours, theirs = ((item.name, dict(item.options)) for item in (codec, proxy.codec))
+    if ours != theirs:
+        raise OptionError(
+            where=f"{where}, proxy {proxy.name!r}",
+            expected=f"one of the codec {ours[0]!r} with {ours[1]}",
+            got=f"one of {theirs[0]!r} with {theirs[1]}",
+            remedy="Construct the proxy with the codec it is to stand in for.",
+        )
 
 
 def quality_tensor(qualities: Tensor | Sequence[float] | float, scale: QualityScale, count: int) -> Tensor:

@@ -65,6 +65,13 @@ class BPGCodec(Codec):
         check_option("bpg", "effort", effort, EFFORTS)
         check_option("bpg", "backend", backend, _BACKENDS)
         check_option("bpg", "qp_scale", qp_scale, _SCALES)
+        if encoder == "jctvc" and backend == "x265":
+            raise OptionError(
+                where="'bpg', option 'encoder'",
+                expected="'x265', which backend 'x265' encodes with",
+                got=repr(encoder),
+                remedy="jctvc is inside the program bpgenc: add backend='bpgenc'.",
+            )
         check_option("bpg", "encoder", encoder, _ENCODERS if backend == "bpgenc" else _ENCODERS[:1])
         if not isinstance(timeout_s, int | float) or not timeout_s > 0:
             raise OptionError(

@@ -7,6 +7,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from precomp_sdk.checks import find_device
 from precomp_sdk.codec import Codec
 from precomp_sdk.deploy.export import export_onnx
 from precomp_sdk.errors import CheckpointError, QualityError
@@ -170,7 +171,8 @@ class Compressor:
             observer(
                 Notice("deploy", f"{path} was trained with {trained or 'an unknown version'}; here is {codec.version}")
             )
-        made = cls(codec, preprocessor.to(device), ladder=ladder, facts=saved.facts)
+        place = None if device is None else find_device(device, "Compressor.load")
+        made = cls(codec, preprocessor.to(place), ladder=ladder, facts=saved.facts)
         made._facts["codec_version_in_training"] = trained
         return made
 

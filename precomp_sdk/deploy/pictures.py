@@ -29,14 +29,15 @@ def read_image(path: Path | str) -> Tensor:
     try:
         with Image.open(path) as picture:
             if picture.mode not in _MODES or picture.has_transparency_data:
-                raise _wrong(path, f"a picture of mode {picture.mode!r}")
+                raise _wrong(path, f"a picture of mode {picture.mode!r}", "Convert it first: Image.convert('RGB').")
             upright = ImageOps.exif_transpose(picture).convert("RGB")
     except FileNotFoundError:
         raise
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         if isinstance(error, ImageError):
             raise
-        raise _wrong(path, f"{type(error).__name__}: {error}") from error
+        remedy = "It is damaged, or of a format that Pillow does not read: replace it."
+        raise _wrong(path, f"{type(error).__name__}: {error}", remedy) from error
     return torch.from_numpy(np.array(upright)).permute(2, 0, 1).contiguous()
 
 
@@ -55,10 +56,10 @@ def write_image(image: Tensor, path: Path | str) -> None:
         picture.save(temporary, format="PNG")
 
 
-def _wrong(path: Path | str, got: str) -> ImageError:
+def _wrong(path: Path | str, got: str, remedy: str) -> ImageError:
     return ImageError(
         where=str(path),
         expected="a whole picture of 8-bit RGB or gray, without transparency",
         got=got,
-        remedy="Convert it first.",
+        remedy=remedy,
     )

@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from precomp_sdk.checks import find_device
 from precomp_sdk.codec import Codec
 from precomp_sdk.data import SkippedSample, TaskDataset
 from precomp_sdk.errors import DatasetError, NonFiniteError, OptionError, QualityError, TargetError
@@ -105,7 +106,7 @@ class Measurer:
         self._batch_size, self._max_batch_pixels = batch_size, max_batch_pixels
         self.ladder = tuple(dict.fromkeys(scale.check(quality) for quality in ladder or scale.ladder))
         self.total_steps = 0  #: what events give as the total; 0 where it is unknown
-        self._device = None if device is None else torch.device(device)
+        self._device = None if device is None else find_device(device, "evaluation")
         self._own_targets, self._skip_unreadable = own_targets, skip_unreadable
         self._observer, self._step = observer, 0
         self._transcoder = Transcoder(codec, workers=workers)

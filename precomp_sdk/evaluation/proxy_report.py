@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from torch import Tensor
 
+from precomp_sdk.checks import check_instance, find_device
 from precomp_sdk.data import Subset, TaskDataset
 from precomp_sdk.errors import DatasetError, OptionError, QualityError
 from precomp_sdk.evaluation._batches import evaluating, load_batches
@@ -181,6 +182,8 @@ def evaluate_proxy(
                 got=repr(value),
                 remedy="Correct the option.",
             )
+    check_instance(proxy, ProxyCodec, "evaluate_proxy, proxy")
+    check_instance(dataset, TaskDataset, "evaluate_proxy, dataset")
     qualities = tuple(proxy.quality_scale.check(quality) for quality in ladder or proxy.quality_scale.ladder)
     if len(set(qualities)) != len(qualities):
         raise QualityError(
@@ -191,7 +194,7 @@ def evaluate_proxy(
     started = time.perf_counter()
     count = min(pictures, len(dataset))
     chosen = Subset(dataset, [index * len(dataset) // count for index in range(count)])
-    where = _device_of(proxy) if device is None else torch.device(device)
+    where = _device_of(proxy) if device is None else find_device(device, "evaluate_proxy")
     notify = observer or (lambda _: None)
     total = len(chosen) * len(qualities)
     notify(RunStarted(_STAGE, total, {"proxy": proxy.name, "codec": proxy.codec.name}))

@@ -91,7 +91,7 @@ def build(experiment: Experiment, registry: Registry) -> TrainingParts:
         held_out = builder.make("dataset", data.held_out, "data.held_out")
     task_train: TaskDataset = builder.make("dataset", data.task, "data.task") if data.task else train
     if experiment.task.fit is not None:
-        builder.check_targets(parts.task, task_train, "data.task" if data.task else "data.train")
+        builder.check_targets(parts.task, task_train, "data.task" if data.task else "data.train", fitting=True)
     if experiment.train.targets == "dataset":
         builder.check_targets(parts.task, train, "data.train")
         if held_out is not None:
@@ -204,14 +204,16 @@ class Builder:
         single = [item for kind, item in found.values() if kind == "preprocessor" and isinstance(item, Component)]
         return frozenset(cls.parts).union(*map(self.parts_of, single))
 
-    def check_targets(self, task: TaskModel, dataset: TaskDataset, key: str) -> None:
+    def check_targets(self, task: TaskModel, dataset: TaskDataset, key: str, *, fitting: bool = False) -> None:
         """Raise `TargetError` where a data set's targets do not fit the task."""
         if dataset.target_kind is not task.target_kind:
             raise TargetError(
                 where=f"{self._origin}, {key}",
                 expected=f"targets of kind {task.target_kind.value!r} for the task {task.name!r}",
                 got="no targets" if dataset.target_kind is None else f"targets of kind {dataset.target_kind.value!r}",
-                remedy='Choose a data set of that kind, or the task\'s own answers: train.targets = "own", '
+                remedy="Name a data set of that kind under data.task, or leave task.fit out."
+                if fitting
+                else 'Choose a data set of that kind, or the task\'s own answers: train.targets = "own", '
                 "evaluate.own_targets = true.",
             )
         with located(f"{self._origin}, {key}"):

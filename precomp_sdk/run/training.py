@@ -1,6 +1,6 @@
 """An experiment's training run: fit what needs fitting, train, and write down how."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from precomp_sdk.run.fabric import make_fabric
 from precomp_sdk.run.fitting import fit_and_save_proxy, fit_and_save_task, save_task
 from precomp_sdk.run.record import RECORD_FILE, record
 from precomp_sdk.training import (
+    FREE_SETTINGS,
     STATE_FILE,
     WEIGHTS_FILE,
     FitProxyResult,
@@ -35,7 +36,7 @@ __all__ = ["PROXY_FILE", "TASK_FILE", "TrainingOutcome", "check_task", "prepare_
 
 TASK_FILE = "task.safetensors"  #: the task's weights, where the run fitted or trained it
 PROXY_FILE = "proxy.safetensors"  #: the proxy's, likewise
-_FIXED = ("codec", "proxy", "preprocessor", "task", "data")  # tables that a resumed run must not change
+_FIXED = ("codec", "proxy", "preprocessor", "task", "data", "train")  # tables that a resumed run must not change
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,14 +149,25 @@ def _check_folder(folder: Path, experiment: Experiment, *, resume: bool, overwri
         ours, theirs = experiment.model_dump(), load_experiment(folder / EXPERIMENT_FILE).model_dump()
         if theirs["proxy"]["name"] and not ours["proxy"]["name"]:  # what was chosen then is written down there
             ours["proxy"]["name"] = theirs["proxy"]["name"]
-        for table in _FIXED:
-            if ours[table] != theirs[table]:
+        for key, our, their in (item for table in _FIXED for item in _differences(ours[table], theirs[table], table)):
+            if key not in {f"train.{free}" for free in FREE_SETTINGS}:
                 raise CheckpointError(
-                    where=f"{experiment.origin}, {table}",
-                    expected=f"what {folder / EXPERIMENT_FILE} says: {theirs[table]}",
-                    got=str(ours[table]),
+                    where=f"{experiment.origin}, {key}",
+                    expected=f"none, as in {folder / EXPERIMENT_FILE}"
+                    if their is None
+                    else f"what {folder / EXPERIMENT_FILE} says: {their!r}",
+                    got="none" if our is None else repr(our),
                     remedy="Resume with the experiment the run was started with, or choose another folder.",
                 )
+
+
+def _differences(ours: Any, theirs: Any, key: str) -> Iterator[tuple[str, Any, Any]]:
+    """Yield the keys at which two trees of tables differ, with both values."""
+    if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
+        for name in {**ours, **theirs}:
+            yield from _differences(ours.get(name), theirs.get(name), f"{key}.{name}")
+    elif ours != theirs:
+        yield key, ours, theirs
 
 
 def check_task(experiment: Experiment) -> None:

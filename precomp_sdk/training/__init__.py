@@ -22,11 +22,12 @@ from precomp_sdk.training.resolutions import (
     choose_resolutions,
     resolution_points,
 )
-from precomp_sdk.training.settings import PARTS, TrainSettings
+from precomp_sdk.training.settings import FREE_SETTINGS, PARTS, TrainSettings
 from precomp_sdk.training.trainer import Trainer, TrainResult
 
 __all__ = [
     "FACTORS",
+    "FREE_SETTINGS",
     "PARTS",
     "STATE_FILE",
     "WEIGHTS_FILE",

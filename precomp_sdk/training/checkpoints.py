@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from precomp_sdk.errors import CheckpointError
-from precomp_sdk.files import replacing
+from precomp_sdk.files import check_target, replacing
 
 __all__ = ["SavedModule", "as_recorded", "load_module", "load_state", "read_module", "save_module", "save_state"]
 
@@ -68,7 +68,7 @@ def load_state(path: Path) -> dict[str, Any]:
 
 
 def save_module(
-    path: Path, module: nn.Module, *, name: str, options: Mapping[str, Any], facts: Mapping[str, Any]
+    path: Path | str, module: nn.Module, *, name: str, options: Mapping[str, Any], facts: Mapping[str, Any]
 ) -> None:
     """Write a module's weights as safetensors, with what is needed to rebuild it.
 
@@ -78,20 +78,27 @@ def save_module(
         name: of the component, as registered.
         options: to construct it with; plain JSON values.
         facts: anything else worth knowing; plain JSON values.
+
+    Raises:
+        OptionError: the path is a folder.
+        OSError: its folder cannot be written to.
     """
+    check_target(Path(path))
     metadata = {"format": _FORMAT, "name": name, "options": json.dumps(dict(options)), "facts": json.dumps(dict(facts))}
     weights = {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
-    with replacing(path) as temporary:
+    with replacing(Path(path)) as temporary:
         save_file(weights, temporary, metadata=metadata)
 
 
-def read_module(path: Path) -> SavedModule:
+def read_module(path: Path | str) -> SavedModule:
     """Read a weights file.
 
     Raises:
         CheckpointError: it is missing, damaged or not written by `save_module`.
     """
     try:
+        if Path(path).is_dir():
+            raise ValueError("it is a folder")
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
@@ -105,7 +112,7 @@ def read_module(path: Path) -> SavedModule:
         ) from error
 
 
-def load_module(path: Path, module: nn.Module, *, name: str) -> SavedModule:
+def load_module(path: Path | str, module: nn.Module, *, name: str) -> SavedModule:
     """Load a weights file into a module that was constructed with the same options.
 
     Raises:

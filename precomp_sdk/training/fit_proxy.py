@@ -10,6 +10,7 @@ from itertools import islice
 import torch
 from torch import Tensor, nn
 
+from precomp_sdk.checks import check_instance
 from precomp_sdk.data import TaskDataset
 from precomp_sdk.errors import NonFiniteError, OptionError
 from precomp_sdk.events import Event, RunFinished, RunStarted, StepDone
@@ -90,6 +91,8 @@ def fit_proxy(
         OptionError: the proxy has no parameters to fit, ``steps`` is below 1, or a crop is.
         NonFiniteError: the loss became NaN or infinite.
     """
+    check_instance(proxy, ProxyCodec, "fit_proxy, proxy")
+    check_instance(dataset, TaskDataset, "fit_proxy, dataset")
     parameters = list(proxy.parameters())
     if not parameters or steps < 1:
         raise OptionError(
@@ -98,11 +101,11 @@ def fit_proxy(
             got=f"{len(parameters)} parameters, {steps} steps",
             remedy="A proxy without parameters is ready as it is.",
         )
-    if crops is not None and (not crops or min(crops) < 1):
+    if crops is not None and (not isinstance(crops, Sequence) or not crops or min(crops) < 1):
         raise OptionError(
             where="fit_proxy, option 'crops'",
             expected="sides in pixels, such as [96, 160]",
-            got=repr(list(crops)),
+            got=repr(crops),
             remedy="Leave it out to take the pictures whole.",
         )
     started = time.perf_counter()

@@ -25,7 +25,7 @@ from precomp_sdk.training.grouping import group_by_padding
 from precomp_sdk.training.held_out import HeldOutBatch
 from precomp_sdk.training.loading import Batches
 from precomp_sdk.training.objective import Calibration
-from precomp_sdk.training.settings import TrainSettings
+from precomp_sdk.training.settings import FREE_SETTINGS, TrainSettings
 from precomp_sdk.training.step import StepTerms, training_step
 from precomp_sdk.transcode import Transcoder
 
@@ -34,6 +34,7 @@ __all__ = ["STATE_FILE", "WEIGHTS_FILE", "Loop", "Parts", "identity_of", "read_c
 STATE_FILE = "state.pt"  #: checkpoint of a run, to resume it
 WEIGHTS_FILE = "preprocessor.safetensors"  #: the trained preprocessor
 _SUMS = ("objective", "loss")  # of the other terms
+_LEAST_PARTS = 3  # the warm-up takes no more than one of these parts of a run
 _LAST_RATE = 0.02  # the cosine ends at this share of the peak: the last steps still move
 
 
@@ -167,7 +168,8 @@ class Loop:
 
     def _learning_rate(self) -> float:
         settings = self._settings
-        warm = min(1.0, (self.step + 1) / max(1, settings.warmup_steps))
+        warm_up = min(settings.warmup_steps, settings.steps // _LEAST_PARTS)
+        warm = min(1.0, (self.step + 1) / max(1, warm_up))
         cosine = 0.5 * (1.0 + math.cos(math.pi * self.step / settings.steps))
         return settings.learning_rate * warm * (_LAST_RATE + (1.0 - _LAST_RATE) * cosine)
 
@@ -252,7 +254,7 @@ def read_checkpoint(folder: Path, parts: Parts) -> dict[str, Any] | None:
 def identity_of(parts: Parts) -> dict[str, Any]:
     """Return what must agree between the parts of a resumed run, as plain values."""
     settings = asdict(parts.settings)
-    for free in ("held_out_every", "checkpoint_every", "codec_workers", "skip_unreadable"):
+    for free in FREE_SETTINGS:
         del settings[free]
     if not isinstance(settings["lambdas"], str):
         settings["lambdas"] = dict(settings["lambdas"])

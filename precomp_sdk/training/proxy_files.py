@@ -12,7 +12,7 @@ from precomp_sdk.training.checkpoints import SavedModule, load_module, read_modu
 __all__ = ["fits_proxy", "load_proxy", "save_proxy"]
 
 
-def save_proxy(path: Path, proxy: ProxyCodec, *, facts: Mapping[str, Any] | None = None) -> None:
+def save_proxy(path: Path | str, proxy: ProxyCodec, *, facts: Mapping[str, Any] | None = None) -> None:
     """Write a proxy's weights as safetensors, with the codec's name, options and version inside.
 
     Args:
@@ -29,7 +29,7 @@ def save_proxy(path: Path, proxy: ProxyCodec, *, facts: Mapping[str, Any] | None
     )
 
 
-def load_proxy(path: Path, proxy: ProxyCodec, *, any_version: bool = False) -> SavedModule:
+def load_proxy(path: Path | str, proxy: ProxyCodec, *, any_version: bool = False) -> SavedModule:
     """Load a file of `save_proxy` into a proxy that was constructed with the same options.
 
     Args:
@@ -58,7 +58,7 @@ def load_proxy(path: Path, proxy: ProxyCodec, *, any_version: bool = False) -> S
     return loaded
 
 
-def fits_proxy(path: Path, proxy: ProxyCodec) -> bool:
+def fits_proxy(path: Path | str, proxy: ProxyCodec) -> bool:
     """Tell whether a file of `save_proxy` was fitted to the proxy's codec with its options, in whatever version.
 
     The file has to be of a proxy of the same name and shapes. Options that change only gradients may differ.

@@ -1,15 +1,16 @@
 """Every choice of a joint training run."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from precomp_sdk.errors import OptionError, nearest
 
-__all__ = ["PARTS", "TrainSettings"]
+__all__ = ["FREE_SETTINGS", "PARTS", "TrainSettings"]
 
 PARTS = ("preprocessor", "task", "proxy")  #: what can train
+FREE_SETTINGS = ("held_out_every", "checkpoint_every", "codec_workers", "skip_unreadable")  #: may change on resuming
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +25,8 @@ class TrainSettings:
             proxy, task and every term see each picture at its own size, so no bit and no loss is counted on it. The
             preprocessor sees a picture's lower and right border continued instead of ended, also where it averages over
             the whole picture. Crops of one size, an option of most data sets, need no padding and are faster.
-        learning_rate: peak of AdamW's learning rate; linear warm-up, then a cosine down to 2% of it.
-        warmup_steps: length of the warm-up.
+        learning_rate: of AdamW, along a cosine from this down to 2% of it, times a linear warm-up.
+        warmup_steps: length of the warm-up; at most a third of the steps.
         weight_decay: of AdamW.
         clip_norm: gradients are scaled down to this norm.
         ema_decay: of the weights that are evaluated and saved; 0 saves the last step's.
@@ -91,15 +92,20 @@ class TrainSettings:
         }  # fmt: skip
         for name, minimum in at_least.items():
             value = getattr(self, name)
-            if not (value is None and name == "codec_workers") and not minimum <= value < math.inf:
+            if value is None and name == "codec_workers":
+                continue
+            if not isinstance(value, int | float) or not minimum <= value < math.inf:
                 raise _wrong(name, f"a finite number, {minimum} or more", value)
         for name in ("learning_rate", "clip_norm", "lambda_scale"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise _wrong(name, "a finite number, more than 0", getattr(self, name))
-        if not 0 <= self.ema_decay < 1:
-            raise _wrong("ema_decay", "a number from 0 to below 1", self.ema_decay)
-        if not 0 <= self.max_padding < 1:
-            raise _wrong("max_padding", "a share from 0 to below 1", self.max_padding)
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not 0 < value < math.inf:
+                raise _wrong(name, "a finite number, more than 0", value)
+        for name in ("ema_decay", "max_padding"):
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not 0 <= value < 1:
+                raise _wrong(name, "a number from 0 to below 1", value)
+        if self.ladder is not None and (isinstance(self.ladder, str) or not isinstance(self.ladder, Sequence)):
+            raise _wrong("ladder", "qualities, such as (10, 30, 50), or None", self.ladder)
         if self.task_weight + self.feature_weight == 0:
             raise _wrong("task_weight", "a task loss or a feature match, or both", "neither")
         for name, choices in (("targets", ("dataset", "own")), ("forward", ("codec", "proxy"))):

@@ -10,17 +10,19 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
+from precomp_sdk.checks import check_instance
 from precomp_sdk.codec import Codec
 from precomp_sdk.data import SkippedSample, Subset, TaskDataset
-from precomp_sdk.errors import DatasetError, OptionError, TargetError
+from precomp_sdk.errors import CheckpointError, DatasetError, OptionError, TargetError
 from precomp_sdk.events import Event, Notice, RunFinished, RunStarted
+from precomp_sdk.files import check_target
 from precomp_sdk.preprocessor import Preprocessor
-from precomp_sdk.proxy import ProxyCodec
+from precomp_sdk.proxy import ProxyCodec, check_codec
 from precomp_sdk.task import TaskModel
 from precomp_sdk.training.calibration import calibrate
 from precomp_sdk.training.held_out import HeldOutBatch
 from precomp_sdk.training.loading import Batches, held_back, load_all, shuffled
-from precomp_sdk.training.loop import Loop, Parts, read_checkpoint
+from precomp_sdk.training.loop import STATE_FILE, WEIGHTS_FILE, Loop, Parts, read_checkpoint
 from precomp_sdk.training.objective import Calibration, PlainPoint
 from precomp_sdk.training.settings import TrainSettings
 from precomp_sdk.transcode import Transcoder
@@ -64,7 +66,8 @@ class Trainer:
         fabric: of Lightning, for devices, precision and processes; None makes one for one device of the kind there is.
 
     Raises:
-        OptionError: Fabric knows no such precision, or lacks a package for it.
+        OptionError: a part is not an object of its contract; the proxy is of another codec or of other options of it;
+            Fabric knows no such precision, or lacks a package for it.
 
     Example:
         >>> trainer = Trainer(codec=codec, proxy=proxy, preprocessor=network, task=task)  # doctest: +SKIP
@@ -82,6 +85,13 @@ class Trainer:
         observer: Callable[[Event], None] | None = None,
         fabric: Fabric | None = None,
     ) -> None:
+        for name, part, contract in (
+            ("codec", codec, Codec), ("proxy", proxy, ProxyCodec), ("preprocessor", preprocessor, Preprocessor),
+            ("task", task, TaskModel), ("settings", settings, TrainSettings),
+        ):  # fmt: skip
+            if part is not None or name != "settings":
+                check_instance(part, contract, f"Trainer, {name}")
+        check_codec(proxy, codec, "Trainer")
         self.codec = codec
         self.proxy = proxy
         self.preprocessor = preprocessor
@@ -98,8 +108,9 @@ class Trainer:
         dataset: TaskDataset,
         *,
         held_out: TaskDataset | None = None,
-        folder: Path | None = None,
+        folder: Path | str | None = None,
         resume: bool = False,
+        overwrite: bool = False,
     ) -> TrainResult:
         """Calibrate, train, and save.
 
@@ -108,17 +119,26 @@ class Trainer:
             held_out: pictures to log the relative objective on; None holds some of ``dataset`` back.
             folder: for the checkpoint and the weights; None writes nothing.
             resume: go on from the checkpoint in ``folder``, if any; the numbers are those of an uninterrupted run.
+            overwrite: put this run in the place of an older one in ``folder``.
 
         Raises:
             TargetError: the targets do not fit the task.
             NonFiniteError: a term became NaN or infinite; the last checkpoint is untouched.
-            CheckpointError: the checkpoint belongs to other settings.
+            CheckpointError: the checkpoint belongs to other settings; or ``folder`` holds a run, and neither ``resume``
+                nor ``overwrite`` is set.
+            OSError: the folder cannot be written to.
             DatasetError: a picture cannot be read, or none of those held out or for calibration.
             CalibrationError: lambda cannot be read off the plain codec's curve.
         """
         started = time.perf_counter()
         settings, fabric = self.settings, self.fabric
+        check_instance(dataset, TaskDataset, "Trainer.run, dataset")
+        folder = None if folder is None else Path(folder)
+        if folder is not None and fabric.is_global_zero:
+            _check_folder(folder, resume=resume, overwrite=overwrite)
         self._check_targets(dataset)
+        for drawn in filter(None, (dataset, held_out)):
+            drawn.set_epoch(0)  # whatever was drawn before, so that a resumed run holds out the same pictures
         dataset, calibration_set, held_out = self._split(dataset, held_out)
         self._notify(RunStarted("train", settings.steps, {"codec": self.codec.name, **asdict(settings)}))
         fabric.launch()
@@ -221,6 +241,19 @@ class Trainer:
     def _notify(self, event: Event) -> None:
         if self._observer is not None and self.fabric.is_global_zero:
             self._observer(event)
+
+
+def _check_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
+    """Refuse to destroy an older run, and find out before the work whether the new one can be written."""
+    held = [name for name in (STATE_FILE, WEIGHTS_FILE) if (folder / name).exists()]
+    if held and not (resume or overwrite):
+        raise CheckpointError(
+            where=str(folder),
+            expected="a folder without a run",
+            got=f"one with {', '.join(held)}",
+            remedy="Go on with it (resume), replace it (overwrite), or choose another folder.",
+        )
+    check_target(folder / STATE_FILE)
 
 
 def _fabric(precision: str) -> Fabric:

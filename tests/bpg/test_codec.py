@@ -117,6 +117,11 @@ def test_wrong_option(kind: type[Codec], options: dict[str, object]) -> None:
         kind(**options)
 
 
+def test_an_encoder_that_only_bpgenc_has() -> None:
+    with pytest.raises(OptionError, match="add backend='bpgenc'"):
+        BPGCodec(encoder="jctvc")
+
+
 @pytest.mark.parametrize("timeout", [0, -1.0, float("nan"), "2"])
 def test_wrong_time_limit(timeout: float) -> None:
     with pytest.raises(OptionError, match="timeout_s above 0"):

@@ -178,23 +178,26 @@ def test_resuming_where_nothing_is_starts_anew(tables: Tables, registry: Registr
 
 
 @pytest.mark.parametrize(
-    ("override", "where"),
+    ("override", "told"),
     [
-        ("codec.level=1", "experiment, codec"),
-        ("data.train.seed=3", "experiment, data"),
-        ("proxy.name=learned", "experiment, proxy"),
-        ("train.beta=0.1", "state.pt"),
+        ("codec.level=1", "codec.level: expected none, as in .*; got 1"),
+        ("data.train.seed=3", "data.train.seed: expected none, as in .*; got 3"),
+        ("proxy.name=learned", "proxy.name: expected .* says: 'fake'; got 'learned'"),
+        ("train.beta=0.1", "train.beta: expected .* says: 0.0; got 0.1"),
+        ("train.steps=16", "train.steps: expected .* says: 8; got 16"),
     ],
 )
 def test_another_experiment_does_not_go_on_with_a_run(
-    tables: Tables, registry: Registry, override: str, where: str
+    tables: Tables, registry: Registry, tmp_path: Path, override: str, told: str
 ) -> None:
     trained(tables, registry)
+    before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
 
-    with pytest.raises(CheckpointError) as caught:
+    with pytest.raises(CheckpointError, match=f"experiment, {told}"):
         trained(tables, registry, override, resume=True)
 
-    assert where in caught.value.where
+    assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()} == before
+    trained(tables, registry, "train.checkpoint_every=3", resume=True)  # what changes no number may change
 
 
 def test_an_older_run_is_neither_overwritten_nor_mixed_in_by_accident(

@@ -90,6 +90,6 @@ def test_endless_weights_never_replace_a_checkpoint(tmp_path: Path) -> None:
     # every term and gradient of the first step is finite; the decay takes the weight to minus infinity
     with pytest.raises(NonFiniteError, match=r"training step 1, term 'weight preprocessor.gain'.*is whole"):
         trainer(FakePreprocessor(gain=0.3), learning_rate=1e20, weight_decay=1e20, checkpoint_every=1).run(
-            FakeDataset(), folder=tmp_path
+            FakeDataset(), folder=tmp_path, overwrite=True
         )
     assert [(tmp_path / name).read_bytes() for name in (STATE_FILE, WEIGHTS_FILE)] == good

@@ -170,7 +170,7 @@ def test_the_share_of_padding_is_kept() -> None:
 
 @pytest.mark.parametrize("share", [-0.1, 1.0, float("nan")])
 def test_a_wrong_share_is_refused(share: float) -> None:
-    with pytest.raises(OptionError, match="a share from 0 to below 1"):
+    with pytest.raises(OptionError, match=r"max_padding.*a number from 0 to below 1"):
         TrainSettings(max_padding=share)
 
 

@@ -111,6 +111,81 @@ def test_resuming_a_finished_run_changes_nothing(tmp_path: Path) -> None:
     assert torch.equal(again.preprocessor.gain, first.preprocessor.gain)
 
 
+class Drawn(FakeDataset):
+    """Draws other pictures in each epoch, as a set of random crops does."""
+
+    def set_epoch(self, epoch: int) -> None:
+        self._seed = 1000 + epoch
+
+
+def test_what_was_drawn_before_a_run_does_not_matter_to_it() -> None:
+    fresh, used = Drawn(count=16), Drawn(count=16)
+    used.set_epoch(4)  # as fitting the task on the same pictures leaves it
+    first, second = trainer().run(fresh, held_out=Drawn(count=8)), trainer().run(used, held_out=Drawn(count=8))
+    assert first.calibration == second.calibration
+    assert first.relative == second.relative
+
+
+def test_an_older_run_is_not_replaced_by_accident(tmp_path: Path) -> None:
+    trainer().run(FakeDataset(), folder=str(tmp_path / "run"))
+    with pytest.raises(CheckpointError, match=r"got one with state\.pt.*overwrite"):
+        trainer(seed=1).run(FakeDataset(), folder=tmp_path / "run")
+    old = read_module(tmp_path / "run" / WEIGHTS_FILE).weights["gain"]
+    trainer(seed=1).run(FakeDataset(), folder=tmp_path / "run", overwrite=True)
+    assert not torch.equal(read_module(str(tmp_path / "run" / WEIGHTS_FILE)).weights["gain"], old)
+
+
+def test_a_folder_that_cannot_be_made_is_known_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "taken").touch()
+    events: list[Event] = []
+    with pytest.raises(OSError, match="taken"):
+        trainer(events.append).run(FakeDataset(), folder=tmp_path / "taken" / "run")
+    assert not events
+
+
+def test_the_proxy_must_be_of_the_codec_and_its_options() -> None:
+    parts: dict[str, Any] = {"preprocessor": FakePreprocessor(), "task": FakeTask()}
+    with pytest.raises(OptionError, match=r"'level': 6}; got one of the codec|'level': 6}; got one of 'fake' with"):
+        Trainer(codec=FakeCodec(), proxy=FakeProxy(FakeCodec(level=1)), **parts)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("codec", "fake", "Trainer, codec: expected an object of Codec; got 'fake'"),
+        ("proxy", None, "Trainer, proxy: expected an object of ProxyCodec; got None"),
+        ("preprocessor", FakePreprocessor, "expected an object of Preprocessor; got the class FakePreprocessor"),
+        ("task", torch.nn.Identity(), r"expected an object of TaskModel; got Identity\(\)"),
+        ("settings", {}, "expected an object of TrainSettings; got {}"),
+    ],
+)
+def test_a_part_that_is_none_is_named(name: str, value: Any, told: str) -> None:
+    codec = FakeCodec()
+    parts: dict[str, Any] = {
+        "codec": codec, "proxy": FakeProxy(codec), "preprocessor": FakePreprocessor(), "task": FakeTask(),
+    }  # fmt: skip
+    with pytest.raises(OptionError, match=told):
+        Trainer(**{**parts, name: value})
+
+
+def test_a_list_of_pictures_is_no_data_set() -> None:
+    with pytest.raises(OptionError, match=r"Trainer.run, dataset: expected an object of TaskDataset; got \[\]"):
+        trainer().run([])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("steps", "warmup", "peak_at"), [(30, 100, 10), (30, 5, 5), (2, 100, 1), (30, 0, 1)])
+def test_the_warm_up_leaves_room_for_the_rest(steps: int, warmup: int, peak_at: int) -> None:
+    rates: list[float] = []
+
+    def observe(event: Event) -> None:
+        if isinstance(event, StepDone) and "learning_rate" in event.scalars:
+            rates.append(event.scalars["learning_rate"])
+
+    trainer(observe, steps=steps, warmup_steps=warmup, held_out_every=100).run(FakeDataset())
+    assert len(rates) == steps
+    assert rates.index(max(rates)) == peak_at - 1
+
+
 def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
     trainer().run(FakeDataset(), folder=tmp_path)
     with pytest.raises(CheckpointError, match=r"learning_rate = 0\.01.*learning_rate = 0\.05"):
@@ -289,6 +364,10 @@ def test_ladder_must_lie_on_the_codecs_scale() -> None:
     [
         ("steps", 0, "1 or more"),
         ("steps", math.inf, "finite number, 1 or more"),
+        ("steps", "20", "finite number, 1 or more; got '20'"),
+        ("learning_rate", "1e-3", "more than 0; got '1e-3'"),
+        ("ladder", 3, "qualities, such as"),
+        ("ladder", "3", "qualities, such as"),
         ("codec_workers", 0, "finite number, 1 or more"),
         ("codec_workers", -1, "finite number, 1 or more"),
         ("weight_decay", math.nan, "finite number, 0 or more"),

@@ -1,0 +1,23 @@
+import pytest
+import torch
+
+from precomp_sdk.checks import check_instance, find_device
+from precomp_sdk.errors import OptionError
+from precomp_sdk.testing import FakeCodec
+
+
+def test_a_device_that_is_not_there_is_told():
+    assert find_device("cpu", "here") == torch.device("cpu")
+    with pytest.raises(OptionError, match=r"here, option 'device': expected a device .*; got cuda:99: .+'cpu'"):
+        find_device("cuda:99", "here")
+    with pytest.raises(OptionError, match="got abacus"):
+        find_device("abacus", "here")
+
+
+def test_what_is_no_object_of_a_contract_is_told_in_one_line():
+    check_instance(FakeCodec(), FakeCodec, "here")
+    with pytest.raises(OptionError, match="here: expected an object of FakeCodec; got the class FakeCodec"):
+        check_instance(FakeCodec, FakeCodec, "here")
+    with pytest.raises(OptionError) as caught:
+        check_instance(["x" * 500], FakeCodec, "here")
+    assert len(str(caught.value)) < 250
