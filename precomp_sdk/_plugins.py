@@ -9,7 +9,7 @@ from packaging.utils import canonicalize_name
 
 from precomp_sdk.errors import MissingDependencyError, PluginError
 
-__all__ = ["check_requirements", "describe", "failed_import"]
+__all__ = ["check_requirements", "describe", "failed_import", "loading_order"]
 
 _DISTRIBUTION = "precomp-sdk"
 
@@ -37,6 +37,12 @@ def check_requirements(dist: Distribution, plugin: str) -> None:
                 got=f"{_DISTRIBUTION} {own}",
                 remedy=f"pip install '{wanted}', or install a version of {dist.name} for this one.",
             )
+
+
+def loading_order(entry_point: EntryPoint) -> tuple[bool, str, str]:
+    """Sort the plugins of this package before all others, so that no other can take a name from them, then by name."""
+    package = canonicalize_name(entry_point.dist.name) if entry_point.dist else ""
+    return package != _DISTRIBUTION, package, entry_point.name
 
 
 def failed_import(entry_point: EntryPoint, package: str, error: BaseException) -> PluginError:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import pluggy
 
 from precomp_sdk import hookspecs
-from precomp_sdk._plugins import check_requirements, describe, failed_import
+from precomp_sdk._plugins import check_requirements, describe, failed_import, loading_order
 from precomp_sdk.codec import Codec
 from precomp_sdk.data import TaskDataset
 from precomp_sdk.errors import (
@@ -230,7 +230,7 @@ class Registry:
         if not self._load_entry_points:
             return
         self._load_entry_points = False  # first: a plugin may look something up while it is imported
-        for entry_point in entry_points(group=hookspecs.ENTRY_POINT_GROUP):
+        for entry_point in sorted(entry_points(group=hookspecs.ENTRY_POINT_GROUP), key=loading_order):
             self._load_one(entry_point)
 
     def _load_one(self, entry_point: EntryPoint) -> None:

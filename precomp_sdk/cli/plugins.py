@@ -56,13 +56,23 @@ def plugins(
 
 @app.command("new-plugin")
 def new_plugin(
+    ctx: typer.Context,
     name: Annotated[str, typer.Argument(help="Of the plugin and its component, in kebab-case.")],
     kind: Annotated[str, typer.Option(help="codec, proxy, preprocessor, task or dataset.")],
     parent: Annotated[Path, typer.Option(help="Folder to make it in.")] = Path(),
 ) -> None:
     """Write a plugin of your own that works as written, with its tests."""
+    from precomp_sdk.errors import DuplicateNameError
     from precomp_sdk.scaffold import new_plugin as write_plugin
 
+    for component in registry_of(ctx).components():
+        if (component.kind, component.name) == (kind, name):
+            raise DuplicateNameError(
+                where="new-plugin",
+                expected=f"a name that no {kind} has",
+                got=f"{name!r}, of {component.plugin.package}",
+                remedy="Choose another name.",
+            )
     folder = write_plugin(name, kind, parent)
     typer.echo(f"{folder}\nnext: pip install -e '{folder}[test]' && pytest {folder}")
 

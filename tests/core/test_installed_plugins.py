@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from precomp_sdk import Registry, UnknownNameError
+from precomp_sdk import registry as registry_module
 
 Install = Callable[..., None]
 
@@ -67,6 +68,20 @@ def test_plugins_are_loaded_at_the_first_look_up_and_only_once(install: Install,
     assert list(registry.proxies) == []
     assert registry.plugins()[0].name == "stranger_a"
     assert mark.read_text() == "False"  # True after a second time
+
+
+def test_no_stranger_can_take_a_name_from_this_package(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    install("astranger", {"aaa": GOOD.format(name="jpeg")})
+    strangers = registry_module.entry_points(group="precomp_sdk")
+    own = [item for item in real_entry_points(group="precomp_sdk") if item.dist and item.dist.name == "precomp-sdk"]
+    monkeypatch.setattr("precomp_sdk.registry.entry_points", lambda group: [*strangers, *own])
+
+    registry = Registry()
+
+    assert registry.codecs["jpeg"].__module__.startswith("precomp_jpeg")
+    (stranger,) = [plugin for plugin in registry.plugins() if plugin.package == "astranger"]
+    assert stranger.state == "broken"
+    assert "'jpeg'" in stranger.error
 
 
 def test_components_come_with_package_version_and_state(install: Install) -> None:

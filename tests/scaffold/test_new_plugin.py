@@ -82,3 +82,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     again = CliRunner().invoke(cli.app, ["new-plugin", "my-codec", "--kind", "codec"])
     assert again.exit_code == 1
     assert again.stderr.startswith("precomp: my-codec: expected a folder that is yet to be made")
+    taken = CliRunner().invoke(cli.app, ["new-plugin", "jpeg", "--kind", "codec"])
+    assert taken.exit_code == 1
+    assert "expected a name that no codec has; got 'jpeg', of precomp-sdk" in taken.stderr
+    assert not (tmp_path / "jpeg").exists()
