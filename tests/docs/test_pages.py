@@ -9,6 +9,7 @@ A line before a block may say more:
 """
 
 import importlib.util
+import inspect
 import os
 import re
 import runpy
@@ -210,6 +211,23 @@ def test_experiment_files_in_the_repository_are_valid() -> None:
     assert len(files) >= 2
     for path in files:
         load_experiment(path)
+
+
+REFERENCED = (
+    "precomp_sdk", "precomp_sdk.deploy", "precomp_sdk.testing", "precomp_bpg", "precomp_data", "precomp_jpeg",
+    "precomp_pillow", "precomp_proxy", "precomp_qacnn", "precomp_refine", "precomp_torchvision",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("package", REFERENCED)
+def test_every_public_class_and_function_is_in_the_reference(package: str) -> None:
+    pages = [path.read_text(encoding="utf-8") for path in (DOCS / "reference").glob("*.md")]
+    named = {name for text in pages for name in re.findall(r"^::: (\S+)$", text, re.MULTILINE)}
+    module = importlib.import_module(package)
+    public = {name: getattr(module, name) for name in module.__all__ if not name.startswith("precomp_register_")}
+    public = {name: item for name, item in public.items() if inspect.isclass(item) or inspect.isfunction(item)}
+    assert public
+    assert not [name for name, item in public.items() if not {f"{package}.{name}", item.__module__} & named]
 
 
 @pytest.mark.skipif(importlib.util.find_spec("mkdocs") is None, reason="needs the extra docs")
