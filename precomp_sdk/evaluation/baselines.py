@@ -118,14 +118,14 @@ class TunedBaseline:
 
 
 def find_baselines(chosen: Iterable[str | Baseline]) -> tuple[Baseline, ...]:
-    """Return baselines by name, or as given.
+    """Return baselines by name, or as given; one name alone is taken as it is meant.
 
     Raises:
         UnknownNameError: there is no baseline of that name.
     """
     known = {baseline.name: baseline for baseline in (BLUR, DOWNSCALE)}
     found: list[Baseline] = []
-    for item in chosen:
+    for item in (chosen,) if isinstance(chosen, str) else chosen:
         if isinstance(item, str) and item not in known:
             raise UnknownNameError(
                 where="baselines", expected="the name of a baseline", got=repr(item), remedy=nearest(item, known)

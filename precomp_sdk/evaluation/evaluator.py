@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 import numpy as np
 import torch
 
+from precomp_sdk.checks import check_instance
 from precomp_sdk.codec import Codec
 from precomp_sdk.data import Subset, TaskDataset
 from precomp_sdk.errors import CurveError, OptionError
@@ -85,11 +86,14 @@ def evaluate(
         DatasetError: there is no readable picture, or one is unreadable and was not to be skipped.
         TargetError: the targets do not fit the task.
         QualityError: the ladder leaves the scale.
-        OptionError: two curves have one label, or a number is out of its range.
+        OptionError: a part is not an object of its contract, two curves have one label, or a number is out of its
+            range.
         UnknownNameError: there is no such baseline.
         NonFiniteError: a task loss is not finite.
     """
     start = time.perf_counter()
+    for name, part, contract in (("codec", codec, Codec), ("task", task, TaskModel), ("dataset", dataset, TaskDataset)):
+        check_instance(part, contract, f"evaluate, {name}")
     tell: Callable[[Event], None] = observer or ignore
     routes = _routes(preprocessor)
     chosen = find_baselines(baselines)
@@ -204,8 +208,11 @@ def ignore(event: Event) -> None:
 def _routes(preprocessor: Preprocessor | Mapping[str, Preprocessor] | None) -> list[Route]:
     if preprocessor is None:
         return []
-    if isinstance(preprocessor, Preprocessor):
+    if not isinstance(preprocessor, Mapping):
+        check_instance(preprocessor, Preprocessor, "evaluate, preprocessor")
         return [PreprocessedRoute(preprocessor)]
+    for label, item in preprocessor.items():
+        check_instance(item, Preprocessor, f"evaluate, preprocessor {label!r}")
     return [PreprocessedRoute(item, label) for label, item in preprocessor.items()]
 
 

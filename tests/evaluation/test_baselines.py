@@ -40,6 +40,7 @@ def test_a_sigma_is_positive(sigma):
 def test_baselines_go_by_name_or_as_objects():
     mine = Baseline("mine", "sigma", (0.5,), BLUR.route)
     assert find_baselines(["downscale", mine, "blur"]) == (DOWNSCALE, mine, BLUR)
+    assert find_baselines("blur") == (BLUR,)
     with pytest.raises(UnknownNameError, match="Did you mean 'blur'"):
         find_baselines(["blurr"])
     with pytest.raises(OptionError, match="one setting or more"):

@@ -236,3 +236,24 @@ def test_bad_options_are_refused_before_anything_is_measured(options, error, mes
     with pytest.raises(error, match=message):
         evaluate(FakeCodec(), FakeTask(), FakeDataset(count=12), observer=events.append, **options)
     assert events == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("codec", "fake", "evaluate, codec: expected an object of Codec; got 'fake'"),
+        ("task", FakeTask, "evaluate, task: expected an object of TaskModel; got the class FakeTask"),
+        ("dataset", [], r"evaluate, dataset: expected an object of TaskDataset; got \[\]"),
+        ("preprocessor", "qa-light", "evaluate, preprocessor: expected an object of Preprocessor; got 'qa-light'"),
+        ("preprocessor", {"mine": FakePreprocessor}, "preprocessor 'mine': .* got the class FakePreprocessor"),
+    ],
+)
+def test_what_is_no_part_is_named(name, value, told):
+    parts = {"codec": FakeCodec(), "task": FakeTask(), "dataset": FakeDataset(count=4)}
+    with pytest.raises(OptionError, match=told):
+        evaluate(**{**parts, name: value})
+
+
+def test_a_device_that_is_not_there_is_refused():
+    with pytest.raises(OptionError, match=r"option 'device'.*got cuda:99"):
+        evaluate(FakeCodec(), FakeTask(), FakeDataset(count=4), device="cuda:99", baselines=())
