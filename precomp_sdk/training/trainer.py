@@ -29,6 +29,8 @@ from precomp_sdk.transcode import Transcoder
 
 __all__ = ["TrainResult", "Trainer"]
 
+_FLAT = 0.01  # a task loss that changes by less than this share over the ladder says nothing of the codec
+
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
@@ -236,6 +238,13 @@ class Trainer:
             )
             self.task.train(mode)
             points = self.fabric.broadcast(points)
+            losses = [point.task_loss for point in points]
+            if settings.lambdas == "auto" and len(points) > 1 and max(losses) - min(losses) < _FLAT * max(losses):
+                message = (
+                    f"the task's loss hardly depends on the codec, {min(losses):.4g} to {max(losses):.4g}, so lambda "
+                    "is read off noise: is the task trained, and does the ladder reach where it suffers?"
+                )
+                self._notify(Notice("train", message))
         return Calibration(points, settings.task_weight, settings.feature_weight, settings.beta, settings.clean_weight)
 
     def _notify(self, event: Event) -> None:

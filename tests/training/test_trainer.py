@@ -251,7 +251,7 @@ def test_the_notice_names_three_and_says_whether_more_follow(count: int) -> None
     held_out = FakeDataset(count=8, unreadable=tuple(range(count)))
     result = trainer(notices.append, skip_unreadable=True, held_out_images=8).run(FakeDataset(), held_out=held_out)
     assert len(result.skipped) == count
-    (notice,) = (event for event in notices if isinstance(event, Notice))
+    (notice,) = (event for event in notices if isinstance(event, Notice) and "could not be read" in event.message)
     names = ", ".join(item.key for item in result.skipped[:3])
     assert notice.message.endswith(
         f"{count} pictures could not be read and were left out: {names}" + ", ..." * (count - 3)
@@ -261,6 +261,14 @@ def test_the_notice_names_three_and_says_whether_more_follow(count: int) -> None
 def test_not_one_readable_picture_held_out() -> None:
     with pytest.raises(DatasetError, match=r"held-out pictures: expected at least one readable.*4 unreadable ones"):
         trainer(skip_unreadable=True).run(FakeDataset(), held_out=FakeDataset(count=4, unreadable=(0, 1, 2, 3)))
+
+
+@pytest.mark.parametrize(("sharpness", "flat"), [(0.001, True), (40.0, False)])
+def test_a_task_that_does_not_mind_the_codec_is_told(sharpness: float, flat: bool) -> None:
+    events: list[Event] = []
+    trainer(events.append, task=FakeTask(sharpness=sharpness), steps=1, ladder=(5, 30, 90)).run(FakeDataset(count=32))
+    told = [event.message for event in events if isinstance(event, Notice)]
+    assert any("hardly depends on the codec" in message for message in told) == flat
 
 
 def test_too_few_pictures() -> None:
