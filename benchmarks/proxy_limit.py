@@ -5,6 +5,9 @@ answers each of them otherwise. The mean of its answers to the copies is the bes
 closer that mean is to the codec's answer to the picture itself than the source is, in dB, is a limit for the gain that
 ``precomp evaluate-proxy`` reports.
 
+The bits of the copies differ, too. How much (the standard deviation over a picture's copies, relative to their mean,
+median over pictures) is what a rate step has to rise above to be seen.
+
     python benchmarks/proxy_limit.py bpg DIR_VAL
 """
 
@@ -32,27 +35,30 @@ def main() -> None:
     places = torch.linspace(0, len(dataset) - 1, options.count).long().tolist()
     sources = [dataset[place].image for place in places]
     generator = torch.Generator().manual_seed(0)
-    print(f"| {codec.quality_scale.name} | source, dB | limit of the gain, dB |\n| --- | --- | --- |")
+    print(f"| {codec.quality_scale.name} | source, dB | limit of the gain, dB | bits differ by |")
+    print("| --- | --- | --- | --- |")
     with Transcoder(codec) as transcoder:
         for quality in codec.quality_scale.ladder:
             rows = [_measure(transcoder, source, quality, options.copies, generator) for source in sources]
-            plain, gain = torch.tensor(rows).mean(dim=0).tolist()
-            print(f"| {quality:g} | {plain:.1f} | {gain:+.1f} |", flush=True)
+            plain, gain, _ = torch.tensor(rows).mean(dim=0).tolist()
+            spread = float(torch.tensor(rows)[:, 2].median())
+            print(f"| {quality:g} | {plain:.1f} | {gain:+.1f} | {spread:.1%} |", flush=True)
 
 
 def _measure(
     transcoder: Transcoder, source: Tensor, quality: float, copies: int, generator: torch.Generator
-) -> tuple[float, float]:
-    """Return the PSNR of a source (3, H, W) against the codec's picture of it, and the gain of the copies' mean."""
+) -> tuple[float, float, float]:
+    """Return the PSNR of a source (3, H, W) against the codec's picture, the gain of the copies' mean, their spread."""
     noise = torch.randn((copies, *source.shape), generator=generator) * NOISE_LEVELS
     noise[0] = 0.0  # the picture itself
     inputs = (source / 255.0)[None] + noise.round() / 255.0
-    decoded, _ = transcoder.submit(inputs.clamp(0.0, 1.0), [quality] * copies).tensors(inputs)
+    decoded, bits = transcoder.submit(inputs.clamp(0.0, 1.0), [quality] * copies).tensors(inputs)
     answer, mean = decoded[0], decoded[1:].mean(dim=0)
     plain = (source / 255.0 - answer).square().mean()
     # the mean of n answers lies 1/n of their variance off the true mean, and the answer a whole variance
     limit = (mean - answer).square().mean() / (1.0 + 1.0 / (copies - 1))
-    return float(-10.0 * plain.log10()), float(10.0 * (plain / limit).log10())
+    spread = bits[1:].std() / bits[1:].mean()
+    return float(-10.0 * plain.log10()), float(10.0 * (plain / limit).log10()), float(spread)
 
 
 if __name__ == "__main__":
