@@ -186,7 +186,7 @@ def score_matrix(curve: RateAccuracyCurve, metric: str) -> NDArray[np.float64]:
             where=f"curve {curve.label!r}",
             expected=f"finite values of {metric!r}",
             got=str(scores.tolist()),
-            remedy="Measure the curve again.",
+            remedy="Leave out points that are lossless (their PSNR is infinite), or measure the curve again.",
         )
     return scores
 
