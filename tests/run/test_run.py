@@ -254,20 +254,16 @@ def test_a_fitted_proxy_is_taken_from_its_file(tables: Tables, registry: Registr
 def test_a_proxy_of_another_version_of_the_codec_is_told(
     tables: Tables, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path, notices = tmp_path / "older.safetensors", []
+    path, events = tmp_path / "older.safetensors", list[Event]()
+    proxy = Learned(FakeCodec())
+    proxy.mark_fitted()
     with monkeypatch.context() as older:
         older.setattr(FakeCodec, "version", "zlib of yesterday")
-        proxy = Learned(FakeCodec())
-        proxy.mark_fitted()
         save_proxy(path, proxy)
-
-    def observe(event: Event) -> None:
-        if isinstance(event, Notice):
-            notices.append(event.message)
-
     settings = ("proxy.name=learned", f"proxy.load='{path}'")
-    trained(tables, registry, *settings, "proxy.any_version=true", "train.steps=1", observer=observe)
-    assert [text for text in notices if "'learned' was fitted to zlib of yesterday, and zlib " in text]
+    trained(tables, registry, *settings, "proxy.any_version=true", "train.steps=1", observer=events.append)
+    told = "'learned' was fitted to zlib of yesterday, and zlib "
+    assert any(isinstance(event, Notice) and told in event.message for event in events)
     with pytest.raises(CheckpointError, match="codec version"):
         trained(tables, registry, *settings, overwrite=True)
 
@@ -392,15 +388,6 @@ def test_a_loss_that_is_not_a_number_stops_the_run_and_keeps_the_checkpoint(
 def test_a_precision_that_fabric_does_not_know_is_told_by_its_key(tables: Tables, registry: Registry) -> None:
     with pytest.raises(ConfigError, match=r"experiment, train\.precision: expected a precision.*got '17-odd'"):
         trained(tables, registry, "train.precision=17-odd")
-
-
-@pytest.mark.parametrize("content", [None, "{", '{"format": "other"}', "[]"])
-def test_a_damaged_record_is_told(tmp_path: Path, content: str | None) -> None:
-    if content is not None:
-        (tmp_path / "run.json").write_text(content, encoding="utf-8")
-
-    with pytest.raises(CheckpointError, match="the record of a run"):
-        read_record(tmp_path)
 
 
 def test_a_record_is_plain_json(tables: Tables, registry: Registry, tmp_path: Path) -> None:
