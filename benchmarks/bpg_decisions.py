@@ -9,8 +9,8 @@ than the source's luma is, in dB, as ``precomp evaluate-proxy`` reports it for w
   shows that it predicts, transforms and quantizes as the standard says; and the same when it rounds just one nonzero
   or nearly nonzero level in a hundred the other way;
 - with the plugin's default effort, x265 also weighs every level's bits against its error, hides signs in parities and
-  filters the blocks' edges, which the stand-in does not know: with the codec's own picture as its neighbours, and with
-  neighbours it decoded itself; and the shipped proxy, and the best mean of the two.
+  filters the blocks' edges, which the stand-in does not know: with the codec's own unfiltered picture as its
+  neighbours, and with neighbours it decoded itself; and the shipped proxy, and the best mean of the latter two.
 
     python benchmarks/bpg_decisions.py DIR_VAL
 """
@@ -94,13 +94,13 @@ def _row(qp: int, images: Sequence[torch.Tensor], proxy: BPGProxy) -> str:
     for image in images:
         planes = _planes(image)
         source = planes[0].astype(np.int64)
-        answer, blocks = encode(planes, qp, PLAIN)
+        answer, _, blocks = encode(planes, qp, PLAIN)
         plain = [simulate(source, blocks, qp, rounded), simulate(source, blocks, qp, _flipping(generator))]
         gains = [_gain_db(source, stand_in, answer) for stand_in in plain]
-        answer, blocks = encode(planes, qp, DEFAULT)
+        answer, unfiltered, blocks = encode(planes, qp, DEFAULT)
         own = simulate(source, blocks, qp, rounded)
         guessed = _proxy_luma(proxy, image, qp)
-        stand_ins = [simulate(source, blocks, qp, rounded, neighbours=answer), own, guessed]
+        stand_ins = [simulate(source, blocks, qp, rounded, neighbours=unfiltered), own, guessed]
         gains += [_gain_db(source, stand_in, answer) for stand_in in stand_ins]
         mixes = [_gain_db(source, share * own + (1.0 - share) * guessed, answer) for share in np.linspace(0, 1, 11)]
         found.append((_psnr_db(source, answer), *gains, *mixes))
@@ -129,8 +129,8 @@ def _gain_db(source: NDArray[Any], stand_in: NDArray[Any], answer: NDArray[Any])
     return _psnr_db(stand_in, answer) - _psnr_db(source, answer)
 
 
-def encode(planes: Sequence[NDArray[np.uint8]], qp: int, extras: str) -> tuple[Ints, list[Block]]:
-    """Encode planes with x265; return its luma, and the blocks it chose in the order they are coded."""
+def encode(planes: Sequence[NDArray[np.uint8]], qp: int, extras: str) -> tuple[Ints, Ints, list[Block]]:
+    """Encode planes; return x265's luma, the same before the loop filters, and its blocks in the order of coding."""
     import av
 
     height, width = planes[0].shape
@@ -147,11 +147,19 @@ def encode(planes: Sequence[NDArray[np.uint8]], qp: int, extras: str) -> tuple[I
         packets = [*encoder.encode(frame), *encoder.encode(None)]
         del encoder  # closes the file
         blocks = _read_blocks(file.read_bytes(), height, width)
+    filtered, unfiltered = (_decoded_luma(packets, skipped) for skipped in ("none", "all"))
+    return filtered, unfiltered, blocks
+
+
+def _decoded_luma(packets: Sequence[Any], skipped_filters: str) -> Ints:
+    import av
+
     decoder: Any = av.CodecContext.create("hevc", "r")
+    decoder.options = {"skip_loop_filter": skipped_filters}
     frames = [frame for packet in (*packets, None) for frame in decoder.decode(packet)]
     luma = frames[0].planes[0]
-    samples = np.frombuffer(bytes(luma), np.uint8).reshape(luma.height, luma.line_size)[:, :width]
-    return samples.astype(np.int64), blocks
+    samples = np.frombuffer(bytes(luma), np.uint8).reshape(luma.height, luma.line_size)[:, : luma.width]
+    return samples.astype(np.int64)
 
 
 def _read_blocks(data: bytes, height: int, width: int) -> list[Block]:

@@ -41,7 +41,8 @@ def check_requirements(dist: Distribution, plugin: str) -> None:
 
 def loading_order(entry_point: EntryPoint) -> tuple[bool, str, str]:
     """Sort the plugins of this package before all others, so that no other can take a name from them, then by name."""
-    package = canonicalize_name(entry_point.dist.name) if entry_point.dist else ""
+    found = entry_point.dist.name if entry_point.dist else None  # a damaged installation has no name
+    package = canonicalize_name(found or "")
     return package != _DISTRIBUTION, package, entry_point.name
 
 

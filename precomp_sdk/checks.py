@@ -10,16 +10,16 @@ __all__ = ["check_instance", "find_device"]
 
 
 def check_instance(value: Any, contract: type, where: str) -> None:
-    """Refuse what is not an object of a contract: a class, a name, None.
+    """Refuse what is not an object of a contract: a class, a name, None. What `torch.compile` wraps is looked at.
 
     Raises:
         OptionError: it is not.
     """
-    if not isinstance(value, contract):
+    if not isinstance(getattr(value, "_orig_mod", value), contract):
         raise OptionError(
             where=where,
             expected=f"an object of {contract.__name__}",
-            got=f"the class {value.__name__}" if isinstance(value, type) else f"{value!r:.80}",
+            got=f"the class {value.__name__}" if isinstance(value, type) else f"{' '.join(repr(value).split()):.80}",
             remedy="Construct one; Registry.create makes components by name.",
         )
 

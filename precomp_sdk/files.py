@@ -24,6 +24,8 @@ def check_target(path: Path) -> None:
         raise OptionError(
             where="output", expected="a file to write", got=f"the folder {path}", remedy="Name a file inside it."
         )
+    if path.exists() and not path.is_file():  # a pipe or a device is written to as it is
+        return
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryFile(dir=path.parent):
         pass

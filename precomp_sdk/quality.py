@@ -61,7 +61,10 @@ class QualityScale:
             QualityError: it is not a number, lies outside the scale, or is a fraction on a scale of whole numbers.
         """
         try:
-            value = math.nan if isinstance(quality, str | bytes | bool) else float(quality)
+            is_truth = isinstance(quality, bool) or "bool" in str(
+                getattr(quality, "dtype", "")
+            )  # NumPy's and PyTorch's
+            value = math.nan if is_truth or isinstance(quality, str | bytes | bytearray) else float(quality)
         except (TypeError, ValueError):
             value = math.nan
         on_scale = self.minimum <= value <= self.maximum  # False for NaN

@@ -158,14 +158,13 @@ def _found(program: str) -> str:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """Kill what still runs, its children too: a program that hangs may be a script around the real one."""
-    if process.poll() is None:
-        if hasattr(os, "killpg"):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-        else:
-            process.kill()
-        process.wait()
+    """Kill what still runs, its children too: a program may be a script around the real one, and leave it behind."""
+    if hasattr(os, "killpg"):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)  # the group lives as long as one of its processes
+    elif process.poll() is None:
+        process.kill()
+    process.wait()
 
 
 def _keep_ending(stream: IO[bytes], ending: bytearray) -> None:

@@ -73,7 +73,7 @@ class BPGCodec(Codec):
                 remedy="jctvc is inside the program bpgenc: add backend='bpgenc'.",
             )
         check_option("bpg", "encoder", encoder, _ENCODERS if backend == "bpgenc" else _ENCODERS[:1])
-        if not isinstance(timeout_s, int | float) or not timeout_s > 0:
+        if not isinstance(timeout_s, int | float | np.number) or not timeout_s > 0:
             raise OptionError(
                 where="'bpg'", expected="timeout_s above 0", got=repr(timeout_s), remedy="Give a number of seconds."
             )

@@ -137,10 +137,10 @@ def transfer_matrix(
         preprocessors=tuple(preprocessors),
         codecs=tuple(codecs),
         tasks=tuple(tasks),
-        codec_versions={label: codec.version for label, codec in codecs.items()},
         cells=tuple(cells[p, c, t] for p in preprocessors for c in codecs for t in tasks),
         environment=environment_versions(),
         seconds=seconds,
+        codec_versions={label: codec.version for label, codec in codecs.items()},
     )
 
 

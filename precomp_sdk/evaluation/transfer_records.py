@@ -1,7 +1,7 @@
 """The cells of a transfer matrix, and the whole."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from precomp_sdk.errors import CurveError, nearest
 from precomp_sdk.evaluation.bd_rate import BDRate
@@ -69,10 +69,10 @@ class TransferMatrix:
         preprocessors: their labels.
         codecs: likewise.
         tasks: likewise.
-        codec_versions: of the library that does the work, by the codec's label.
         cells: one for each combination.
         environment: versions of the packages.
         seconds: wall time.
+        codec_versions: of the libraries that do the work, by the codec's label; older files do not say.
     """
 
     dataset: str
@@ -81,10 +81,10 @@ class TransferMatrix:
     preprocessors: tuple[str, ...]
     codecs: tuple[str, ...]
     tasks: tuple[str, ...]
-    codec_versions: Mapping[str, str]
     cells: tuple[TransferCell, ...]
     environment: Mapping[str, str]
     seconds: float
+    codec_versions: Mapping[str, str] = field(default_factory=dict)
 
     def cell(self, preprocessor: str, codec: str, task: str) -> TransferCell:
         """Return one cell.

@@ -36,7 +36,7 @@ __all__ = ["PROXY_FILE", "TASK_FILE", "TrainingOutcome", "check_task", "prepare_
 
 TASK_FILE = "task.safetensors"  #: the task's weights, where the run fitted or trained it
 PROXY_FILE = "proxy.safetensors"  #: the proxy's, likewise
-_FIXED = ("codec", "proxy", "preprocessor", "task", "data", "train")  # tables that a resumed run must not change
+_FIXED = ("codec", "proxy", "preprocessor", "task", "data")  # tables that a resumed run must not change
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ def run_training(
             observer=observer,
             fabric=fabric,
         )
-        result = trainer.run(parts.train, held_out=parts.held_out, folder=folder, resume=resume)
+        result = trainer.run(parts.train, held_out=parts.held_out, folder=folder, resume=resume, overwrite=overwrite)
     elif fabric.is_global_zero:
         prepare(experiment, parts, parts.train, fabric.device)
         sender = Compressor(parts.codec, parts.preprocessor, ladder=experiment.evaluate.arguments()["ladder"])
@@ -149,7 +149,8 @@ def _check_folder(folder: Path, experiment: Experiment, *, resume: bool, overwri
         ours, theirs = experiment.model_dump(), load_experiment(folder / EXPERIMENT_FILE).model_dump()
         if theirs["proxy"]["name"] and not ours["proxy"]["name"]:  # what was chosen then is written down there
             ours["proxy"]["name"] = theirs["proxy"]["name"]
-        for key, our, their in (item for table in _FIXED for item in _differences(ours[table], theirs[table], table)):
+        begun = (*_FIXED, "train") if (folder / STATE_FILE).exists() else _FIXED
+        for key, our, their in (item for table in begun for item in _differences(ours[table], theirs[table], table)):
             if key not in {f"train.{free}" for free in FREE_SETTINGS}:
                 raise CheckpointError(
                     where=f"{experiment.origin}, {key}",

@@ -13,7 +13,7 @@ __all__ = ["fits_proxy", "load_proxy", "save_proxy"]
 
 
 def save_proxy(path: Path | str, proxy: ProxyCodec, *, facts: Mapping[str, Any] | None = None) -> None:
-    """Write a proxy's weights as safetensors, with the codec's name, options and version inside.
+    """Write a proxy's weights as safetensors, with the codec's name and options, and the version it was fitted to.
 
     Args:
         path: ends in ``.safetensors``.
@@ -25,7 +25,7 @@ def save_proxy(path: Path | str, proxy: ProxyCodec, *, facts: Mapping[str, Any] 
         proxy,
         name=proxy.name,
         options=proxy.options,
-        facts={**(facts or {}), **_identity(proxy.codec), "codec_version": proxy.codec.version},
+        facts={**(facts or {}), **_identity(proxy.codec), "codec_version": proxy.fitted_to or proxy.codec.version},
     )
 
 

@@ -1,9 +1,11 @@
 """Every choice of a joint training run."""
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import Literal
+
+import numpy as np
 
 from precomp_sdk.errors import OptionError, nearest
 
@@ -85,6 +87,7 @@ class TrainSettings:
     codec_workers: int | None = None
 
     def __post_init__(self) -> None:
+        self._normalise()
         at_least = {
             "steps": 1, "batch_size": 1, "warmup_steps": 0, "held_out_images": 1, "held_out_every": 1,
             "calibration_images": 1, "checkpoint_every": 1, "weight_decay": 0, "beta": 0, "task_weight": 0,
@@ -104,8 +107,6 @@ class TrainSettings:
             value = getattr(self, name)
             if not isinstance(value, int | float) or not 0 <= value < 1:
                 raise _wrong(name, "a number from 0 to below 1", value)
-        if self.ladder is not None and (isinstance(self.ladder, str) or not isinstance(self.ladder, Sequence)):
-            raise _wrong("ladder", "qualities, such as (10, 30, 50), or None", self.ladder)
         if self.task_weight + self.feature_weight == 0:
             raise _wrong("task_weight", "a task loss or a feature match, or both", "neither")
         for name, choices in (("targets", ("dataset", "own")), ("forward", ("codec", "proxy"))):
@@ -121,6 +122,21 @@ class TrainSettings:
                 got=repr(self.train),
                 remedy=nearest(wrong, PARTS),
             )
+
+    def _normalise(self) -> None:
+        """Take NumPy's numbers and lists for what they mean: checkpoints compare settings and hold plain values."""
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, np.generic):
+                object.__setattr__(self, field.name, value.item())
+        if isinstance(self.train, list):
+            object.__setattr__(self, "train", tuple(self.train))
+        if self.ladder is not None:
+            try:
+                ladder = tuple(float(quality) for quality in self.ladder)
+            except (TypeError, ValueError) as error:
+                raise _wrong("ladder", "qualities, such as (10, 30, 50), or None", self.ladder) from error
+            object.__setattr__(self, "ladder", ladder)
 
 
 def _wrong(option: str, expected: str, got: object) -> OptionError:

@@ -136,8 +136,8 @@ class Trainer:
         settings, fabric = self.settings, self.fabric
         check_instance(dataset, TaskDataset, "Trainer.run, dataset")
         folder = None if folder is None else Path(folder)
-        if folder is not None and fabric.is_global_zero:
-            _check_folder(folder, resume=resume, overwrite=overwrite)
+        if folder is not None:
+            self._check_folder(folder, resume=resume, overwrite=overwrite)
         self._check_targets(dataset)
         for drawn in filter(None, (dataset, held_out)):
             drawn.set_epoch(0)  # whatever was drawn before, so that a resumed run holds out the same pictures
@@ -185,6 +185,19 @@ class Trainer:
                 remedy='Choose a data set of that kind, or targets="own".',
             )
         self.task.check_dataset(dataset.class_names)
+
+    def _check_folder(self, folder: Path, *, resume: bool, overwrite: bool) -> None:
+        """Refuse, in every process, to destroy an older run; find out before the work whether a new one can be kept."""
+        held = [name for name in (STATE_FILE, WEIGHTS_FILE) if (folder / name).exists()]
+        if held and not (resume or overwrite):
+            raise CheckpointError(
+                where=str(folder),
+                expected="a folder without a run",
+                got=f"one with {', '.join(held)}",
+                remedy="Go on with it (resume), replace it (overwrite), or choose another folder.",
+            )
+        if not (held and resume) and self.fabric.is_global_zero:
+            check_target(folder / STATE_FILE)
 
     def _split(
         self, dataset: TaskDataset, held_out: TaskDataset | None
@@ -250,19 +263,6 @@ class Trainer:
     def _notify(self, event: Event) -> None:
         if self._observer is not None and self.fabric.is_global_zero:
             self._observer(event)
-
-
-def _check_folder(folder: Path, *, resume: bool, overwrite: bool) -> None:
-    """Refuse to destroy an older run, and find out before the work whether the new one can be written."""
-    held = [name for name in (STATE_FILE, WEIGHTS_FILE) if (folder / name).exists()]
-    if held and not (resume or overwrite):
-        raise CheckpointError(
-            where=str(folder),
-            expected="a folder without a run",
-            got=f"one with {', '.join(held)}",
-            remedy="Go on with it (resume), replace it (overwrite), or choose another folder.",
-        )
-    check_target(folder / STATE_FILE)
 
 
 def _fabric(precision: str) -> Fabric:
