@@ -133,6 +133,8 @@ class TrainSettings:
             object.__setattr__(self, "train", tuple(self.train))
         if self.ladder is not None:
             try:
+                if isinstance(self.ladder, str):
+                    raise TypeError("text is no list of qualities")
                 ladder = tuple(float(quality) for quality in self.ladder)
             except (TypeError, ValueError) as error:
                 raise _wrong("ladder", "qualities, such as (10, 30, 50), or None", self.ladder) from error

@@ -3,7 +3,8 @@ import torch
 
 from precomp_sdk.checks import check_instance, find_device
 from precomp_sdk.errors import OptionError
-from precomp_sdk.testing import FakeCodec
+from precomp_sdk.task import TaskModel
+from precomp_sdk.testing import FakeCodec, FakeTask
 
 
 def test_a_device_that_is_not_there_is_told():
@@ -21,3 +22,13 @@ def test_what_is_no_object_of_a_contract_is_told_in_one_line():
     with pytest.raises(OptionError) as caught:
         check_instance(["x" * 500], FakeCodec, "here")
     assert len(str(caught.value)) < 250
+    with pytest.raises(OptionError) as caught:
+        check_instance(torch.nn.Sequential(torch.nn.Identity()), FakeCodec, "here")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_compiled_network_is_what_it_wraps():
+    task = FakeTask()
+    check_instance(torch.compile(task), TaskModel, "here")
+    with pytest.raises(OptionError, match="expected an object of TaskModel"):
+        check_instance(torch.compile(torch.nn.Identity()), TaskModel, "here")

@@ -35,6 +35,7 @@ def test_links_and_pipes_stay_what_they_are(tmp_path):
     assert (tmp_path / "target").read_text() == "new"
 
     os.mkfifo(tmp_path / "pipe")
+    check_target(tmp_path / "pipe")  # neither waits nor refuses
     received = []
     reader = threading.Thread(target=lambda: received.append((tmp_path / "pipe").read_bytes()))
     reader.start()

@@ -84,6 +84,18 @@ def test_no_stranger_can_take_a_name_from_this_package(install: Install, monkeyp
     assert "'jpeg'" in stranger.error
 
 
+def test_a_damaged_installation_does_not_hide_the_others(install: Install, tmp_path: Path) -> None:
+    install("stranger", {"stranger_good": GOOD.format(name="good")})
+    install("damaged", {"stranger_damaged": GOOD.format(name="other")})
+    (tmp_path / "site" / "damaged-2.5.dist-info" / "METADATA").unlink()
+    installed = registry_module.entry_points(group="precomp_sdk")
+    nameless = [item for item in real_entry_points(group="precomp_sdk") if item.name == "stranger_damaged"]
+    assert [item.dist.name if item.dist else "" for item in nameless] == [None]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("precomp_sdk.registry.entry_points", lambda group: [*nameless, *installed])
+        assert "good" in Registry().codecs
+
+
 def test_components_come_with_package_version_and_state(install: Install) -> None:
     install("stranger", {"stranger_b": GOOD.format(name="b")}, version="3.1")
 

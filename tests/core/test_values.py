@@ -5,6 +5,7 @@ import pickle
 from dataclasses import FrozenInstanceError
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -73,7 +74,10 @@ def test_strength_runs_from_0_mildest_to_1_strongest_on_every_scale() -> None:
     assert QP.from_mild_to_strong((40, 10, 30)) == (10, 30, 40)
 
 
-@pytest.mark.parametrize("quality", [0, 101, -1, math.nan, math.inf, "high", None, 5.5, [5]])
+@pytest.mark.parametrize(
+    "quality",
+    [0, 101, -1, math.nan, math.inf, "high", "30", b"30", True, np.bool_(True), torch.tensor(True), None, 5.5, [5]],
+)
 def test_a_quality_off_the_scale_is_refused(quality: Any) -> None:
     with pytest.raises(QualityError, match="quality: expected a whole number from 1 to 100"):
         JPEG.check(quality)

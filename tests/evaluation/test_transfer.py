@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from precomp_sdk import CurveError, LabelScorer, NonFiniteError, OptionError, Target
-from precomp_sdk.evaluation import Loop, measure_curve, transfer_matrix
+from precomp_sdk.evaluation import Loop, measure_curve, read_transfer, transfer_matrix
 from precomp_sdk.evaluation._panel import Panel, split
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeTask
 
@@ -114,3 +115,11 @@ def test_a_loss_that_is_not_finite_names_the_picture() -> None:
         bad.filters[0] = torch.nan
     with pytest.raises(NonFiniteError, match="picture '0'"):
         transfer_matrix(GOOD["preprocessors"], GOOD["codecs"], {"t": FakeTask(), "bad": bad}, GOOD["dataset"])
+
+
+@pytest.mark.parametrize("name", ["transfer", "refinement_features"])
+def test_files_of_before_the_codecs_versions_are_read(name):
+    path = Path(__file__).parents[2] / "docs" / "results" / f"{name}.json"
+    matrix = read_transfer(path)
+    assert matrix.cells
+    assert matrix.codec_versions == {}

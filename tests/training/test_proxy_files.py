@@ -75,6 +75,9 @@ def test_another_version_can_be_accepted_and_other_options_cannot(path: Path) ->
     load_proxy(path, proxy, any_version=True)
     assert float(proxy.log_scale.detach()) == 0.5
     assert proxy.fitted_to == FakeCodec().version
+    save_proxy(path.with_name("again.safetensors"), proxy)  # does not turn it into one of the newer codec
+    with pytest.raises(CheckpointError, match="codec version"):
+        load_proxy(path.with_name("again.safetensors"), FakeProxy(Newer()))
     assert not fits_proxy(path, FakeProxy(FakeCodec(level=1)))
     with pytest.raises(CheckpointError, match="options"):
         load_proxy(path, FakeProxy(FakeCodec(level=1)), any_version=True)
