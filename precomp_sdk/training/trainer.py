@@ -187,7 +187,10 @@ class Trainer:
         self.task.check_dataset(dataset.class_names)
 
     def _check_folder(self, folder: Path, *, resume: bool, overwrite: bool) -> None:
-        """Refuse, in every process, to destroy an older run; find out before the work whether a new one can be kept."""
+        """Refuse, in every process, to destroy an older run; find out before the work whether a new one can be kept.
+
+        The first process removes what is to be replaced.
+        """
         held = [name for name in (STATE_FILE, WEIGHTS_FILE) if (folder / name).exists()]
         if held and not (resume or overwrite):
             raise CheckpointError(
@@ -198,6 +201,8 @@ class Trainer:
             )
         if not (held and resume) and self.fabric.is_global_zero:
             check_target(folder / STATE_FILE)
+            for name in held:  # or a later resume would go on with the older run
+                (folder / name).unlink()
 
     def _split(
         self, dataset: TaskDataset, held_out: TaskDataset | None

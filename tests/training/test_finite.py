@@ -11,7 +11,7 @@ from torch import Tensor
 from precomp_sdk import NonFiniteError
 from precomp_sdk.records import ProxyOutput
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeProxy, FakeTask
-from precomp_sdk.training import STATE_FILE, WEIGHTS_FILE, Trainer, TrainSettings
+from precomp_sdk.training import STATE_FILE, Trainer, TrainSettings
 
 SMALL: dict[str, Any] = {
     "steps": 6, "batch_size": 4, "held_out_images": 4, "calibration_images": 8, "held_out_every": 3,
@@ -84,12 +84,10 @@ def test_the_gradient_norm_is_named(tmp_path: Path) -> None:
     assert not (tmp_path / STATE_FILE).exists()
 
 
-def test_endless_weights_never_replace_a_checkpoint(tmp_path: Path) -> None:
-    trainer(steps=2).run(FakeDataset(), folder=tmp_path)
-    good = [(tmp_path / name).read_bytes() for name in (STATE_FILE, WEIGHTS_FILE)]
+def test_endless_weights_are_never_saved(tmp_path: Path) -> None:
     # every term and gradient of the first step is finite; the decay takes the weight to minus infinity
-    with pytest.raises(NonFiniteError, match=r"training step 1, term 'weight preprocessor.gain'.*is whole"):
+    with pytest.raises(NonFiniteError, match=r"training step 1, term 'weight preprocessor.gain'"):
         trainer(FakePreprocessor(gain=0.3), learning_rate=1e20, weight_decay=1e20, checkpoint_every=1).run(
-            FakeDataset(), folder=tmp_path, overwrite=True
+            FakeDataset(), folder=tmp_path
         )
-    assert [(tmp_path / name).read_bytes() for name in (STATE_FILE, WEIGHTS_FILE)] == good
+    assert not list(tmp_path.iterdir())
