@@ -6,8 +6,8 @@ over. Its luma then differs from the codec's by what is left, and the gain is ho
 than the source's luma is, in dB, as ``precomp evaluate-proxy`` reports it for whole pictures:
 
 - with a plain quantizer and no loop filters in x265, the stand-in is x265 to the bit (its gain is infinite), which
-  shows that it predicts, transforms and quantizes as the standard says; and the same when it rounds just one nonzero
-  or nearly nonzero level in a hundred the other way;
+  shows that it predicts, transforms and quantizes as the standard says; and the same when it rounds one in a hundred
+  of the levels above a quarter of a step the other way;
 - with the plugin's default effort, x265 also weighs every level's bits against its error, hides signs in parities and
   filters the blocks' edges, which the stand-in does not know: with the codec's own unfiltered picture as its
   neighbours, and with neighbours it decoded itself; and the shipped proxy, and the best mean of the latter two.
@@ -16,11 +16,9 @@ than the source's luma is, in dB, as ``precomp evaluate-proxy`` reports it for w
 """
 
 import argparse
-import os
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +27,10 @@ import torch
 from numpy.typing import NDArray
 
 from precomp_bpg import BPGCodec, BPGProxy
+from precomp_bpg._av import encode_frame, load_av
 from precomp_bpg.colour import rgb_to_planes
 from precomp_bpg.container import PixelFormat
+from precomp_bpg.encoder import EFFORTS, PARAMETERS
 from precomp_data import UnlabelledFolder
 
 Ints = NDArray[np.int64]
@@ -39,12 +39,8 @@ Quantizer = Callable[[Ints], Ints]  # a block's levels, from its scaled coeffici
 SIDE_PX = 160
 TREE_PX = 64  # side of a coding tree block
 UNIT_PX = 4
-SETTINGS = (
-    "log-level=none:info=0:keyint=1:ipratio=1:bframes=0:rc-lookahead=0:scenecut=0:frame-threads=1:pools=none:wpp=0"
-    f":repeat-headers=1:psy-rd=0:psy-rdoq=0:aq-mode=0:ctu={TREE_PX}:analysis-save-reuse-level=10"
-)
+PRESET, EXTRAS = EFFORTS["default"]
 PLAIN = "sao=0:no-deblock=1:rdoq-level=0:signhide=0"
-DEFAULT = "sao=1:rdoq-level=2:signhide=1"
 FLIPPED_SHARE = 0.01
 
 # ITU-T H.265, tables 8-5 and 8-6: the slope of a directional mode, and its inverse
@@ -82,6 +78,7 @@ def main() -> None:
     images = [dataset[place].image / 255.0 for place in places]
     codec = BPGCodec()
     proxy = BPGProxy(codec)
+    print(f"{codec.version}\n")
     print("| QP | source, dB | exact | one in 100 | neighbours known | own neighbours | proxy | mean of two |")
     print("| --- | --- | --- | --- | --- | --- | --- | --- |")
     for quality in codec.quality_scale.ladder:
@@ -97,7 +94,7 @@ def _row(qp: int, images: Sequence[torch.Tensor], proxy: BPGProxy) -> str:
         answer, _, blocks = encode(planes, qp, PLAIN)
         plain = [simulate(source, blocks, qp, rounded), simulate(source, blocks, qp, _flipping(generator))]
         gains = [_gain_db(source, stand_in, answer) for stand_in in plain]
-        answer, unfiltered, blocks = encode(planes, qp, DEFAULT)
+        answer, unfiltered, blocks = encode(planes, qp, EXTRAS)
         own = simulate(source, blocks, qp, rounded)
         guessed = _proxy_luma(proxy, image, qp)
         stand_ins = [simulate(source, blocks, qp, rounded, neighbours=unfiltered), own, guessed]
@@ -131,33 +128,23 @@ def _gain_db(source: NDArray[Any], stand_in: NDArray[Any], answer: NDArray[Any])
 
 def encode(planes: Sequence[NDArray[np.uint8]], qp: int, extras: str) -> tuple[Ints, Ints, list[Block]]:
     """Encode planes; return x265's luma, the same before the loop filters, and its blocks in the order of coding."""
-    import av
-
     height, width = planes[0].shape
-    frame = av.VideoFrame(width, height, "yuv420p")
+    frame = load_av().VideoFrame(width, height, "yuv420p")
     for target, plane in zip(frame.planes, planes, strict=True):
         target.update(np.pad(plane, ((0, 0), (0, target.line_size - plane.shape[1]))))
-    encoder: Any = av.CodecContext.create("libx265", "w")
-    encoder.width, encoder.height, encoder.pix_fmt, encoder.time_base = width, height, "yuv420p", Fraction(1, 25)
-    encoder.thread_count = 1
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "analysis"
-        settings = f"{SETTINGS}:qp={qp}:{extras}:analysis-save={os.fspath(file)}"
-        encoder.options = {"preset": "superfast", "x265-params": settings}
-        packets = [*encoder.encode(frame), *encoder.encode(None)]
-        del encoder  # closes the file
+        settings = f"{PARAMETERS}:qp={qp}:ctu={TREE_PX}:{extras}:analysis-save={file}:analysis-save-reuse-level=10"
+        stream = encode_frame(frame, PRESET, settings)
         blocks = _read_blocks(file.read_bytes(), height, width)
-    filtered, unfiltered = (_decoded_luma(packets, skipped) for skipped in ("none", "all"))
-    return filtered, unfiltered, blocks
+    return _decoded_luma(stream, "none"), _decoded_luma(stream, "all"), blocks
 
 
-def _decoded_luma(packets: Sequence[Any], skipped_filters: str) -> Ints:
-    import av
-
-    decoder: Any = av.CodecContext.create("hevc", "r")
+def _decoded_luma(stream: bytes, skipped_filters: str) -> Ints:
+    av = load_av()
+    decoder = av.CodecContext.create("hevc", "r")
     decoder.options = {"skip_loop_filter": skipped_filters}
-    frames = [frame for packet in (*packets, None) for frame in decoder.decode(packet)]
-    luma = frames[0].planes[0]
+    luma = [*decoder.decode(av.Packet(stream)), *decoder.decode(None)][0].planes[0]
     samples = np.frombuffer(bytes(luma), np.uint8).reshape(luma.height, luma.line_size)[:, : luma.width]
     return samples.astype(np.int64)
 

@@ -35,6 +35,7 @@ def main() -> None:
     places = torch.linspace(0, len(dataset) - 1, options.count).long().tolist()
     sources = [dataset[place].image for place in places]
     generator = torch.Generator().manual_seed(0)
+    print(f"{codec.version}\n")
     print(f"| {codec.quality_scale.name} | source, dB | limit of the gain, dB | bits differ by |")
     print("| --- | --- | --- | --- |")
     with Transcoder(codec) as transcoder:

@@ -61,10 +61,10 @@ class QualityScale:
             QualityError: it is not a number, lies outside the scale, or is a fraction on a scale of whole numbers.
         """
         try:
-            is_truth = isinstance(quality, bool) or "bool" in str(
-                getattr(quality, "dtype", "")
-            )  # NumPy's and PyTorch's
-            value = math.nan if is_truth or isinstance(quality, str | bytes | bytearray) else float(quality)
+            # text and truth values, NumPy's and PyTorch's too, would pass as numbers
+            kind = str(getattr(quality, "dtype", ""))
+            no_number = isinstance(quality, str | bytes | bytearray | bool) or "bool" in kind
+            value = math.nan if no_number else float(quality)
         except (TypeError, ValueError):
             value = math.nan
         on_scale = self.minimum <= value <= self.maximum  # False for NaN

@@ -12,7 +12,7 @@ from precomp_bpg.hevc import parse_sps
 from precomp_bpg.nal import IDR_TYPES, PPS, SPS, nal_type, split_nals
 from precomp_sdk import BitstreamError, CodecError
 
-__all__ = ["CHROMA", "EFFORTS", "EncodedPicture", "encode_picture"]
+__all__ = ["CHROMA", "EFFORTS", "PARAMETERS", "EncodedPicture", "encode_picture"]
 
 CHROMA: Final = {
     "420": PixelFormat.C420,
@@ -27,7 +27,7 @@ EFFORTS: Final = {
 }  #: the option ``effort``: x265's preset, and what differs from it
 
 # x265 ignores what it does not know in silence: every setting here shows in a field that the tests read back.
-_PARAMETERS: Final = (
+PARAMETERS: Final = (
     "log-level=none:info=0:keyint=1:ipratio=1:bframes=0:rc-lookahead=0:scenecut=0:frame-threads=1:pools=none:wpp=0"
     ":repeat-headers=1:psy-rd=0:psy-rdoq=0:aq-mode=0:allow-non-conformance=1"
 )
@@ -79,7 +79,7 @@ def encode_picture(rgb: Bytes, qp: int, pixel_format: PixelFormat, effort: str) 
     smaller = min(padded_width, padded_height)
     block = next(size for size in (64, 32, 16) if size <= smaller)
     preset, extras = EFFORTS[effort]
-    parameters = [_PARAMETERS, f"qp={qp}:ctu={block}", *filter(None, [extras])]
+    parameters = [PARAMETERS, f"qp={qp}:ctu={block}", *filter(None, [extras])]
     if unit == _SMALL:
         parameters.append("min-cu-size=16")
     frame = _frame(rgb_to_planes(rgb, pixel_format), padded_width, padded_height, pixel_format)

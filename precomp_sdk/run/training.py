@@ -26,6 +26,7 @@ from precomp_sdk.training import (
     Trainer,
     TrainResult,
     as_recorded,
+    check_unused,
     load_module,
     load_proxy,
     read_module,
@@ -135,14 +136,9 @@ def run_training(
 
 def _check_folder(folder: Path, experiment: Experiment, *, resume: bool, overwrite: bool) -> None:
     """Refuse to destroy an older run, or to go on with another one."""
-    held = [name for name in (STATE_FILE, WEIGHTS_FILE, TASK_FILE, PROXY_FILE) if (folder / name).exists()]
-    if held and not (resume or overwrite):
-        raise CheckpointError(
-            where=str(folder),
-            expected="a folder without a run",
-            got=f"one with {', '.join(held)}",
-            remedy="Go on with it (--resume), replace it (--overwrite), or choose another folder (--output).",
-        )
+    if not (resume or overwrite):
+        remedy = "Go on with it (--resume), replace it (--overwrite), or choose another folder (--output)."
+        check_unused(folder, (STATE_FILE, WEIGHTS_FILE, TASK_FILE, PROXY_FILE), remedy)
     if resume:
         check_task(experiment)
     if resume and (folder / EXPERIMENT_FILE).exists():

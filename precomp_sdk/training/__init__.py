@@ -1,7 +1,14 @@
 """Calibration, proxy and task fitting, and the joint trainer."""
 
 from precomp_sdk.training.calibration import calibrate, slopes
-from precomp_sdk.training.checkpoints import SavedModule, as_recorded, load_module, read_module, save_module
+from precomp_sdk.training.checkpoints import (
+    SavedModule,
+    as_recorded,
+    check_unused,
+    load_module,
+    read_module,
+    save_module,
+)
 from precomp_sdk.training.fit_proxy import FitProxyResult, fit_proxy, fitting_loss
 from precomp_sdk.training.fit_task import FitTaskResult, fit_task, score_task
 from precomp_sdk.training.loading import Batches, held_back, shuffled
@@ -45,6 +52,7 @@ __all__ = [
     "TriedResolution",
     "as_recorded",
     "calibrate",
+    "check_unused",
     "choose_resolutions",
     "composite_bits",
     "composite_images",

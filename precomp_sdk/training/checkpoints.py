@@ -1,7 +1,7 @@
 """Files that are whole or not there: run states, and trained preprocessors without code inside."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,16 @@ from torch import Tensor, nn
 from precomp_sdk.errors import CheckpointError
 from precomp_sdk.files import check_target, replacing
 
-__all__ = ["SavedModule", "as_recorded", "load_module", "load_state", "read_module", "save_module", "save_state"]
+__all__ = [
+    "SavedModule",
+    "as_recorded",
+    "check_unused",
+    "load_module",
+    "load_state",
+    "read_module",
+    "save_module",
+    "save_state",
+]
 
 _FORMAT = "1"  # of the metadata
 _EXTRA_STATE = "_extra_state"  # how PyTorch ends the key of what `Module.get_extra_state` returns
@@ -65,6 +74,27 @@ def load_state(path: Path) -> dict[str, Any]:
             remedy="Start the run anew, or restore the file.",
         ) from error
     return state
+
+
+def check_unused(folder: Path, names: Iterable[str], remedy: str) -> None:
+    """Refuse a folder that holds a run already.
+
+    Args:
+        folder: of the new run.
+        names: of the files that tell a run.
+        remedy: how to go on with it or replace it, in the caller's words.
+
+    Raises:
+        CheckpointError: one of the files is there.
+    """
+    held = [name for name in names if (folder / name).exists()]
+    if held:
+        raise CheckpointError(
+            where=str(folder),
+            expected="a folder without a run",
+            got=f"one with {', '.join(held)}",
+            remedy=remedy,
+        )
 
 
 def save_module(

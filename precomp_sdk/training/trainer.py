@@ -13,13 +13,14 @@ from torch import nn
 from precomp_sdk.checks import check_instance
 from precomp_sdk.codec import Codec
 from precomp_sdk.data import SkippedSample, Subset, TaskDataset
-from precomp_sdk.errors import CheckpointError, DatasetError, OptionError, TargetError
+from precomp_sdk.errors import DatasetError, OptionError, TargetError
 from precomp_sdk.events import Event, Notice, RunFinished, RunStarted
 from precomp_sdk.files import check_target
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.proxy import ProxyCodec, check_codec
 from precomp_sdk.task import TaskModel
 from precomp_sdk.training.calibration import calibrate
+from precomp_sdk.training.checkpoints import check_unused
 from precomp_sdk.training.held_out import HeldOutBatch
 from precomp_sdk.training.loading import Batches, held_back, load_all, shuffled
 from precomp_sdk.training.loop import STATE_FILE, WEIGHTS_FILE, Loop, Parts, read_checkpoint
@@ -191,18 +192,14 @@ class Trainer:
 
         The first process removes what is to be replaced.
         """
-        held = [name for name in (STATE_FILE, WEIGHTS_FILE) if (folder / name).exists()]
-        if held and not (resume or overwrite):
-            raise CheckpointError(
-                where=str(folder),
-                expected="a folder without a run",
-                got=f"one with {', '.join(held)}",
-                remedy="Go on with it (resume), replace it (overwrite), or choose another folder.",
-            )
-        if not (held and resume) and self.fabric.is_global_zero:
+        names = (STATE_FILE, WEIGHTS_FILE)
+        if not (resume or overwrite):
+            check_unused(folder, names, "Go on with it (resume), replace it (overwrite), or choose another folder.")
+        begun = resume and (folder / STATE_FILE).exists()
+        if not begun and self.fabric.is_global_zero:
             check_target(folder / STATE_FILE)
-            for name in held:  # or a later resume would go on with the older run
-                (folder / name).unlink()
+            for name in names:  # or a later resume would go on with the older run
+                (folder / name).unlink(missing_ok=True)
 
     def _split(
         self, dataset: TaskDataset, held_out: TaskDataset | None
