@@ -19,7 +19,7 @@ test:
 	pytest
 
 bench:  ## ratios, side by side, into benchmarks/results/
-	python benchmarks/jpeg_surrogate.py $(DATA)/imagenette/val
+	python benchmarks/jpeg_proxy.py $(DATA)/imagenette/val
 	python benchmarks/codecs.py $(DATA)/imagenette/val
 	python benchmarks/proxy_designs.py $(DATA)/imagenette/train $(DATA)/imagenette/val
 	python benchmarks/training_step.py

@@ -1,9 +1,9 @@
-"""Starts a preprocessor from refined pictures, for the ablation of docs/recipe.md.
+"""Starts a preprocessor from refined images, for the ablation of docs/recipe.md.
 
-    python benchmarks/amortization.py --data IMAGENETTE --squeezenet FILE --pictures 400 --output start.safetensors
+    python benchmarks/amortization.py --data IMAGENETTE --squeezenet FILE --images 400 --output start.safetensors
     precomp train benchmarks/experiments/imagenette_jpeg.toml --set preprocessor.load=start.safetensors ...
 
-Pictures of the training split are refined against SqueezeNet behind JPEG, by their own clean answers, and ``qa-light``
+Images of the training split are refined against SqueezeNet behind JPEG, by their own clean answers, and ``qa-light``
 is regressed onto what came of them.
 """
 
@@ -27,7 +27,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder with train/ and imagenet_index.json")
     parser.add_argument("--squeezenet", type=Path, required=True, help="torchvision's weights of SqueezeNet 1.1")
-    parser.add_argument("--pictures", type=int, default=400)
+    parser.add_argument("--images", type=int, default=400)
     parser.add_argument("--refinement-steps", type=int, default=12)
     parser.add_argument("--steps", type=int, default=600, help="of the regression")
     parser.add_argument("--output", type=Path, required=True, help="weights file")
@@ -42,11 +42,11 @@ def main() -> None:
         loss_temperature=2.0,
     ).eval()
     refiner = Refiner(codec, JPEGProxy(codec, rounding=1.0), task, steps=options.refinement_steps)
-    pictures = ImageFolder(root=options.data, crop=160, augment=True)
-    order = shuffled(pictures, seed=0)
-    refiner.prepare(Subset(pictures, order[-128:]), LADDER)
+    images = ImageFolder(root=options.data, crop=160, augment=True)
+    order = shuffled(images, seed=0)
+    refiner.prepare(Subset(images, order[-128:]), LADDER)
     network = LightQACNN()
-    result = amortize(network, refiner, Subset(pictures, order[: options.pictures]), ladder=LADDER, steps=options.steps)
+    result = amortize(network, refiner, Subset(images, order[: options.images]), ladder=LADDER, steps=options.steps)
     save_module(options.output, network, name=network.name, options=network.options, facts={})
     print(result)
 

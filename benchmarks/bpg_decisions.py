@@ -1,15 +1,15 @@
-"""What of BPG's picture follows from the encoder's block sizes and prediction modes alone, for docs/results.md.
+"""What of BPG's image follows from the encoder's block sizes and prediction modes alone, for docs/results.md.
 
-A stand-in for BPG that codes like HEVC (predicts a block from its decoded neighbours, transforms and quantizes the
-rest) is given what it would have to guess: x265 writes down the sizes and modes it chose, and the stand-in takes them
+A proxy for BPG that codes like HEVC (predicts a block from its decoded neighbours, transforms and quantizes the
+rest) is given what it would have to guess: x265 writes down the sizes and modes it chose, and the proxy takes them
 over. Its luma then differs from the codec's by what is left, and the gain is how much closer to the codec's luma it is
-than the source's luma is, in dB, as ``precomp evaluate-proxy`` reports it for whole pictures:
+than the source's luma is, in dB, as ``precomp evaluate-proxy`` reports it for whole images:
 
-- with a plain quantizer and no loop filters in x265, the stand-in is x265 to the bit (its gain is infinite), which
+- with a plain quantizer and no loop filters in x265, the proxy is x265 to the bit (its gain is infinite), which
   shows that it predicts, transforms and quantizes as the standard says; and the same when it rounds one in a hundred
   of the levels above a quarter of a step the other way;
 - with the plugin's default effort, x265 also weighs every level's bits against its error, hides signs in parities and
-  filters the blocks' edges, which the stand-in does not know: with the codec's own unfiltered picture as its
+  filters the blocks' edges, which the proxy does not know: with the codec's own unfiltered image as its
   neighbours, and with neighbours it decoded itself; and the shipped proxy, and the best mean of the latter two.
 
     python benchmarks/bpg_decisions.py DIR_VAL
@@ -70,10 +70,12 @@ class Block:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("pictures", type=Path, help="folder of photographs; shrunk to 192 pixels, 160 x 160 are taken")
+    parser.add_argument(
+        "images", type=Path, help="folder of photographs; downscaled to 192 pixels, 160 x 160 are taken"
+    )
     parser.add_argument("--count", type=int, default=16)
     options = parser.parse_args()
-    dataset = UnlabelledFolder(root=options.pictures, resize=192, crop=SIDE_PX)
+    dataset = UnlabelledFolder(root=options.images, resize=192, crop=SIDE_PX)
     places = torch.linspace(0, len(dataset) - 1, options.count).long().tolist()
     images = [dataset[place].image / 255.0 for place in places]
     codec = BPGCodec()
@@ -150,7 +152,7 @@ def _decoded_luma(stream: bytes, skipped_filters: str) -> Ints:
 
 
 def _read_blocks(data: bytes, height: int, width: int) -> list[Block]:
-    """Read the one picture of x265's analysis file (build 216, reuse level 10), which no document describes."""
+    """Read the one image of x265's analysis file (build 216, reuse level 10), which no document describes."""
     header = np.frombuffer(data, "<i4", count=29)
     units, (trees, units_per_tree) = int(header[21]), header[27:29].tolist()
     depths, _, parts = np.frombuffer(data, np.uint8, count=3 * units, offset=116).reshape(3, units)

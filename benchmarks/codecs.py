@@ -3,7 +3,7 @@
     python benchmarks/codecs.py ../shared/data/imagenette/val
 
 Each codec works, at all its efforts, at the quality of its ladder whose mean rate comes nearest 0.5 bpp. Time is that
-of the whole process, all threads of a library counted; codecs take turns on each picture and the fastest turn of each
+of the whole process, all threads of a library counted; codecs take turns on each image and the fastest turn of each
 counts, so that other work on the machine hurts all alike. Codecs whose package or program is not installed are left
 out and named. Writes ``results/codecs.json`` and ``.md``.
 """
@@ -62,9 +62,9 @@ def photographs(folder: Path, count: int) -> list[Tensor]:
     files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in {".jpg", ".jpeg", ".png", ".webp"})
     chosen = files[:: max(1, len(files) // count)][:count]
     if len(chosen) < count:
-        raise SystemExit(f"{folder}: {count} pictures are needed, {len(files)} found")
-    pictures = [Image.open(file).convert("RGB").resize((SIDE, SIDE), Image.Resampling.LANCZOS) for file in chosen]
-    return [torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous() for picture in pictures]
+        raise SystemExit(f"{folder}: {count} images are needed, {len(files)} found")
+    images = [Image.open(file).convert("RGB").resize((SIDE, SIDE), Image.Resampling.LANCZOS) for file in chosen]
+    return [torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous() for image in images]
 
 
 def psnr_db(a: Tensor, b: Tensor) -> float:
@@ -81,33 +81,33 @@ def working() -> tuple[list[tuple[str, str, Codec]], list[str]]:
     return found, absent
 
 
-def nearest_quality(codec: Codec, pictures: list[Tensor]) -> float:
+def nearest_quality(codec: Codec, images: list[Tensor]) -> float:
     def miss(quality: float) -> float:
-        return abs(fmean(8 * len(codec.encode(picture, quality)) / SIDE**2 for picture in pictures) - TARGET_BPP)
+        return abs(fmean(8 * len(codec.encode(image, quality)) / SIDE**2 for image in images) - TARGET_BPP)
 
     return min(codec.quality_scale.ladder, key=miss)
 
 
-def measure(codecs: list[tuple[str, str, Codec]], pictures: list[Tensor], turns: int) -> list[Row]:
+def measure(codecs: list[tuple[str, str, Codec]], images: list[Tensor], turns: int) -> list[Row]:
     by_name: dict[str, float] = {}
     for name, _, codec in codecs:
         if name not in by_name:
-            by_name[name] = nearest_quality(codec, pictures)
+            by_name[name] = nearest_quality(codec, images)
     qualities = [by_name[name] for name, _, _ in codecs]
-    encode_s = np.full((len(codecs), len(pictures), turns), np.inf)
+    encode_s = np.full((len(codecs), len(images), turns), np.inf)
     decode_s = np.full_like(encode_s, np.inf)
-    bits, quality_db = np.zeros((2, len(codecs), len(pictures)))
-    for column, picture in enumerate(pictures):
+    bits, quality_db = np.zeros((2, len(codecs), len(images)))
+    for column, image in enumerate(images):
         for turn in range(turns):
             for row, (_, _, codec) in enumerate(codecs):
                 start = process_time()
-                payload = codec.encode(picture, qualities[row])
+                payload = codec.encode(image, qualities[row])
                 middle = process_time()
                 decoded = codec.decode(payload)
                 encode_s[row, column, turn] = middle - start
                 decode_s[row, column, turn] = process_time() - middle
                 bits[row, column] = 8 * len(payload)
-                quality_db[row, column] = psnr_db(decoded, picture)
+                quality_db[row, column] = psnr_db(decoded, image)
     per_megapixel = 1e3 / (SIDE**2 / 1e6)
     encode_ms = encode_s.min(2).mean(1) * per_megapixel
     decode_ms = decode_s.min(2).mean(1) * per_megapixel
@@ -129,20 +129,20 @@ def measure(codecs: list[tuple[str, str, Codec]], pictures: list[Tensor], turns:
     ]
 
 
-def bpg_by_qp(pictures: list[Tensor], turns: int) -> list[dict[str, float]]:
-    """Encode plus decode of one picture of 256 x 256, the bar of 60 ms, over the ladder."""
+def bpg_by_qp(images: list[Tensor], turns: int) -> list[dict[str, float]]:
+    """Encode plus decode of one image of 256 x 256, the bar of 60 ms, over the ladder."""
     codec = BPGCodec()
     rows = []
     for qp in codec.quality_scale.ladder:
         best_ms = []
-        for picture in pictures:
+        for image in images:
             spent = []
             for _ in range(turns):
                 start = process_time()
-                codec.transcode(picture, qp)
+                codec.transcode(image, qp)
                 spent.append(1e3 * (process_time() - start))
             best_ms.append(min(spent))
-        rows.append({"QP": qp, "mean_ms": fmean(best_ms), "slowest_picture_ms": max(best_ms)})
+        rows.append({"QP": qp, "mean_ms": fmean(best_ms), "slowest_image_ms": max(best_ms)})
     return rows
 
 
@@ -153,7 +153,7 @@ def report(result: dict[str, object], command: str) -> str:
     lines = [
         "# Real codecs: CPU time per megapixel",
         "",
-        f"`{command}`, {result['pictures']} pictures of {SIDE} x {SIDE}, fastest of {result['turns']} turns, on "
+        f"`{command}`, {result['images']} images of {SIDE} x {SIDE}, fastest of {result['turns']} turns, on "
         f"{result['cpus']} cores (load average {result['load']:.1f}). Ratios are against BPG 4:2:0 at its default "
         "effort. PSNR is that of RGB; gray loses its colour, and the rates differ, so read it beside bpp.",
         "",
@@ -166,9 +166,9 @@ def report(result: dict[str, object], command: str) -> str:
         f"| {row['decode_ms_per_megapixel']:.0f} | {row['decode_ratio']:.2f} |"
         for row in rows
     ]
-    lines += ["", "BPG 4:2:0 at its default effort, encode plus decode of one picture (bar: 60 ms):", ""]
-    lines += ["| QP | mean ms | slowest picture ms |", "| --- | --- | --- |"]
-    lines += [f"| {row['QP']:g} | {row['mean_ms']:.1f} | {row['slowest_picture_ms']:.1f} |" for row in ladder]
+    lines += ["", "BPG 4:2:0 at its default effort, encode plus decode of one image (bar: 60 ms):", ""]
+    lines += ["| QP | mean ms | slowest image ms |", "| --- | --- | --- |"]
+    lines += [f"| {row['QP']:g} | {row['mean_ms']:.1f} | {row['slowest_image_ms']:.1f} |" for row in ladder]
     absent = result["left_out"]
     assert isinstance(absent, list)
     lines += ["", f"Left out: {'; '.join(absent) or 'nothing'}.", "", "Versions: "]
@@ -179,20 +179,20 @@ def report(result: dict[str, object], command: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--pictures", type=int, default=8)
+    parser.add_argument("--images", type=int, default=8)
     parser.add_argument("--turns", type=int, default=4)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    pictures = photographs(options.folder, options.pictures)
+    images = photographs(options.folder, options.images)
     codecs, absent = working()
     result: dict[str, object] = {
-        "pictures": len(pictures),
+        "images": len(images),
         "turns": options.turns,
         "side": SIDE,
         "cpus": os.cpu_count(),
         "machine": platform.machine(),
-        "codecs": measure(codecs, pictures, options.turns),
-        "bpg_default_by_qp": bpg_by_qp(pictures, options.turns),
+        "codecs": measure(codecs, images, options.turns),
+        "bpg_default_by_qp": bpg_by_qp(images, options.turns),
         "load": os.getloadavg()[0],
         "left_out": absent,
     }

@@ -1,11 +1,11 @@
-"""Memory and time per picture of the evaluator against the size of the pictures, from 128 pixels to 4K.
+"""Memory and time per image of the evaluator against the size of the images, from 128 pixels to 4K.
 
     python benchmarks/evaluator_sizes.py
 
-Each size, and each way to send (the plain codec, and QA-light before it), is measured in a process of its own. Memory
+Each size, and each way to send (the anchor, and QA-light before it), is measured in a process of its own. Memory
 is the growth of the peak resident set over that of a warmed-up process, in which codec, preprocessor and task network
-have run once on small pictures. Time is that of the whole process, all threads counted, the kernel's share included.
-The task network is a SqueezeNet 1.1 of random weights, which sees every pixel. The last rows take the largest pictures
+have run once on small images. Time is that of the whole process, all threads counted, the kernel's share included.
+The task network is a SqueezeNet 1.1 of random weights, which sees every pixel. The last rows take the largest images
 again, more of them and without the evaluator's bound on a batch's pixels. Writes ``results/evaluator_sizes.json`` and
 ``.md``.
 """
@@ -37,7 +37,7 @@ Row = dict[str, float | int | str]
 
 
 class Drawn(TaskDataset):
-    """Pictures of blurred and of fine noise, about as dear to code as photographs."""
+    """Images of blurred and of fine noise, about as dear to code as photographs."""
 
     name = "drawn"
     source = "this benchmark"
@@ -83,14 +83,14 @@ def measure(width: int, height: int, count: int, network: bool, max_batch_pixels
     return {
         "width": width,
         "height": height,
-        "pictures": count,
+        "images": count,
         "route": measured.label,
         "bounded": "yes" if max_batch_pixels == MAX_BATCH_PIXELS else "no",
         "bpp": round(float(measured.points[0].bits.sum() / measured.pixels.sum()), 3),
         "peak_growth_mib": round(peak_mib() - before, 1),
-        "cpu_ms_per_picture": round(1e3 * cpu_seconds / count, 1),
+        "cpu_ms_per_image": round(1e3 * cpu_seconds / count, 1),
         "cpu_ms_per_megapixel": round(1e3 * cpu_seconds / count / (width * height / 1e6), 1),
-        "wall_ms_per_picture": round(1e3 * seconds / count, 1),
+        "wall_ms_per_image": round(1e3 * seconds / count, 1),
     }
 
 
@@ -106,21 +106,21 @@ def report(result: dict[str, object], command: str) -> str:
     rows = result["rows"]
     assert isinstance(rows, list)
     lines = [
-        "# The evaluator: memory and time against the size of the pictures",
+        "# The evaluator: memory and time against the size of the images",
         "",
         f"`{command}`: JPEG at quality {QUALITY}, SqueezeNet 1.1 as the task, {result['threads']} threads of torch and "
         f"{result['cpus']} of the codec (load average {result['load']:.1f}, so read the CPU time). Memory is the "
         "growth of the peak resident set over a warmed-up process. Loading, here drawing, is included in both. "
-        f"A batch holds 32 pictures at most, and no more than {MAX_BATCH_PIXELS} pixels unless one picture has more; "
-        "the rows marked `no` put all pictures into one batch.",
+        f"A batch holds 32 images at most, and no more than {MAX_BATCH_PIXELS} pixels unless one image has more; "
+        "the rows marked `no` put all images into one batch.",
         "",
-        "| size | pictures | sent | bounded | MiB | CPU ms per picture | CPU ms per megapixel | wall ms per picture |",
+        "| size | images | sent | bounded | MiB | CPU ms per image | CPU ms per megapixel | wall ms per image |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     lines += [
-        f"| {row['width']} x {row['height']} | {row['pictures']} | {row['route']} | {row['bounded']} "
-        f"| {row['peak_growth_mib']:.0f} | {row['cpu_ms_per_picture']:.0f} | {row['cpu_ms_per_megapixel']:.0f} "
-        f"| {row['wall_ms_per_picture']:.0f} |"
+        f"| {row['width']} x {row['height']} | {row['images']} | {row['route']} | {row['bounded']} "
+        f"| {row['peak_growth_mib']:.0f} | {row['cpu_ms_per_image']:.0f} | {row['cpu_ms_per_megapixel']:.0f} "
+        f"| {row['wall_ms_per_image']:.0f} |"
         for row in rows
     ]
     return "\n".join(lines) + "\n"

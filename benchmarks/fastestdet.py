@@ -1,4 +1,4 @@
-"""A detector that is not torchvision's, as a user's own network: FastestDet on COCO pictures through JPEG or BPG.
+"""A detector that is not torchvision's, as a user's own network: FastestDet on COCO images through JPEG or BPG.
 
     python benchmarks/fastestdet.py DATA --codec jpeg --output runs/fastestdet_jpeg
 
@@ -29,14 +29,14 @@ LADDERS: dict[str, tuple[float, ...]] = {"jpeg": (5, 8, 12, 18, 26, 38), "bpg": 
 
 
 class FastestDet(nn.Module):
-    """Stretches pictures to 352 pixels, BGR; answers with boxes in the picture's pixels, objectness and classes."""
+    """Stretches images to 352 pixels, BGR; answers with boxes in the image's pixels, objectness and classes."""
 
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.net = network
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Answer for pictures (N, 3, H, W) in [0, 1]."""
+        """Answer for images (N, 3, H, W) in [0, 1]."""
         height, width = images.shape[-2:]
         inside = functional.interpolate(images, (SIDE_PX, SIDE_PX), mode="bilinear", antialias=height < SIDE_PX)
         maps = self.net(inside.flip(1))  # (N, 85, 22, 22)
@@ -52,7 +52,7 @@ class FastestDet(nn.Module):
 
 
 def predict(answer: tuple[Tensor, Tensor, Tensor]) -> list[Boxes]:
-    """Return the boxes of every picture after non-maximum suppression."""
+    """Return the boxes of every image after non-maximum suppression."""
     found = []
     for boxes, objectness, classes in zip(*answer, strict=True):
         best, labels = classes.max(dim=1)
@@ -64,7 +64,7 @@ def predict(answer: tuple[Tensor, Tensor, Tensor]) -> list[Boxes]:
 
 
 def loss(answer: tuple[Tensor, Tensor, Tensor], targets: Sequence[Target]) -> Tensor:
-    """Return one loss per picture: objectness of every cell; class and overlap where an object has its centre."""
+    """Return one loss per image: objectness of every cell; class and overlap where an object has its centre."""
     losses = []
     for boxes, objectness, classes, target in zip(*answer, targets, strict=True):
         assert isinstance(target, Boxes)
@@ -106,7 +106,7 @@ def main() -> None:
         loss=loss, predict=predict, scorer=BoxScorer(80), target_kind="boxes", name="fastestdet",
     )  # fmt: skip
     root = arguments.data / "coco256"
-    pictures = CocoDetection(root=root, split="train", crop=224, augment=True)
+    images = CocoDetection(root=root, split="train", crop=224, augment=True)
     preprocessor, ladder = LightQACNN(), LADDERS[arguments.codec]
     settings = TrainSettings(
         steps=arguments.steps, batch_size=8, warmup_steps=50, ladder=ladder, targets="dataset", lambda_scale=2.0,
@@ -116,10 +116,10 @@ def main() -> None:
         trainer = Trainer(
             codec=codec, proxy=proxy, preprocessor=preprocessor, task=task, settings=settings, observer=progress
         )
-        trainer.run(pictures, folder=arguments.output)
+        trainer.run(images, folder=arguments.output)
         evaluation = evaluate(
             codec, task, CocoDetection(root=root, split="val"), preprocessor=preprocessor,
-            ladder=ladder, tuning_pictures=48, observer=progress, dataset_name="coco256",
+            ladder=ladder, tuning_images=48, observer=progress, dataset_name="coco256",
         )  # fmt: skip
     write_report(evaluation, arguments.output)
     print(evaluation.summary())

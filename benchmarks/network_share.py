@@ -1,10 +1,10 @@
-"""What a trained network does itself, for docs/results.md: to clean pictures, and beyond coding fewer pixels.
+"""What a trained network does itself, for docs/results.md: to clean images, and beyond coding fewer pixels.
 
     python benchmarks/network_share.py runs/camvid_jpeg runs/camvid_bpg
 
-Of every run, on its validation pictures: the main score without a codec, of the untouched pictures and of the
-preprocessed ones (shrunk and enlarged where the network asks for it) at the mildest and the strongest quality of its
-ladder; and where it codes at a lower resolution, the BD-rates of the resolutions alone against the plain codec, and of
+Of every run, on its validation images: the main score without a codec, of the untouched images and of the
+preprocessed ones (coded at the resolution the network asks for) at the mildest and the strongest quality of its
+ladder; and where it codes at a lower resolution, the BD-rates of the resolutions alone against the anchor, and of
 the network against the resolutions alone.
 """
 
@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from precomp_sdk import Borrowed, Preprocessor, Registry
+from precomp_sdk import ModuleReference, Preprocessor, Registry
 from precomp_sdk.config import load_experiment
 from precomp_sdk.evaluation import MeasuredCurve, Measurer, PreprocessedRoute, Route, bootstrap_bd_rate
 from precomp_sdk.run import build_evaluation, load_fitted
@@ -22,14 +22,14 @@ from precomp_sdk.training import WEIGHTS_FILE, load_module
 
 
 class Untouched(Preprocessor):
-    """Leaves pictures alone and has them coded at another preprocessor's resolutions."""
+    """Leaves images alone and has them coded at another preprocessor's resolutions."""
 
     name = "resolutions"
     source = "nothing"
 
     def __init__(self, other: Preprocessor) -> None:
         super().__init__()
-        self._other = Borrowed(other)
+        self._other = ModuleReference(other)
 
     def _process(self, images: Tensor, strengths: Tensor) -> Tensor:
         return images
@@ -71,8 +71,8 @@ def main() -> None:
                 cells.append(f"{scale.name} {quality:g}: {score:.4f}")
             if min(network.resolution(scale.strength(quality)) for quality in trained) < 1.0:
                 routes = (Route(), PreprocessedRoute(Untouched(network)), route)
-                plain, alone, whole = (measurer.curve(parts.val, route) for route in routes)
-                cells += [told(plain, alone, metric), told(alone, whole, metric)]
+                anchor, alone, whole = (measurer.curve(parts.val, route) for route in routes)
+                cells += [told(anchor, alone, metric), told(alone, whole, metric)]
         print(f"| {run.name}, {metric} | {' | '.join(cells)} |", flush=True)
 
 

@@ -1,6 +1,6 @@
 """Two designs of a trainable proxy on one budget: the generic proxy, and the paper's, a learned codec.
 
-Both are fitted to BPG with the same pictures, steps and loss, from scratch, and measured on pictures neither has seen;
+Both are fitted to BPG with the same images, steps and loss, from scratch, and measured on images neither has seen;
 then forward plus backward is timed, side by side, with CompressAI's hyperprior of the same role where it is installed.
 
     python benchmarks/proxy_designs.py DIR_TRAIN DIR_VAL --steps 1500
@@ -97,7 +97,7 @@ def _information(values: Tensor, scales: Tensor) -> Tensor:
 
 
 def cpu_ms(network: nn.Module, images: Tensor, qualities: list[float] | None, repeats: int) -> float:
-    """CPU milliseconds of forward plus backward per picture."""
+    """CPU milliseconds of forward plus backward per image."""
 
     def step() -> None:
         source = images.clone().requires_grad_(True)
@@ -121,12 +121,12 @@ def main() -> None:
     parser.add_argument("train", type=Path)
     parser.add_argument("val", type=Path)
     parser.add_argument("--steps", type=int, default=1500)
-    parser.add_argument("--pictures", type=int, default=32)
+    parser.add_argument("--images", type=int, default=32)
     parser.add_argument("--repeats", type=int, default=5)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     codec = BPGCodec()
-    pictures = UnlabelledFolder(root=arguments.train, resize=192, crop=128, augment=True)
+    sources = UnlabelledFolder(root=arguments.train, resize=192, crop=128, augment=True)
     unseen = UnlabelledFolder(root=arguments.val, resize=192, crop=160)
     images, qualities = torch.rand(8, 3, 128, 128), [float(quality) for quality in (25, 28, 31, 34, 37, 40, 44, 44)]
     reports: dict[str, ProxyReport] = {}
@@ -136,8 +136,8 @@ def main() -> None:
         torch.manual_seed(0)
         proxy = design(codec)
         parameters[proxy.name] = sum(parameter.numel() for parameter in proxy.parameters())
-        fit_proxy(proxy, pictures, steps=arguments.steps, learning_rate=2e-3)
-        reports[proxy.name] = evaluate_proxy(proxy, unseen, pictures=arguments.pictures)
+        fit_proxy(proxy, sources, steps=arguments.steps, learning_rate=2e-3)
+        reports[proxy.name] = evaluate_proxy(proxy, unseen, sources=arguments.sources)
         proxy.requires_grad_(True)
         milliseconds[proxy.name] = cpu_ms(proxy, images, qualities, arguments.repeats)
     try:
@@ -148,12 +148,12 @@ def main() -> None:
         theirs = ScaleHyperprior(128, 192).train()
         parameters["CompressAI ScaleHyperprior(128, 192)"] = sum(item.numel() for item in theirs.parameters())
         milliseconds["CompressAI ScaleHyperprior(128, 192)"] = cpu_ms(theirs, images, None, arguments.repeats)
-    lines = [f"BPG ({codec.version}), {arguments.steps} steps of 8 pictures, {arguments.pictures} unseen pictures.", ""]
+    lines = [f"BPG ({codec.version}), {arguments.steps} steps of 8 images, {arguments.sources} unseen images.", ""]
     for name, report in reports.items():
         lines += [f"**{name}**, {parameters[name]} parameters", "", report.table(), ""]
     base = milliseconds["generic-proxy"]
     lines += [
-        "| forward and backward, 128 x 128, one thread | parameters | CPU ms per picture | ratio |",
+        "| forward and backward, 128 x 128, one thread | parameters | CPU ms per image | ratio |",
         "|" + " --- |" * 4,
     ]
     lines += [

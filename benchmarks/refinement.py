@@ -2,12 +2,12 @@
 
     python benchmarks/refinement.py fit --data IMAGENETTE --fastestdet DIR --output runs/backbones
     python benchmarks/refinement.py measure --data IMAGENETTE --fastestdet DIR --squeezenet FILE \
-        --backbones runs/backbones --rows task features --pictures 160 --output runs/refinement/one
+        --backbones runs/backbones --rows task features --images 160 --output runs/refinement/one
     python benchmarks/refinement.py merge runs/refinement/one runs/refinement/two --output runs/refinement
 
-``fit`` makes two further backbones on the training pictures: ``fastestdet``, a linear head on the frozen features of a
+``fit`` makes two further backbones on the training images: ``fastestdet``, a linear head on the frozen features of a
 detector that was trained on COCO (FastestDet, from a folder with its module), and ``small``, a small classifier that is
-trained from nothing. ``measure`` refines pictures by some of the settings below and shows what is decoded to all three
+trained from nothing. ``measure`` refines images by some of the settings below and shows what is decoded to all three
 backbones; ``--split train`` is for choosing settings. ``merge`` puts the rows of several runs into one figure.
 """
 
@@ -27,7 +27,7 @@ from precomp_data import ImageFolder
 from precomp_jpeg import JPEGCodec, JPEGProxy
 from precomp_refine import Refiner
 from precomp_sdk import Label, LabelScorer, Preprocessor, Subset, Target, TargetKind, TaskDataset, TaskModel, to_float
-from precomp_sdk.evaluation import Loop, read_transfer, transfer_matrix, write_transfer
+from precomp_sdk.evaluation import TrainedWith, read_transfer, transfer_matrix, write_transfer
 from precomp_sdk.training import fit_task, load_module, save_module
 from precomp_torchvision import Classifier, SmallClassifier
 
@@ -93,9 +93,9 @@ def fit(options: argparse.Namespace) -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     small = SmallClassifier(num_classes=10, width=32)
-    pictures = ImageFolder(root=options.data, crop=128, augment=True, seed=1)
+    images = ImageFolder(root=options.data, crop=128, augment=True, seed=1)
     val = ImageFolder(root=options.data, split="val", crop=160)
-    result = fit_task(small, pictures, epochs=12, learning_rate=2e-3, weight_decay=0.05, validation=val)
+    result = fit_task(small, images, epochs=12, learning_rate=2e-3, weight_decay=0.05, validation=val)
     save_module(
         options.output / "small.safetensors", small, name=small.name, options={"num_classes": 10, "width": 32}, facts={}
     )
@@ -112,12 +112,12 @@ def fit(options: argparse.Namespace) -> None:
     print("fastestdet:", {"top1": float(np.mean(right))})
 
 
-def fit_probe(probe: DetectorProbe, pictures: TaskDataset) -> DetectorProbe:
-    """Fit the head by logistic regression, on every picture and its mirror image."""
+def fit_probe(probe: DetectorProbe, images: TaskDataset) -> DetectorProbe:
+    """Fit the head by logistic regression, on every image and its mirror image."""
     features, labels = [], []
     with torch.no_grad():
-        for start in range(0, len(pictures), 50):
-            samples = [pictures[index] for index in range(start, min(start + 50, len(pictures)))]
+        for start in range(0, len(images), 50):
+            samples = [images[index] for index in range(start, min(start + 50, len(images)))]
             batch = to_float(torch.stack([sample.image for sample in samples]))
             for turned in (batch, batch.flip(-1)):
                 features.append(probe.pooled(turned))
@@ -157,7 +157,7 @@ def backbones(options: argparse.Namespace) -> dict[str, TaskModel]:
 def measure(options: argparse.Namespace) -> None:
     tasks, codec = backbones(options), JPEGCodec()
     train = ImageFolder(root=options.data, crop=160)
-    scored = spread(ImageFolder(root=options.data, split=options.split, crop=160), options.pictures)
+    scored = spread(ImageFolder(root=options.data, split=options.split, crop=160), options.images)
     rows: dict[str, Preprocessor] = {}
     for label in options.rows:
         others, choices = ROWS[label]
@@ -166,7 +166,7 @@ def measure(options: argparse.Namespace) -> None:
             JPEGProxy(codec, rounding=0.3),
             tasks["squeezenet"],
             others=[tasks[name] for name in others],
-            **{"steps": options.steps, "calibration_pictures": 96, **choices},
+            **{"steps": options.steps, "calibration_images": 96, **choices},
         )
         rows[label].prepare(train, options.ladder)
     matrix = transfer_matrix(
@@ -174,24 +174,24 @@ def measure(options: argparse.Namespace) -> None:
         {"jpeg": codec},
         tasks,
         scored,
-        loops={label: Loop(("jpeg",), ("squeezenet", *ROWS[label][0])) for label in rows},
+        trained_with={label: TrainedWith(("jpeg",), ("squeezenet", *ROWS[label][0])) for label in rows},
         ladders={"jpeg": options.ladder},
-        plain_ladders={"jpeg": PLAIN_LADDER},
+        anchor_ladders={"jpeg": PLAIN_LADDER},
         dataset_name=f"imagenette {options.split}",
     )
     write_transfer(matrix, options.output)
     print(matrix.summary())
     for cell in matrix.cells:
-        for curve in (cell.plain, cell.curve):
+        for curve in (cell.anchor, cell.curve):
             told = (f"{point.quality:g}: {point.bpp:.3f} {point.scores['top1']:.1%}" for point in curve.points)
             print(f"{cell.preprocessor}, {cell.task}, {curve.label}: " + "; ".join(told))
     for label, row in rows.items():
         print(f"{label}: {row.cost.statement}")  # type: ignore[attr-defined]
 
 
-def spread(dataset: TaskDataset, pictures: int) -> TaskDataset:
-    """Return pictures spread evenly over a data set, which is sorted by class."""
-    chosen = np.linspace(0, len(dataset) - 1, pictures).round().astype(int)
+def spread(dataset: TaskDataset, images: int) -> TaskDataset:
+    """Return images spread evenly over a data set, which is sorted by class."""
+    chosen = np.linspace(0, len(dataset) - 1, images).round().astype(int)
     return Subset(dataset, chosen.tolist())
 
 
@@ -221,7 +221,7 @@ def main() -> None:
             command.add_argument("--squeezenet", type=Path, required=True, help="torchvision's weights")
             command.add_argument("--backbones", type=Path, required=True, help="folder that fit wrote")
             command.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
-            command.add_argument("--pictures", type=int, default=160)
+            command.add_argument("--images", type=int, default=160)
             command.add_argument("--split", choices=("train", "val"), default="val")
             command.add_argument("--steps", type=int, default=12)
             command.add_argument("--ladder", type=float, nargs="+", default=LADDER)

@@ -18,8 +18,8 @@ from precomp_data import Scenes
 from precomp_jpeg import JPEGCodec, JPEGProxy
 from precomp_qacnn import LightQACNN
 from precomp_sdk import Transcoder
-from precomp_sdk.training import Calibration, PlainPoint, TrainSettings
-from precomp_sdk.training.finite import FiniteGuard
+from precomp_sdk.training import AnchorPoint, Calibration, TrainSettings
+from precomp_sdk.training.nan_guard import NaNGuard
 from precomp_sdk.training.step import training_step
 from precomp_torchvision import Classifier
 
@@ -33,10 +33,10 @@ def main() -> None:
     codec = JPEGCodec()
     proxy, network = JPEGProxy(codec), LightQACNN()
     task = Classifier(architecture="squeezenet1_1", num_classes=10).eval().requires_grad_(False)
-    pictures = Scenes(count=options.batch, size=options.size)
-    samples = [pictures[index] for index in range(options.batch)]
+    images = Scenes(count=options.batch, size=options.size)
+    samples = [images[index] for index in range(options.batch)]
     qualities = [(5.0, 12.0, 26.0, 38.0)[index % 4] for index in range(options.batch)]
-    points = tuple(PlainPoint(quality, 0.5, 1.0, 1.0, 0.1) for quality in (5.0, 12.0, 26.0, 38.0))
+    points = tuple(AnchorPoint(quality, 0.5, 1.0, 1.0, 0.1) for quality in (5.0, 12.0, 26.0, 38.0))
     fabric = Fabric(accelerator="auto", devices=1)
     network, task, proxy = (module.to(fabric.device) for module in (network, task, proxy))
     seconds: dict[str, list[float]] = {"codec": [], "proxy": []}
@@ -55,7 +55,7 @@ def main() -> None:
                     calibration=Calibration(points),
                     settings=settings,
                     fabric=fabric,
-                    guard=FiniteGuard("benchmark"),
+                    guard=NaNGuard("benchmark"),
                 )
                 terms.loss.backward()
                 if fabric.device.type == "cuda":

@@ -1,6 +1,6 @@
 """A first saving: train a preprocessor in front of a codec, and measure it with real bitstreams.
 
-The stand-ins of `precomp_sdk.testing` make this a matter of seconds; every one of them can be replaced by the real
+The proxies of `precomp_sdk.testing` make this a matter of seconds; every one of them can be replaced by the real
 thing, as `precomp quickstart` does with JPEG.
 """
 

@@ -17,7 +17,7 @@ network = nn.Sequential(  # any module of yours
 
 
 class MyTask(TaskModel):
-    """The network, with cross entropy per picture and top-1 accuracy."""
+    """The network, with cross entropy per image and top-1 accuracy."""
 
     name = "my-task"
     source = "this example"
@@ -38,8 +38,8 @@ class MyTask(TaskModel):
 
 torch.manual_seed(0)
 task = MyTask(network)
-pictures, unseen = FakeDataset(count=200, contrast=0.3), FakeDataset(count=60, contrast=0.3, seed=1)
-fitted = fit_task(task, pictures, epochs=8, batch_size=8, learning_rate=5e-3, validation=unseen)
+images, unseen = FakeDataset(count=200, contrast=0.3), FakeDataset(count=60, contrast=0.3, seed=1)
+fitted = fit_task(task, images, epochs=8, batch_size=8, learning_rate=5e-3, validation=unseen)
 print(f"top-1 without a codec: {fitted.scores['top1']:.0%}")
 
 codec = FakeCodec()
@@ -48,7 +48,7 @@ settings = TrainSettings(
     targets="dataset",
 )  # fmt: skip
 trainer = Trainer(codec=codec, proxy=FakeProxy(codec), preprocessor=FakePreprocessor(), task=task, settings=settings)
-result = trainer.run(pictures)
-print({quality: round(value, 3) for quality, value in result.relative.items()}, "of the plain codec's objective")
+result = trainer.run(images)
+print({quality: round(value, 3) for quality, value in result.relative.items()}, "of the anchor's objective")
 assert fitted.scores["top1"] > 0.5
 assert all(value < 1.0 for value in result.relative.values())

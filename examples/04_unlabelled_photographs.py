@@ -1,4 +1,4 @@
-"""Photographs without labels: the task's own answers on the clean pictures are the targets."""
+"""Photographs without labels: the task's own answers on the clean images are the targets."""
 
 import tempfile
 from pathlib import Path
@@ -22,17 +22,17 @@ with tempfile.TemporaryDirectory() as folder:
         warmup_steps=3,
         ladder=(5, 30),
         lambdas={5: 2.0, 30: 2.0},
-        targets="own",  # the default
-        skip_unreadable=True,  # name pictures that cannot be read, and go on
+        targets="pseudo-labels",  # the default
+        skip_unreadable=True,  # name images that cannot be read, and go on
     )
     proxy = FakeProxy(codec)
     result = Trainer(codec=codec, proxy=proxy, preprocessor=preprocessor, task=task, settings=settings).run(photographs)
     measured = evaluate(
         codec, task, UnlabelledFolder(root=folder), preprocessor=preprocessor, ladder=(5, 30), baselines=(),
-        replicates=0, own_targets=True,
+        replicates=0, pseudo_labels=True,
     )  # fmt: skip
 
-print({quality: round(value, 3) for quality, value in result.relative.items()}, "of the plain codec's objective")
+print({quality: round(value, 3) for quality, value in result.relative.items()}, "of the anchor's objective")
 for curve in measured.curves:
     print(curve.label, [f"{point.bpp:.2f} bpp, {point.scores['top1']:.0%} agree" for point in curve.points])
 assert result.skipped == ()

@@ -17,14 +17,14 @@ class CompressionService:
         self.steps = 0
         self._sender: Compressor | None = None
 
-    def train(self, pictures: FakeDataset) -> None:
-        """Train on pictures."""
+    def train(self, images: FakeDataset) -> None:
+        """Train on images."""
         codec, network = FakeCodec(), FakePreprocessor()
         settings = TrainSettings(steps=10, batch_size=4, warmup_steps=1, ladder=(5, 30), lambdas={5: 2.0, 30: 2.0})
         Trainer(
             codec=codec, proxy=FakeProxy(codec), preprocessor=network, task=FakeTask(), settings=settings,
             observer=self._observe,
-        ).run(pictures)  # fmt: skip
+        ).run(images)  # fmt: skip
         self._sender = Compressor(codec, network, ladder=settings.ladder)
 
     def compress(self, request: dict[str, object]) -> tuple[int, bytes | str]:
@@ -45,8 +45,8 @@ class CompressionService:
 
 service = CompressionService()
 service.train(FakeDataset(count=40))
-picture = FakeDataset(count=1)[0].image
-status, payload = service.compress({"image": picture, "quality": 30})
-refused, message = service.compress({"image": picture, "quality": 99})
+image = FakeDataset(count=1)[0].image
+status, payload = service.compress({"image": image, "quality": 30})
+refused, message = service.compress({"image": image, "quality": 99})
 print(service.steps, status, len(payload), refused, message)
 assert (service.steps, status, refused) == (10, 200, 400)

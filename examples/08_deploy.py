@@ -10,7 +10,7 @@ from precomp_jpeg import JPEGCodec
 from precomp_qacnn import LightQACNN
 from precomp_sdk import to_float
 from precomp_sdk.deploy import Compressor, measure_cost
-from precomp_sdk.testing import natural_picture
+from precomp_sdk.testing import natural_image
 
 sender = Compressor(JPEGCodec(), LightQACNN(width=16, depth=1), ladder=(5, 10, 20, 40))  # trained, in earnest
 print(measure_cost(sender.preprocessor, height=128, width=128))
@@ -18,9 +18,9 @@ print(measure_cost(sender.preprocessor, height=128, width=128))
 with tempfile.TemporaryDirectory() as folder:
     sender.save(Path(folder) / "sender.safetensors")
     loaded = Compressor.load(Path(folder) / "sender.safetensors")  # names come from the installed plugins
-    picture = natural_picture(60, 91)
-    payload = loaded.compress(picture, 20)
-    assert payload == sender.compress(picture, 20)
+    image = natural_image(60, 91)
+    payload = loaded.compress(image, 20)
+    assert payload == sender.compress(image, 20)
     assert payload.startswith(b"\xff\xd8")  # an ordinary JPEG: the receiver changes nothing
 
     if all(find_spec(package) for package in ("onnx", "onnxscript", "onnxruntime")):  # pip install "precomp-sdk[onnx]"
@@ -28,10 +28,10 @@ with tempfile.TemporaryDirectory() as folder:
 
         sender.export_onnx(Path(folder) / "network.onnx")
         session = onnxruntime.InferenceSession(Path(folder) / "network.onnx", providers=["CPUExecutionProvider"])
-        images = to_float(picture)[None]
+        images = to_float(image)[None]
         strength = sender.codec.quality_scale.strength(20)
         (processed,) = session.run(None, {"images": images.numpy(), "strengths": torch.tensor([strength]).numpy()})
         with torch.no_grad():
             torch.testing.assert_close(torch.from_numpy(processed), sender.preprocessor(images, strength))
 
-print(f"{len(payload)} bytes for {picture.shape[-2]} x {picture.shape[-1]} pixels")
+print(f"{len(payload)} bytes for {image.shape[-2]} x {image.shape[-1]} pixels")

@@ -4,7 +4,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from precomp_sdk.borrowed import Borrowed
     from precomp_sdk.codec import Codec
     from precomp_sdk.data import SkippedSample, Subset, TaskDataset, load_samples
     from precomp_sdk.ensemble import EnsembleTask
@@ -48,19 +47,25 @@ if TYPE_CHECKING:
         check_batch,
         check_image,
         coded_size,
-        enlarge,
+        downscale,
         pad_to_multiple,
         round_to_8_bit,
-        shrink,
         stack_images,
         to_float,
         to_uint8,
+        upscale,
     )
+    from precomp_sdk.module_reference import ModuleReference
     from precomp_sdk.module_task import ModuleTask
     from precomp_sdk.preprocessor import Preprocessor
     from precomp_sdk.proxy import ANY_CODEC, ProxyCodec, quality_tensor
     from precomp_sdk.quality import QualityScale
-    from precomp_sdk.records import (
+    from precomp_sdk.registry import Component, PluginStatus, Registry, construct
+    from precomp_sdk.resolution import ResolutionCurve
+    from precomp_sdk.scoring import BoxScorer, EnsembleScorer, MaskScorer
+    from precomp_sdk.task import LabelScorer, Scorer, TaskModel
+    from precomp_sdk.transcode import PendingBatch, Transcoder
+    from precomp_sdk.types import (
         Boxes,
         Composite,
         Label,
@@ -74,11 +79,6 @@ if TYPE_CHECKING:
         Transcoded,
         kind_of,
     )
-    from precomp_sdk.registry import Component, PluginStatus, Registry, construct
-    from precomp_sdk.resolution import ResolutionCurve
-    from precomp_sdk.scoring import BoxScorer, EnsembleScorer, MaskScorer
-    from precomp_sdk.task import LabelScorer, Scorer, TaskModel
-    from precomp_sdk.transcode import PendingBatch, Transcoder
 else:  # the command line answers before PyTorch is imported, which takes seconds
 
     def __getattr__(name: str) -> object:
@@ -97,12 +97,12 @@ else:  # the command line answers before PyTorch is imported, which takes second
 
 _ROOMS = (
     "errors",
-    "records",
+    "types",
     "images",
     "quality",
     "resolution",
     "features",
-    "borrowed",
+    "module_reference",
     "codec",
     "proxy",
     "preprocessor",
@@ -120,7 +120,6 @@ _ROOMS = (
 __all__ = [
     "ANY_CODEC",
     "BitstreamError",
-    "Borrowed",
     "BoxScorer",
     "Boxes",
     "CalibrationError",
@@ -147,6 +146,7 @@ __all__ = [
     "Mask",
     "MaskScorer",
     "MissingDependencyError",
+    "ModuleReference",
     "ModuleTask",
     "NonFiniteError",
     "NotFittedError",
@@ -187,7 +187,7 @@ __all__ = [
     "check_layer_names",
     "coded_size",
     "construct",
-    "enlarge",
+    "downscale",
     "hookimpl",
     "kind_of",
     "load_samples",
@@ -195,8 +195,8 @@ __all__ = [
     "pad_to_multiple",
     "quality_tensor",
     "round_to_8_bit",
-    "shrink",
     "stack_images",
     "to_float",
     "to_uint8",
+    "upscale",
 ]

@@ -9,7 +9,7 @@ from torch import Tensor
 from precomp_sdk.errors import BitstreamError, ContractError, ImageError
 from precomp_sdk.images import check_image
 from precomp_sdk.quality import QualityScale
-from precomp_sdk.records import Transcoded
+from precomp_sdk.types import Transcoded
 
 __all__ = ["Codec"]
 

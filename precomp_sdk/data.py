@@ -10,37 +10,37 @@ from torch.utils.data import Dataset
 
 from precomp_sdk.errors import ContractError, DatasetError
 from precomp_sdk.images import check_image
-from precomp_sdk.records import Sample, Target, TargetKind, kind_of
+from precomp_sdk.types import Sample, Target, TargetKind, kind_of
 
 __all__ = ["SkippedSample", "Subset", "TaskDataset", "load_samples"]
 
 
 class TaskDataset(Dataset[Sample], ABC):
-    """Pictures with targets of one declared kind.
+    """Images with targets of one declared kind.
 
     Write ``__len__`` and ``_sample``. Options are keyword-only arguments of ``__init__``; a set that has parts takes
     ``split="train"`` or ``"val"``. Samples are loaded from several threads at a time. A set that draws random
-    crops or flips uses ``set_epoch`` and the index as its seed, so that a resumed run sees the same pictures.
+    crops or flips uses ``set_epoch`` and the index as its seed, so that a resumed run sees the same images.
 
     Shapes and units:
         image: (3, H, W) uint8, sRGB; sizes may differ.
     """
 
     name: ClassVar[str]  #: unique, kebab-case
-    source: ClassVar[str]  #: where the pictures come from
-    target_kind: TargetKind | None  #: None for unlabelled pictures
+    source: ClassVar[str]  #: where the images come from
+    target_kind: TargetKind | None  #: None for unlabelled images
     class_names: tuple[str, ...] = ()  #: empty where the classes have no names
 
     @abstractmethod
     def __len__(self) -> int:
-        """Number of pictures."""
+        """Number of images."""
 
     @abstractmethod
     def _sample(self, index: int) -> tuple[Tensor, Target | None]:
-        """Return one picture and its target; raise `DatasetError` where it cannot be read."""
+        """Return one image and its target; raise `DatasetError` where it cannot be read."""
 
     def key(self, index: int) -> str:
-        """Return a name for one picture, for messages and result files."""
+        """Return a name for one image, for messages and result files."""
         return str(index)
 
     def set_epoch(self, epoch: int) -> None:
@@ -52,7 +52,7 @@ class TaskDataset(Dataset[Sample], ABC):
 
         Raises:
             IndexError: there is no such sample.
-            DatasetError: the picture or its annotation cannot be read.
+            DatasetError: the image or its annotation cannot be read.
             ContractError: ``_sample`` returned something else than promised.
         """
         if not 0 <= index < len(self):
@@ -71,11 +71,11 @@ class TaskDataset(Dataset[Sample], ABC):
 
 
 class Subset(TaskDataset):
-    """Some pictures of another data set, in the given order.
+    """Some images of another data set, in the given order.
 
     Args:
         dataset: the whole set.
-        indices: which of its pictures.
+        indices: which of its images.
 
     Raises:
         DatasetError: an index is out of range.
@@ -92,7 +92,7 @@ class Subset(TaskDataset):
                 where=f"subset of {dataset.name!r}",
                 expected=f"indices from 0 to {len(dataset) - 1}",
                 got=f"{min(self._indices)} to {max(self._indices)}",
-                remedy="Choose fewer or other pictures.",
+                remedy="Choose fewer or other images.",
             )
         self.target_kind = dataset.target_kind
         self.class_names = dataset.class_names
@@ -105,7 +105,7 @@ class Subset(TaskDataset):
         return sample.image, sample.target
 
     def key(self, index: int) -> str:
-        """Return the whole set's name for the picture."""
+        """Return the whole set's name for the image."""
         return self._dataset.key(self._indices[index])
 
     def set_epoch(self, epoch: int) -> None:
@@ -115,7 +115,7 @@ class Subset(TaskDataset):
 
 @dataclass(frozen=True, slots=True)
 class SkippedSample:
-    """A picture that could not be read and was left out on request."""
+    """An image that could not be read and was left out on request."""
 
     key: str
     reason: str
@@ -129,7 +129,7 @@ def load_samples(
     Args:
         dataset: where from.
         indices: which.
-        skip_unreadable: leave out pictures that raise `DatasetError` and name them; otherwise the error passes.
+        skip_unreadable: leave out images that raise `DatasetError` and name them; otherwise the error passes.
 
     Returns:
         The samples, and what was left out.

@@ -7,9 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from precomp_sdk.errors import OptionError
-from precomp_sdk.records import Composite, Target, TargetKind, kind_of
 from precomp_sdk.scoring import EnsembleScorer
 from precomp_sdk.task import TaskModel
+from precomp_sdk.types import Composite, Target, TargetKind, kind_of
 
 __all__ = ["EnsembleTask"]
 
@@ -21,10 +21,10 @@ class EnsembleTask(TaskModel):
     puts the weighted mean of the members' first metrics before them, as ``mean``: the one BD-rate is computed on.
     Features are the members', one after the other.
 
-    Members of one kind share a data set's targets, one per picture for all. Members of several kinds have
-    `Composite` targets, one part per member. In both cases each member's own answer on the clean picture serves as its
+    Members of one kind share a data set's targets, one per image for all. Members of several kinds have
+    `Composite` targets, one part per member. In both cases each member's own answer on the clean image serves as its
     own target: that needs no labels, and is how an experiment file trains for two different tasks
-    (``train.targets = "own"``, ``evaluate.own_targets = true``).
+    (``train.targets = "pseudo-labels"``, ``evaluate.pseudo_labels = true``).
 
     In an experiment file each member is a table of its own::
 
@@ -74,8 +74,8 @@ class EnsembleTask(TaskModel):
     def _takes(self, target: Target) -> bool:
         tasks = tuple(self._tasks().values())
         if isinstance(target, Composite):
-            return len(target.parts) == len(tasks) and all(
-                task._takes(part) for task, part in zip(tasks, target.parts, strict=True)
+            return len(target.targets) == len(tasks) and all(
+                task._takes(part) for task, part in zip(tasks, target.targets, strict=True)
             )
         return kind_of(target) is self.target_kind
 
@@ -92,14 +92,14 @@ class EnsembleTask(TaskModel):
 
     def _judge(self, images: Tensor, targets: Sequence[Target]) -> tuple[Sequence[Any], Tensor]:
         judged = {
-            name: task.judge(images, self._of_member(place, targets))
+            name: task.predict_with_losses(images, self._of_member(place, targets))
             for place, (name, task) in enumerate(self._tasks().items())
         }
         predictions = list(zip(*(answers for answers, _ in judged.values()), strict=True))
         return predictions, self._mean({name: losses for name, (_, losses) in judged.items()})
 
-    def _own_targets(self, images: Tensor) -> Sequence[Target]:
-        own = (task.own_targets(images) for task in self._tasks().values())
+    def _pseudo_labels(self, images: Tensor) -> Sequence[Target]:
+        own = (task.pseudo_labels(images) for task in self._tasks().values())
         return [Composite(parts) for parts in zip(*own, strict=True)]
 
     def _features(self, images: Tensor) -> Sequence[Tensor]:
@@ -115,7 +115,7 @@ class EnsembleTask(TaskModel):
 
     @staticmethod
     def _of_member(place: int, targets: Sequence[Target]) -> list[Target]:
-        return [target.parts[place] if isinstance(target, Composite) else target for target in targets]
+        return [target.targets[place] if isinstance(target, Composite) else target for target in targets]
 
 
 def _wrong(option: str, expected: str, got: str) -> OptionError:

@@ -102,7 +102,7 @@ class MissingDependencyError(PrecompError, ImportError):
 
 
 class DatasetError(PrecompError, ValueError):
-    """A folder, an annotation or a picture of a data set cannot be used."""
+    """A folder, an annotation or an image of a data set cannot be used."""
 
 
 class TargetError(PrecompError, TypeError):
@@ -130,7 +130,7 @@ class NotFittedError(PrecompError, RuntimeError):
 
 
 class CalibrationError(PrecompError, ValueError):
-    """``lambda`` cannot be read off the plain codec's curve."""
+    """``lambda`` cannot be read off the anchor's curve."""
 
 
 class CurveError(PrecompError, ValueError):

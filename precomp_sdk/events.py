@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from precomp_sdk.records import RateAccuracyCurve, RatePoint
+from precomp_sdk.types import RateAccuracyCurve, RatePoint
 
 __all__ = [
     "CheckpointSaved",
@@ -76,7 +76,7 @@ class CurveDone:
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something the user should know: a skipped picture, a saturated lambda, a curve without overlap."""
+    """Something the user should know: a skipped image, a saturated lambda, a curve without overlap."""
 
     stage: str
     message: str

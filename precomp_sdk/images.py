@@ -1,4 +1,4 @@
-"""The one boundary between 8-bit pictures and float tensors, and the guards on both sides.
+"""The one boundary between 8-bit images and float tensors, and the guards on both sides.
 
 At the codec boundary an image is ``uint8 (3, H, W)``, sRGB. At the network boundary it is ``float32 (N, 3, H, W)`` in
 [0, 1]. Nothing else in the package multiplies or divides by 255.
@@ -16,14 +16,14 @@ __all__ = [
     "check_batch",
     "check_image",
     "coded_size",
-    "enlarge",
+    "downscale",
     "pad_to_multiple",
     "round_to_8_bit",
-    "shrink",
     "stack_images",
     "stack_padded",
     "to_float",
     "to_uint8",
+    "upscale",
 ]
 
 
@@ -141,7 +141,7 @@ def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:
 
 
 def coded_size(size: tuple[int, int], factor: float) -> tuple[int, int]:
-    """Return the height and width at which a picture is coded at a resolution: the rounded products, 1 at least.
+    """Return the height and width at which an image is coded at a resolution: the rounded products, 1 at least.
 
     Raises:
         OptionError: the factor is not above 0 and up to 1.
@@ -156,8 +156,8 @@ def coded_size(size: tuple[int, int], factor: float) -> tuple[int, int]:
     return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
 
 
-def shrink(images: Tensor, factor: float) -> Tensor:
-    """Shrink a batch to ``factor`` of its height and width: bicubic, antialiased, clipped to [0, 1]; differentiable.
+def downscale(images: Tensor, factor: float) -> Tensor:
+    """Downscale a batch to ``factor`` of its height and width: bicubic, antialiased, clipped to [0, 1]; differentiable.
 
     Shapes and units:
         images: (N, 3, H, W) in [0, 1]. Returns (N, 3, H', W'), their `coded_size`; ``images`` itself where that is
@@ -167,15 +167,15 @@ def shrink(images: Tensor, factor: float) -> Tensor:
         ImageError: the images are not a float batch.
         OptionError: the factor is not above 0 and up to 1.
     """
-    check_batch(images, "shrink")
+    check_batch(images, "downscale")
     size = coded_size((images.shape[-2], images.shape[-1]), factor)
     if size == tuple(images.shape[-2:]):
         return images
     return functional.interpolate(images, size, mode="bicubic", antialias=True).clamp(0.0, 1.0)
 
 
-def enlarge(images: Tensor, size: tuple[int, int]) -> Tensor:
-    """Bring a batch back to the size it was shrunk from: bicubic, clipped to [0, 1]; differentiable.
+def upscale(images: Tensor, size: tuple[int, int]) -> Tensor:
+    """Bring a batch back to the size it was downscaled from: bicubic, clipped to [0, 1]; differentiable.
 
     Shapes and units:
         images: (N, 3, H', W') in [0, 1]; size: (H, W), not below H' and W'. Returns (N, 3, H, W); ``images`` itself
@@ -184,12 +184,12 @@ def enlarge(images: Tensor, size: tuple[int, int]) -> Tensor:
     Raises:
         ImageError: the images are not a float batch, or the size is below theirs.
     """
-    height, width = check_batch(images, "enlarge").shape[-2:]
+    height, width = check_batch(images, "upscale").shape[-2:]
     if tuple(size) == (height, width):
         return images
     if len(size) != 2 or any(not isinstance(side, int) for side in size) or size[0] < height or size[1] < width:
         raise ImageError(
-            where="enlarge",
+            where="upscale",
             expected=f"a height and a width, whole numbers from {height} and {width} up",
             got=repr(tuple(size)),
             remedy="Give the size of the source: height first.",

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from precomp_sdk.errors import ContractError, OptionError, TargetError
 from precomp_sdk.features import capture_layers, check_layer_names
-from precomp_sdk.records import Target, TargetKind
 from precomp_sdk.task import Scorer, TaskModel
+from precomp_sdk.types import Target, TargetKind
 
 __all__ = ["ModuleTask"]
 
@@ -17,7 +17,7 @@ class ModuleTask(TaskModel):
     """A network of your own as a task model.
 
     The module is called with images (N, 3, H, W) in [0, 1], of one size; whatever it returns goes to your functions as
-    it is. Normalization, and whatever its answer needs to know of the picture's size, belong into the module.
+    it is. Normalization, and whatever its answer needs to know of the image's size, belong into the module.
 
     Args:
         module: the network.
@@ -25,7 +25,7 @@ class ModuleTask(TaskModel):
         predict: of the module's answer: N predictions as ``scorer`` reads them.
         scorer: `LabelScorer`, `BoxScorer`, `MaskScorer` or your own.
         target_kind: what the targets are; ``"label"``, ``"boxes"`` or ``"mask"``.
-        own_targets: of the module's answer: N targets to train on where there are no labels; default: not offered.
+        pseudo_labels: of the module's answer: N targets to train on where there are no labels; default: not offered.
         feature_layers: names of layers whose outputs are matched, as ``module.named_modules()`` has them.
         class_names: where the classes have names; a data set must then have the same, in this order.
         name: for messages and result files.
@@ -59,7 +59,7 @@ class ModuleTask(TaskModel):
         predict: Callable[[Any], Sequence[Any]],
         scorer: Scorer,
         target_kind: TargetKind | str,
-        own_targets: Callable[[Any], Sequence[Target]] | None = None,
+        pseudo_labels: Callable[[Any], Sequence[Target]] | None = None,
         feature_layers: Sequence[str] | None = None,
         class_names: Sequence[str] = (),
         name: str = "module",
@@ -77,7 +77,7 @@ class ModuleTask(TaskModel):
         self.target_kind = TargetKind(target_kind)
         self.scorer = scorer
         self.class_names = tuple(class_names)
-        self._loss, self._prediction, self._own = loss, predict, own_targets
+        self._loss, self._prediction, self._own = loss, predict, pseudo_labels
         self._layers = None if feature_layers is None else check_layer_names(module, feature_layers)
 
     def check_dataset(self, class_names: Sequence[str]) -> None:
@@ -101,18 +101,20 @@ class ModuleTask(TaskModel):
         predictions = self._checked_list(self._prediction(output), "predict", images)
         return predictions, self._checked_losses(output, images, targets)
 
-    def _own_targets(self, images: Tensor) -> Sequence[Target]:
+    def _pseudo_labels(self, images: Tensor) -> Sequence[Target]:
         if self._own is None:
             raise OptionError(
                 where=f"task {self.name!r}",
                 expected="a task model that offers its own predictions as targets",
-                got="a ModuleTask without own_targets",
-                remedy="Give it own_targets, or use a data set's targets.",
+                got="a ModuleTask without pseudo_labels",
+                remedy="Give it pseudo_labels, or use a data set's targets.",
             )
-        targets = self._checked_list(self._own(self.module(images)), "own_targets", images)
+        targets = self._checked_list(self._own(self.module(images)), "pseudo_labels", images)
         for target in targets:
             if not isinstance(target, Target) or not self._takes(target):
-                raise self._broken("own_targets", f"targets of kind {self.target_kind.value!r}", type(target).__name__)
+                raise self._broken(
+                    "pseudo_labels", f"targets of kind {self.target_kind.value!r}", type(target).__name__
+                )
         return targets
 
     def _features(self, images: Tensor) -> Sequence[Tensor]:

@@ -19,7 +19,7 @@ class Preprocessor(nn.Module, ABC):
 
     Write ``_process``; validation, padding, cropping and clipping are done here. Start as the identity, so that
     training never begins by destroying the image. Options are keyword-only arguments of ``__init__``; a class that
-    works with the codec, its proxy or the task network names them in ``parts`` and takes them before, by position.
+    works with the codec, its proxy or the task network names them in ``requires`` and takes them before, by position.
 
     Shapes and units:
         images: (N, 3, H, W) float in [0, 1]; any H, W >= 1.
@@ -28,7 +28,7 @@ class Preprocessor(nn.Module, ABC):
 
     name: ClassVar[str]  #: unique, kebab-case
     source: ClassVar[str]  #: the paper or commit this follows
-    parts: ClassVar[
+    requires: ClassVar[
         tuple[str, ...]
     ] = ()  #: of ``"codec"``, ``"proxy"``, ``"task"``: construction takes these objects first
     trainable: ClassVar[bool] = True  #: False where there is nothing to train: it is used as constructed and prepared
@@ -39,21 +39,21 @@ class Preprocessor(nn.Module, ABC):
         """Process a batch; the result has the shape of ``images`` and may leave [0, 1] (it is clipped)."""
 
     def resolution(self, strength: float) -> float:
-        """Return the factor of height and width at which pictures are coded, above 0 and up to 1, the default.
+        """Return the factor of height and width at which images are coded, above 0 and up to 1, the default.
 
-        Below 1, the sender shrinks the processed picture before the codec and the receiver enlarges the decoded one
-        (`precomp_sdk.images.shrink`, `enlarge`); trainer, evaluator and `Compressor` do. ``_process`` works at full
-        size either way, and learns through the shrinking. `ResolutionCurve` makes an option of it.
+        Below 1, the sender downscales the processed image before the codec and the receiver upscales the decoded one
+        (`precomp_sdk.images.downscale`, `upscale`); trainer, evaluator and `Compressor` do. ``_process`` works at full
+        size either way, and learns through the downscaling. `ResolutionCurve` makes an option of it.
 
         Args:
             strength: 0 (mildest compression) .. 1 (strongest).
         """
         return 1.0
 
-    def prepare(self, pictures: TaskDataset, ladder: Sequence[float] | None = None) -> None:
-        """Measure what has to be known before the first picture is sent; the default needs nothing.
+    def prepare(self, images: TaskDataset, ladder: Sequence[float] | None = None) -> None:
+        """Measure what has to be known before the first image is sent; the default needs nothing.
 
-        Called for a preprocessor that is not ``trainable``, with the training pictures and the ladder that it is
+        Called for a preprocessor that is not ``trainable``, with the training images and the ladder that it is
         evaluated on (None for the codec's own): by an experiment's evaluation, and instead of its training, which
         writes the weights file for the sender. What was measured belongs in the state dict: in buffers, or, where its
         size is not known before, in a tensor of ``get_extra_state`` (PyTorch's `nn.Module`).

@@ -1,4 +1,4 @@
-"""The contract of a codec's differentiable stand-in."""
+"""The contract of a codec's differentiable proxy."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
@@ -11,9 +11,9 @@ from precomp_sdk.codec import Codec
 from precomp_sdk.errors import ContractError, NotFittedError, OptionError, PluginError
 from precomp_sdk.images import check_batch
 from precomp_sdk.quality import QualityScale
-from precomp_sdk.records import ProxyOutput
+from precomp_sdk.types import ProxyOutput
 
-__all__ = ["ANY_CODEC", "ProxyCodec", "check_codec", "quality_tensor"]
+__all__ = ["ANY_CODEC", "ProxyCodec", "check_proxy_codec", "quality_tensor"]
 
 ANY_CODEC = "*"  #: ``codec_name`` of a proxy that learns any codec
 
@@ -110,7 +110,7 @@ class ProxyCodec(nn.Module, ABC):
         return output
 
 
-def check_codec(proxy: ProxyCodec, codec: Codec, where: str) -> None:
+def check_proxy_codec(proxy: ProxyCodec, codec: Codec, where: str) -> None:
     """Refuse a proxy that stands in for another codec, or for the same with other options.
 
     Raises:

@@ -16,7 +16,7 @@ class QualityScale:
         name: what the codec's users call the knob.
         minimum: smallest value of the knob.
         maximum: largest value of the knob.
-        higher_is_better: True where a larger value means more bits and a better picture.
+        higher_is_better: True where a larger value means more bits and a better image.
         ladder: the qualities an experiment uses unless told otherwise.
         integer: True where the codec takes whole numbers only.
 

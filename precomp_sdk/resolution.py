@@ -1,4 +1,4 @@
-"""At what share of its height and width a picture is coded, depending on the compression strength."""
+"""At what share of its height and width an image is coded, depending on the compression strength."""
 
 from collections.abc import Sequence
 

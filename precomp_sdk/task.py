@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from precomp_sdk.errors import ContractError, OptionError, TargetError
 from precomp_sdk.images import check_batch
-from precomp_sdk.records import Label, Target, TargetKind, kind_of
+from precomp_sdk.types import Label, Target, TargetKind, kind_of
 
 __all__ = ["LabelScorer", "Scorer", "TaskModel"]
 
@@ -29,14 +29,14 @@ class Scorer(ABC):
 
     @abstractmethod
     def measure(self, prediction: Any, target: Target) -> NDArray[np.float64]:
-        """Return one image's evidence: any array; equal shapes over images are combined faster."""
+        """Return one image's statistics: any array; equal shapes over images are combined faster."""
 
     @abstractmethod
-    def combine(self, evidence: Sequence[NDArray[np.float64]], counts: NDArray[np.float64]) -> dict[str, float]:
+    def combine(self, statistics: Sequence[NDArray[np.float64]], counts: NDArray[np.float64]) -> dict[str, float]:
         """Score a multiset of images.
 
         Args:
-            evidence: one array per image.
+            statistics: one array per image.
             counts: (N,) how often each image counts; sums to more than 0.
 
         Returns:
@@ -44,18 +44,18 @@ class Scorer(ABC):
         """
 
     def combine_many(
-        self, evidence: Sequence[NDArray[np.float64]], counts: NDArray[np.float64]
+        self, statistics: Sequence[NDArray[np.float64]], counts: NDArray[np.float64]
     ) -> dict[str, NDArray[np.float64]]:
         """Score many multisets of the same images; override it where a matrix product does that faster.
 
         Args:
-            evidence: one array per image.
+            statistics: one array per image.
             counts: (R, N), one row per multiset.
 
         Returns:
             Every metric by name, each (R,).
         """
-        rows = [self.combine(evidence, row) for row in counts]
+        rows = [self.combine(statistics, row) for row in counts]
         return {metric: np.array([row[metric] for row in rows], dtype=np.float64) for metric in self.metrics}
 
 
@@ -80,16 +80,16 @@ class LabelScorer(Scorer):
         rank = int((scores >= scores[target.index]).sum())  # 1 where no other class scores as high
         return np.array([rank <= 1, rank <= 5], dtype=np.float64)
 
-    def combine(self, evidence: Sequence[NDArray[np.float64]], counts: NDArray[np.float64]) -> dict[str, float]:
+    def combine(self, statistics: Sequence[NDArray[np.float64]], counts: NDArray[np.float64]) -> dict[str, float]:
         """Return the weighted means."""
-        top1, top5 = np.average(np.asarray(evidence), axis=0, weights=counts)
+        top1, top5 = np.average(np.asarray(statistics), axis=0, weights=counts)
         return {"top1": float(top1), "top5": float(top5)}
 
     def combine_many(
-        self, evidence: Sequence[NDArray[np.float64]], counts: NDArray[np.float64]
+        self, statistics: Sequence[NDArray[np.float64]], counts: NDArray[np.float64]
     ) -> dict[str, NDArray[np.float64]]:
         """Return the weighted means of every row of ``counts``."""
-        means = counts @ np.asarray(evidence) / counts.sum(axis=1, keepdims=True)  # (R, 2)
+        means = counts @ np.asarray(statistics) / counts.sum(axis=1, keepdims=True)  # (R, 2)
         return {"top1": means[:, 0], "top5": means[:, 1]}
 
 
@@ -123,9 +123,9 @@ class TaskModel(nn.Module, ABC):
         """Return predictions and losses; override it where one pass through the network gives both."""
         return self._predict(images), self._losses(images, targets)
 
-    def _own_targets(self, images: Tensor) -> Sequence[Target]:
-        """Return the model's own answer as targets; override it to train on pictures without labels."""
-        raise self._missing("_own_targets", "its own predictions as targets")
+    def _pseudo_labels(self, images: Tensor) -> Sequence[Target]:
+        """Return the model's own answer as targets; override it to train on images without labels."""
+        raise self._missing("_pseudo_labels", "its own predictions as targets")
 
     def _features(self, images: Tensor) -> Sequence[Tensor]:
         """Return intermediate features, each (N, C, H', W'); override it to match features."""
@@ -156,7 +156,9 @@ class TaskModel(nn.Module, ABC):
 
     @final
     @torch.no_grad()
-    def judge(self, images: Tensor | Sequence[Tensor], targets: Sequence[Target]) -> tuple[list[Any], Tensor]:
+    def predict_with_losses(
+        self, images: Tensor | Sequence[Tensor], targets: Sequence[Target]
+    ) -> tuple[list[Any], Tensor]:
         """Return one prediction per image and one loss per image (N,), without gradients: what an evaluation needs.
 
         Raises:
@@ -175,13 +177,13 @@ class TaskModel(nn.Module, ABC):
 
     @final
     @torch.no_grad()
-    def own_targets(self, images: Tensor | Sequence[Tensor]) -> list[Target]:
+    def pseudo_labels(self, images: Tensor | Sequence[Tensor]) -> list[Target]:
         """Return the model's own answer on clean images as targets: training then needs no labels.
 
         Raises:
             OptionError: the model does not offer it.
         """
-        return self._per_image(images, self._own_targets, f"{type(self).__name__}._own_targets")
+        return self._per_image(images, self._pseudo_labels, f"{type(self).__name__}._pseudo_labels")
 
     @final
     def features(self, images: Tensor) -> list[Tensor]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from precomp_sdk.codec import Codec
 from precomp_sdk.errors import ContractError
 from precomp_sdk.images import to_float, to_uint8
-from precomp_sdk.records import Transcoded
+from precomp_sdk.types import Transcoded
 
 __all__ = ["PendingBatch", "Transcoder"]
 

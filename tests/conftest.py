@@ -20,7 +20,7 @@ def _seeded() -> None:
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Real pictures to measure on; they lie beside the checkout where there are any."""
+    """Real images to measure on; they lie beside the checkout where there are any."""
     folder = Path(__file__).resolve().parents[2] / "shared" / "data"
     if not folder.is_dir():
         pytest.skip("no ../shared/data beside this checkout")
@@ -28,7 +28,7 @@ def shared_data() -> Path:
 
 
 class Doubles:
-    """The stand-ins of precomp_sdk.testing as a plugin; each kind has one component, named ``fake``."""
+    """The proxies of precomp_sdk.testing as a plugin; each kind has one component, named ``fake``."""
 
     @hookimpl
     def precomp_register_codecs(self) -> list[type[Codec]]:
@@ -53,7 +53,7 @@ class Doubles:
 
 @pytest.fixture
 def doubles() -> Registry:
-    """A registry of nothing but the stand-ins."""
+    """A registry of nothing but the proxies."""
     registry = Registry(entry_points=False)
     registry.register(Doubles(), "doubles")
     return registry
@@ -61,7 +61,7 @@ def doubles() -> Registry:
 
 @pytest.fixture
 def tables(tmp_path: Path) -> dict[str, Any]:
-    """A small, complete experiment with the stand-ins, as tables; it runs in a few seconds."""
+    """A small, complete experiment with the proxies, as tables; it runs in a few seconds."""
     return {
         "codec": {"name": "fake"},
         "proxy": {},

@@ -20,13 +20,20 @@ import typer.main
 
 from precomp_sdk import ProxyCodec, Registry
 from precomp_sdk.cli import app
-from precomp_sdk.config import Component, Data, Experiment, Output, Proxy, Task
+from precomp_sdk.config import ComponentTable, Data, Experiment, Output, Proxy, Task
 from precomp_sdk.evaluation import evaluate
 from precomp_sdk.testing import PROMISES
 from precomp_sdk.training import TrainSettings, fit_proxy, fit_task
 
 DOCS = Path(__file__).resolve().parents[1]
-_WORDS = {int: "whole number", float: "number", bool: "true or false", str: "string", Path: "path", Component: "table"}
+_WORDS = {
+    int: "whole number",
+    float: "number",
+    bool: "true or false",
+    str: "string",
+    Path: "path",
+    ComponentTable: "table",
+}
 REGION = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 

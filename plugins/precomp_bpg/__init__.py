@@ -6,9 +6,9 @@ The extra ``precomp-sdk[bpg]`` brings PyAV, whose wheels bundle x265 (GPL). With
 
 from precomp_bpg.codec import BPGCodec
 from precomp_bpg.container import Alpha, BpgFile, ColourSpace, PixelFormat, parse_bpg, slice_qp
-from precomp_bpg.decoder import DecodedPicture, decode_bpg
+from precomp_bpg.decoder import DecodedImage, decode_bpg
 from precomp_bpg.hevc_codec import HEVCIntraCodec
-from precomp_bpg.surrogate import BPGProxy
+from precomp_bpg.proxy import BPGProxy
 from precomp_sdk import Codec, ProxyCodec, hookimpl
 
 __all__ = [
@@ -17,7 +17,7 @@ __all__ = [
     "BPGProxy",
     "BpgFile",
     "ColourSpace",
-    "DecodedPicture",
+    "DecodedImage",
     "HEVCIntraCodec",
     "PixelFormat",
     "decode_bpg",

@@ -63,14 +63,14 @@ def encode_frame(frame: Any, preset: str, parameters: str) -> bytes:
             where="BPG encoder",
             expected=f"x265 to encode {frame.width}x{frame.height} {frame.format.name}",
             got=str(error),
-            remedy="Report the picture's size and the codec's options.",
+            remedy="Report the image's size and the codec's options.",
         ) from error
 
 
 def versions() -> str:
     """Versions of PyAV, FFmpeg's libavcodec and x265, as in ``"PyAV 18.1.0, libavcodec 62.28.102, x265 4.2 (216)"``.
 
-    The first call encodes a tiny picture, behind a lock: x265 fills global tables at its first use, and tells its
+    The first call encodes a tiny image, behind a lock: x265 fills global tables at its first use, and tells its
     version nowhere but in the stream.
     """
     av = load_av()

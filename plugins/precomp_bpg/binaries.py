@@ -32,7 +32,7 @@ class BpgPrograms:
     Args:
         bpgenc: name on the PATH, or path.
         bpgdec: name on the PATH, or path.
-        timeout_s: how long one picture may take.
+        timeout_s: how long one image may take.
 
     Raises:
         MissingDependencyError: a program is not there.
@@ -50,11 +50,11 @@ class BpgPrograms:
         found = _VERSION.search(message)
         return f"bpgenc {found[1] if found else 'of unknown version'}"
 
-    def encode(self, picture: Bytes, q: int, chroma: str, effort: str, encoder: str) -> bytes:
-        """Encode a picture.
+    def encode(self, image: Bytes, q: int, chroma: str, effort: str, encoder: str) -> bytes:
+        """Encode an image.
 
         Args:
-            picture: (3, H, W), or (H, W) for gray.
+            image: (3, H, W), or (H, W) for gray.
             q: the value of ``-q``.
             chroma: ``"420"``, ``"422"`` or ``"444"``; gray ignores it.
             effort: maps to ``-m`` 1, 8 and 9.
@@ -66,17 +66,17 @@ class BpgPrograms:
         with tempfile.TemporaryDirectory(prefix="precomp-bpg-") as name:
             folder = Path(name)
             source, target = folder / "in.png", folder / "out.bpg"
-            Image.fromarray(picture if picture.ndim == 2 else picture.transpose(1, 2, 0)).save(source, compress_level=1)
+            Image.fromarray(image if image.ndim == 2 else image.transpose(1, 2, 0)).save(source, compress_level=1)
             options = ["-q", str(q), "-e", encoder, "-m", str(_LEVELS[effort])]
-            if picture.ndim == 3:
+            if image.ndim == 3:
                 options += ["-f", chroma]
             code, message = self._run([self._bpgenc, *options, "-o", str(target), str(source)], folder, CodecError)
             if code or not target.is_file() or not target.stat().st_size:
                 raise CodecError(
                     where="bpgenc",
-                    expected=f"a BPG file of a picture of shape {picture.shape}",
+                    expected=f"a BPG file of an image of shape {image.shape}",
                     got=_ending(code, message),
-                    remedy="bpgenc with x265 fails on pictures below its block size: use encoder='jctvc' there, or "
+                    remedy="bpgenc with x265 fails on images below its block size: use encoder='jctvc' there, or "
                     "backend='x265'.",
                 )
             return target.read_bytes()
@@ -95,8 +95,8 @@ class BpgPrograms:
             try:
                 if code:
                     raise ValueError(_ending(code, message))
-                with Image.open(target) as picture:
-                    return np.ascontiguousarray(np.asarray(picture.convert("RGB")).transpose(2, 0, 1))
+                with Image.open(target) as image:
+                    return np.ascontiguousarray(np.asarray(image.convert("RGB")).transpose(2, 0, 1))
             except (ValueError, OSError, SyntaxError) as error:
                 raise BitstreamError(
                     where="bpgdec",

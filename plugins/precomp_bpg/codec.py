@@ -12,19 +12,19 @@ from precomp_bpg.binaries import BpgPrograms
 from precomp_bpg.colour import Bytes, rgb_to_planes
 from precomp_bpg.container import PixelFormat, parse_bpg, slice_qp, write_bpg
 from precomp_bpg.decoder import decode_parsed
-from precomp_bpg.encoder import CHROMA, EFFORTS, encode_picture
+from precomp_bpg.encoder import CHROMA, EFFORTS, encode_image
 from precomp_sdk import BitstreamError, Codec, CodecError, OptionError, QualityScale, nearest
 
 __all__ = ["BPGCodec", "check_option"]
 
-_X265_SHIFT: Final = 3  # bpgenc's x265 codes intra pictures this much below its -q
+_X265_SHIFT: Final = 3  # bpgenc's x265 codes intra images this much below its -q
 _BACKENDS: Final = ("x265", "bpgenc")
 _SCALES: Final = ("slice", "bpgenc")
 _ENCODERS: Final = ("x265", "jctvc")
 
 
 class BPGCodec(Codec):
-    """BPG: an HEVC intra picture in a small container.
+    """BPG: an HEVC intra image in a small container.
 
     Args:
         chroma: ``"420"``, ``"422"``, ``"444"``, or ``"gray"``, which drops the colour.
@@ -36,7 +36,7 @@ class BPGCodec(Codec):
         encoder: ``"x265"`` or ``"jctvc"``, the one inside ``bpgenc``; only ``"x265"`` without it.
         bpgenc: the program, by name or path.
         bpgdec: the program, by name or path.
-        timeout_s: how long a program may work on one picture.
+        timeout_s: how long a program may work on one image.
 
     Raises:
         OptionError: an option has a value it does not take.
@@ -106,8 +106,8 @@ class BPGCodec(Codec):
         if self._programs:
             return self._encode_outside(self._programs, rgb, int(quality))
         qp = int(quality) if self._qp_scale == "slice" else max(int(quality) - _X265_SHIFT, 0)
-        coded = encode_picture(rgb, qp, CHROMA[self._chroma], self._effort)
-        return write_bpg(coded.width, coded.height, coded.pixel_format, coded.picture)
+        coded = encode_image(rgb, qp, CHROMA[self._chroma], self._effort)
+        return write_bpg(coded.width, coded.height, coded.pixel_format, coded.image)
 
     def _encode_outside(self, programs: BpgPrograms, rgb: Bytes, quality: int) -> bytes:
         exact = self._qp_scale == "slice"
@@ -138,7 +138,7 @@ class BPGCodec(Codec):
         if rgb.shape[1:] != (file.height, file.width):
             raise BitstreamError(
                 where="bpgdec",
-                expected=f"a picture of {file.width}x{file.height}, as the file says",
+                expected=f"an image of {file.width}x{file.height}, as the file says",
                 got=f"{rgb.shape[2]}x{rgb.shape[1]}",
                 remedy="Decode it with backend='x265'.",
             )

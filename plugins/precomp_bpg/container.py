@@ -1,4 +1,4 @@
-"""The BPG file: its header, its extensions, its compact HEVC headers, and the pictures inside.
+"""The BPG file: its header, its extensions, its compact HEVC headers, and the images inside.
 
 Source:
     The BPG image format specification 0.9.5 by F. Bellard, read for its format only.
@@ -19,18 +19,18 @@ __all__ = [
     "MAX_SIDE",
     "Alpha",
     "BpgFile",
-    "CodedPicture",
+    "CodedImage",
     "ColourSpace",
     "PixelFormat",
     "check_decodable",
     "check_size",
-    "first_picture",
+    "first_image",
     "parse_bpg",
     "slice_qp",
     "write_bpg",
 ]
 
-MAX_PIXELS: Final = 1 << 26  #: the largest picture that is encoded or decoded, 67 megapixels
+MAX_PIXELS: Final = 1 << 26  #: the largest image that is encoded or decoded, 67 megapixels
 MAX_SIDE: Final = 1 << 15  #: the widest or tallest
 _MAGIC: Final = b"BPG\xfb"
 _WHERE: Final = "BPG file"
@@ -82,8 +82,8 @@ _ALPHA_FLAGS: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class CodedPicture:
-    """One HEVC picture: its SPS, and its PPSs and slices in order, in layer 0.
+class CodedImage:
+    """One HEVC image: its SPS, and its PPSs and slices in order, in layer 0.
 
     Args:
         sps: its SPS.
@@ -98,7 +98,7 @@ class CodedPicture:
 
 @dataclass(frozen=True, slots=True)
 class BpgFile:
-    """The first picture of a BPG file.
+    """The first image of a BPG file.
 
     Args:
         width: in samples, before padding.
@@ -107,9 +107,9 @@ class BpgFile:
         colour_space: of the colour planes.
         limited_range: samples span 16..235 and 16..240 (at 8 bits).
         alpha: what the alpha plane means.
-        animation: more pictures follow the first.
+        animation: more images follow the first.
         colour: the colour planes.
-        alpha_plane: a gray picture, where ``alpha`` is not `Alpha.NONE`.
+        alpha_plane: a gray image, where ``alpha`` is not `Alpha.NONE`.
     """
 
     width: int
@@ -119,8 +119,8 @@ class BpgFile:
     limited_range: bool
     alpha: Alpha
     animation: bool
-    colour: CodedPicture
-    alpha_plane: CodedPicture | None = None
+    colour: CodedImage
+    alpha_plane: CodedImage | None = None
 
     @property
     def bit_depth(self) -> int:
@@ -129,29 +129,29 @@ class BpgFile:
 
 
 def check_size(width: int, height: int, tools: CodingTools, data_bytes: int, where: str) -> None:
-    """Refuse a picture that is too large, or larger than its data can fill.
+    """Refuse an image that is too large, or larger than its data can fill.
 
-    In an intra picture every coding tree block costs one bit or more: at least one bypass bin per prediction block.
+    In an intra image every coding tree block costs one bit or more: at least one bypass bin per prediction block.
 
     Raises:
         BitstreamError: it is.
     """
     if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE and width * height <= MAX_PIXELS):
-        raise refused(where, f"a picture of 1 to {MAX_PIXELS} pixels, sides of at most {MAX_SIDE}", f"{width}x{height}")
+        raise refused(where, f"an image of 1 to {MAX_PIXELS} pixels, sides of at most {MAX_SIDE}", f"{width}x{height}")
     if tools.blocks(width, height) > 8 * data_bytes:
         raise BitstreamError(
             where=where,
             expected=f"one bit or more for each of {tools.blocks(width, height)} blocks",
-            got=f"{data_bytes} bytes of picture data",
+            got=f"{data_bytes} bytes of image data",
             remedy="The file is truncated or damaged; fetch it again.",
         )
 
 
 def parse_bpg(payload: bytes) -> BpgFile:
-    """Read a BPG file, without decoding its pictures.
+    """Read a BPG file, without decoding its images.
 
     Raises:
-        BitstreamError: it is rubbish or truncated, claims too large a picture, or has what is not decoded here.
+        BitstreamError: it is rubbish or truncated, claims too large an image, or has what is not decoded here.
     """
     if payload[:4] != _MAGIC:
         raise refused(_WHERE, f"a file that starts with {_MAGIC.hex(' ')}", payload[:4].hex(" ") or "nothing")
@@ -174,7 +174,7 @@ def parse_bpg(payload: bytes) -> BpgFile:
     if end > len(payload) or offset >= end:
         raise BitstreamError(
             where=_WHERE,
-            expected=f"picture data up to byte {max(end, offset + 1)}",
+            expected=f"image data up to byte {max(end, offset + 1)}",
             got=f"{len(payload)} bytes",
             remedy="The file is truncated; fetch it again.",
         )
@@ -220,17 +220,17 @@ def _picture_parameters(
     return SequenceParameters(chroma_format, tools.padded(width), tools.padded(height), bit_depth, tools)
 
 
-def _coded(sps: SequenceParameters, nals: list[bytes], layer: int, no_length: bool) -> CodedPicture:
-    kept = first_picture(nals, layer, _WHERE)
+def _coded(sps: SequenceParameters, nals: list[bytes], layer: int, no_length: bool) -> CodedImage:
+    kept = first_image(nals, layer, _WHERE)
     last = nals[-1]
-    return CodedPicture(sps, kept, no_length and layer_id(last) == layer and set_layer(last, 0) == kept[-1])
+    return CodedImage(sps, kept, no_length and layer_id(last) == layer and set_layer(last, 0) == kept[-1])
 
 
-def first_picture(nals: list[bytes], layer: int, where: str) -> tuple[bytes, ...]:
-    """Pick the PPSs and the slices of a layer's first picture, an IDR; return them in layer 0.
+def first_image(nals: list[bytes], layer: int, where: str) -> tuple[bytes, ...]:
+    """Pick the PPSs and the slices of a layer's first image, an IDR; return them in layer 0.
 
     Raises:
-        BitstreamError: there is no such picture, or other parameter sets lie among them.
+        BitstreamError: there is no such image, or other parameter sets lie among them.
     """
     kept: list[bytes] = []
     slices = 0
@@ -239,13 +239,13 @@ def first_picture(nals: list[bytes], layer: int, where: str) -> tuple[bytes, ...
             continue
         kind = nal_type(nal)
         if kind in (VPS, SPS):
-            raise refused(where, "no VPS or SPS among the picture data", f"NAL unit type {kind}")
+            raise refused(where, "no VPS or SPS among the image data", f"NAL unit type {kind}")
         if kind < VPS:
             first = bool(nal[2] & 0x80)
             if first and slices:
-                break  # the next picture of an animation
+                break  # the next image of an animation
             if kind not in IDR_TYPES or first == bool(slices):
-                raise refused(where, "an IDR picture that starts with its first slice", f"NAL unit type {kind}")
+                raise refused(where, "an IDR image that starts with its first slice", f"NAL unit type {kind}")
             slices += 1
         elif kind != PPS:
             if kind in SEI_TYPES:
@@ -253,46 +253,46 @@ def first_picture(nals: list[bytes], layer: int, where: str) -> tuple[bytes, ...
             continue
         kept.append(set_layer(nal, 0))
     if not slices:
-        raise refused(where, f"a picture in layer {layer}", "none")
+        raise refused(where, f"an image in layer {layer}", "none")
     return tuple(kept)
 
 
-def check_decodable(picture: CodedPicture, where: str) -> None:
+def check_decodable(image: CodedImage, where: str) -> None:
     """Refuse what FFmpeg is known to decode to other pixels than the standard's.
 
     Raises:
-        BitstreamError: the picture combines implicit RDPCM with the transform bypass, as ``bpgenc -e jctvc -lossless``.
+        BitstreamError: the image combines implicit RDPCM with the transform bypass, as ``bpgenc -e jctvc -lossless``.
     """
-    if not picture.sps.tools.implicit_rdpcm:
+    if not image.sps.tools.implicit_rdpcm:
         return
-    if any(parse_pps(nal).transquant_bypass for nal in picture.nals if nal_type(nal) == PPS):
+    if any(parse_pps(nal).transquant_bypass for nal in image.nals if nal_type(nal) == PPS):
         raise refused(
             where,
-            "a picture without implicit RDPCM in lossless blocks, which FFmpeg decodes wrongly",
+            "an image without implicit RDPCM in lossless blocks, which FFmpeg decodes wrongly",
             "a lossless file of BPG's jctvc encoder",
         )
 
 
-def slice_qp(picture: CodedPicture) -> int:
-    """The QP in the header of a picture's first slice."""
-    pictures = {pps.identifier: pps for pps in (parse_pps(nal) for nal in picture.nals if nal_type(nal) == PPS)}
-    first = next(nal for nal in picture.nals if nal_type(nal) != PPS)
-    return parse_slice_header(first, picture.sps, pictures).qp
+def slice_qp(image: CodedImage) -> int:
+    """The QP in the header of an image's first slice."""
+    images = {pps.identifier: pps for pps in (parse_pps(nal) for nal in image.nals if nal_type(nal) == PPS)}
+    first = next(nal for nal in image.nals if nal_type(nal) != PPS)
+    return parse_slice_header(first, image.sps, images).qp
 
 
-def write_bpg(width: int, height: int, pixel_format: PixelFormat, picture: CodedPicture) -> bytes:
-    """Return a BPG file of one full-range BT.601 or gray picture.
+def write_bpg(width: int, height: int, pixel_format: PixelFormat, image: CodedImage) -> bytes:
+    """Return a BPG file of one full-range BT.601 or gray image.
 
     Args:
         width: in samples, before padding.
         height: in samples, before padding.
         pixel_format: of the planes.
-        picture: as HEVC.
+        image: as HEVC.
     """
     tools = BitWriter()
-    write_tools(tools, picture.sps.tools)
+    write_tools(tools, image.sps.tools)
     header = tools.zero_padded()
-    nals = b"\x00\x00\x01".join(picture.nals)
+    nals = b"\x00\x00\x01".join(image.nals)
     data = write_ue7(len(header)) + header + nals
-    flags = bytes((pixel_format << 5 | picture.sps.bit_depth - 8, ColourSpace.BT601 << 4))
+    flags = bytes((pixel_format << 5 | image.sps.bit_depth - 8, ColourSpace.BT601 << 4))
     return b"".join((_MAGIC, flags, write_ue7(width), write_ue7(height), write_ue7(len(data)), data))

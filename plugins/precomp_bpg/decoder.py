@@ -1,4 +1,4 @@
-"""BPG pictures through FFmpeg's HEVC decoder."""
+"""BPG images through FFmpeg's HEVC decoder."""
 
 from dataclasses import dataclass
 from typing import Final
@@ -7,12 +7,12 @@ import numpy as np
 
 from precomp_bpg._av import load_av
 from precomp_bpg.colour import Bytes, Samples, planes_to_rgb, un_premultiply
-from precomp_bpg.container import Alpha, BpgFile, CodedPicture, ColourSpace, PixelFormat, check_decodable, parse_bpg
+from precomp_bpg.container import Alpha, BpgFile, CodedImage, ColourSpace, PixelFormat, check_decodable, parse_bpg
 from precomp_bpg.hevc import SequenceParameters, build_sps, build_vps
 from precomp_bpg.nal import byte_stream
 from precomp_sdk import BitstreamError
 
-__all__ = ["DecodedPicture", "decode_bpg", "decode_planes"]
+__all__ = ["DecodedImage", "decode_bpg", "decode_planes"]
 
 _WHERE: Final = "BPG decoder"
 _BLOCK: Final = 4  # samples at the end of each plane: no more than the smallest coding block, in chroma
@@ -21,8 +21,8 @@ _FORMATS: Final = ("gray", "yuv420p", "yuv422p", "yuv444p")
 
 
 @dataclass(frozen=True, slots=True)
-class DecodedPicture:
-    """A decoded BPG picture.
+class DecodedImage:
+    """A decoded BPG image.
 
     Shapes and units:
         rgb: (3, H, W) uint8, sRGB; not premultiplied.
@@ -33,8 +33,8 @@ class DecodedPicture:
     alpha: Bytes | None = None
 
 
-def decode_bpg(payload: bytes) -> DecodedPicture:
-    """Decode a BPG file, or the first picture of an animation, to 8 bits.
+def decode_bpg(payload: bytes) -> DecodedImage:
+    """Decode a BPG file, or the first image of an animation, to 8 bits.
 
     Raises:
         BitstreamError: the file is rubbish or truncated, or has what is not decoded here.
@@ -43,7 +43,7 @@ def decode_bpg(payload: bytes) -> DecodedPicture:
     return decode_parsed(parse_bpg(payload))
 
 
-def decode_parsed(file: BpgFile) -> DecodedPicture:
+def decode_parsed(file: BpgFile) -> DecodedImage:
     """Decode a BPG file that `parse_bpg` has read."""
     rgb = planes_to_rgb(
         decode_planes(file.colour, file.width, file.height, zeros=file.colour_space is ColourSpace.RGB),
@@ -53,23 +53,23 @@ def decode_parsed(file: BpgFile) -> DecodedPicture:
         file.limited_range,
     )
     if file.alpha_plane is None:
-        return DecodedPicture(rgb)
+        return DecodedImage(rgb)
     coded = decode_planes(file.alpha_plane, file.width, file.height)
     fourth = planes_to_rgb(coded, PixelFormat.GRAY, ColourSpace.BT601, file.bit_depth, limited_range=False)[0]
     match file.alpha:
         case Alpha.PREMULTIPLIED:
-            return DecodedPicture(un_premultiply(rgb, fourth), fourth)
+            return DecodedImage(un_premultiply(rgb, fourth), fourth)
         case Alpha.CMYK_W:
-            return DecodedPicture(((rgb.astype(np.int32) * fourth + 127) // 255).astype(np.uint8))
+            return DecodedImage(((rgb.astype(np.int32) * fourth + 127) // 255).astype(np.uint8))
         case _:
-            return DecodedPicture(rgb, fourth)
+            return DecodedImage(rgb, fourth)
 
 
-def decode_planes(picture: CodedPicture, width: int, height: int, *, zeros: bool = False) -> list[Samples]:
-    """Decode one HEVC picture and crop it.
+def decode_planes(image: CodedImage, width: int, height: int, *, zeros: bool = False) -> list[Samples]:
+    """Decode one HEVC image and crop it.
 
     Args:
-        picture: as HEVC.
+        image: as HEVC.
         width: in samples.
         height: in samples.
         zeros: all planes may be 0 in one place, as black is in RGB. In luma and chroma that lies far outside the RGB
@@ -81,17 +81,17 @@ def decode_planes(picture: CodedPicture, width: int, height: int, *, zeros: bool
     Raises:
         BitstreamError: FFmpeg cannot decode it, or its last block was never coded.
     """
-    check_decodable(picture, _WHERE)
-    sps = picture.sps
-    planes = _decode(sps, picture.nals)
-    if picture.open_end:
+    check_decodable(image, _WHERE)
+    sps = image.sps
+    planes = _decode(sps, image.nals)
+    if image.open_end:
         # Any continuation of a cut-off arithmetic code decodes to something between that of zeros, which FFmpeg reads
-        # behind the end, and that of ones. Where both are the same picture, padding included, nothing is missing.
-        others = _decode(sps, (*picture.nals[:-1], picture.nals[-1] + _ONES))
+        # behind the end, and that of ones. Where both are the same image, padding included, nothing is missing.
+        others = _decode(sps, (*image.nals[:-1], image.nals[-1] + _ONES))
         if not all(np.array_equal(plane, other) for plane, other in zip(planes, others, strict=True)):
             raise _damaged("a slice that ends before the file does", "one that depends on what would follow")
     if not zeros and len(planes) == 3 and not any(plane[-_BLOCK:, -_BLOCK:].any() for plane in planes):
-        raise _damaged("a slice that covers the picture", "one that ends before the last block")
+        raise _damaged("a slice that covers the image", "one that ends before the last block")
     rows = -(-height // 2) if sps.chroma_format == 1 else height
     columns = -(-width // 2) if sps.chroma_format in (1, 2) else width
     return [planes[0][:height, :width], *(plane[:rows, :columns] for plane in planes[1:])]
@@ -101,17 +101,17 @@ def _decode(sps: SequenceParameters, nals: tuple[bytes, ...]) -> list[Samples]:
     """Return the planes of FFmpeg's one frame, of the size and format that the SPS says."""
     av = load_av()
     context = av.CodecContext.create("hevc", "r")
-    context.thread_count = 1  # threads only cost time on a single picture
+    context.thread_count = 1  # threads only cost time on a single image
     context.options = {"err_detect": "explode"}
     try:
         packet = av.Packet(byte_stream((build_vps(sps), build_sps(sps), *nals)))
         frames = [*context.decode(packet), *context.decode(None)]
     except av.error.FFmpegError as error:
-        raise _damaged("an HEVC picture", f"FFmpeg: {error}") from error
+        raise _damaged("an HEVC image", f"FFmpeg: {error}") from error
     name = _FORMATS[sps.chroma_format] + ("" if sps.bit_depth == 8 else f"{sps.bit_depth}le")
     got = [(frame.width, frame.height, frame.format.name) for frame in frames]
     if got != [(sps.width, sps.height, name)]:
-        raise _damaged(f"one picture of {sps.width}x{sps.height} {name}", str(got or "none"))
+        raise _damaged(f"one image of {sps.width}x{sps.height} {name}", str(got or "none"))
     kind = np.dtype(np.uint8 if sps.bit_depth == 8 else np.uint16)
     return [np.frombuffer(plane, kind).reshape(plane.height, -1)[:, : plane.width] for plane in frames[0].planes]
 

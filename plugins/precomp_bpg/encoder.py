@@ -1,4 +1,4 @@
-"""RGB pictures to HEVC intra pictures through PyAV's libx265, one encoder per picture."""
+"""RGB images to HEVC intra images through PyAV's libx265, one encoder per image."""
 
 from dataclasses import dataclass
 from typing import Any, Final
@@ -7,12 +7,12 @@ import numpy as np
 
 from precomp_bpg._av import encode_frame, load_av, versions
 from precomp_bpg.colour import Bytes, rgb_to_planes
-from precomp_bpg.container import MAX_PIXELS, MAX_SIDE, CodedPicture, PixelFormat, slice_qp
+from precomp_bpg.container import MAX_PIXELS, MAX_SIDE, CodedImage, PixelFormat, slice_qp
 from precomp_bpg.hevc import parse_sps
 from precomp_bpg.nal import IDR_TYPES, PPS, SPS, nal_type, split_nals
 from precomp_sdk import BitstreamError, CodecError
 
-__all__ = ["CHROMA", "EFFORTS", "PARAMETERS", "EncodedPicture", "encode_picture"]
+__all__ = ["CHROMA", "EFFORTS", "PARAMETERS", "EncodedImage", "encode_image"]
 
 CHROMA: Final = {
     "420": PixelFormat.C420,
@@ -32,28 +32,28 @@ PARAMETERS: Final = (
     ":repeat-headers=1:psy-rd=0:psy-rdoq=0:aq-mode=0:allow-non-conformance=1"
 )
 _UNIT: Final = 8  # the smallest coding block
-_SMALL: Final = 16  # the smallest coding tree block, and all of a picture with a side of at most 8
+_SMALL: Final = 16  # the smallest coding tree block, and all of an image with a side of at most 8
 
 
 @dataclass(frozen=True, slots=True)
-class EncodedPicture:
-    """A picture as HEVC.
+class EncodedImage:
+    """An image as HEVC.
 
     Args:
         width: in samples, before padding.
         height: in samples, before padding.
         pixel_format: of the planes.
-        picture: as HEVC.
+        image: as HEVC.
     """
 
     width: int
     height: int
     pixel_format: PixelFormat
-    picture: CodedPicture
+    image: CodedImage
 
 
-def encode_picture(rgb: Bytes, qp: int, pixel_format: PixelFormat, effort: str) -> EncodedPicture:
-    """Encode a picture at a slice QP.
+def encode_image(rgb: Bytes, qp: int, pixel_format: PixelFormat, effort: str) -> EncodedImage:
+    """Encode an image at a slice QP.
 
     Args:
         rgb: (3, H, W).
@@ -62,7 +62,7 @@ def encode_picture(rgb: Bytes, qp: int, pixel_format: PixelFormat, effort: str) 
         effort: one of `EFFORTS`.
 
     Raises:
-        CodecError: the picture is too large, or x265 did not do what it was told.
+        CodecError: the image is too large, or x265 did not do what it was told.
         MissingDependencyError: PyAV with libx265 is not installed.
     """
     _, height, width = rgb.shape
@@ -71,7 +71,7 @@ def encode_picture(rgb: Bytes, qp: int, pixel_format: PixelFormat, effort: str) 
             where="BPG encoder",
             expected=f"at most {MAX_PIXELS} pixels, sides of at most {MAX_SIDE}",
             got=f"{width}x{height}",
-            remedy="Cut the picture into tiles.",
+            remedy="Cut the image into tiles.",
         )
     versions()  # x265's first use must not happen in two threads at once
     unit = _SMALL if min(width, height) <= _UNIT else _UNIT
@@ -96,19 +96,19 @@ def _frame(planes: list[Bytes], width: int, height: int, pixel_format: PixelForm
     return frame
 
 
-def _read_back(stream: bytes, width: int, height: int, pixel_format: PixelFormat, qp: int) -> EncodedPicture:
-    """Take x265's stream apart and check that it is the picture that was asked for."""
+def _read_back(stream: bytes, width: int, height: int, pixel_format: PixelFormat, qp: int) -> EncodedImage:
+    """Take x265's stream apart and check that it is the image that was asked for."""
     try:
         nals = split_nals(stream.lstrip(b"\x00").removeprefix(b"\x01"), "x265")
         sps = parse_sps(next(nal for nal in nals if nal_type(nal) == SPS))
-        picture = CodedPicture(sps, tuple(nal for nal in nals if nal_type(nal) == PPS or nal_type(nal) in IDR_TYPES))
-        got = (sps.chroma_format, sps.width, sps.height, sps.bit_depth, sps.window, slice_qp(picture))
+        image = CodedImage(sps, tuple(nal for nal in nals if nal_type(nal) == PPS or nal_type(nal) in IDR_TYPES))
+        got = (sps.chroma_format, sps.width, sps.height, sps.bit_depth, sps.window, slice_qp(image))
     except (BitstreamError, StopIteration) as error:
         raise _unexpected("SPS, PPS and an IDR slice that BPG can carry", repr(error)) from error
     expected = (pixel_format.chroma_format, sps.tools.padded(width), sps.tools.padded(height), 8, (0, 0, 0, 0), qp)
-    if got != expected or [nal_type(nal) == PPS for nal in picture.nals] != [True, False]:
+    if got != expected or [nal_type(nal) == PPS for nal in image.nals] != [True, False]:
         raise _unexpected(f"chroma format, size, bit depth, window and QP {expected}", str(got))
-    return EncodedPicture(width, height, pixel_format, picture)
+    return EncodedImage(width, height, pixel_format, image)
 
 
 def _unexpected(expected: str, got: str) -> CodecError:

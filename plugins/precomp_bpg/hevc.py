@@ -1,4 +1,4 @@
-"""HEVC's parameter sets and slice headers, as far as an intra picture needs them.
+"""HEVC's parameter sets and slice headers, as far as an intra image needs them.
 
 Source:
     ITU-T H.265 (v8), 7.3.1 to 7.3.6, annexes A and E; the fixed values are those of the BPG format.
@@ -34,7 +34,7 @@ __all__ = [
 
 _SLICE_HEADER_BYTES: Final = 64  # more than the fields up to slice_qp_delta take in an intra slice
 _EXTENDED_SAR: Final = 255
-_LEVELS: Final = (  # largest luma picture, general_level_idc (table A.8)
+_LEVELS: Final = (  # largest luma image, general_level_idc (table A.8)
     (36_864, 30),
     (122_880, 60),
     (245_760, 63),
@@ -93,9 +93,9 @@ class PictureParameters:
 
 @dataclass(frozen=True, slots=True)
 class SliceHeader:
-    """The header of an IDR picture's intra slice, as far as its QP."""
+    """The header of an IDR image's intra slice, as far as its QP."""
 
-    first_in_picture: bool
+    first_in_image: bool
     pps: int
     sao_luma: bool
     sao_chroma: bool
@@ -120,20 +120,20 @@ def _write_profile(writer: BitWriter, sps: SequenceParameters) -> None:
 
 
 def build_vps(sps: SequenceParameters) -> bytes:
-    """Return the VPS of a single intra picture as a NAL unit."""
+    """Return the VPS of a single intra image as a NAL unit."""
     writer = BitWriter()
     writer.u(32, 0b0000_11_000000_000_1 << 16 | 0xFFFF)  # id, base layer, layers, sub-layers, nesting, reserved
     _write_profile(writer, sps)
-    _write_picture_buffer(writer)
+    _write_image_buffer(writer)
     writer.u(6, 0)  # highest layer
     writer.ue(0)  # one layer set
     writer.u(2, 0)  # no timing, no extension
     return make_nal(VPS, writer.rbsp())
 
 
-def _write_picture_buffer(writer: BitWriter) -> None:
+def _write_image_buffer(writer: BitWriter) -> None:
     writer.flag(True)
-    for _ in range(3):  # pictures - 1, reordering, latency
+    for _ in range(3):  # images - 1, reordering, latency
         writer.ue(0)
 
 
@@ -155,14 +155,14 @@ def build_sps(sps: SequenceParameters) -> bytes:
     writer.ue(sps.bit_depth - 8)
     writer.ue(sps.bit_depth - 8)
     writer.ue(4)  # log2_max_pic_order_cnt_lsb: 8
-    _write_picture_buffer(writer)
+    _write_image_buffer(writer)
     write_sizes(writer, sps.tools)
     writer.ue(sps.tools.intra_depth)  # for inter blocks, which there are none of
     writer.ue(sps.tools.intra_depth)
     writer.u(2, 0b01)  # no scaling lists, AMP
     writer.flag(sps.tools.sao)
     write_pcm(writer, sps.tools.pcm)
-    writer.ue(0)  # no reference picture sets
+    writer.ue(0)  # no reference image sets
     writer.u(2, 0b01)  # no long-term references, temporal motion vectors
     writer.flag(sps.tools.strong_smoothing)
     writer.flag(sps.jfif_colour)
@@ -209,7 +209,7 @@ def parse_sps(nal: bytes) -> SequenceParameters:
     reader.u(1)
     sao = reader.flag()
     pcm = read_pcm(reader) if reader.flag() else None
-    _need(reader, "no reference picture sets", reader.ue(), 0)
+    _need(reader, "no reference image sets", reader.ue(), 0)
     _need(reader, "no long-term references", reader.u(1), 0)
     reader.u(1)
     strong = reader.flag()
@@ -286,13 +286,13 @@ def parse_pps(nal: bytes) -> PictureParameters:
     )
 
 
-def parse_slice_header(nal: bytes, sps: SequenceParameters, pictures: dict[int, PictureParameters]) -> SliceHeader:
-    """Read the header of an IDR picture's first slice, as far as its QP.
+def parse_slice_header(nal: bytes, sps: SequenceParameters, images: dict[int, PictureParameters]) -> SliceHeader:
+    """Read the header of an IDR image's first slice, as far as its QP.
 
     Args:
         nal: the slice.
         sps: its SPS.
-        pictures: the PPSs by identifier.
+        images: the PPSs by identifier.
 
     Raises:
         BitstreamError: it is damaged, not the first or not intra, or its PPS is missing.
@@ -301,9 +301,9 @@ def parse_slice_header(nal: bytes, sps: SequenceParameters, pictures: dict[int, 
     first = reader.flag()
     reader.u(1)
     identifier = reader.ue()
-    if not first or identifier not in pictures:
-        raise refused(reader.where, "the first slice of a picture, and its PPS", f"first {first}, PPS {identifier}")
-    pps = pictures[identifier]
+    if not first or identifier not in images:
+        raise refused(reader.where, "the first slice of an image, and its PPS", f"first {first}, PPS {identifier}")
+    pps = images[identifier]
     reader.u(pps.extra_slice_header_bits)
     _need(reader, "an intra slice", reader.ue(), 2)
     if pps.output_flag_present:

@@ -1,4 +1,4 @@
-"""Plain HEVC intra: BPG's picture as a byte stream that any HEVC decoder plays."""
+"""Plain HEVC intra: BPG's image as a byte stream that any HEVC decoder plays."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -11,9 +11,9 @@ from torch import Tensor
 from precomp_bpg._av import load_av, versions
 from precomp_bpg.codec import check_option
 from precomp_bpg.colour import planes_to_rgb
-from precomp_bpg.container import CodedPicture, ColourSpace, PixelFormat, check_size, first_picture
+from precomp_bpg.container import CodedImage, ColourSpace, PixelFormat, check_size, first_image
 from precomp_bpg.decoder import decode_planes
-from precomp_bpg.encoder import CHROMA, EFFORTS, encode_picture
+from precomp_bpg.encoder import CHROMA, EFFORTS, encode_image
 from precomp_bpg.hevc import build_sps, build_vps, parse_sps
 from precomp_bpg.nal import EOB, SPS, VPS, byte_stream, make_nal, nal_type, rbsp, split_nals
 from precomp_bpg.tools import refused
@@ -29,7 +29,7 @@ _END: Final = b"\x00\x00\x00\x01" + bytes((EOB << 1, 1))
 
 
 class HEVCIntraCodec(Codec):
-    """One HEVC intra picture as a byte stream of annex B.
+    """One HEVC intra image as a byte stream of annex B.
 
     The SPS carries the cropping, and full-range BT.601 as its colour. Where chroma is halved, the SPS can only crop to
     even sizes: a user data message of 22 bytes then says which last row or column to drop, and other players show it.
@@ -72,16 +72,16 @@ class HEVCIntraCodec(Codec):
         return versions()
 
     def _encode(self, image: Tensor, quality: float) -> bytes:
-        coded = encode_picture(np.ascontiguousarray(image.numpy()), int(quality), CHROMA[self._chroma], self._effort)
-        across, down = _units(coded.picture.sps.chroma_format)
-        right, odd_width = divmod(coded.picture.sps.width - coded.width, across)
-        below, odd_height = divmod(coded.picture.sps.height - coded.height, down)
-        sps = replace(coded.picture.sps, window=(0, right, 0, below), jfif_colour=True)
+        coded = encode_image(np.ascontiguousarray(image.numpy()), int(quality), CHROMA[self._chroma], self._effort)
+        across, down = _units(coded.image.sps.chroma_format)
+        right, odd_width = divmod(coded.image.sps.width - coded.width, across)
+        below, odd_height = divmod(coded.image.sps.height - coded.height, down)
+        sps = replace(coded.image.sps, window=(0, right, 0, below), jfif_colour=True)
         nals = [build_vps(sps), build_sps(sps)]
         if odd_width or odd_height:
             message = _ODD_SIZE + bytes((odd_height << 1 | odd_width,))
             nals.append(make_nal(_PREFIX_SEI, bytes((_USER_DATA, len(message))) + message + b"\x80"))
-        return byte_stream((*nals, *coded.picture.nals)) + _END
+        return byte_stream((*nals, *coded.image.nals)) + _END
 
     def _decode(self, payload: bytes) -> Tensor:
         if not payload.startswith(b"\x00\x00\x00\x01") or not payload.endswith(_END):
@@ -103,14 +103,14 @@ class HEVCIntraCodec(Codec):
         if left or top or not sps.jfif_colour or sps.bit_depth != 8:
             raise refused(_WHERE, "8 bits, JFIF's colour and no cropping at the left or top", sps)
         if (sps.width, sps.height) != (sps.tools.padded(width), sps.tools.padded(height)):
-            raise refused(_WHERE, "a picture padded to whole coding blocks", f"{sps.width}x{sps.height}")
+            raise refused(_WHERE, "an image padded to whole coding blocks", f"{sps.width}x{sps.height}")
         odd = _odd_size(nals)
         width, height = width - (odd & 1), height - (odd >> 1)
         if not (width and height):
-            raise refused(_WHERE, "a picture of one or more pixels", f"{width}x{height}")
+            raise refused(_WHERE, "an image of one or more pixels", f"{width}x{height}")
         others = [nal for nal in nals if nal_type(nal) not in (VPS, SPS)]
-        picture = CodedPicture(replace(sps, window=(0, 0, 0, 0), jfif_colour=False), first_picture(others, 0, _WHERE))
-        planes = decode_planes(picture, width, height)
+        image = CodedImage(replace(sps, window=(0, 0, 0, 0), jfif_colour=False), first_image(others, 0, _WHERE))
+        planes = decode_planes(image, width, height)
         rgb = planes_to_rgb(planes, PixelFormat(sps.chroma_format), ColourSpace.BT601, 8, limited_range=False)
         return torch.from_numpy(rgb)
 

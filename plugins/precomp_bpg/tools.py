@@ -76,7 +76,7 @@ class CodingTools:
         return -(-size >> self.log2_min_cb) << self.log2_min_cb
 
     def blocks(self, width: int, height: int) -> int:
-        """Number of coding tree blocks that cover a picture."""
+        """Number of coding tree blocks that cover an image."""
         return -(-width >> self.log2_ctb) * -(-height >> self.log2_ctb)
 
 

@@ -1,10 +1,10 @@
-"""Data sets: pictures with classes, boxes or masks, torchvision's downloads, and scenes that are drawn."""
+"""Data sets: images with classes, boxes or masks, torchvision's downloads, and scenes that are drawn."""
 
 from precomp_data.coco import CocoDetection
 from precomp_data.folders import ImageFolder, UnlabelledFolder
-from precomp_data.geometry import Geometry, PictureDataset
+from precomp_data.geometry import Geometry, ImageDataset
+from precomp_data.images import MAX_PIXELS, read_image
 from precomp_data.masks import MaskFolder, read_mask
-from precomp_data.pictures import MAX_PIXELS, read_picture
 from precomp_data.scenes import SCENE_CLASSES, Scene, Scenes, draw_scene
 from precomp_data.torchvision_sets import TORCHVISION_SETS, TorchvisionSet
 from precomp_data.voc import VOC_CLASSES, VocDetection, VocFolder, VocSegmentation
@@ -17,9 +17,9 @@ __all__ = [
     "VOC_CLASSES",
     "CocoDetection",
     "Geometry",
+    "ImageDataset",
     "ImageFolder",
     "MaskFolder",
-    "PictureDataset",
     "Scene",
     "Scenes",
     "TorchvisionSet",
@@ -29,8 +29,8 @@ __all__ = [
     "VocSegmentation",
     "draw_scene",
     "precomp_register_datasets",
+    "read_image",
     "read_mask",
-    "read_picture",
 ]
 
 

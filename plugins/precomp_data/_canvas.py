@@ -6,7 +6,7 @@ from math import cos, sin, tau
 import numpy as np
 from numpy.typing import NDArray
 
-from precomp_data._patterns import SHAPES, TEXTURES, Plane, clutter, enlarge, white_noise
+from precomp_data._patterns import SHAPES, TEXTURES, Plane, clutter, upscale, white_noise
 
 __all__ = ["Canvas"]
 
@@ -15,7 +15,7 @@ _GROUND = (95.0, 160.0)  # mean colour of the background, per channel, of 255
 _COLOUR = (85.0, 170.0)  # of an object
 _TILT = 0.5  # radians either way, of a shape; its texture lies at any angle
 _PERIOD = (3.6, 5.8)  # of the fine textures, in pixels
-_DOMINANT = (0.26, 0.36)  # radius of the disc of equal area, as a share of the picture's side
+_DOMINANT = (0.26, 0.36)  # radius of the disc of equal area, as a share of the image's side
 _OTHER = (0.09, 0.15)
 _REACH = 1.85  # no shape goes beyond, in radii
 _DOMINANT_SEEN = 0.7  # share of its area that stays visible, at least
@@ -44,7 +44,7 @@ class _Plan:
 
 
 class Canvas:
-    """A square picture with one dominant object and smaller ones behind and before it.
+    """A square image with one dominant object and smaller ones behind and before it.
 
     Args:
         rng: every draw comes from it.
@@ -57,7 +57,7 @@ class Canvas:
         self._rng, self._size = rng, size
         self._light = rng.uniform(0, tau)
         middle = rng.uniform(*_GROUND, (3, 1, 1)).astype(np.float32)
-        tint = enlarge(white_noise(rng, (3, 4, 4)), size) * 18
+        tint = upscale(white_noise(rng, (3, 4, 4)), size) * 18
         brightness = clutter(rng, size) * rng.uniform(15, 45)
         self._pixels = middle + tint + brightness  # (3, S, S), 0 to 255
         self._dominant = self._plan(texture, shape, _DOMINANT, inside=0.9)
@@ -95,7 +95,7 @@ class Canvas:
             added, the dominant one first; -1 is the background.
         """
         self._paint_dominant()
-        light = enlarge(white_noise(self._rng, (2, 2)), self._size) * 0.08 + 1
+        light = upscale(white_noise(self._rng, (2, 2)), self._size) * 0.08 + 1
         noise = white_noise(self._rng, self._pixels.shape) * self._rng.uniform(1, 4)
         return np.clip(self._pixels * light + noise, 0, 255).round().astype(np.uint8), self._owners
 

@@ -8,7 +8,7 @@ from typing import Any
 from precomp_data._findings import Findings, clip_box, read_json
 from precomp_sdk import DatasetError
 
-__all__ = ["CocoFile", "CocoObject", "CocoPicture", "read_coco"]
+__all__ = ["CocoFile", "CocoImage", "CocoObject", "read_coco"]
 
 _LARGE = 2**31  # no coordinate is
 
@@ -23,8 +23,8 @@ class CocoObject:
 
 
 @dataclass(frozen=True, slots=True)
-class CocoPicture:
-    """One picture: its id and size, its file below the folder of pictures, and its objects, maybe none."""
+class CocoImage:
+    """One image: its id and size, its file below the folder of images, and its objects, maybe none."""
 
     id: int
     file: str
@@ -34,9 +34,9 @@ class CocoPicture:
 
 @dataclass(frozen=True, slots=True)
 class CocoFile:
-    """The pictures in the file's order, and the categories' names by id, sorted by id."""
+    """The images in the file's order, and the categories' names by id, sorted by id."""
 
-    pictures: tuple[CocoPicture, ...]
+    images: tuple[CocoImage, ...]
     categories: dict[int, str]
 
 
@@ -45,7 +45,7 @@ def read_coco(path: Path, findings: Findings) -> CocoFile:
 
     Args:
         path: the file.
-        findings: hears of annotations with a wrong box, an unknown picture or an unknown category; the file's own
+        findings: hears of annotations with a wrong box, an unknown image or an unknown category; the file's own
             structure must be right.
 
     Raises:
@@ -56,23 +56,23 @@ def read_coco(path: Path, findings: Findings) -> CocoFile:
     if not isinstance(content, Mapping):
         raise _wrong(str(path), "an object with images, annotations and categories", content)
     categories = _categories(path, content)
-    pictures: dict[int, CocoPicture] = {}
+    images: dict[int, CocoImage] = {}
     files: set[str] = set()
     for where, entry in _entries(path, content, "images"):
-        picture = CocoPicture(
+        image = CocoImage(
             id=_whole(where, entry, "id"),
             file=_text(where, entry, "file_name"),
             size=(_whole(where, entry, "width", 1), _whole(where, entry, "height", 1)),
         )
-        if picture.id in pictures:
-            raise _wrong(f"{where}.id", "an id of its own for each picture", picture.id)
-        if picture.file in files:
-            raise _wrong(f"{where}.file_name", "one entry for each file", picture.file)
-        pictures[picture.id] = picture
-        files.add(picture.file)
+        if image.id in images:
+            raise _wrong(f"{where}.id", "an id of its own for each image", image.id)
+        if image.file in files:
+            raise _wrong(f"{where}.file_name", "one entry for each file", image.file)
+        images[image.id] = image
+        files.add(image.file)
     for where, entry in _entries(path, content, "annotations"):
-        _add_object(where, entry, pictures, categories, findings)
-    return CocoFile(pictures=tuple(pictures.values()), categories=categories)
+        _add_object(where, entry, images, categories, findings)
+    return CocoFile(images=tuple(images.values()), categories=categories)
 
 
 def _categories(path: Path, content: Mapping[str, Any]) -> dict[int, str]:
@@ -90,18 +90,18 @@ def _categories(path: Path, content: Mapping[str, Any]) -> dict[int, str]:
 def _add_object(
     where: str,
     entry: Mapping[str, Any],
-    pictures: Mapping[int, CocoPicture],
+    images: Mapping[int, CocoImage],
     categories: Mapping[int, str],
     findings: Findings,
 ) -> None:
-    picture = pictures.get(_whole(where, entry, "image_id"))
+    image = images.get(_whole(where, entry, "image_id"))
     category = _whole(where, entry, "category_id")
-    if picture is None:
-        findings.add(str(entry["image_id"]), f"{where}.image_id", "the id of a picture", f"{entry['image_id']}")
+    if image is None:
+        findings.add(str(entry["image_id"]), f"{where}.image_id", "the id of an image", f"{entry['image_id']}")
         return
     if category not in categories:
         expected = f"the id of a category ({_few(list(categories))})"
-        findings.add(picture.file, f"{where}.category_id", expected, str(category))
+        findings.add(image.file, f"{where}.category_id", expected, str(category))
         return
     numbers = entry.get("bbox")
     if not isinstance(numbers, Sequence) or len(numbers) != 4 or not all(_is_number(number) for number in numbers):
@@ -110,9 +110,9 @@ def _add_object(
     if crowd not in (0, 1):
         raise _wrong(f"{where}.iscrowd", "0 or 1", crowd)
     x, y, width, height = numbers
-    box = clip_box((x, y, x + width, y + height), picture.size, findings, picture.file, f"{where}.bbox")
+    box = clip_box((x, y, x + width, y + height), image.size, findings, image.file, f"{where}.bbox")
     if box is not None:
-        picture.objects.append(CocoObject(box, category, bool(crowd)))
+        image.objects.append(CocoObject(box, category, bool(crowd)))
 
 
 def _entries(path: Path, content: Mapping[str, Any], key: str) -> list[tuple[str, Mapping[str, Any]]]:

@@ -24,7 +24,7 @@ class Findings:
 
     @property
     def mended(self) -> tuple[SkippedSample, ...]:
-        """What was found, by the picture's key."""
+        """What was found, by the image's key."""
         return tuple(self._mended)
 
     def add(self, key: str, where: str, expected: str, got: str) -> None:
@@ -46,15 +46,15 @@ class Findings:
 def clip_box(
     box: tuple[float, float, float, float], size: tuple[int, int], findings: Findings, key: str, where: str
 ) -> tuple[float, float, float, float] | None:
-    """Return a box inside its picture, or None where nothing of it is.
+    """Return a box inside its image, or None where nothing of it is.
 
     Less than a pixel outside is clipped in silence: coordinates are rounded.
 
     Args:
         box: x1 y1 x2 y2 in pixels, x2 and y2 exclusive.
-        size: (width, height) of the picture.
+        size: (width, height) of the image.
         findings: hears of boxes that stick out, lie outside or have no area.
-        key: the picture.
+        key: the image.
         where: the box, for messages.
 
     Raises:
@@ -68,10 +68,10 @@ def clip_box(
         findings.add(key, where, "a box with an area", text)
         return None
     if not (inside[0] < inside[2] and inside[1] < inside[3]):
-        findings.add(key, where, f"a box in its picture of {width} x {height}", f"{text}, all of it outside")
+        findings.add(key, where, f"a box in its image of {width} x {height}", f"{text}, all of it outside")
         return None
     if max(abs(ours - theirs) for ours, theirs in zip(inside, box, strict=True)) > _TOLERANCE_PX:
-        findings.add(key, where, f"a box in its picture of {width} x {height}", f"{text}, which sticks out")
+        findings.add(key, where, f"a box in its image of {width} x {height}", f"{text}, which sticks out")
     return inside
 
 

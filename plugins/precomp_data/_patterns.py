@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["SHAPES", "TEXTURES", "Plane", "clutter", "enlarge", "white_noise"]
+__all__ = ["SHAPES", "TEXTURES", "Plane", "clutter", "upscale", "white_noise"]
 
 Plane: TypeAlias = NDArray[np.float32]
 Draws: TypeAlias = np.random.Generator
@@ -113,15 +113,15 @@ def white_noise(rng: Draws, shape: tuple[int, ...]) -> Plane:
     return rng.standard_normal(shape, dtype=np.float32)
 
 
-def enlarge(grid: Plane, size: int) -> Plane:
+def upscale(grid: Plane, size: int) -> Plane:
     """Interpolate a square grid smoothly.
 
     Shapes and units:
         grid: (..., g, g). Returns (..., size, size).
     """
     weights = _weights(grid.shape[-1], size)
-    enlarged: Plane = np.matmul(np.matmul(weights, grid), weights.T)
-    return enlarged
+    upscaled: Plane = np.matmul(np.matmul(weights, grid), weights.T)
+    return upscaled
 
 
 def clutter(rng: Draws, size: int) -> Plane:
@@ -135,7 +135,7 @@ def clutter(rng: Draws, size: int) -> Plane:
     plane = np.zeros((size, size), np.float32)
     roughness = rng.uniform(0.5, 0.8)
     for octave in range(2, 7):  # grids of 4 to 64
-        plane += enlarge(white_noise(rng, (2**octave, 2**octave)), size) * (0.45 * roughness ** (octave - 2))
+        plane += upscale(white_noise(rng, (2**octave, 2**octave)), size) * (0.45 * roughness ** (octave - 2))
     if rng.random() < 0.5:
         angle, phase, wave = rng.uniform(0, tau), rng.uniform(0, tau), tau * rng.uniform(3, 10)
         stripes: Plane = across * (wave * cos(angle)) + down * (wave * sin(angle))
@@ -143,7 +143,7 @@ def clutter(rng: Draws, size: int) -> Plane:
     for _ in range(rng.integers(2, 5)):
         angle, offset, step = rng.uniform(0, tau), rng.uniform(-0.4, 0.4), rng.uniform(-0.6, 0.6)
         plane += (across * cos(angle) + down * sin(angle) > offset) * np.float32(step)
-    where: Plane = np.clip(enlarge(white_noise(rng, (4, 4)), size), 0, 1)
+    where: Plane = np.clip(upscale(white_noise(rng, (4, 4)), size), 0, 1)
     plane += white_noise(rng, (size, size)) * where * rng.uniform(0.1, 0.5)
     return plane
 

@@ -30,7 +30,7 @@ def read_voc(path: Path, labels: Mapping[str, int], findings: Findings) -> tuple
         findings: hears of unknown classes and of wrong boxes.
 
     Returns:
-        The picture's (width, height), and its objects.
+        The image's (width, height), and its objects.
 
     Raises:
         DatasetError: it is no XML of that structure, or a finding and they are strict.

@@ -1,4 +1,4 @@
-"""Detection sets in COCO's format: a folder of pictures and one file of annotations."""
+"""Detection sets in COCO's format: a folder of images and one file of annotations."""
 
 import os
 from collections.abc import Sequence
@@ -7,12 +7,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from precomp_data._coco_format import CocoPicture, read_coco
+from precomp_data._coco_format import CocoImage, read_coco
 from precomp_data._findings import Findings
 from precomp_data._names import chosen_names
 from precomp_data.folders import existing_folder
-from precomp_data.geometry import Geometry, PictureDataset
-from precomp_data.pictures import MAX_PIXELS, read_picture
+from precomp_data.geometry import Geometry, ImageDataset
+from precomp_data.images import MAX_PIXELS, read_image
 from precomp_sdk import Boxes, DatasetError, SkippedSample, Target, TargetKind, nearest
 
 __all__ = ["CocoDetection"]
@@ -22,43 +22,43 @@ _IMAGES = ("images/{split}", "{split}")
 _YEARS = ("2017", "2014")  # COCO's own folders, such as train2017, with annotations/instances_train2017.json
 
 
-class CocoDetection(PictureDataset):
-    """Pictures with boxes, annotated in COCO's format.
+class CocoDetection(ImageDataset):
+    """Images with boxes, annotated in COCO's format.
 
     Unless paths are given, the annotations of a split are the first there is of ``annotations_<split>.json``,
     ``annotations/<split>.json``, ``annotations/instances_<split>.json`` and COCO's own
-    ``annotations/instances_<split>2017.json`` or ``...2014.json``; its pictures are in the first there is of
+    ``annotations/instances_<split>2017.json`` or ``...2014.json``; its images are in the first there is of
     ``images/<split>``, ``<split>``, and, for COCO's own files, ``<split>2017`` or ``<split>2014`` of the same year.
     The archives of cocodataset.org, unpacked side by side, fit as they are.
 
     Category ids may be any numbers. Labels are 0 .. K-1 in the order of the ids, whatever the order in the file;
-    ``class_names`` says which is which. Crowd regions are marked in `Boxes.crowd`. Pictures without objects stay.
+    ``class_names`` says which is which. Crowd regions are marked in `Boxes.crowd`. Images without objects stay.
     Boxes that stick out by less than a pixel are clipped.
 
     Args:
         root: the folder of all.
         split: ``"train"`` or ``"val"``, or another name in the file names above.
-        images: the folder of pictures, below ``root`` or absolute, instead of the names above.
+        images: the folder of images, below ``root`` or absolute, instead of the names above.
         annotations: the file of annotations, likewise.
-        classes: use these categories only, labelled in this order; objects of others are left out, pictures stay.
-        strict: False leaves out what cannot be used instead of raising: pictures without a file, boxes without an area
-            or outside their picture, objects of unknown pictures or categories; boxes that stick out are clipped.
+        classes: use these categories only, labelled in this order; objects of others are left out, images stay.
+        strict: False leaves out what cannot be used instead of raising: images without a file, boxes without an area
+            or outside their image, objects of unknown images or categories; boxes that stick out are clipped.
             ``mended`` lists them.
         resize: see `Geometry`; so are ``crop``, ``augment``, ``zoom`` and ``seed``.
         crop: see `Geometry`.
         augment: see `Geometry`.
         zoom: see `Geometry`.
         seed: see `Geometry`.
-        max_pixels: larger pictures raise an error, see `read_picture`.
+        max_pixels: larger images raise an error, see `read_image`.
 
     Raises:
         OptionError: an option has a wrong value.
-        DatasetError: a folder or file is missing, or the annotations are wrong; says where. On reading: the picture has
+        DatasetError: a folder or file is missing, or the annotations are wrong; says where. On reading: the image has
             another size than the annotations say.
     """
 
     name = "coco-detection"
-    source = "the user's pictures in COCO's format, Lin et al., arXiv 1405.0312"
+    source = "the user's images in COCO's format, Lin et al., arXiv 1405.0312"
     target_kind = TargetKind.BOXES
 
     def __init__(
@@ -87,29 +87,27 @@ class CocoDetection(PictureDataset):
         self.class_names = _chosen(content.categories, classes, path)
         labels = {name: label for label, name in enumerate(self.class_names)}
         self._labels = {number: labels[name] for number, name in content.categories.items() if name in labels}
-        self._pictures = tuple(
-            picture for picture in content.pictures if _has_file(self._images, picture, findings, path)
-        )
-        if not self._pictures:
+        self._entries = tuple(entry for entry in content.images if _has_file(self._images, entry, findings, path))
+        if not self._entries:
             raise DatasetError(
                 where=str(path),
-                expected="pictures",
+                expected="images",
                 got="none that can be used",
-                remedy="Check the folder of pictures.",
+                remedy="Check the folder of images.",
             )
         self.mended: tuple[SkippedSample, ...] = findings.mended  #: what ``strict=False`` left out or clipped
-        #: COCO's id of each picture, for files of predictions
-        self.image_ids: tuple[int, ...] = tuple(picture.id for picture in self._pictures)
+        #: COCO's id of each image, for files of predictions
+        self.image_ids: tuple[int, ...] = tuple(entry.id for entry in self._entries)
 
     def __len__(self) -> int:
-        return len(self._pictures)
+        return len(self._entries)
 
     def _read(self, index: int) -> tuple[Tensor, Target | None]:
-        picture = self._pictures[index]
-        file = self._images / picture.file
-        image = read_picture(file, max_pixels=self._max_pixels)
-        check_size(image, picture.size, str(file))
-        objects = [item for item in picture.objects if item.category in self._labels]
+        entry = self._entries[index]
+        file = self._images / entry.file
+        image = read_image(file, max_pixels=self._max_pixels)
+        check_size(image, entry.size, str(file))
+        objects = [item for item in entry.objects if item.category in self._labels]
         return image, Boxes(
             boxes=torch.tensor([item.box for item in objects], dtype=torch.float32).reshape(-1, 4),
             labels=torch.tensor([self._labels[item.category] for item in objects], dtype=torch.int64),
@@ -117,12 +115,12 @@ class CocoDetection(PictureDataset):
         )
 
     def key(self, index: int) -> str:
-        """Return the picture's file name, as the annotations give it."""
-        return self._pictures[index].file
+        """Return the image's file name, as the annotations give it."""
+        return self._entries[index].file
 
 
 def check_size(image: Tensor, size: tuple[int, int], where: str) -> None:
-    """Check that a picture has the (width, height) its annotations are for.
+    """Check that an image has the (width, height) its annotations are for.
 
     Raises:
         DatasetError: it has another.
@@ -161,7 +159,7 @@ def _find_images(root: Path, split: str, annotations: Path) -> Path:
             return root / name
     raise DatasetError(
         where=f"{root}, split {split!r}",
-        expected=f"a folder of pictures: {' or '.join(names)}",
+        expected=f"a folder of images: {' or '.join(names)}",
         got="none of them",
         remedy="Rename the folder, or give its path by the option images.",
     )
@@ -184,8 +182,8 @@ def _chosen(categories: dict[int, str], classes: Sequence[str] | None, path: Pat
     return names
 
 
-def _has_file(images: Path, picture: CocoPicture, findings: Findings, path: Path) -> bool:
-    if not (images / picture.file).is_file():
-        findings.add(picture.file, f"{path}, picture {picture.id}", f"a file {picture.file!r} in {images}", "none")
+def _has_file(images: Path, entry: CocoImage, findings: Findings, path: Path) -> bool:
+    if not (images / entry.file).is_file():
+        findings.add(entry.file, f"{path}, image {entry.id}", f"a file {entry.file!r} in {images}", "none")
         return False
     return True

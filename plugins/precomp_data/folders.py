@@ -1,4 +1,4 @@
-"""Folders of pictures, with a class per folder or without labels."""
+"""Folders of images, with a class per folder or without labels."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -7,17 +7,17 @@ from pathlib import Path
 from torch import Tensor
 
 from precomp_data._names import chosen_names
-from precomp_data.geometry import Geometry, PictureDataset
-from precomp_data.pictures import MAX_PIXELS, is_picture_name, read_picture
+from precomp_data.geometry import Geometry, ImageDataset
+from precomp_data.images import MAX_PIXELS, is_image_name, read_image
 from precomp_sdk import DatasetError, Label, OptionError, Target, TargetKind, nearest
 
-__all__ = ["ImageFolder", "UnlabelledFolder", "existing_folder", "pictures_below"]
+__all__ = ["ImageFolder", "UnlabelledFolder", "existing_folder", "images_below"]
 
 _SPLITS = ("train", "val")
 
 
-class ImageFolder(PictureDataset):
-    """Pictures in ``root/<split>/<class>/``, at any depth below the class folder.
+class ImageFolder(ImageDataset):
+    """Images in ``root/<split>/<class>/``, at any depth below the class folder.
 
     Labels are 0 .. K-1 in the order of ``class_names``. Files are told by the extensions Pillow reads; hidden files and
     others are passed over. Both splits must have the same class folders, else labels would mean different classes.
@@ -31,7 +31,7 @@ class ImageFolder(PictureDataset):
         augment: see `Geometry`.
         zoom: see `Geometry`.
         seed: see `Geometry`.
-        max_pixels: larger pictures raise an error, see `read_picture`.
+        max_pixels: larger images raise an error, see `read_image`.
 
     Raises:
         OptionError: an option has a wrong value.
@@ -39,7 +39,7 @@ class ImageFolder(PictureDataset):
     """
 
     name = "image-folder"
-    source = "the user's pictures, a folder per class"
+    source = "the user's images, a folder per class"
     target_kind = TargetKind.LABEL
 
     def __init__(
@@ -60,10 +60,10 @@ class ImageFolder(PictureDataset):
         self._max_pixels = max_pixels
         folder = _split_folder(self._root, split, self.name)
         self.class_names = _choose(_class_folders(self._root, folder), classes, folder)
-        files = [(name, list(pictures_below(folder / name))) for name in self.class_names]
+        files = [(name, list(images_below(folder / name))) for name in self.class_names]
         empty = [name for name, found in files if not found]
         if empty:
-            raise _wrong_folder(folder, "pictures in every class folder", f"none in {empty}", "Fill or remove them.")
+            raise _wrong_folder(folder, "images in every class folder", f"none in {empty}", "Fill or remove them.")
         self._files = [(f"{split}/{name}/{file}", label) for label, (name, found) in enumerate(files) for file in found]
 
     def __len__(self) -> int:
@@ -71,33 +71,33 @@ class ImageFolder(PictureDataset):
 
     def _read(self, index: int) -> tuple[Tensor, Target | None]:
         file, label = self._files[index]
-        return read_picture(self._root / file, max_pixels=self._max_pixels), Label(index=label)
+        return read_image(self._root / file, max_pixels=self._max_pixels), Label(index=label)
 
     def key(self, index: int) -> str:
-        """Return the picture's path below ``root``, with forward slashes."""
+        """Return the image's path below ``root``, with forward slashes."""
         return self._files[index][0]
 
 
-class UnlabelledFolder(PictureDataset):
-    """All pictures below a folder, without targets.
+class UnlabelledFolder(ImageDataset):
+    """All images below a folder, without targets.
 
     Args:
         root: the folder.
-        split: take the pictures below ``root/train`` or ``root/val`` only; None takes all.
+        split: take the images below ``root/train`` or ``root/val`` only; None takes all.
         resize: see `Geometry`; so are ``crop``, ``augment``, ``zoom`` and ``seed``.
         crop: see `Geometry`.
         augment: see `Geometry`.
         zoom: see `Geometry`.
         seed: see `Geometry`.
-        max_pixels: larger pictures raise an error, see `read_picture`.
+        max_pixels: larger images raise an error, see `read_image`.
 
     Raises:
         OptionError: an option has a wrong value.
-        DatasetError: the folder is missing, or no picture is in it.
+        DatasetError: the folder is missing, or no image is in it.
     """
 
-    name = "pictures"
-    source = "the user's pictures, without labels"
+    name = "unlabelled-images"
+    source = "the user's images, without labels"
     target_kind = None
 
     def __init__(
@@ -115,20 +115,23 @@ class UnlabelledFolder(PictureDataset):
         super().__init__(Geometry(resize=resize, crop=crop, augment=augment, zoom=zoom, seed=seed))
         self._max_pixels = max_pixels
         self._root = existing_folder(Path(root)) if split is None else _split_folder(Path(root), split, self.name)
-        self._files = list(pictures_below(self._root))
+        self._files = list(images_below(self._root))
         if not self._files:
             raise _wrong_folder(
-                self._root, "pictures", "none", "Check the folder, and that file names end in .jpg, .png or the like."
+                self._root,
+                "images",
+                "none",
+                "Check the folder, and that file names end in .jpg, .png or the like.",
             )
 
     def __len__(self) -> int:
         return len(self._files)
 
     def _read(self, index: int) -> tuple[Tensor, Target | None]:
-        return read_picture(self._root / self._files[index], max_pixels=self._max_pixels), None
+        return read_image(self._root / self._files[index], max_pixels=self._max_pixels), None
 
     def key(self, index: int) -> str:
-        """Return the picture's path below its folder, with forward slashes."""
+        """Return the image's path below its folder, with forward slashes."""
         return self._files[index]
 
 
@@ -169,7 +172,7 @@ def _class_folders(root: Path, folder: Path) -> dict[str, list[str]]:
             folder,
             "a folder per class",
             "no folder",
-            "Sort the pictures into class folders, or use the data set 'pictures', which needs no labels.",
+            "Sort the images into class folders, or use the data set 'unlabelled-images', which needs no labels.",
         )
     return found
 
@@ -195,13 +198,13 @@ def _choose(found: dict[str, list[str]], wanted: Sequence[str] | None, folder: P
     return names
 
 
-def pictures_below(folder: Path) -> Iterator[str]:
-    """Yield the sorted paths, relative and with forward slashes, of the pictures below a folder."""
+def images_below(folder: Path) -> Iterator[str]:
+    """Yield the sorted paths, relative and with forward slashes, of the images below a folder."""
     found = []
     for parent, folders, files in os.walk(folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         below = Path(parent).relative_to(folder)
-        found += [(below / name).as_posix() for name in files if is_picture_name(name)]
+        found += [(below / name).as_posix() for name in files if is_image_name(name)]
     yield from sorted(found)
 
 

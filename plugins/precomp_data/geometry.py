@@ -7,16 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from precomp_data import _parts
-from precomp_data.pictures import MAX_PIXELS
+from precomp_data import _transforms
+from precomp_data.images import MAX_PIXELS
 from precomp_sdk import DatasetError, OptionError, Target, TaskDataset
 
-__all__ = ["Geometry", "PictureDataset"]
+__all__ = ["Geometry", "ImageDataset"]
 
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """How a picture and its target are resized and cropped.
+    """How an image and its target are resized and cropped.
 
     Resizing is antialiased and bilinear and keeps the proportions; of a mask it takes the nearest pixel.
     All moves are the kernels of ``torchvision.transforms.v2``, with parameters drawn here: v2's own transforms draw
@@ -24,7 +24,7 @@ class Geometry:
 
     Args:
         resize: short side in pixels; None leaves the size.
-        crop: side of a square in pixels; None keeps the whole picture. A smaller picture is first enlarged until its
+        crop: side of a square in pixels; None keeps the whole image. A smaller image is first upscaled until its
             short side fits. Boxes are clipped, and left out where less than a pixel remains in width or height.
         augment: crop at a random position and flip left to right by chance, instead of cropping the centre.
         zoom: with ``augment``, resize by a random factor from 1/zoom to zoom as well; 1 does not.
@@ -54,50 +54,50 @@ class Geometry:
     def apply(
         self, image: Tensor, target: Target | None = None, *, epoch: int, index: int, where: str
     ) -> tuple[Tensor, Target | None]:
-        """Resize and crop one picture and its target; the draw depends on (seed, epoch, index) only.
+        """Resize and crop one image and its target; the draw depends on (seed, epoch, index) only.
 
         Shapes and units:
             image: (3, H, W) uint8. Returns (3, crop, crop), or (3, H', W') without a crop.
 
         Raises:
-            DatasetError: so elongated a picture cannot be resized within `MAX_PIXELS`.
+            DatasetError: so elongated an image cannot be resized within `MAX_PIXELS`.
         """
         draw = np.random.default_rng((self.seed, epoch, index)) if self.augment else None
         size = int(image.shape[1]), int(image.shape[2])
         short = self.resize or min(size)
         if draw and self.zoom > 1:
             short = max(1, round(short * self.zoom ** draw.uniform(-1, 1)))
-        parts, size = self._resized(_parts.to_parts(image, target), size, max(short, self.crop or 1), where)
+        tensors, size = self._resized(_transforms.to_tensors(image, target), size, max(short, self.crop or 1), where)
         if self.crop is not None:
             rooms = [side - self.crop for side in size]
             top, left = draw.integers(0, rooms, endpoint=True).tolist() if draw else [room // 2 for room in rooms]
-            parts = _parts.crop(parts, top, left, self.crop, self.crop)
+            tensors = _transforms.crop(tensors, top, left, self.crop, self.crop)
         if draw and draw.random() < 0.5:
-            parts = _parts.flip(parts)
-        return _parts.from_parts(parts, target, cut=self.crop is not None)
+            tensors = _transforms.flip(tensors)
+        return _transforms.from_tensors(tensors, target, cut=self.crop is not None)
 
     @staticmethod
     def _resized(
-        parts: _parts.Parts, size: tuple[int, int], short: int, where: str
-    ) -> tuple[_parts.Parts, tuple[int, int]]:
+        tensors: _transforms.Tensors, size: tuple[int, int], short: int, where: str
+    ) -> tuple[_transforms.Tensors, tuple[int, int]]:
         """Resize to a short side, unless it has it; return the new size too."""
         height, width = size
         scale = short / min(height, width)
         new = max(short, round(height * scale)), max(short, round(width * scale))
         if new == size:
-            return parts, size
+            return tensors, size
         if new[0] * new[1] > MAX_PIXELS:
             raise DatasetError(
                 where=where,
-                expected=f"a picture of at most {MAX_PIXELS} pixels after resizing",
+                expected=f"an image of at most {MAX_PIXELS} pixels after resizing",
                 got=f"{width} x {height}, resized to {new[1]} x {new[0]}",
-                remedy="Take so elongated a picture out of the set, or resize less.",
+                remedy="Take so elongated an image out of the set, or resize less.",
             )
-        return _parts.resize(parts, new), new
+        return _transforms.resize(tensors, new), new
 
 
-class PictureDataset(TaskDataset):
-    """A data set whose pictures, with their targets, go through a `Geometry`.
+class ImageDataset(TaskDataset):
+    """A data set whose images, with their targets, go through a `Geometry`.
 
     Args:
         geometry: how they are resized and cropped.
@@ -109,7 +109,7 @@ class PictureDataset(TaskDataset):
 
     @abstractmethod
     def _read(self, index: int) -> tuple[Tensor, Target | None]:
-        """Return one picture as it is stored, and its target."""
+        """Return one image as it is stored, and its target."""
 
     def _sample(self, index: int) -> tuple[Tensor, Target | None]:
         image, target = self._read(index)

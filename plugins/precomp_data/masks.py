@@ -1,4 +1,4 @@
-"""Reads masks, pictures whose samples are classes, and a set of pictures beside their masks."""
+"""Reads masks, images whose samples are classes, and a set of images beside their masks."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -11,9 +11,9 @@ from torch import Tensor
 
 from precomp_data._findings import Findings, read_json
 from precomp_data._names import chosen_names
-from precomp_data.folders import existing_folder, pictures_below
-from precomp_data.geometry import Geometry, PictureDataset
-from precomp_data.pictures import MAX_PIXELS, load_picture, read_picture
+from precomp_data.folders import existing_folder, images_below
+from precomp_data.geometry import Geometry, ImageDataset
+from precomp_data.images import MAX_PIXELS, load_image, read_image
 from precomp_sdk import DatasetError, Mask, OptionError, SkippedSample, Target, TargetKind
 
 __all__ = ["MaskFolder", "check_labels", "read_mask", "to_labels"]
@@ -23,8 +23,8 @@ _IGNORE = 255
 _MOST_LISTED = 8
 
 
-class MaskFolder(PictureDataset):
-    """Pictures in ``root/images/<split>/`` and a mask for each in ``root/masks/<split>/``, of the same name.
+class MaskFolder(ImageDataset):
+    """Images in ``root/images/<split>/`` and a mask for each in ``root/masks/<split>/``, of the same name.
 
     Names may differ in their extensions. A mask's samples are classes: 8 or 16 bits of gray, or palette indices
     (the palette's colours do not matter). ``root/classes.json``, where there is one, names the classes and the label
@@ -33,27 +33,27 @@ class MaskFolder(PictureDataset):
     Args:
         root: the folder of all.
         split: ``"train"`` or ``"val"``, or any other pair of folders; None takes ``root/images`` and ``root/masks``.
-        images: another folder of pictures, below ``root`` or absolute; ``split`` does not count then.
+        images: another folder of images, below ``root`` or absolute; ``split`` does not count then.
         masks: another folder of masks, likewise; give both or neither.
         classes: the names of labels 0, 1, ...; by default those of ``classes.json``, or none. Without names no label
             can be told from a wrong one.
         ignore_index: this label counts for nothing; by default that of ``classes.json``, or 255.
-        strict: False leaves out pictures without a mask and masks without a picture, and lists them in ``mended``.
+        strict: False leaves out images without a mask and masks without an image, and lists them in ``mended``.
         resize: see `Geometry`; so are ``crop``, ``augment``, ``zoom`` and ``seed``.
         crop: see `Geometry`.
         augment: see `Geometry`.
         zoom: see `Geometry`.
         seed: see `Geometry`.
-        max_pixels: larger pictures raise an error, see `read_picture`.
+        max_pixels: larger images raise an error, see `read_image`.
 
     Raises:
         OptionError: an option has a wrong value.
-        DatasetError: a folder is missing or empty, a picture or a mask has no counterpart, or ``classes.json`` is
-            damaged. On reading: a mask has another size than its picture, or an unknown label.
+        DatasetError: a folder is missing or empty, an image or a mask has no counterpart, or ``classes.json`` is
+            damaged. On reading: a mask has another size than its image, or an unknown label.
     """
 
     name = "mask-folder"
-    source = "the user's pictures, a mask for each"
+    source = "the user's images, a mask for each"
     target_kind = TargetKind.MASK
 
     def __init__(
@@ -96,13 +96,13 @@ class MaskFolder(PictureDataset):
         return len(self._pairs)
 
     def _read(self, index: int) -> tuple[Tensor, Target | None]:
-        picture, mask = self._pairs[index]
-        image = read_picture(self._images / picture, max_pixels=self._max_pixels)
+        name, mask = self._pairs[index]
+        image = read_image(self._images / name, max_pixels=self._max_pixels)
         labels = read_mask(self._masks / mask, image, classes=len(self.class_names), ignore_index=self._ignore)
         return image, Mask(labels=labels, ignore_index=self._ignore)
 
     def key(self, index: int) -> str:
-        """Return the picture's path below its folder, with forward slashes."""
+        """Return the image's path below its folder, with forward slashes."""
         return self._pairs[index][0]
 
 
@@ -114,29 +114,29 @@ def read_mask(
     ignore_index: int = _IGNORE,
     where: str | None = None,
 ) -> Tensor:
-    """Read the mask of a picture.
+    """Read the mask of an image.
 
     Shapes and units:
-        image: (3, H, W), the picture. Returns (H, W) int64 labels.
+        image: (3, H, W), the image. Returns (H, W) int64 labels.
 
     Args:
         mask: a path, or the bytes of a file.
-        image: the picture it belongs to, as read.
+        image: the image it belongs to, as read.
         classes: labels from here on are unknown; 0 accepts any.
         ignore_index: always known.
         where: names the mask in messages; the path by default.
 
     Raises:
-        DatasetError: it cannot be read, is a picture of colours, has another size, or an unknown label.
+        DatasetError: it cannot be read, is an image of colours, has another size, or an unknown label.
     """
     where = where or (f"mask of {len(mask)} bytes" if isinstance(mask, bytes) else str(mask))
     size = tuple(image.shape[1:])
-    labels = load_picture(mask, to_labels, max_pixels=max(MAX_PIXELS, size[0] * size[1]), where=where)
+    labels = load_image(mask, to_labels, max_pixels=max(MAX_PIXELS, size[0] * size[1]), where=where)
     return check_labels(labels, size, classes=classes, ignore_index=ignore_index, where=where)
 
 
 def check_labels(labels: Tensor, size: Sequence[int], *, classes: int, ignore_index: int, where: str) -> Tensor:
-    """Return a mask's labels if they fit the picture and the classes; see `read_mask`.
+    """Return a mask's labels if they fit the image and the classes; see `read_mask`.
 
     Raises:
         DatasetError: they do not.
@@ -144,9 +144,9 @@ def check_labels(labels: Tensor, size: Sequence[int], *, classes: int, ignore_in
     if tuple(labels.shape) != tuple(size):
         raise DatasetError(
             where=where,
-            expected=f"a mask of its picture's size, {size[1]} x {size[0]}",
+            expected=f"a mask of its image's size, {size[1]} x {size[0]}",
             got=f"{labels.shape[1]} x {labels.shape[0]}",
-            remedy="Make both of one size; an EXIF orientation turns a picture and not its mask.",
+            remedy="Make both of one size; an EXIF orientation turns an image and not its mask.",
         )
     wrong = (labels < 0) | (labels >= classes) if classes else labels < 0
     unknown = np.unique(labels[wrong & (labels != ignore_index)].numpy()).tolist()
@@ -163,7 +163,7 @@ def check_labels(labels: Tensor, size: Sequence[int], *, classes: int, ignore_in
 
 
 def to_labels(image: Image.Image, where: str) -> Tensor:
-    """Return a loaded Pillow picture's samples as labels, (H, W) int64.
+    """Return a loaded Pillow image's samples as labels, (H, W) int64.
 
     Raises:
         DatasetError: it has colours, so its samples are no classes.
@@ -171,39 +171,39 @@ def to_labels(image: Image.Image, where: str) -> Tensor:
     if image.mode not in ("1", "L", "P") and not image.mode.startswith("I"):
         raise DatasetError(
             where=where,
-            expected="one class per pixel: a gray or a palette picture",
-            got=f"a picture of mode {image.mode!r}",
+            expected="one class per pixel: a gray or a palette image",
+            got=f"an image of mode {image.mode!r}",
             remedy="Write the classes themselves, 0, 1, 2 ..., as samples of an 8-bit gray PNG.",
         )
     return torch.from_numpy(np.array(image, dtype=np.int64))
 
 
 def _pair(images: Path, masks: Path, findings: Findings) -> list[tuple[str, str]]:
-    """Return pictures with their masks, in the order of the pictures' names."""
-    pictures, found = (_by_stem(folder) for folder in (images, masks))
-    for stem, name in pictures.items():
+    """Return images with their masks, in the order of the images' names."""
+    named, found = (_by_stem(folder) for folder in (images, masks))
+    for stem, name in named.items():
         if stem not in found:
             findings.add(name, str(images / name), f"a mask of that name in {masks}", "none")
     for stem, name in found.items():
-        if stem not in pictures:
-            findings.add(name, str(masks / name), f"a picture of that name in {images}", "none")
-    return [(name, found[stem]) for stem, name in pictures.items() if stem in found]
+        if stem not in named:
+            findings.add(name, str(masks / name), f"an image of that name in {images}", "none")
+    return [(name, found[stem]) for stem, name in named.items() if stem in found]
 
 
 def _by_stem(folder: Path) -> dict[str, str]:
     files: dict[str, str] = {}
-    for name in pictures_below(folder):
+    for name in images_below(folder):
         stem = name.rpartition(".")[0]
         if stem in files:
             raise DatasetError(
                 where=str(folder),
-                expected="one picture of each name, whatever its extension",
+                expected="one image of each name, whatever its extension",
                 got=f"{files[stem]!r} and {name!r}",
                 remedy="Rename or remove one.",
             )
         files[stem] = name
     if not files:
-        raise DatasetError(where=str(folder), expected="pictures", got="none", remedy="Check the folder.")
+        raise DatasetError(where=str(folder), expected="images", got="none", remedy="Check the folder.")
     return files
 
 

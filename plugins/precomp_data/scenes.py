@@ -1,4 +1,4 @@
-"""Scenes: labelled pictures that are drawn, not downloaded."""
+"""Scenes: labelled images that are drawn, not downloaded."""
 
 from dataclasses import dataclass
 
@@ -28,7 +28,7 @@ _SPLITS = ("train", "val")
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """One drawn picture with all its targets.
+    """One drawn image with all its targets.
 
     Args:
         image: (3, S, S) uint8.
@@ -46,16 +46,16 @@ class Scene:
 class Scenes(TaskDataset):
     """A seeded generator of textured objects before clutter, made so that compression hurts.
 
-    A picture's class is that of its dominant object, a shape with a texture of 4 to 13 pixels. Colour, place, size and
+    An image's class is that of its dominant object, a shape with a texture of 4 to 13 pixels. Colour, place, size and
     rotation say nothing; classes come in pairs of one shape, told apart by the texture, which strong compression
-    removes. Smaller objects, partly hidden, the background and noise cost bits and mean nothing for the label. Picture
+    removes. Smaller objects, partly hidden, the background and noise cost bits and mean nothing for the label. Image
     i depends on (seed, split, i, size) only and is the same for every target. Drawing one at 128 pixels takes a few
     milliseconds.
 
     Args:
         target: ``"label"``, ``"boxes"`` (all objects) or ``"mask"`` (class 0 is the background).
-        split: ``"train"`` or ``"val"``; they share no picture.
-        count: number of pictures.
+        split: ``"train"`` or ``"val"``; they share no image.
+        count: number of images.
         size: side in pixels, at least 128.
         seed: of the generator.
 
@@ -90,7 +90,7 @@ class Scenes(TaskDataset):
                 return scene.image, scene.mask
 
     def key(self, index: int) -> str:
-        """Return what the picture is drawn from."""
+        """Return what the image is drawn from."""
         return f"{self._split}/{index} of seed {self._seed}"
 
 

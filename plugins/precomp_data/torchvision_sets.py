@@ -11,9 +11,9 @@ from torch import Tensor
 from torchvision import datasets
 
 from precomp_data._torchvision import open_published
-from precomp_data.geometry import Geometry, PictureDataset
+from precomp_data.geometry import Geometry, ImageDataset
+from precomp_data.images import to_rgb
 from precomp_data.masks import check_labels, to_labels
-from precomp_data.pictures import to_rgb
 from precomp_sdk import DatasetError, Label, Mask, OptionError, Target, TargetKind
 
 __all__ = [
@@ -40,7 +40,7 @@ _IGNORE = 255
 _TRIMAP = torch.tensor([_IGNORE, 1, 0, _IGNORE])  # published: 1 the animal, 2 the background, 3 neither for sure
 
 
-class TorchvisionSet(PictureDataset):
+class TorchvisionSet(ImageDataset):
     """A set that torchvision downloads, checks and reads.
 
     Args:
@@ -105,7 +105,7 @@ class TorchvisionSet(PictureDataset):
         except Exception as error:  # Pillow's readers raise whatever their parsing runs into
             raise DatasetError(
                 where=where,
-                expected="a whole and valid picture",
+                expected="a whole and valid image",
                 got=str(error) or type(error).__name__,
                 remedy="Delete the set's folder and download it again.",
             ) from error
@@ -120,7 +120,7 @@ class TorchvisionSet(PictureDataset):
 
 
 class CIFAR10(TorchvisionSet):
-    """10 classes, 32 x 32 pixels, 50000 / 10000 pictures."""
+    """10 classes, 32 x 32 pixels, 50000 / 10000 images."""
 
     name = "cifar10"
     source = "Krizhevsky, Learning multiple layers of features from tiny images, 2009"
@@ -129,7 +129,7 @@ class CIFAR10(TorchvisionSet):
 
 
 class CIFAR100(TorchvisionSet):
-    """100 classes, 32 x 32 pixels, 50000 / 10000 pictures."""
+    """100 classes, 32 x 32 pixels, 50000 / 10000 images."""
 
     name = "cifar100"
     source = "Krizhevsky, Learning multiple layers of features from tiny images, 2009"
@@ -138,7 +138,7 @@ class CIFAR100(TorchvisionSet):
 
 
 class STL10(TorchvisionSet):
-    """10 classes, 96 x 96 pixels, 5000 / 8000 pictures."""
+    """10 classes, 96 x 96 pixels, 5000 / 8000 images."""
 
     name = "stl10"
     source = "Coates, Ng, Lee, AISTATS 2011"

@@ -16,9 +16,9 @@ from precomp_data._torchvision import open_published
 from precomp_data._voc_format import VocObject, read_voc
 from precomp_data.coco import check_size
 from precomp_data.folders import existing_folder
-from precomp_data.geometry import Geometry, PictureDataset
+from precomp_data.geometry import Geometry, ImageDataset
+from precomp_data.images import MAX_PIXELS, is_image_name, read_image
 from precomp_data.masks import read_mask
-from precomp_data.pictures import MAX_PIXELS, is_picture_name, read_picture
 from precomp_sdk import Boxes, DatasetError, Mask, OptionError, SkippedSample, Target, TargetKind
 
 __all__ = ["VOC_CLASSES", "VocDetection", "VocFolder", "VocSegmentation"]
@@ -28,14 +28,14 @@ VOC_CLASSES: tuple[str, ...] = (  #: the classes of PASCAL VOC, in the order of 
     "horse", "motorbike", "person", "pottedplant", "sheep", "sofa", "train", "tvmonitor",
 )  # fmt: skip
 
-_PICTURES = "JPEGImages"
+_IMAGES = "JPEGImages"
 _YEARS = ("2007", "2008", "2009", "2010", "2011", "2012")
 _INSIDE = ("", "VOCdevkit/VOC{year}", "TrainVal/VOCdevkit/VOC{year}", "VOC{year}")  # the second last is 2011's archive
 _IGNORE = 255
 
 
-class VocFolder(PictureDataset):
-    """Pictures in ``JPEGImages/``, listed in ``ImageSets/.../<split>.txt``, in the folders of PASCAL VOC.
+class VocFolder(ImageDataset):
+    """Images in ``JPEGImages/``, listed in ``ImageSets/.../<split>.txt``, in the folders of PASCAL VOC.
 
     Args:
         root: the folder that holds ``JPEGImages``, or ``VOCdevkit`` as the archives unpack it.
@@ -49,7 +49,7 @@ class VocFolder(PictureDataset):
         augment: see `Geometry`.
         zoom: see `Geometry`.
         seed: see `Geometry`.
-        max_pixels: larger pictures raise an error, see `read_picture`.
+        max_pixels: larger images raise an error, see `read_image`.
 
     Raises:
         OptionError: an option has a wrong value.
@@ -93,7 +93,7 @@ class VocFolder(PictureDataset):
         if not self._files:
             raise DatasetError(
                 where=f"{self._folder}, split {split!r}",
-                expected="pictures",
+                expected="images",
                 got="none that can be used",
                 remedy="Look at the list and the folders.",
             )
@@ -101,40 +101,40 @@ class VocFolder(PictureDataset):
 
     @abstractmethod
     def _usable(self, name: str, annotation: Path, findings: Findings) -> bool:
-        """Look at one picture's annotation when the set is opened."""
+        """Look at one image's annotation when the set is opened."""
 
     def __len__(self) -> int:
         return len(self._files)
 
     def key(self, index: int) -> str:
-        """Return the picture's name, without its extension."""
+        """Return the image's name, without its extension."""
         return self._files[index].stem
 
-    def _picture(self, index: int) -> Tensor:
-        return read_picture(self._files[index], max_pixels=self._max_pixels)
+    def _image(self, index: int) -> Tensor:
+        return read_image(self._files[index], max_pixels=self._max_pixels)
 
     def _annotation(self, name: str) -> Path:
         folder, suffix = self._annotations
         return self._folder / folder / f"{name}{suffix}"
 
     def _find(self, root: Path, split: str, year: str, download: bool) -> Path:
-        """Return the folder that holds the pictures."""
+        """Return the folder that holds the images."""
         places = [root / inside.format(year=year) for inside in _INSIDE]
         if download and not any((place / "ImageSets" / self._lists / f"{split}.txt").is_file() for place in places):
             open_published(type(self)._published, self.name, root, download=True, year=year, image_set=split)
         for place in places:
-            if (place / _PICTURES).is_dir():
+            if (place / _IMAGES).is_dir():
                 return place
         existing_folder(root)
         raise DatasetError(
             where=str(root),
-            expected=f"a folder {_PICTURES}, there or in VOCdevkit/VOC{year}",
+            expected=f"a folder {_IMAGES}, there or in VOCdevkit/VOC{year}",
             got="none",
             remedy="Check root and year, or set the option download to true once, with a network.",
         )
 
     def _listed(self, split: str, findings: Findings) -> list[Path]:
-        """Return the pictures of a split that have an annotation of use."""
+        """Return the images of a split that have an annotation of use."""
         lists = self._folder / "ImageSets" / self._lists
         path = lists / f"{split}.txt"
         if not path.is_file():
@@ -142,9 +142,9 @@ class VocFolder(PictureDataset):
                 where=str(lists),
                 expected=f"a list {path.name}",
                 got=f"{sorted(item.name for item in lists.glob('*.txt'))[:8]}",
-                remedy="Choose another split, or write the list: a picture's name per line, without extension.",
+                remedy="Choose another split, or write the list: an image's name per line, without extension.",
             )
-        pictures = {file.stem: file for file in (self._folder / _PICTURES).iterdir() if is_picture_name(file.name)}
+        images = {file.stem: file for file in (self._folder / _IMAGES).iterdir() if is_image_name(file.name)}
         files: dict[str, Path] = {}
         for number, line in enumerate(read_text(path).splitlines(), 1):
             name, where = line.strip(), f"{path}, line {number}"
@@ -153,33 +153,33 @@ class VocFolder(PictureDataset):
             if len(name.split()) > 1 or name in files:
                 raise DatasetError(
                     where=where,
-                    expected="one picture's name, not listed before",
+                    expected="one image's name, not listed before",
                     got=repr(name),
                     remedy="Correct the list.",
                 )
             annotation = self._annotation(name)
-            if name not in pictures:
-                findings.add(name, where, f"a picture of that name in {self._folder / _PICTURES}", f"no {name!r}")
+            if name not in images:
+                findings.add(name, where, f"an image of that name in {self._folder / _IMAGES}", f"no {name!r}")
             elif not annotation.is_file():
                 findings.add(name, where, f"a file {annotation}", "none")
             elif self._usable(name, annotation, findings):
-                files[name] = pictures[name]
+                files[name] = images[name]
         return list(files.values())
 
 
 class VocDetection(VocFolder):
-    """Pictures with boxes in the folders of PASCAL VOC: ``JPEGImages/``, ``Annotations/*.xml``, ``ImageSets/Main/``.
+    """Images with boxes in the folders of PASCAL VOC: ``JPEGImages/``, ``Annotations/*.xml``, ``ImageSets/Main/``.
 
     VOC counts pixels from 1 and includes the last one; boxes here are x1 = xmin - 1, x2 = xmax. Objects marked
     ``difficult`` are marked as crowd regions, which score and train neither as hits nor as misses. Boxes that stick out
-    by less than a pixel are clipped. Pictures without objects stay. ``strict=False`` leaves out pictures without a file
-    or with a damaged one, objects of other classes, and boxes without an area or outside their picture.
+    by less than a pixel are clipped. Images without objects stay. ``strict=False`` leaves out images without a file
+    or with a damaged one, objects of other classes, and boxes without an area or outside their image.
 
     The options are those of `VocFolder`.
     """
 
     name = "voc-detection"
-    source = "the user's pictures in the folders of PASCAL VOC, Everingham et al., IJCV 2010; or VOC itself"
+    source = "the user's images in the folders of PASCAL VOC, Everingham et al., IJCV 2010; or VOC itself"
     target_kind = TargetKind.BOXES
     _lists = "Main"
     _annotations = ("Annotations", ".xml")
@@ -203,7 +203,7 @@ class VocDetection(VocFolder):
         return super()._listed(split, findings)
 
     def _read(self, index: int) -> tuple[Tensor, Target | None]:
-        image = self._picture(index)
+        image = self._image(index)
         size, objects = self._objects[self.key(index)]
         check_size(image, size, str(self._files[index]))
         return image, Boxes(
@@ -214,18 +214,18 @@ class VocDetection(VocFolder):
 
 
 class VocSegmentation(VocFolder):
-    """Pictures with masks in the folders of PASCAL VOC.
+    """Images with masks in the folders of PASCAL VOC.
 
     They are ``JPEGImages/``, ``SegmentationClass/*.png`` and ``ImageSets/Segmentation/``.
     Label 0 is the background; 255, the border around objects, counts for nothing. ``classes`` names the background too.
-    ``strict=False`` leaves out pictures without a file or a mask. A mask of another size or with an unknown label is an
+    ``strict=False`` leaves out images without a file or a mask. A mask of another size or with an unknown label is an
     error when it is read.
 
     The options are those of `VocFolder`.
     """
 
     name = "voc-segmentation"
-    source = "the user's pictures in the folders of PASCAL VOC, Everingham et al., IJCV 2010; or VOC itself"
+    source = "the user's images in the folders of PASCAL VOC, Everingham et al., IJCV 2010; or VOC itself"
     target_kind = TargetKind.MASK
     _lists = "Segmentation"
     _annotations = ("SegmentationClass", ".png")
@@ -236,7 +236,7 @@ class VocSegmentation(VocFolder):
         return True
 
     def _read(self, index: int) -> tuple[Tensor, Target | None]:
-        image = self._picture(index)
+        image = self._image(index)
         path = self._annotation(self.key(index))
         labels = read_mask(path, image, classes=len(self.class_names), ignore_index=_IGNORE)
         return image, Mask(labels=labels, ignore_index=_IGNORE)

@@ -1,9 +1,9 @@
-"""JPEG: the real codec through libjpeg-turbo, and its trainable, bit-exact surrogate."""
+"""JPEG: the real codec through libjpeg-turbo, and its trainable, bit-exact proxy."""
 
 from precomp_sdk import Codec, ProxyCodec, hookimpl
 
 from .codec import JPEGCodec
-from .surrogate import JPEGProxy
+from .proxy import JPEGProxy
 
 __all__ = ["JPEGCodec", "JPEGProxy", "precomp_register_codecs", "precomp_register_proxies"]
 
@@ -16,5 +16,5 @@ def precomp_register_codecs() -> list[type[Codec]]:
 
 @hookimpl
 def precomp_register_proxies() -> list[type[ProxyCodec]]:
-    """Its stand-in."""
+    """Its proxy."""
     return [JPEGProxy]

@@ -201,7 +201,7 @@ def upsample(plane: Tensor, rows: int) -> Tensor:
     """Double the width, and for ``rows`` = 2 the height, by libjpeg's triangular ("fancy") filter.
 
     Args:
-        plane: chroma ``(N, C, h, w)`` in 0..255, cropped to the picture. Where w is 1 or 2 samples are repeated, as
+        plane: chroma ``(N, C, h, w)`` in 0..255, cropped to the image. Where w is 1 or 2 samples are repeated, as
             libjpeg does.
         rows: vertical factor, 1 or 2.
     """

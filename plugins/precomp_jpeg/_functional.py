@@ -11,7 +11,7 @@ from ._colour import crop, downsample, pad_edges, rgb_to_ycc, upsample, ycc_to_r
 from ._rate import RateOptions, entropy_bits
 from ._scan import scan_of
 
-__all__ = ["FACTORS", "Coded", "jpeg_surrogate"]
+__all__ = ["FACTORS", "Coded", "jpeg_proxy"]
 
 #: chroma subsampling by name: vertical and horizontal factor
 FACTORS: Final[dict[str, tuple[int, int]]] = {"4:2:0": (2, 2), "4:2:2": (1, 2), "4:4:4": (1, 1), "gray": (1, 1)}
@@ -19,7 +19,7 @@ FACTORS: Final[dict[str, tuple[int, int]]] = {"4:2:0": (2, 2), "4:2:2": (1, 2), 
 
 @dataclass(frozen=True, slots=True)
 class Coded:
-    """A batch that went through the surrogate.
+    """A batch that went through the proxy.
 
     Attributes:
         images: ``(N, 3, H, W)`` in [0, 1], decoded.
@@ -32,15 +32,15 @@ class Coded:
     table_bits: Tensor
 
 
-def jpeg_surrogate(images: Tensor, steps: Tensor, *, subsampling: str, options: RateOptions) -> Coded:
-    """Decode what libjpeg would make of each picture, and count the bits of its blocks.
+def jpeg_proxy(images: Tensor, steps: Tensor, *, subsampling: str, options: RateOptions) -> Coded:
+    """Decode what libjpeg would make of each image, and count the bits of its blocks.
 
     Shapes and units:
         images: ``(N, 3, H, W)`` float in [0, 1], rounded to 8 bits inside; any H, W >= 1.
         steps: ``(N, 2, 8, 8)`` whole quantization steps of luma and chroma.
 
     Args:
-        images: the pictures.
+        images: the images.
         steps: their quantization steps.
         subsampling: a key of `FACTORS`.
         options: gradient rules and what the rate counts.

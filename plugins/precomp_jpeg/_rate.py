@@ -38,7 +38,7 @@ class RateOptions:
     Attributes:
         rule: which gradient.
         blend: the backward rule of rounding, see `rounding_weight`.
-        optimize: codes made for each picture.
+        optimize: codes made for each image.
         stuffing: count the expected stuffed bytes too.
     """
 
@@ -92,20 +92,20 @@ def _dc_costs(steps: Tensor, costs: CostTables, code: Tensor | None) -> Tensor:
 def _made_codes(
     levels: Levels, steps: Tensor, scan: Scan, channels: int
 ) -> tuple[list[HuffmanCode], list[HuffmanCode]]:
-    """The DC and AC codes that libjpeg makes for each picture."""
-    pictures = steps.shape[0] // channels
+    """The DC and AC codes that libjpeg makes for each image."""
+    images = steps.shape[0] // channels
     run = ((constants_on(levels.last.device).run - levels.previous) >> 8).to(torch.int64)
-    picture = torch.arange(pictures, device=run.device).repeat_interleave(levels.last.numel() // pictures)
+    image = torch.arange(images, device=run.device).repeat_interleave(levels.last.numel() // images)
     coded = levels.occupied > 0
 
     def counted(symbols: Tensor, weights: Tensor | None = None) -> Tensor:
-        return torch.bincount(symbols.flatten(), weights, minlength=256 * pictures).view(pictures, 256)
+        return torch.bincount(symbols.flatten(), weights, minlength=256 * images).view(images, 256)
 
-    ac = counted((256 * picture + 16 * (run % 16) + levels.sizes)[coded])
-    ac[:, 0xF0] += ((run // 16) * coded).view(63, pictures, -1).sum((0, 2))
-    ac[:, 0x00] += (levels.last < 256 * 63).view(pictures, -1).sum(1) + scan.dummies * channels
-    dc_picture = torch.arange(pictures, device=run.device).repeat_interleave(channels)[:, None]
-    dc = counted(256 * dc_picture + sizes_of(steps))
+    ac = counted((256 * image + 16 * (run % 16) + levels.sizes)[coded])
+    ac[:, 0xF0] += ((run // 16) * coded).view(63, images, -1).sum((0, 2))
+    ac[:, 0x00] += (levels.last < 256 * 63).view(images, -1).sum(1) + scan.dummies * channels
+    dc_image = torch.arange(images, device=run.device).repeat_interleave(channels)[:, None]
+    dc = counted(256 * dc_image + sizes_of(steps))
     dc[:, 0] += scan.dummies * channels
     return [optimal_code(row) for row in dc.tolist()], [optimal_code(row) for row in ac.tolist()]
 
@@ -126,9 +126,9 @@ class _EntropyBits(Function):
         if options.optimize:
             made = _made_codes(levels, steps, scan, channels)
             costs = build_costs(*made, stuffing=options.stuffing, device=rounded.device)
-            picture = torch.arange(planes // channels, dtype=torch.int32, device=rounded.device)
-            of_plane: Tensor | None = picture.repeat_interleave(channels)
-            of_block: Tensor | None = picture.repeat_interleave(channels * height * width)
+            image = torch.arange(planes // channels, dtype=torch.int32, device=rounded.device)
+            of_plane: Tensor | None = image.repeat_interleave(channels)
+            of_block: Tensor | None = image.repeat_interleave(channels * height * width)
         else:
             costs = standard_costs(component, options.stuffing, rounded.device)
             of_plane = of_block = None
@@ -184,7 +184,7 @@ def entropy_bits(
 
     Args:
         unrounded: coefficients over steps, ``(P, h, 8, w, 8)`` with blocks apart; P = N planes of luma, or 2 N of
-            chroma, Cb and Cr of each picture in turn.
+            chroma, Cb and Cr of each image in turn.
         rounded: the quantized integers; no gradient flows to them.
         component: 0 for luma, 1 for chroma.
         scan: DC order and completing blocks.

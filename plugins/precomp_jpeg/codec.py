@@ -33,11 +33,11 @@ class JPEGCodec(Codec):
     """JPEG as Pillow writes it, and every JPEG that libjpeg-turbo reads.
 
     The decoder returns RGB: gray is repeated, CMYK and YCCK (with Adobe's inversion) are converted. EXIF orientation
-    is not applied: it belongs to whoever reads a picture, not to a codec.
+    is not applied: it belongs to whoever reads an image, not to a codec.
 
     Args:
         subsampling: chroma resolution, or ``"gray"`` for luma only.
-        optimize: Huffman tables made for each picture.
+        optimize: Huffman tables made for each image.
         progressive: spectral selection and successive approximation; implies ``optimize``.
         tables: quantization steps in place of Annex K's, ``(2, 8, 8)`` for luma and chroma, whole numbers 1..255 by
             rising frequency row by row; the quality scales them as it scales Annex K's.
@@ -105,11 +105,11 @@ class JPEGCodec(Codec):
                 where="jpeg encoder",
                 expected=f"at most {MAXIMUM_PIXELS} pixels",
                 got=f"{image.shape[2]} x {image.shape[1]}",
-                remedy="Cut the picture into tiles.",
+                remedy="Cut the image into tiles.",
             )
-        picture = Image.fromarray(np.ascontiguousarray(image.permute(1, 2, 0).numpy()))
+        pillow_image = Image.fromarray(np.ascontiguousarray(image.permute(1, 2, 0).numpy()))
         if self.subsampling == "gray":
-            picture = picture.convert("L")
+            pillow_image = pillow_image.convert("L")
         settings: dict[str, Any] = {
             "format": "JPEG",
             "subsampling": _PILLOW_SUBSAMPLING[self.subsampling],
@@ -123,13 +123,13 @@ class JPEGCodec(Codec):
             steps = scaled_tables(base, quality_percent(torch.tensor([quality])))[0].to(torch.int64).flatten(1).tolist()
             settings["qtables"] = steps[:1] if self.subsampling == "gray" else steps
         try:
-            return _save(picture, settings)
+            return _save(pillow_image, settings)
         except (OSError, ValueError) as error:  # a side above 65500, or libjpeg's own refusal
             raise CodecError(
                 where="jpeg encoder",
-                expected="a picture that libjpeg encodes",
+                expected="an image that libjpeg encodes",
                 got=f"{image.shape[2]} x {image.shape[1]}: {error}",
-                remedy="Cut the picture into tiles of at most 65500 pixels a side.",
+                remedy="Cut the image into tiles of at most 65500 pixels a side.",
             ) from error
 
     def _decode(self, payload: bytes) -> Tensor:
@@ -137,11 +137,11 @@ class JPEGCodec(Codec):
         if payload.rfind(_END_OF_IMAGE) < payload.find(_START_OF_SCAN):
             raise _bitstream_error("no end-of-image marker after the scan")
         try:
-            with JpegImageFile(io.BytesIO(payload)) as picture:
-                width, height = picture.size
+            with JpegImageFile(io.BytesIO(payload)) as image:
+                width, height = image.size
                 if width * height > MAXIMUM_PIXELS:
                     raise _bitstream_error(f"a header that claims {width} x {height} pixels")
-                samples = np.array(picture.convert("RGB"))
+                samples = np.array(image.convert("RGB"))
         except BitstreamError:
             raise
         except Exception as error:  # fed rubbish, Pillow raises OSError, SyntaxError, ValueError, struct.error, ...
@@ -149,20 +149,20 @@ class JPEGCodec(Codec):
         return torch.from_numpy(samples).permute(2, 0, 1).contiguous()
 
 
-def _save(picture: Image.Image, settings: Mapping[str, Any]) -> bytes:
-    """Encode; where Pillow's guess of the buffer was too small for a noisy picture, once more with a larger one."""
+def _save(image: Image.Image, settings: Mapping[str, Any]) -> bytes:
+    """Encode; where Pillow's guess of the buffer was too small for a noisy image, once more with a larger one."""
     buffer = io.BytesIO()
     try:
-        picture.save(buffer, **settings)
+        image.save(buffer, **settings)
     except OSError:
-        if not (settings["optimize"] or settings["progressive"]) or max(picture.size) > 65500:
+        if not (settings["optimize"] or settings["progressive"]) or max(image.size) > 65500:
             raise
         buffer = io.BytesIO()
         with _buffer_lock:
             before = ImageFile.MAXBLOCK
-            ImageFile.MAXBLOCK = max(before, 8 * picture.width * picture.height + (1 << 16))
+            ImageFile.MAXBLOCK = max(before, 8 * image.width * image.height + (1 << 16))
             try:
-                picture.save(buffer, **settings)
+                image.save(buffer, **settings)
             finally:
                 ImageFile.MAXBLOCK = before
     return buffer.getvalue()

@@ -26,7 +26,7 @@ __all__ = [
     "tensor",
 ]
 
-MAX_PIXELS: Final = 1 << 26  #: the largest picture that is decoded, 67 megapixels
+MAX_PIXELS: Final = 1 << 26  #: the largest image that is decoded, 67 megapixels
 
 
 class PillowCodec(Codec):
@@ -62,10 +62,10 @@ class PillowCodec(Codec):
     def _decode(self, payload: bytes) -> Tensor:
         self._check_payload(payload)
         try:
-            with self._reader()(io.BytesIO(payload)) as picture:
-                check_claim(self.name, *picture.size)
-                picture.load()
-                return tensor(np.asarray(picture.convert("RGB")))
+            with self._reader()(io.BytesIO(payload)) as image:
+                check_claim(self.name, *image.size)
+                image.load()
+                return tensor(np.asarray(image.convert("RGB")))
         except BitstreamError:
             raise
         except Exception as error:  # rubbish makes the libraries raise anything, SyntaxError and SystemError too
@@ -83,13 +83,13 @@ def tensor(array: NDArray[np.uint8]) -> Tensor:
 
 
 def check_claim(codec: str, width: int, height: int) -> None:
-    """Refuse a picture that is too large to decode, before its pixels take memory.
+    """Refuse an image that is too large to decode, before its pixels take memory.
 
     Raises:
         BitstreamError: it is.
     """
     if width < 1 or height < 1 or width * height > MAX_PIXELS:
-        raise damaged(codec, f"a picture of 1 to {MAX_PIXELS} pixels", f"{width}x{height}")
+        raise damaged(codec, f"an image of 1 to {MAX_PIXELS} pixels", f"{width}x{height}")
 
 
 def check_choice(codec: str, option: str, value: object, valid: Collection[str]) -> None:
@@ -133,12 +133,12 @@ def damaged(codec: str, expected: str, got: str) -> BitstreamError:
 
 
 def refused(codec: str, image: Tensor, error: Exception) -> CodecError:
-    """The error of a picture that does not encode."""
+    """The error of an image that does not encode."""
     return CodecError(
         where=f"{codec} encoder",
-        expected=f"to encode a picture of shape {tuple(image.shape)}",
+        expected=f"to encode an image of shape {tuple(image.shape)}",
         got=repr(error),
-        remedy="The format or its library has a limit here: check the picture's size and the codec's options.",
+        remedy="The format or its library has a limit here: check the image's size and the codec's options.",
     )
 
 

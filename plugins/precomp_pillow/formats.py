@@ -71,12 +71,12 @@ class WebPCodec(PillowCodec):
         elif kind == b"VP8X":
             size = little(body[4:7], "little") + 1, little(body[7:10], "little") + 1
         else:
-            raise damaged(self.name, "a picture chunk", kind.hex(" "))
+            raise damaged(self.name, "an image chunk", kind.hex(" "))
         check_claim(self.name, *size)
 
 
 class AVIFCodec(PillowCodec):
-    """AVIF: an AV1 intra picture in an ISO file.
+    """AVIF: an AV1 intra image in an ISO file.
 
     Args:
         chroma: ``"420"``, ``"422"`` or ``"444"``.
@@ -139,11 +139,11 @@ class AVIFCodec(PillowCodec):
 class JPEG2000Codec(PillowCodec):
     """JPEG 2000 with the irreversible wavelet, as a bare codestream.
 
-    Its quality is the PSNR that OpenJPEG aims at, so that a simpler picture takes fewer bits; the format's other knob,
-    a compression ratio, would give every picture the same.
+    Its quality is the PSNR that OpenJPEG aims at, so that a simpler image takes fewer bits; the format's other knob,
+    a compression ratio, would give every image the same.
 
     Args:
-        levels: wavelet decompositions, 0 to 10, fewer where the picture is too small for them. It is the only setting
+        levels: wavelet decompositions, 0 to 10, fewer where the image is too small for them. It is the only setting
             that trades time: the format has no effort.
 
     Raises:

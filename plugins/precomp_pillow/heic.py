@@ -18,7 +18,7 @@ _TREE_PX: Final = 32
 
 
 class HEICCodec(Codec):
-    """HEIC: an HEVC intra picture in an ISO file. The wheels of ``pillow-heif`` bundle x265 (GPL).
+    """HEIC: an HEVC intra image in an ISO file. The wheels of ``pillow-heif`` bundle x265 (GPL).
 
     Args:
         chroma: ``"420"``, ``"422"`` or ``"444"``.
@@ -75,9 +75,9 @@ class HEICCodec(Codec):
 
     def _decode(self, payload: bytes) -> Tensor:
         try:
-            picture = _library().open_heif(io.BytesIO(payload), convert_hdr_to_8bit=True)
-            check_claim(self.name, *picture.size)
-            array = np.asarray(picture[0])
+            image = _library().open_heif(io.BytesIO(payload), convert_hdr_to_8bit=True)
+            check_claim(self.name, *image.size)
+            array = np.asarray(image[0])
         except BitstreamError:
             raise
         except Exception as error:

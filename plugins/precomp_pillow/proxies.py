@@ -1,4 +1,4 @@
-"""Trainable stand-ins for the codecs of this plugin: the generic proxy, fitted to each at its default options."""
+"""Trainable proxies for the codecs of this plugin: the generic proxy, fitted to each at its default options."""
 
 from pathlib import Path
 from typing import Final
@@ -13,7 +13,7 @@ _WEIGHTS: Final = Path(__file__).parent / "weights"
 class WebPProxy(GenericProxy):
     """WebP, differentiable: `precomp_proxy.GenericProxy`, fitted to the default options; others need fitting."""
 
-    name = "webp-surrogate"
+    name = "webp-proxy"
     source = "this project's generic proxy, fitted to WebP"
     codec_name = "webp"
     weights_files = (_WEIGHTS / "webp.safetensors",)
@@ -22,7 +22,7 @@ class WebPProxy(GenericProxy):
 class AVIFProxy(GenericProxy):
     """AVIF, differentiable: `precomp_proxy.GenericProxy`, fitted to the default options; others need fitting."""
 
-    name = "avif-surrogate"
+    name = "avif-proxy"
     source = "this project's generic proxy, fitted to AVIF 4:2:0"
     codec_name = "avif"
     weights_files = (_WEIGHTS / "avif.safetensors",)
@@ -31,7 +31,7 @@ class AVIFProxy(GenericProxy):
 class JPEG2000Proxy(GenericProxy):
     """JPEG 2000, differentiable: `precomp_proxy.GenericProxy`, fitted to the default options; others need fitting."""
 
-    name = "jpeg2000-surrogate"
+    name = "jpeg2000-proxy"
     source = "this project's generic proxy, fitted to JPEG 2000"
     codec_name = "jpeg2000"
     weights_files = (_WEIGHTS / "jpeg2000.safetensors",)
@@ -40,7 +40,7 @@ class JPEG2000Proxy(GenericProxy):
 class JPEGXLProxy(GenericProxy):
     """JPEG XL, differentiable: `precomp_proxy.GenericProxy`, fitted to the default options; others need fitting."""
 
-    name = "jpeg-xl-surrogate"
+    name = "jpeg-xl-proxy"
     source = "this project's generic proxy, fitted to JPEG XL"
     codec_name = "jpeg-xl"
     weights_files = (_WEIGHTS / "jpeg-xl.safetensors",)

@@ -1,4 +1,4 @@
-"""A trainable proxy for any codec: a codec without a surrogate of its own is never a dead end."""
+"""A trainable proxy for any codec: a codec without a proxy of its own is never a dead end."""
 
 from precomp_proxy.generic import GenericProxy
 from precomp_sdk import ProxyCodec, hookimpl

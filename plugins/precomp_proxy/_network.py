@@ -19,7 +19,7 @@ class Cells:
 
     Shapes and units:
         features: (N, C, h, w).
-        luma_weights, chroma_weights: (N, S + 1, h, w), sum to 1: the source and every block size, in the picture.
+        luma_weights, chroma_weights: (N, S + 1, h, w), sum to 1: the source and every block size, in the image.
         luma_shares, chroma_shares: (N, S, h, w), sum to 1: every block size, in the bits.
         corrections: (N, K, h, w), of the samples, in steps.
     """
@@ -71,14 +71,12 @@ class CellNetwork(nn.Module):
             features = block(features, strengths)
         features = self.norm(features)
         luma, chroma = self._candidates
-        in_picture = torch.split(self.weights(features), [luma, chroma], dim=1)
-        in_bits = torch.split(
-            self.shares(features.detach()), [luma - 1, chroma - 1], dim=1
-        )  # no gradient to the picture
+        in_image = torch.split(self.weights(features), [luma, chroma], dim=1)
+        in_bits = torch.split(self.shares(features.detach()), [luma - 1, chroma - 1], dim=1)  # no gradient to the image
         return Cells(
             features,
-            in_picture[0].softmax(dim=1),
-            in_picture[1].softmax(dim=1),
+            in_image[0].softmax(dim=1),
+            in_image[1].softmax(dim=1),
             in_bits[0].softmax(dim=1),
             in_bits[1].softmax(dim=1),
             self.corrections(features),

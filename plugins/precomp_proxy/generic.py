@@ -1,4 +1,4 @@
-"""A trainable stand-in for any codec: a block codec's skeleton, and a small network that learns the rest."""
+"""A trainable proxy for any codec: a block codec's skeleton, and a small network that learns the rest."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -20,13 +20,13 @@ _CELL_PX: Final = 4  # side of a cell, the network's grid
 _LUMA_SIZES_PX: Final = (4, 8, 16, 32)
 _CHROMA_SIZES: Final = (4, 8, 16)  # in samples of the halved planes
 _MULTIPLE_PX: Final = 32
-_CODED_PX: Final = 8  # a picture is coded up to the next multiple of this
+_CODED_PX: Final = 8  # an image is coded up to the next multiple of this
 _LARGEST_LOG_CORRECTION: Final = 0.7  # of the bits: a factor of 2 either way
 _HEADER_BITS: Final = 400.0  # where the learned header starts
 
 
 class GenericProxy(ProxyCodec):
-    r"""Learns any codec from examples of its pictures and bits, conditioned on its strength.
+    r"""Learns any codec from examples of its images and bits, conditioned on its strength.
 
     ::
 
@@ -40,7 +40,7 @@ class GenericProxy(ProxyCodec):
     with straight-through rounding, a smooth count of bits. Learned are the steps and dead zones, which size the codec
     takes where, what prediction and loop filters add, how much chroma detail survives, and what a coefficient costs.
 
-    The picture's gradient flows through everything; that of the bits only through the coefficients: the network's
+    The image's gradient flows through everything; that of the bits only through the coefficients: the network's
     share in the bits (which block size, the correction) counts for the value and not for the gradient, so that nothing
     can lower the predicted bits but smaller coefficients.
 

@@ -7,11 +7,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from precomp_qacnn.light import LightQACNN
-from precomp_sdk import Borrowed, OptionError, TaskModel
+from precomp_sdk import ModuleReference, OptionError, TaskModel
 
 __all__ = ["GuidedQACNN"]
 
-_PROBE_PX = 64  # side of the picture that tells how many channels the features have
+_PROBE_PX = 64  # side of the image that tells how many channels the features have
 
 
 class GuidedQACNN(LightQACNN):
@@ -23,7 +23,7 @@ class GuidedQACNN(LightQACNN):
                └─▶ 8x8 unshuffle ▶ 1x1 conv ▶ (C, H/8, W/8) ──────────────────────────────────────────────▶ (+) ▶ mixers
 
     What is smoothed most is what the task does not look at; a network of 136 pixels' view that learns from a few
-    thousand pictures cannot know that, the task network does. The sender pays one pass of the task network a picture,
+    thousand images cannot know that, the task network does. The sender pays one pass of the task network an image,
     without gradients. The task network's weights are not in this network's weights file; its ONNX graph holds them.
 
     Shapes and units:
@@ -35,8 +35,8 @@ class GuidedQACNN(LightQACNN):
         width: as `LightQACNN` has it, like the rest.
         depth: number of mixers.
         residual_scale: factor on the correction.
-        resolutions: at what share of height and width pictures are coded.
-        fade: up to which strength the picture is left alone, and from which on it gets the whole change.
+        resolutions: at what share of height and width images are coded.
+        fade: up to which strength the image is left alone, and from which on it gets the whole change.
 
     Raises:
         OptionError: the task offers no feature maps, a pair of ``resolutions`` is out of range, or ``fade`` is not two
@@ -48,7 +48,7 @@ class GuidedQACNN(LightQACNN):
 
     name = "qa-guided"
     source = "arXiv 2206.05650 (gains); arXiv 1512.04150 (where a network looks); guidance of this project"
-    parts = ("task",)
+    requires = ("task",)
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class GuidedQACNN(LightQACNN):
         fade: Sequence[float] | None = None,
     ) -> None:
         super().__init__(width=width, depth=depth, residual_scale=residual_scale, resolutions=resolutions, fade=fade)
-        self._guide = Borrowed(task)
+        self._guide = ModuleReference(task)
         features = self._features(torch.full((1, 3, _PROBE_PX, _PROBE_PX), 0.5))
         shapes = [tuple(found.shape) for found in features]
         if not shapes or any(len(shape) != 4 for shape in shapes):

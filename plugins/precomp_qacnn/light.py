@@ -26,13 +26,13 @@ class LightQACNN(Preprocessor):
 
         image ─┬─▶ 8x8 unshuffle ▶ 1x1 conv ▶ [mix ▶ gain] x depth ─┬─▶ weights per Gaussian ──┐
                │   (192, H/8, W/8)   (C)                            └─▶ correction, 8x8 shuffle│x s
-               │                                  strength ▶ weights for the whole picture ──▶(+)
+               │                                  strength ▶ weights for the whole image ──▶(+)
                └─▶ Gaussians 0.7 .. 3.5 px of luma and chroma, each minus the image ──────────▶ x ─▶ (+ image)
 
-    Smoothing is what moves real bits: a weighted sum of the picture's differences to four smoothed versions of itself,
+    Smoothing is what moves real bits: a weighted sum of the image's differences to four smoothed versions of itself,
     with weights that depend on the compression strength and, through the network, on the place. The network sees every
-    8x8 block of the picture, aligned to the codec's grid, as one position with 192 channels, so its cost per pixel is a
-    64th of its parameters. Four mixers see 136 pixels around a pixel; their averaged context adds the whole picture.
+    8x8 block of the image, aligned to the codec's grid, as one position with 192 channels, so its cost per pixel is a
+    64th of its parameters. Four mixers see 136 pixels around a pixel; their averaged context adds the whole image.
 
     Shapes and units:
         images: (N, 3, H, W) in [0, 1]; padded to multiples of 8 inside. strengths: (N,) in [0, 1].
@@ -41,9 +41,9 @@ class LightQACNN(Preprocessor):
         width: channels C between the blocks.
         depth: number of mixers.
         residual_scale: factor ``s`` on the correction.
-        resolutions: at what share of height and width pictures are coded: pairs of strength and factor, see
+        resolutions: at what share of height and width images are coded: pairs of strength and factor, see
             `precomp_sdk.ResolutionCurve`; none for full resolution.
-        fade: two strengths: up to the first the picture is left alone, from the second on it gets the whole change, and
+        fade: two strengths: up to the first the image is left alone, from the second on it gets the whole change, and
             between them a share that grows evenly. None: the whole change at every strength. Where a codec does the
             task no harm there is nothing to save, and a network that learns there all the same costs the task some of
             its score.
@@ -134,7 +134,7 @@ class LightQACNN(Preprocessor):
         return embedded
 
     def _smooth(self, images: Tensor, weights: Tensor) -> Tensor:
-        """Add the weighted differences to the smoothed pictures: weights (N, 2K, H/4, W/4), luma's K first."""
+        """Add the weighted differences to the smoothed images: weights (N, 2K, H/4, W/4), luma's K first."""
         height, width = images.shape[-2:]
         count = len(_SIGMAS_PX)
         weights = functional.interpolate(weights, size=(height, width), mode="bilinear", align_corners=False)
@@ -149,7 +149,7 @@ class LightQACNN(Preprocessor):
 
 
 class _Mixer(nn.Module):
-    """Depthwise 5x5 convolution, a whole-picture context, a perceptron and a strength gain, as a residual."""
+    """Depthwise 5x5 convolution, a whole-image context, a perceptron and a strength gain, as a residual."""
 
     def __init__(self, width: int) -> None:
         super().__init__()

@@ -52,7 +52,7 @@ class PaperQACNN(Preprocessor):
         self.point_gain1, self.point_gain2 = StrengthGain(3, _GAIN_HIDDEN), StrengthGain(3, _GAIN_HIDDEN)
         inputs = (3, *_WIDTHS[:-1])
         self.down = nn.ModuleList(_double(i, o) for i, o in zip(inputs, _WIDTHS, strict=True))
-        self.shrink = nn.ModuleList(nn.Conv2d(width, width, 3, stride=2, padding=1) for width in _WIDTHS)
+        self.downscale = nn.ModuleList(nn.Conv2d(width, width, 3, stride=2, padding=1) for width in _WIDTHS)
         self.bottom = _double(_WIDTHS[-1], _BOTTOM)
         uppers = (_BOTTOM, *reversed(_WIDTHS[1:]))
         self.grow = nn.ModuleList(
@@ -87,10 +87,10 @@ class PaperQACNN(Preprocessor):
         point = torch.relu(self.point_gain1(self.point1(images), strengths))
         point = self.point_gain2(self.point2(point), strengths)
         features, skips = images, []
-        for level, shrink, gain in zip(self.down, self.shrink, self.gains, strict=False):
+        for level, downscale, gain in zip(self.down, self.downscale, self.gains, strict=False):
             features = gain(level(features), strengths)
             skips.append(features)
-            features = shrink(features)
+            features = downscale(features)
         features = self.gains[len(_WIDTHS)](self.bottom(features), strengths)  # (N, 512, H/16, W/16)
         for grow, level in zip(self.grow, self.up, strict=True):
             features = level(torch.cat([grow(features), skips.pop()], dim=1))

@@ -1,4 +1,4 @@
-"""Refinement of single pictures at the sender: gradient steps on the picture itself, checked with the real codec."""
+"""Refinement of single images at the sender: gradient steps on the image itself, checked with the real codec."""
 
 from precomp_refine.amortize import AmortizationResult, amortize
 from precomp_refine.records import Refined, Refinement, RefinementCost, Terms

@@ -1,4 +1,4 @@
-"""The task networks' side of the objective: targets and features of clean pictures, and what a decoded one loses."""
+"""The task networks' side of the objective: targets and features of clean images, and what a decoded one loses."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from precomp_refine._prices import Prices
+from precomp_refine._lambda_table import Prices
 from precomp_sdk import Boxes, Mask, Target, TaskModel
 from precomp_sdk.training import feature_distances
 
@@ -15,26 +15,26 @@ __all__ = ["Judge", "Losses", "Reference"]
 
 @dataclass(frozen=True, slots=True)
 class Reference:
-    """What the task networks say of clean pictures: per network one target per picture, and its features."""
+    """What the task networks say of clean images: per network one target per image, and its features."""
 
     targets: list[list[Target]]
     features: list[list[Tensor]]
 
     def rows(self, kept: list[int]) -> "Reference":
-        """Return the reference of some of the pictures."""
+        """Return the reference of some of the images."""
         return Reference(
             [[targets[row] for row in kept] for targets in self.targets],
             [[layer[kept] for layer in layers] for layers in self.features],
         )
 
     def empty(self) -> list[bool]:
-        """Return for each picture whether no network finds anything in it."""
-        return [all(_empty(target) for target in picture) for picture in zip(*self.targets, strict=True)]
+        """Return for each image whether no network finds anything in it."""
+        return [all(_empty(target) for target in image) for image in zip(*self.targets, strict=True)]
 
 
 @dataclass(frozen=True, slots=True)
 class Losses:
-    """What decoded pictures lose.
+    """What decoded images lose.
 
     Shapes and units:
         task_losses, feature_distances: (N,), weighted means over the networks. priced_bpp: (N,), with gradient.
@@ -64,7 +64,7 @@ class Judge:
 
     @property
     def passes(self) -> int:
-        """How often a picture goes through a network in one call of `reference` or `losses`, over all networks."""
+        """How often an image goes through a network in one call of `reference` or `losses`, over all networks."""
         return len(self.tasks) * (bool(self._task_weight) + bool(self._feature_weight))
 
     @property
@@ -74,14 +74,14 @@ class Judge:
 
     @torch.no_grad()
     def reference(self, clean: Tensor, targets: Sequence[Target] | None) -> Reference:
-        """Return what the networks say of clean pictures, or the targets given."""
+        """Return what the networks say of clean images, or the targets given."""
         return Reference(
-            [task.own_targets(clean) if targets is None else list(targets) for task in self.tasks],
+            [task.pseudo_labels(clean) if targets is None else list(targets) for task in self.tasks],
             [task.features(clean) for task in self.tasks] if self._feature_weight else [[] for _ in self.tasks],
         )
 
     def losses(self, decoded: Tensor, reference: Reference, prices: Prices) -> Losses:
-        """Return what decoded pictures lose, with gradients to them."""
+        """Return what decoded images lose, with gradients to them."""
         zero = decoded.new_zeros(len(decoded))
         task_total, feature_total, priced = zero, zero, zero
         for member, task in enumerate(self.tasks):

@@ -1,4 +1,4 @@
-"""The refinement of one batch of equally sized pictures."""
+"""The refinement of one batch of equally sized images."""
 
 import math
 import time
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from precomp_refine._judge import Judge, Losses, Reference
-from precomp_refine._prices import Prices
+from precomp_refine._lambda_table import Prices
 from precomp_refine._settings import Settings
 from precomp_refine._transforms import draw
 from precomp_refine.records import Refined, RefinementCost, Terms
@@ -21,10 +21,10 @@ from precomp_sdk import (
     ProxyOutput,
     Target,
     Transcoder,
-    enlarge,
+    downscale,
     round_to_8_bit,
-    shrink,
     to_uint8,
+    upscale,
 )
 
 __all__ = ["BatchRefiner"]
@@ -37,10 +37,10 @@ _ROUNDING_MSE = 1.0 / (12.0 * _LEVELS**2)  # of rounding to 8 bits, which the bo
 
 @dataclass(slots=True)
 class _Progress:
-    """How far one picture has come."""
+    """How far one image has come."""
 
     image: Tensor
-    plain: Terms | None = None
+    anchor: Terms | None = None
     best: Terms | None = None
     best_step: int | None = None
     steps: int = 0
@@ -50,7 +50,7 @@ class _Progress:
 
 @dataclass(slots=True)
 class _Moving:
-    """The pictures that are still refined: their places in the batch, and one row for each in everything else."""
+    """The images that are still refined: their places in the batch, and one row for each in everything else."""
 
     places: list[int]
     source: Tensor
@@ -62,7 +62,7 @@ class _Moving:
     prices: Prices
 
     def keep(self, rows: list[int]) -> None:
-        """Go on with some of the pictures."""
+        """Go on with some of the images."""
         self.places = [self.places[row] for row in rows]
         self.qualities = [self.qualities[row] for row in rows]
         self.source, self.current = self.source[rows], self.current[rows]
@@ -76,7 +76,7 @@ class BatchRefiner:
 
     Args:
         transcoder: the real codec.
-        proxy: its stand-in, on the device of the pictures.
+        proxy: its proxy, on the device of the images.
         judge: the task networks, in evaluation mode.
         settings: how.
         generator: draws the transformations.
@@ -91,7 +91,7 @@ class BatchRefiner:
     _longest: float = 0.0
     _progress: list[_Progress] = field(default_factory=list)
     _given: bool = False  # whether the targets were given
-    _factor: float = 1.0  # of height and width at which the pictures are coded
+    _factor: float = 1.0  # of height and width at which the images are coded
     _cost: RefinementCost = field(default_factory=RefinementCost)
 
     def run(
@@ -108,18 +108,18 @@ class BatchRefiner:
 
         Shapes and units:
             source: (N, 3, H, W) in [0, 1], of 8-bit values; start: likewise, where to begin; qualities, targets: N.
-            factor: of height and width at which the pictures are coded.
+            factor: of height and width at which the images are coded.
         """
         self._begin, self._given, self._factor = time.perf_counter(), targets is not None, factor
         self._progress = [_Progress(image) for image in to_uint8(source).cpu()]
-        self._cost = RefinementCost(pictures=len(source))
+        self._cost = RefinementCost(images=len(source))
         reference = self._refer(source, targets)
         zeros = torch.zeros_like(source)
         moving = _Moving(list(range(len(source))), source, source, zeros, zeros, list(qualities), reference, prices)
         if start is not None:
             self._look(moving, None, check=True, gradient=False)
             moving.current = self._bounded(source, start)
-        if self.settings.when_nothing == "plain":
+        if self.settings.when_nothing == "untouched":
             for progress, empty in zip(self._progress, reference.empty(), strict=True):
                 progress.stopped = "nothing found" if empty else ""
         self._walk(moving)
@@ -145,31 +145,31 @@ class BatchRefiner:
             self._longest = max(self._longest, time.perf_counter() - started)
 
     def _look(self, moving: _Moving, step: int | None, *, check: bool, gradient: bool) -> Tensor | None:
-        """Send the current pictures through the codec or its proxy and the task networks.
+        """Send the current images through the codec or its proxy and the task networks.
 
         Args:
-            moving: the pictures.
-            step: how many steps they are from the start; None for the untouched pictures before another start.
+            moving: the images.
+            step: how many steps they are from the start; None for the untouched images before another start.
             check: use the real codec, and keep what is better than before.
             gradient: return the objective's gradient, (N, 3, H, W).
         """
         current = moving.current.detach().requires_grad_(gradient)
         pending: PendingBatch | None = None
         if check:
-            coded = shrink(round_to_8_bit(current.detach()), self._factor)
+            coded = downscale(round_to_8_bit(current.detach()), self._factor)
             pending = self.transcoder.submit(coded, moving.qualities)
         size = (current.shape[-2], current.shape[-1])
         predicted: ProxyOutput | None = None
         real_bits: Tensor | None = None
         if gradient:
             with torch.enable_grad():
-                sent = round_to_8_bit(shrink(round_to_8_bit(current), self._factor))
+                sent = round_to_8_bit(downscale(round_to_8_bit(current), self._factor))
                 predicted = self.proxy(sent, moving.qualities)
-                predicted = replace(predicted, images=enlarge(predicted.images, size))
+                predicted = replace(predicted, images=upscale(predicted.images, size))
             self._spend(proxy_forward=len(current), proxy_backward=len(current))
         if pending is not None:
             decoded, real_bits = pending.tensors(current.detach())
-            decoded = enlarge(decoded, size)
+            decoded = upscale(decoded, size)
             self._spend(encodes=len(current))
         else:
             assert predicted is not None  # one of the two is always asked for
@@ -194,7 +194,7 @@ class BatchRefiner:
         return self.judge.losses(decoded, reference, prices)
 
     def _judge_transformed(self, moving: _Moving, decoded: Tensor) -> Losses:
-        """Judge decoded pictures after a drawn change, against what the networks say of clean pictures after it."""
+        """Judge decoded images after a drawn change, against what the networks say of clean images after it."""
         transform = draw(self.settings, self.generator)
         targets = moving.reference.targets[0] if self._given else None  # labels stay what they are
         reference = self._refer(transform(moving.source), targets)
@@ -209,7 +209,7 @@ class BatchRefiner:
     def _gradient(
         self, current: Tensor, predicted: ProxyOutput, real_bits: Tensor | None, decoded: Tensor, priced: Tensor
     ) -> Tensor:
-        """Return the objective's gradient: the task networks' at the decoded picture, through the proxy."""
+        """Return the objective's gradient: the task networks' at the decoded image, through the proxy."""
         self._spend(task_backward=len(decoded) * self.judge.passes)
         at_decoded = None
         if priced.requires_grad:
@@ -217,14 +217,14 @@ class BatchRefiner:
         if at_decoded is None:
             raise ContractError(
                 where=f"refinement against {', '.join(repr(task.name) for task in self.judge.tasks)}",
-                expected="a task loss with a gradient to the picture",
+                expected="a task loss with a gradient to the image",
                 got="one without",
                 remedy="Keep the loss differentiable: no .detach(), no argmax, no conversion to NumPy on its way.",
             )
         if not (predicted.images.requires_grad and predicted.bits.requires_grad):
             raise ContractError(
                 where=f"refinement through proxy {self.proxy.name!r}",
-                expected="decoded pictures and bits with a gradient to the picture",
+                expected="decoded images and bits with a gradient to the image",
                 got="some without",
                 remedy="Choose a differentiable proxy.",
             )
@@ -236,7 +236,7 @@ class BatchRefiner:
         return result
 
     def _move(self, moving: _Moving, gradient: Tensor, step: int) -> None:
-        """Take one step of Adam inside the bounds, and let go of the pictures that have stopped."""
+        """Take one step of Adam inside the bounds, and let go of the images that have stopped."""
         kept = []
         finite = gradient.isfinite().flatten(1).all(dim=1).tolist()
         for row, place in enumerate(moving.places):
@@ -257,7 +257,7 @@ class BatchRefiner:
         moving.current = self._bounded(moving.source, moving.current - change)
 
     def _bounded(self, source: Tensor, wanted: Tensor) -> Tensor:
-        """Return the picture nearest to ``wanted`` that is as close to the source as it has to be."""
+        """Return the image nearest to ``wanted`` that is as close to the source as it has to be."""
         change = wanted - source
         if self.settings.max_change is not None:
             change = change.clamp(-self.settings.max_change / _LEVELS, self.settings.max_change / _LEVELS)
@@ -268,7 +268,7 @@ class BatchRefiner:
         return (source + change).clamp(0.0, 1.0)
 
     def _record(self, moving: _Moving, step: int | None, current: Tensor, real_bits: Tensor, losses: Losses) -> None:
-        """Keep each picture that does better than all before it by the real objective."""
+        """Keep each image that does better than all before it by the real objective."""
         rounded = round_to_8_bit(current)
         pixels = current.shape[-2] * current.shape[-1]
         mses = (rounded - moving.source).square().mean(dim=(1, 2, 3)).tolist()
@@ -278,8 +278,8 @@ class BatchRefiner:
             bits, task_loss, distance, priced = values
             terms = Terms(round(bits), bits / pixels, task_loss, distance, bits / pixels + priced)
             progress = self._progress[place]
-            if progress.plain is None or progress.best is None:
-                progress.plain = progress.best = _finite(terms, self.proxy, moving.qualities[row])
+            if progress.anchor is None or progress.best is None:
+                progress.anchor = progress.best = _finite(terms, self.proxy, moving.qualities[row])
                 continue
             allowed = self.settings.min_psnr_db is None or mses[row] <= _mse(self.settings.min_psnr_db)
             if allowed and terms.objective < progress.best.objective:  # False for NaN
@@ -289,12 +289,12 @@ class BatchRefiner:
                 progress.idle_checks += 1
 
     def _result(self, progress: _Progress, quality: float) -> Refined:
-        assert progress.plain is not None  # `_look` has measured every picture
+        assert progress.anchor is not None  # `_look` has measured every image
         assert progress.best is not None
         return Refined(
             image=progress.image,
             quality=quality,
-            plain=progress.plain,
+            anchor=progress.anchor,
             refined=progress.best,
             steps=progress.steps,
             best_step=progress.best_step,
@@ -318,9 +318,9 @@ def _mse(psnr_db: float) -> float:
 def _finite(terms: Terms, proxy: ProxyCodec, quality: float) -> Terms:
     if not math.isfinite(terms.objective):
         raise NonFiniteError(
-            where=f"refinement for {proxy.codec.name!r} at {quality:g}, the untouched picture",
+            where=f"refinement for {proxy.codec.name!r} at {quality:g}, the untouched image",
             expected="a finite objective",
             got=f"{terms.objective} (task loss {terms.task_loss}, feature distance {terms.feature_distance})",
-            remedy="Look at the weights of the task network and at the picture.",
+            remedy="Look at the weights of the task network and at the image.",
         )
     return terms

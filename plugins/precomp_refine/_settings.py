@@ -7,7 +7,7 @@ from precomp_sdk import OptionError, nearest
 
 __all__ = ["NOTHING", "Settings", "wrong"]
 
-NOTHING = ("plain", "refine")  #: what may be done with a picture in which the task networks find nothing
+NOTHING = ("untouched", "refine")  #: what may be done with an image in which the task networks find nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +52,7 @@ class Settings:
 
     @property
     def transforms(self) -> bool:
-        """Whether decoded pictures are transformed at random before the task networks see them."""
+        """Whether decoded images are transformed at random before the task networks see them."""
         return self.shift_px > 0 or self.scale > 0.0 or self.flip
 
 

@@ -1,4 +1,4 @@
-"""Small random changes of what the task networks see, the same for a batch and for its clean pictures."""
+"""Small random changes of what the task networks see, the same for a batch and for its clean images."""
 
 from dataclasses import dataclass
 

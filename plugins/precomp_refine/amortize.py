@@ -1,4 +1,4 @@
-"""Teaches a trainable preprocessor what refinement finds picture by picture."""
+"""Teaches a trainable preprocessor what refinement finds image by image."""
 
 import random
 import time
@@ -32,16 +32,16 @@ class AmortizationResult:
     """How much of refinement a network has learnt.
 
     Args:
-        explained: share of the refinement's squared change that the network predicts, on its training pictures.
-        held_out_explained: likewise on pictures it was not trained on; 0 is as good as leaving them alone.
-        pictures: how many were refined.
+        explained: share of the refinement's squared change that the network predicts, on its training images.
+        held_out_explained: likewise on images it was not trained on; 0 is as good as leaving them alone.
+        images: how many were refined.
         refining_seconds: wall time of refining them.
         regression_seconds: wall time of the regression.
     """
 
     explained: float
     held_out_explained: float
-    pictures: int
+    images: int
     refining_seconds: float
     regression_seconds: float
 
@@ -59,26 +59,26 @@ def amortize(
     seed: int = 0,
     observer: Callable[[Event], None] | None = None,
 ) -> AmortizationResult:
-    """Refine pictures one by one and regress a network onto what came of them: a dense target to start from.
+    """Refine images one by one and regress a network onto what came of them: a dense target to start from.
 
-    Every picture is refined at one quality, drawn from the ladder, and kept as 8 bits. The loss is the mean squared
+    Every image is refined at one quality, drawn from the ladder, and kept as 8 bits. The loss is the mean squared
     error of the network's change against the refinement's, over the mean square of the refinement's change over all
-    pictures; what is reported as explained is 1 minus that. One picture in ten is held out.
+    images; what is reported as explained is 1 minus that. One image in ten is held out.
 
     Args:
         preprocessor: trained in place, and left in evaluation mode; go on with `precomp_sdk.training.Trainer`.
         refiner: prepared, see `Refiner.prepare`.
-        dataset: pictures of one size, ten or more; labels are not used.
+        dataset: images of one size, ten or more; labels are not used.
         ladder: qualities to draw from.
         steps: of the regression.
-        batch_size: pictures per step.
+        batch_size: images per step.
         learning_rate: peak of AdamW's; a cosine to zero.
         clip_norm: gradients are scaled down to this norm.
         seed: of the qualities and the order.
         observer: called with every event.
 
     Raises:
-        OptionError: there are fewer than ten pictures, or they differ in size; a number is not positive; the network
+        OptionError: there are fewer than ten images, or they differ in size; a number is not positive; the network
             has no parameters, or codes at another resolution than the refiner; refinement changes nothing.
         QualityError: a quality of the ladder is off the scale.
         NonFiniteError: the loss became NaN or infinite.
@@ -91,9 +91,9 @@ def amortize(
     sizes = {tuple(image.shape) for image in images}
     _check(
         len(images) >= _HELD_OUT and len(sizes) == 1,
-        f"{_HELD_OUT} pictures or more of one size",
-        f"{len(images)} pictures of {len(sizes)} sizes",
-        "Crop the pictures: an option of most data sets.",
+        f"{_HELD_OUT} images or more of one size",
+        f"{len(images)} images of {len(sizes)} sizes",
+        "Crop the images: an option of most data sets.",
     )
     numbers = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate, "clip_norm": clip_norm}
     _check(min(numbers.values()) > 0, "numbers above 0", str(numbers), "Correct the option.")
@@ -115,7 +115,7 @@ def amortize(
     draw = random.Random(seed)
     qualities = [draw.choice(ladder) for _ in images]
     started = time.perf_counter()
-    refined = [picture.image for picture in refiner.refine(images, qualities).pictures]
+    refined = [source.image for source in refiner.refine(images, qualities).images]
     refining_seconds = time.perf_counter() - started
     strengths = torch.tensor([scale.strength(quality) for quality in qualities])
 
@@ -137,9 +137,9 @@ def amortize(
     draw.shuffle(rows)
     held, learnt = rows[: len(rows) // _HELD_OUT], rows[len(rows) // _HELD_OUT :]
     typical = _mean(change, learnt, batch_size)
-    _check(typical > 0, "refinement that changes some picture", "none that does", "Take more steps, or other lambdas.")
+    _check(typical > 0, "refinement that changes some image", "none that does", "Take more steps, or other lambdas.")
     started = time.perf_counter()
-    notify(RunStarted("amortize", steps, {"pictures": len(images), "preprocessor": preprocessor.name}))
+    notify(RunStarted("amortize", steps, {"images": len(images), "preprocessor": preprocessor.name}))
     preprocessor.train().requires_grad_(True)
     optimizer = torch.optim.AdamW(preprocessor.parameters(), lr=learning_rate, weight_decay=0.0)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)

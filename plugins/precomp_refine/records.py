@@ -1,4 +1,4 @@
-"""What refinement did to each picture, and what it cost."""
+"""What refinement did to each image, and what it cost."""
 
 from dataclasses import dataclass, fields
 
@@ -9,7 +9,7 @@ __all__ = ["Refined", "Refinement", "RefinementCost", "Terms"]
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """One picture through the real codec, as the refiner measures it.
+    """One image through the real codec, as the refiner measures it.
 
     Args:
         bits: of the payload.
@@ -28,11 +28,11 @@ class Terms:
 
 @dataclass(frozen=True, slots=True)
 class RefinementCost:
-    """What refinement took, summed over pictures and task networks.
+    """What refinement took, summed over images and task networks.
 
     Args:
-        pictures: how many were refined.
-        task_forward: passes of one picture forward through one task network, those on the clean picture included.
+        images: how many were refined.
+        task_forward: passes of one image forward through one task network, those on the clean image included.
         task_backward: passes back.
         proxy_forward: passes forward through the proxy.
         proxy_backward: passes back.
@@ -40,7 +40,7 @@ class RefinementCost:
         milliseconds: wall time.
     """
 
-    pictures: int = 0
+    images: int = 0
     task_forward: int = 0
     task_backward: int = 0
     proxy_forward: int = 0
@@ -54,40 +54,40 @@ class RefinementCost:
         )
 
     @property
-    def milliseconds_per_picture(self) -> float:
-        """Wall time per picture; pictures of one batch share it."""
-        return self.milliseconds / max(self.pictures, 1)
+    def milliseconds_per_image(self) -> float:
+        """Wall time per image; images of one batch share it."""
+        return self.milliseconds / max(self.images, 1)
 
     @property
     def statement(self) -> str:
-        """The cost per picture in one sentence."""
-        count = max(self.pictures, 1)
+        """The cost per image in one sentence."""
+        count = max(self.images, 1)
         return (
-            f"{self.pictures} pictures, each {self.task_forward / count:.1f} forward and "
+            f"{self.images} images, each {self.task_forward / count:.1f} forward and "
             f"{self.task_backward / count:.1f} backward passes of a task network, {self.proxy_forward / count:.1f} and "
             f"{self.proxy_backward / count:.1f} of the proxy, {self.encodes / count:.1f} real encodes, "
-            f"{self.milliseconds_per_picture:.0f} ms"
+            f"{self.milliseconds_per_image:.0f} ms"
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Refined:
-    """One refined picture.
+    """One refined image.
 
     Args:
-        image: (3, H, W) uint8; the encoder gets it shrunk to `Refiner.resolution`, where that is below 1.
+        image: (3, H, W) uint8; the encoder gets it downscaled to `Refiner.resolution`, where that is below 1.
         quality: it was refined for.
-        plain: the untouched picture through the codec.
-        refined: ``image`` through the codec; its objective is never above ``plain``'s.
+        anchor: the untouched image through the codec.
+        refined: ``image`` through the codec; its objective is never above ``anchor``'s.
         steps: gradient steps that were taken.
-        best_step: after which of them ``image`` was found; 0 is the starting point, None the untouched picture.
+        best_step: after which of them ``image`` was found; 0 is the starting point, None the untouched image.
         stopped: why it ended: ``"steps"`` (all were taken), ``"patience"``, ``"budget"``, ``"nothing found"`` (the task
-            networks see nothing in the clean picture) or ``"non-finite gradient"``.
+            networks see nothing in the clean image) or ``"non-finite gradient"``.
     """
 
     image: Tensor
     quality: float
-    plain: Terms
+    anchor: Terms
     refined: Terms
     steps: int
     best_step: int | None
@@ -96,7 +96,7 @@ class Refined:
 
 @dataclass(frozen=True, slots=True)
 class Refinement:
-    """Refined pictures, in order, and what they cost together."""
+    """Refined images, in order, and what they cost together."""
 
-    pictures: tuple[Refined, ...]
+    images: tuple[Refined, ...]
     cost: RefinementCost

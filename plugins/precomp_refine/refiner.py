@@ -1,4 +1,4 @@
-"""The refiner: a preprocessor without weights that works on each picture anew."""
+"""The refiner: a preprocessor without weights that works on each image anew."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from precomp_refine._judge import Judge
+from precomp_refine._lambda_table import LambdaTable, check_table, measure_points
 from precomp_refine._loop import BatchRefiner
-from precomp_refine._prices import PriceList, check_table, measure_points
 from precomp_refine._settings import Settings, wrong
 from precomp_refine.records import Refined, Refinement, RefinementCost
 from precomp_sdk import (
@@ -39,16 +39,16 @@ __all__ = ["Refiner"]
 
 
 class Refiner(Preprocessor):
-    """Takes gradient steps on the picture itself, and keeps the best by the real codec and the task networks.
+    """Takes gradient steps on the image itself, and keeps the best by the real codec and the task networks.
 
     ::
 
-        picture ─▶ step ─┬▶ codec ▶ decoded, bits ─▶ task networks ─▶ bpp + lambda * loss ─▶ the best so far is kept
+        image ─▶ step ─┬▶ codec ▶ decoded, bits ─▶ task networks ─▶ bpp + lambda * loss ─▶ the best so far is kept
                     ▲    └▶ proxy ······ gradient ······ ◀ ················ ┘
                     └────────┘
 
-    The target is what the task networks say of the untouched picture: no labels. The first candidate is the untouched
-    picture, so by its own measure no picture is ever worse than through the plain codec (at the resolution it is coded
+    The target is what the task networks say of the untouched image: no labels. The first candidate is the untouched
+    image, so by its own measure no image is ever worse than through the anchor (at the resolution it is coded
     at). What is sent is an ordinary
     file of the codec. Nothing is trained; ``lambda`` is a table, or is measured once by `prepare`.
 
@@ -60,34 +60,34 @@ class Refiner(Preprocessor):
 
     Args:
         codec: the real codec.
-        proxy: its stand-in, for the gradient, fitted where it needs fitting.
-        task: the task network; it has to offer its own targets, and features where they are matched.
-        steps: gradient steps per picture.
+        proxy: its proxy, for the gradient, fitted where it needs fitting.
+        task: the task network; it has to offer its pseudo-labels, and features where they are matched.
+        steps: gradient steps per image.
         step_levels: how far a sample moves in one step of Adam, in 8-bit levels.
-        start: a preprocessor whose output is where to begin; default: the untouched picture.
-        resolutions: at what share of height and width pictures are coded: pairs of strength and factor, see
+        start: a preprocessor whose output is where to begin; default: the untouched image.
+        resolutions: at what share of height and width images are coded: pairs of strength and factor, see
             `precomp_sdk.ResolutionCurve`. Default: as ``start`` asks for. What is never done worse than is then the
-            plain codec at that resolution.
+            anchor at that resolution.
         others: further task networks to refine against at the same time.
         shares: of ``task`` and the others in the objective, scaled to sum 1; default: equal ones.
         lambdas: ``"auto"`` to measure them, or a table from quality to bits per pixel per unit of task loss, which is
             interpolated.
         lambda_scale: factor on every lambda.
         task_weight: factor on the task loss.
-        feature_weight: factor on the distance of features, in units in which the plain codec's equals its task loss.
+        feature_weight: factor on the distance of features, in units in which the anchor's equals its task loss.
         max_change: most that a sample may change, in 8-bit levels.
-        min_psnr_db: least PSNR of what is sent to the untouched picture.
-        shift_px: draw a shift of up to so many pixels of the decoded picture in each step, with its target.
+        min_psnr_db: least PSNR of what is sent to the untouched image.
+        shift_px: draw a shift of up to so many pixels of the decoded image in each step, with its target.
         scale: draw a scaling by up to this share up or down, likewise.
-        flip: mirror half of the decoded pictures, likewise.
-        check_every: run the real codec on every so many steps; its picture and bits are then the values in the
+        flip: mirror half of the decoded images, likewise.
+        check_every: run the real codec on every so many steps; its image and bits are then the values in the
             gradient too. In between, values are the proxy's.
-        patience: stop a picture after so many checks in a row without a gain.
-        budget_ms: stop when so many milliseconds per picture are spent; results then depend on the machine.
-        when_nothing: what to do with a picture in which no network finds anything: ``"plain"`` leaves it untouched,
+        patience: stop an image after so many checks in a row without a gain.
+        budget_ms: stop when so many milliseconds per image are spent; results then depend on the machine.
+        when_nothing: what to do with an image in which no network finds anything: ``"untouched"`` leaves it untouched,
             ``"refine"`` takes finding nothing for the target.
-        batch_size: pictures that are refined together.
-        calibration_pictures: how many `prepare` measures lambda on.
+        batch_size: images that are refined together.
+        calibration_images: how many `prepare` measures lambda on.
         seed: of the transformations.
 
     Raises:
@@ -98,7 +98,7 @@ class Refiner(Preprocessor):
 
     name = "refine"
     source = "this project; Adam: arXiv 1412.6980"
-    parts = ("codec", "proxy", "task")
+    requires = ("codec", "proxy", "task")
     trainable = False
 
     def __init__(
@@ -125,9 +125,9 @@ class Refiner(Preprocessor):
         check_every: int = 1,
         patience: int = 6,
         budget_ms: float | None = None,
-        when_nothing: str = "plain",
+        when_nothing: str = "untouched",
         batch_size: int = 16,
-        calibration_pictures: int = 128,
+        calibration_images: int = 128,
         seed: int = 0,
     ) -> None:
         super().__init__()
@@ -161,7 +161,7 @@ class Refiner(Preprocessor):
         self._shares = [1.0] * (1 + len(others)) if shares is None else list(shares)
         if len(self._shares) != 1 + len(others) or not all(math.isfinite(s) and s > 0 for s in self._shares):
             raise wrong("shares", f"{1 + len(others)} numbers above 0, one per task network", self._shares)
-        for option, value in (("lambda_scale", lambda_scale), ("calibration_pictures", calibration_pictures)):
+        for option, value in (("lambda_scale", lambda_scale), ("calibration_images", calibration_images)):
             if not (math.isfinite(value) and value > 0):
                 raise wrong(option, "a number above 0", value)
         self._judge = Judge(
@@ -171,12 +171,12 @@ class Refiner(Preprocessor):
             feature_weight=feature_weight,
         )
         self._lambdas, self._lambda_scale = lambdas, lambda_scale
-        self._calibration_pictures = calibration_pictures
-        self._prices: PriceList | None = None
+        self._calibration_images = calibration_images
+        self._prices: LambdaTable | None = None
         if lambdas != "auto":
             check_table(lambdas)
             if not feature_weight:
-                self._prices = PriceList.of_table(codec.quality_scale, lambdas, lambda_scale, 1 + len(others))
+                self._prices = LambdaTable.of_table(codec.quality_scale, lambdas, lambda_scale, 1 + len(others))
         self._cost = RefinementCost()
 
     @property
@@ -191,7 +191,7 @@ class Refiner(Preprocessor):
 
     @property
     def start(self) -> Preprocessor | None:
-        """Where refinement begins; None for the untouched picture."""
+        """Where refinement begins; None for the untouched image."""
         return self._outside[2]
 
     @property
@@ -209,24 +209,24 @@ class Refiner(Preprocessor):
             return self._resolutions.at(strength)
         return self.start.resolution(strength)
 
-    def prepare(self, pictures: TaskDataset, ladder: Sequence[float] | None = None) -> None:
-        """Measure lambda at every quality of the ladder, and what a feature distance is worth, on some pictures.
+    def prepare(self, images: TaskDataset, ladder: Sequence[float] | None = None) -> None:
+        """Measure lambda at every quality of the ladder, and what a feature distance is worth, on some images.
 
         Nothing is measured where a table of lambdas says everything, or where it was measured before.
 
         Args:
-            pictures: without need of labels; not those that are to be scored, nor ones the networks have memorised.
+            images: without need of labels; not those that are to be scored, nor ones the networks have memorised.
             ladder: two or more qualities; between them lambda is interpolated. Default: the scale's ladder.
 
         Raises:
-            CalibrationError: the plain codec's task loss does not fall as the rate grows.
+            CalibrationError: the anchor's task loss does not fall as the rate grows.
         """
         if self._prices is not None:
             return
         codec, _, _ = self._outside
         qualities = codec.quality_scale.ladder if ladder is None else tuple(ladder)
         if self._lambdas != "auto":
-            known = PriceList.of_table(codec.quality_scale, self._lambdas, 1.0, 1)
+            known = LambdaTable.of_table(codec.quality_scale, self._lambdas, 1.0, 1)
             rows = known.at(qualities, torch.zeros((), dtype=torch.float64)).trade_offs[:, 0].tolist()
             lambdas: Literal["auto"] | Mapping[float, float] = dict(zip(qualities, rows, strict=True))
         else:
@@ -235,15 +235,15 @@ class Refiner(Preprocessor):
             points = measure_points(
                 transcoder,
                 self._judge.tasks,
-                pictures,
+                images,
                 qualities,
                 lambdas=lambdas,
                 lambda_scale=self._lambda_scale,
                 features=self._settings.feature_weight > 0,
-                count=self._calibration_pictures,
+                count=self._calibration_images,
                 device=self._device(),
             )
-        self._prices = PriceList.of_points(codec.quality_scale, points)
+        self._prices = LambdaTable.of_points(codec.quality_scale, points)
 
     @property
     def options(self) -> Mapping[str, Any]:
@@ -255,7 +255,7 @@ class Refiner(Preprocessor):
             "shares": self._shares,
             "lambdas": lambdas if lambdas == "auto" else {f"{quality:g}": value for quality, value in lambdas.items()},
             "lambda_scale": self._lambda_scale,
-            "calibration_pictures": self._calibration_pictures,
+            "calibration_images": self._calibration_images,
         }
 
     def get_extra_state(self) -> Tensor:
@@ -277,7 +277,7 @@ class Refiner(Preprocessor):
                 got=f"{len(state)} rows, for {(len(state) - 1) // 2}",
                 remedy="Prepare it again, with the networks it has now.",
             )
-        self._prices = PriceList(self.codec.quality_scale, state)
+        self._prices = LambdaTable(self.codec.quality_scale, state)
 
     def refine(
         self,
@@ -286,25 +286,25 @@ class Refiner(Preprocessor):
         *,
         targets: Sequence[Target] | None = None,
     ) -> Refinement:
-        """Refine pictures of any sizes.
+        """Refine images of any sizes.
 
         Args:
-            images: a float batch (N, 3, H, W) in [0, 1], or N uint8 pictures (3, H, W).
-            qualities: on the codec's scale, one for all pictures or one for each.
-            targets: what to refine towards instead of the networks' own answers, one per picture.
+            images: a float batch (N, 3, H, W) in [0, 1], or N uint8 images (3, H, W).
+            qualities: on the codec's scale, one for all images or one for each.
+            targets: what to refine towards instead of the networks' own answers, one per image.
 
         Returns:
-            The refined pictures, in order, with what each gained and what all cost.
+            The refined images, in order, with what each gained and what all cost.
 
         Raises:
-            ImageError: a picture has the wrong shape, dtype or a NaN.
+            ImageError: an image has the wrong shape, dtype or a NaN.
             QualityError: a quality is off the scale.
             NotFittedError: lambda is not known yet, or the proxy was not fitted.
             TargetError: the targets do not fit the task.
-            OptionError: a task network does not offer its own targets, or features where they are matched; or targets
+            OptionError: a task network does not offer its pseudo-labels, or features where they are matched; or targets
                 that transformations would have to change are given.
             ContractError: a task network or the proxy has no gradient.
-            NonFiniteError: the untouched picture's objective is not finite.
+            NonFiniteError: the untouched image's objective is not finite.
         """
         items = list(check_batch(images, "'refine'")) if isinstance(images, Tensor) else [to_float(i) for i in images]
         codec, proxy, start = self._outside
@@ -318,7 +318,7 @@ class Refiner(Preprocessor):
         if targets is not None and len(targets) != len(items):
             raise TargetError(
                 where="'refine'",
-                expected=f"{len(items)} targets, one per picture",
+                expected=f"{len(items)} targets, one per image",
                 got=str(len(targets)),
                 remedy="Leave them out for the networks' own answers.",
             )
@@ -327,7 +327,7 @@ class Refiner(Preprocessor):
                 where="'refine'",
                 expected="known lambdas",
                 got='lambdas="auto" before prepare()',
-                remedy="Call prepare(pictures, ladder) once, or give a table of lambdas and no feature_weight.",
+                remedy="Call prepare(images, ladder) once, or give a table of lambdas and no feature_weight.",
             )
         factors = [self.resolution(codec.quality_scale.strength(value)) for value in values]
         groups: dict[tuple[int, ...], list[int]] = {}
@@ -370,7 +370,7 @@ class Refiner(Preprocessor):
     def _process(self, images: Tensor, strengths: Tensor) -> Tensor:
         scale = self._outside[0].quality_scale
         refinement = self.refine(images.float(), [scale.quality(strength) for strength in strengths.tolist()])
-        return torch.stack([to_float(picture.image) for picture in refinement.pictures]).to(images)
+        return torch.stack([to_float(image.image) for image in refinement.images]).to(images)
 
     def _device(self) -> torch.device:
         anchor = next(self._judge.tasks[0].parameters(), None)

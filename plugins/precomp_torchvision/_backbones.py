@@ -16,14 +16,14 @@ from precomp_torchvision import _features, _networks, _weights
 
 __all__ = ["Pyramid", "Stages", "build_stages"]
 
-_PROBE_PX = 256  # side of the picture that grids are counted on; a multiple of every stride
+_PROBE_PX = 256  # side of the image that grids are counted on; a multiple of every stride
 _MOST_PADDING_PX = 7
 
 
 class Stages(nn.Module):
-    """Feature maps of a classification network, each on a grid that divides the picture evenly.
+    """Feature maps of a classification network, each on a grid that divides the image evenly.
 
-    Networks with unpadded convolutions, such as SqueezeNet, lose the last row and column at each stage; the picture is
+    Networks with unpadded convolutions, such as SqueezeNet, lose the last row and column at each stage; the image is
     then padded on its right and lower side by as many pixels as bring them back. Heights and widths must be multiples
     of the coarsest stride.
 
@@ -99,7 +99,7 @@ def build_stages(
             where="option 'backbone'",
             expected="a convolutional network",
             got=repr(architecture),
-            remedy="Choose one that takes pictures of any size, such as 'resnet18'.",
+            remedy="Choose one that takes images of any size, such as 'resnet18'.",
         )
     found = None if weights is None else _weights.find_weights(architecture, weights)
     if found is None:
@@ -134,7 +134,7 @@ def _stride(height: int) -> int:
 
 
 def _padding(network: nn.Module, layers: Sequence[str]) -> int:
-    """Return the fewest pixels that make every map's grid divide the picture."""
+    """Return the fewest pixels that make every map's grid divide the image."""
     for padding in range(_MOST_PADDING_PX + 1):
         side = _PROBE_PX + padding
         shapes = _features.shapes_of(network, side, side)
@@ -144,7 +144,7 @@ def _padding(network: nn.Module, layers: Sequence[str]) -> int:
             return padding
     raise OptionError(
         where="option 'backbone_layers'",
-        expected="maps at a half, a quarter, an eighth ... of the picture",
+        expected="maps at a half, a quarter, an eighth ... of the image",
         got=f"{list(layers)} of {type(network).__name__}, {heights} rows on {_PROBE_PX} pixels",
         remedy="Choose other layers, or another backbone.",
     )

@@ -73,7 +73,7 @@ def build(architecture: str, outputs: int = _COCO_OUTPUTS) -> nn.Module:
 
 
 def build_on(family: str, backbone: Pyramid, outputs: int) -> nn.Module:
-    """Build a network of one of the `FAMILIES` on a feature pyramid; pictures go in at their own size.
+    """Build a network of one of the `FAMILIES` on a feature pyramid; images go in at their own size.
 
     Anchors are squares of a level's stride for FCOS, and of 4 to 6.3 times the stride, in three shapes, for the others.
     """

@@ -1,9 +1,9 @@
-"""Running torchvision's detection networks: losses picture by picture, and detections, from one pass of the backbone.
+"""Running torchvision's detection networks: losses image by image, and detections, from one pass of the backbone.
 
 torchvision's own forward pass returns losses averaged over the batch, only in training mode, and with a new random
-sample of regions every time. Here each picture has its own, in either mode, from parts torchvision has public::
+sample of regions every time. Here each image has its own, in either mode, from parts torchvision has public::
 
-    pictures ─▶ transform ─▶ backbone ─▶ maps ─┬─▶ dense head (FCOS, RetinaNet, SSD) ─▶ losses or detections
+    images ─▶ transform ─▶ backbone ─▶ maps ─┬─▶ dense head (FCOS, RetinaNet, SSD) ─▶ losses or detections
                                                └─▶ region proposals ─▶ region heads (R-CNN) ─▶ losses or detections
 """
 
@@ -24,11 +24,11 @@ class SteadySampler:
     """Chooses which regions a loss is computed on, with torchvision's share of positive ones.
 
     In training the choice is random. Otherwise every place has a fixed rank, and the positive and the negative ones of
-    lowest rank are taken: the same picture gives the same loss, and two similar pictures compare on nearly the same
+    lowest rank are taken: the same image gives the same loss, and two similar images compare on nearly the same
     regions.
 
     Args:
-        size: how many regions of a picture are chosen.
+        size: how many regions of an image are chosen.
         positive_fraction: at most this share of them is positive.
     """
 
@@ -37,7 +37,7 @@ class SteadySampler:
         self.random = False
 
     def __call__(self, matched: Sequence[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Return which are chosen as positive and as negative, each (R,) per picture, of those matched 1 up and 0."""
+        """Return which are chosen as positive and as negative, each (R,) per image, of those matched 1 up and 0."""
         positives, negatives = [], []
         for places in matched:
             positive = places >= 1
@@ -63,12 +63,12 @@ def make_steady(network: nn.Module) -> None:
 
 
 class Pass:
-    """One batch of pictures of one size on its way through a network.
+    """One batch of images of one size on its way through a network.
 
     Args:
         network: one of torchvision's, with its transform in evaluation mode.
         images: (N, 3, H, W) in [0, 1].
-        targets: per picture boxes and labels as torchvision wants them, for losses.
+        targets: per image boxes and labels as torchvision wants them, for losses.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class Pass:
             self.dense_outputs()
 
     def losses(self, *, random: bool) -> Tensor:
-        """Return the sum of torchvision's losses for each picture, (N,).
+        """Return the sum of torchvision's losses for each image, (N,).
 
         Args:
             random: choose the regions at random, as for training.
@@ -111,7 +111,7 @@ class Pass:
         return torch.stack([torch.stack(list(part.values())).sum() for part in parts])
 
     def detections(self) -> list[dict[str, Tensor]]:
-        """Return torchvision's detections, boxes in pixels of the pictures as they came."""
+        """Return torchvision's detections, boxes in pixels of the images as they came."""
         network, two_stages = self._network, hasattr(self._network, "rpn")
         outputs = {} if two_stages else self.dense_outputs()
         with torch.autocast(self._images.tensors.device.type, enabled=False):

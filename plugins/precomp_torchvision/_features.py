@@ -91,7 +91,7 @@ def check_layers(layers: Sequence[str], maps: Mapping[str, tuple[int, int]]) -> 
 def shapes_of(network: nn.Module, height: int, width: int) -> dict[str, tuple[int, ...]]:
     """Return the output shape of every layer that finishes before the head starts, in that order.
 
-    The network runs on one meta picture of the given size: nothing is computed, no statistic changes.
+    The network runs on one meta image of the given size: nothing is computed, no statistic changes.
     """
     shapes: dict[str, tuple[int, ...]] = {}
     at_head = False

@@ -17,14 +17,14 @@ _LOSSES = ("cross-entropy", "expected-error")
 
 
 class LabelTask(TaskModel):
-    """One label per picture: a loss, logits, top-1 and top-5. Write ``_logits`` and set ``num_classes``.
+    """One label per image: a loss, logits, top-1 and top-5. Write ``_logits`` and set ``num_classes``.
 
     Args:
         label_smoothing: share of a hard label that is spread over all classes; soft targets stay as they are.
-        temperature: of the softmax in the model's own targets; above 1 softens them.
+        temperature: of the softmax in the model's pseudo-labels; above 1 softens them.
         loss: ``"cross-entropy"``, or ``"expected-error"``, one minus the probability of the right class. Where a codec
             makes a network confidently wrong, cross entropy rewards whatever takes its confidence, such as removing
-            the picture; the expected error follows the accuracy. A network in training mode always learns by cross
+            the image; the expected error follows the accuracy. A network in training mode always learns by cross
             entropy, whose gradient does not vanish where it is wrong.
         loss_temperature: of the softmax in the expected error.
     """
@@ -74,7 +74,7 @@ class LabelTask(TaskModel):
     def _predict(self, images: Tensor) -> Sequence[Tensor]:
         return self._logits(images).float().unbind()
 
-    def _own_targets(self, images: Tensor) -> Sequence[Target]:
+    def _pseudo_labels(self, images: Tensor) -> Sequence[Target]:
         soft = (self._logits(images).float() / self._temperature).softmax(dim=1)
         return [Label(int(row.argmax()), probabilities=row) for row in soft]
 

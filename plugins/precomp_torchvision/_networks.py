@@ -42,7 +42,7 @@ def minimum_side(architecture: str) -> int:
     """Return the smallest height and width, in pixels, that a network of any size is given.
 
     Every network of torchvision runs on 64 pixels, with 2 positions left after a stride of 32, so that batch
-    normalization works on a single picture too; Inception's unpadded convolutions need 75.
+    normalization works on a single image too; Inception's unpadded convolutions need 75.
     """
     return 75 if architecture == "inception_v3" else 64
 

@@ -20,8 +20,8 @@ class Classifier(LabelTask):
 
     ``network`` is torchvision's module; ``torch.save(task.network.state_dict(), path)`` writes a file for ``weights``.
 
-    Pictures below 64 x 64 pixels (75 x 75 for Inception) are enlarged to that, each side on its own; ViT and MaxViT
-    take one size only, and every picture is resized to it. Everything else goes in as it is, unless ``input_size`` says
+    Images below 64 x 64 pixels (75 x 75 for Inception) are upscaled to that, each side on its own; ViT and MaxViT
+    take one size only, and every image is resized to it. Everything else goes in as it is, unless ``input_size`` says
     otherwise. Resizing is bilinear with antialiasing and passes gradients.
 
     Args:
@@ -32,11 +32,11 @@ class Classifier(LabelTask):
         new_head: keep the weights but start the last layer anew, with ``num_classes`` outputs, for fine-tuning.
         classes: restrict the network to some of its outputs, so that label k means output ``classes[k]``; or a JSON
             file that maps class names to outputs, whose classes are numbered in the order of their names.
-        input_size: side of the square, or (height, width), that pictures are resized to before the network, in pixels.
-        mean: of the network's training pictures, per channel; default: that of the architecture's published weights.
+        input_size: side of the square, or (height, width), that images are resized to before the network, in pixels.
+        mean: of the network's training images, per channel; default: that of the architecture's published weights.
         std: their deviation.
         label_smoothing: share of a hard label that is spread over all classes.
-        temperature: of the softmax in the model's own targets.
+        temperature: of the softmax in the model's pseudo-labels.
         loss: ``"cross-entropy"`` or ``"expected-error"``, one minus the probability of the right class, which follows
             the accuracy where a codec makes the network confidently wrong; in training mode always the former.
         loss_temperature: of the softmax in the expected error.
@@ -179,7 +179,7 @@ class Classifier(LabelTask):
         deviations = tuple(default_std if std is None else std)
         for option, values, right in (("mean", means, True), ("std", deviations, min(deviations, default=0.0) > 0.0)):
             if len(values) != 3 or not right:
-                raise _wrong(option, "three numbers, for a std above 0", values, "They are for pictures in [0, 1].")
+                raise _wrong(option, "three numbers, for a std above 0", values, "They are for images in [0, 1].")
         self._mean: Tensor
         self._std: Tensor
         # not part of the state: they follow from the options

@@ -34,12 +34,12 @@ class Detector(TaskModel):
     """Object detection with any detection network of torchvision; Mask R-CNN and Keypoint R-CNN give their boxes.
 
     ``network`` is torchvision's module; ``torch.save(task.network.state_dict(), path)`` writes a file for ``weights``.
-    Classes are numbered from 0; torchvision's own number 0, the background, stays inside. The loss of a picture is the
-    sum of torchvision's losses on that picture alone, without its crowd regions; a picture without objects has that of
-    its background. In evaluation mode it is a function of the picture: the regions that a two-stage network learns from
+    Classes are numbered from 0; torchvision's own number 0, the background, stays inside. The loss of an image is the
+    sum of torchvision's losses on that image alone, without its crowd regions; an image without objects has that of
+    its background. In evaluation mode it is a function of the image: the regions that a two-stage network learns from
     are then the same each time.
 
-    torchvision's networks resize pictures as they were trained to, unless ``min_size`` says otherwise (SSD takes one
+    torchvision's networks resize images as they were trained to, unless ``min_size`` says otherwise (SSD takes one
     size only); a network on a ``backbone`` takes them as they are.
 
     Args:
@@ -52,14 +52,14 @@ class Detector(TaskModel):
         backbone: a convolutional classification network of torchvision.
         backbone_weights: of that network, as for `Classifier`.
         backbone_layers: its layers that the feature pyramid stands on; default: the last of each resolution from an
-            eighth of the picture down.
+            eighth of the image down.
         pyramid_channels: of the feature pyramid, a multiple of 32 from 64 on; fewer are faster.
         min_size: length that the shorter side is brought to, in pixels.
         max_size: limit to the longer side, in pixels; default: 5/3 of ``min_size``.
-        mean: of the network's training pictures, per channel; default: torchvision's for the network.
+        mean: of the network's training images, per channel; default: torchvision's for the network.
         std: their deviation.
         score_threshold: detections below it are dropped; default: torchvision's (0.05 for FCOS on a backbone).
-        own_threshold: detections from this score on are the model's own targets.
+        own_threshold: detections from this score on are the model's pseudo-labels.
         freeze_batch_norm: leave batch normalization in evaluation mode while the rest trains; default: if there are
             weights.
         feature_layers: layers whose outputs `features` returns; default: the maps the heads work on.
@@ -164,7 +164,7 @@ class Detector(TaskModel):
         once = Pass(self.network, images, self._wanted(images, targets))
         return self._answers(once), once.losses(random=self.training)
 
-    def _own_targets(self, images: Tensor) -> Sequence[Target]:
+    def _pseudo_labels(self, images: Tensor) -> Sequence[Target]:
         own = []
         for found in self._predict(images):
             assert found.scores is not None  # _answers has set it
@@ -243,7 +243,7 @@ class Detector(TaskModel):
         for option, values, right in (("mean", mean, True), ("std", std, min(std or (1.0,)) > 0.0)):
             if values is not None:
                 if len(values) != 3 or not right:
-                    raise _wrong(option, "three numbers, for a std above 0", values, "They are for pictures in [0, 1].")
+                    raise _wrong(option, "three numbers, for a std above 0", values, "They are for images in [0, 1].")
                 setattr(transform, f"image_{option}", list(values))
 
     def _set_threshold(self, threshold: float | None) -> None:

@@ -39,12 +39,12 @@ class Segmenter(TaskModel):
     """Semantic segmentation with any segmentation network of torchvision.
 
     ``network`` is torchvision's module; ``torch.save(task.network.state_dict(), path)`` writes a file for ``weights``.
-    Class 0 is the first of the network's outputs, which in published weights is the background. The loss of a picture
-    is the mean over its labelled pixels, zero where it has none. A prediction is a label map of the picture's size.
+    Class 0 is the first of the network's outputs, which in published weights is the background. The loss of an image
+    is the mean over its labelled pixels, zero where it has none. A prediction is a label map of the image's size.
 
-    Pictures go in at their own size; those below 64 x 64 pixels are enlarged to that, each side on its own. Before a
+    Images go in at their own size; those below 64 x 64 pixels are upscaled to that, each side on its own. Before a
     network on a ``backbone`` they are padded on the right and below to a multiple of 32 pixels by repeating the border.
-    ``input_size`` brings all to one size; the answer is brought back to the picture's.
+    ``input_size`` brings all to one size; the answer is brought back to the image's.
 
     Args:
         architecture: a name of ``torchvision.models.list_models(module=torchvision.models.segmentation)``; or, with a
@@ -56,11 +56,11 @@ class Segmenter(TaskModel):
         backbone: a convolutional classification network of torchvision.
         backbone_weights: of that network, as for `Classifier`.
         backbone_layers: its layers that the heads stand on; default: the last of each resolution from an eighth of the
-            picture down. LR-ASPP takes detail from the first and context from the last, the others the last alone.
-        input_size: side of the square, or (height, width), that pictures are resized to before the network, in pixels.
-        mean: of the network's training pictures, per channel; default: ImageNet's.
+            image down. LR-ASPP takes detail from the first and context from the last, the others the last alone.
+        input_size: side of the square, or (height, width), that images are resized to before the network, in pixels.
+        mean: of the network's training images, per channel; default: ImageNet's.
         std: their deviation.
-        temperature: of the softmax in the model's own targets.
+        temperature: of the softmax in the model's pseudo-labels.
         loss: ``"cross-entropy"`` or ``"expected-error"``, one minus the probability of the right class; in training
             mode always the former.
         loss_temperature: of the softmax in the expected error.
@@ -113,7 +113,7 @@ class Segmenter(TaskModel):
                 raise _wrong(option, "a number above 0", value, "1 leaves the softmax as it is.")
         for option, values, right in (("mean", mean, True), ("std", std, min(std, default=0.0) > 0.0)):
             if len(values) != 3 or not right:
-                raise _wrong(option, "three numbers, for a std above 0", values, "They are for pictures in [0, 1].")
+                raise _wrong(option, "three numbers, for a std above 0", values, "They are for images in [0, 1].")
         self.architecture = architecture
         self._multiple = 1 if backbone is None else _MULTIPLE
         self._size = _networks.pair_of(input_size)
@@ -164,7 +164,7 @@ class Segmenter(TaskModel):
         logits = self._logits(images)
         return logits.argmax(dim=1).unbind(), self._losses_of(logits, targets)
 
-    def _own_targets(self, images: Tensor) -> Sequence[Target]:
+    def _pseudo_labels(self, images: Tensor) -> Sequence[Target]:
         soft = (self._logits(images) / self._temperature).softmax(dim=1)  # (N, K, H, W)
         return [Mask(item.argmax(dim=0), probabilities=item) for item in soft]
 
@@ -176,10 +176,10 @@ class Segmenter(TaskModel):
         return capture_layers(self.network, self._layers, lambda: self.network(prepared), prepared.shape[0])
 
     def _logits(self, images: Tensor) -> Tensor:
-        """Return class scores at the pictures' own size, (N, K, H, W)."""
+        """Return class scores at the images' own size, (N, K, H, W)."""
         size = self._working_size(images)
         prepared = self._prepare(images)
-        with _lone_picture(self.network, prepared.shape[0]):
+        with _lone_image(self.network, prepared.shape[0]):
             logits: Tensor = self.network(prepared)["out"].float()[..., : size[0], : size[1]]
         if size != tuple(images.shape[-2:]):
             logits = functional.interpolate(logits, images.shape[-2:], mode="bilinear", align_corners=False)
@@ -199,7 +199,7 @@ class Segmenter(TaskModel):
         return (pad_to_multiple(images, self._multiple) - self._mean) / self._std
 
     def _losses_of(self, logits: Tensor, targets: Sequence[Target]) -> Tensor:
-        """Return the mean loss over each picture's labelled pixels, (N,)."""
+        """Return the mean loss over each image's labelled pixels, (N,)."""
         losses = []
         for scores, target in zip(logits, targets, strict=True):  # (K, H, W)
             assert isinstance(target, Mask)  # losses() has checked the kind
@@ -225,7 +225,7 @@ class Segmenter(TaskModel):
         size = tuple(scores.shape[-2:])
         labels = target.labels.detach().to(scores.device, torch.int64)
         if tuple(labels.shape) != size:
-            raise self._target_error(f"a mask of the picture's size, {size}", str(tuple(labels.shape)))
+            raise self._target_error(f"a mask of the image's size, {size}", str(tuple(labels.shape)))
         soft = target.probabilities
         if soft is not None:
             if tuple(soft.shape) != (self.num_classes, *size):
@@ -262,8 +262,8 @@ class Segmenter(TaskModel):
 
 
 @contextmanager
-def _lone_picture(network: nn.Module, count: int) -> Iterator[None]:
-    """Let DeepLab train on one picture: its pooling branch leaves one position, which has no deviation."""
+def _lone_image(network: nn.Module, count: int) -> Iterator[None]:
+    """Let DeepLab train on one image: its pooling branch leaves one position, which has no deviation."""
     alone = [
         layer
         for branch in network.modules()

@@ -12,7 +12,7 @@ from precomp_torchvision._labels import LabelTask
 
 __all__ = ["SmallClassifier"]
 
-_MINIMUM_SIDE = 32  # pixels: leaves 2 positions, so that batch normalization works on a single picture
+_MINIMUM_SIDE = 32  # pixels: leaves 2 positions, so that batch normalization works on a single image
 _SURROUND_PX = 9  # side of the window whose mean is taken away
 _CONTRAST = 8.0  # brings what is left to a deviation of about 1
 
@@ -26,14 +26,14 @@ class SmallClassifier(LabelTask):
                    /2         /4         /8         /16     └▶ maximum ─┘
 
     The mean of its surround is taken from every pixel first: with it in, the network stays at chance for hundreds of
-    steps. The maximum finds a texture wherever it is, where a mean alone drowns it in clutter. Pictures below 32 x 32
-    pixels are enlarged to that; every other size goes in as it is. `features` returns the four stages.
+    steps. The maximum finds a texture wherever it is, where a mean alone drowns it in clutter. Images below 32 x 32
+    pixels are upscaled to that; every other size goes in as it is. `features` returns the four stages.
 
     Args:
         num_classes: how many.
         width: channels of the first stage; each further one doubles them.
         label_smoothing: share of a hard label that is spread over all classes.
-        temperature: of the softmax in the model's own targets.
+        temperature: of the softmax in the model's pseudo-labels.
         loss: ``"cross-entropy"`` or ``"expected-error"``, see `Classifier`.
         loss_temperature: of the softmax in the expected error.
 

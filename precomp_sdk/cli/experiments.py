@@ -103,7 +103,7 @@ def quickstart(
     overwrite: Overwrite = False,
     show: Annotated[bool, typer.Option("--show", help="Print the experiment file and do nothing.")] = False,
 ) -> None:
-    """Do the whole job on drawn pictures: fit a task, train the preprocessor for JPEG, measure what it saves."""
+    """Do the whole job on drawn images: fit a task, train the preprocessor for JPEG, measure what it saves."""
     text = files("precomp_sdk").joinpath("quickstart.toml").read_text(encoding="utf-8")
     if show:
         typer.echo(text, nl=False)
@@ -112,7 +112,7 @@ def quickstart(
 
     tables = tomllib.loads(text)
     seeds = [] if seed is None else [f"{key}.seed={seed}" for key in ("train", "evaluate", "task.fit")]
-    if seed is not None:  # an offset: the task and the preprocessor must not see the same pictures
+    if seed is not None:  # an offset: the task and the preprocessor must not see the same images
         seeds += [f"data.{name}.seed={table.get('seed', 0) + seed}" for name, table in tables["data"].items()]
     overrides = [*seeds, *overrides_of(settings, output)]
     experiment = parse_experiment(tables, origin="quickstart.toml", overrides=overrides)
@@ -151,12 +151,12 @@ def _train(registry: "Registry", experiment: "Experiment", resume: bool, overwri
     if os.environ.get("RANK", "0") != "0":  # of torchrun: one process speaks for all
         return
     if outcome.result is None:
-        told = f"preprocessor {outcome.parts.preprocessor.name!r} has nothing to train and is prepared"
+        told = f"preprocessor {outcome.components.preprocessor.name!r} has nothing to train and is prepared"
         quoted = shlex.quote(str(outcome.folder))
         typer.echo(f"{told}; record: {outcome.folder}\nnext: precomp evaluate {quoted}, or precomp compress {quoted}")
         return
-    scale = outcome.parts.codec.quality_scale.name
-    typer.echo(f"objective relative to the plain codec's (below 1 is a gain), by {scale}:")
+    scale = outcome.components.codec.quality_scale.name
+    typer.echo(f"objective relative to the anchor's (below 1 is a gain), by {scale}:")
     typer.echo("  " + ", ".join(f"{quality:g}: {value:.3f}" for quality, value in outcome.result.relative.items()))
     typer.echo(f"weights and record: {outcome.folder}\nnext: precomp evaluate {shlex.quote(str(outcome.folder))}")
 

@@ -14,7 +14,7 @@ __all__: list[str] = []
 def fit_proxy(
     ctx: typer.Context,
     codec: Annotated[str, typer.Option(help="Name of the codec.")],
-    data: Annotated[Path, typer.Option(help="Folder of pictures; no labels are needed.")],
+    data: Annotated[Path, typer.Option(help="Folder of images; no labels are needed.")],
     output: Annotated[Path, typer.Option(help="File for the weights, for proxy.load of an experiment.")],
     proxy: Annotated[str | None, typer.Option(help="Name of the proxy; default: the codec's.")] = None,
     settings: Annotated[
@@ -31,13 +31,13 @@ def fit_proxy(
     tables = {
         "codec": {"name": codec},
         "proxy": {} if proxy is None else {"name": proxy},
-        "data": {"name": "pictures", "root": str(data), "crop": 128, "augment": True},
+        "data": {"name": "unlabelled-images", "root": str(data), "crop": 128, "augment": True},
     }
     fitting = parse_proxy_fitting(tables, overrides=settings or ())
     with ProgressObserver() as progress:
         result = run_proxy_fitting(fitting, registry, output, observer=fan_out(progress, registry.notify))
     typer.echo(
-        f"{result.proxy} for {codec}: {result.fit.psnr_db:.1f} dB from its pictures, "
+        f"{result.proxy} for {codec}: {result.fit.psnr_db:.1f} dB from its images, "
         f"{result.fit.bits_error:.1%} from its bits\nweights: {result.path}"
     )
 
@@ -46,18 +46,18 @@ def fit_proxy(
 def evaluate_proxy(
     ctx: typer.Context,
     codec: Annotated[str, typer.Option(help="Name of the codec.")],
-    data: Annotated[Path, typer.Option(help="Folder of pictures that the proxy was not fitted to.")],
+    data: Annotated[Path, typer.Option(help="Folder of images that the proxy was not fitted to.")],
     proxy: Annotated[str | None, typer.Option(help="Name of the proxy; default: the codec's.")] = None,
     load: Annotated[Path | None, typer.Option(help="Weights that `precomp fit-proxy` wrote.")] = None,
     output: Annotated[Path | None, typer.Option(help="File for the report, as JSON.")] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Such as data.crop=128 or evaluate.pictures=32."),
+        typer.Option("--set", metavar="KEY=VALUE", help="Such as data.crop=128 or evaluate.images=32."),
     ] = None,
 ) -> None:
-    """Measure a proxy against its codec: pictures, bits, ranking, and where its gradients lead."""
+    """Measure a proxy against its codec: images, bits, ranking, and where its gradients lead."""
+    from precomp_sdk.atomic_io import check_target, write_whole
     from precomp_sdk.config import parse_proxy_evaluation
-    from precomp_sdk.files import check_target, write_whole
     from precomp_sdk.observers import ProgressObserver, fan_out
     from precomp_sdk.run import run_proxy_evaluation
 
@@ -66,7 +66,7 @@ def evaluate_proxy(
     tables = {
         "codec": {"name": codec},
         "proxy": {key: str(value) for key, value in chosen.items() if value is not None},
-        "data": {"name": "pictures", "root": str(data)},
+        "data": {"name": "unlabelled-images", "root": str(data)},
     }
     evaluation = parse_proxy_evaluation(tables, overrides=settings or ())
     if output is not None:
@@ -77,7 +77,7 @@ def evaluate_proxy(
         write_whole(output, report.json())
     fitted = f", fitted to {report.fitted_to}" if report.fitted_to not in ("", report.codec_version) else ""
     typer.echo(
-        f"{report.proxy}{fitted} against {codec} ({report.codec_version}), {report.pictures} pictures\n\n"
+        f"{report.proxy}{fitted} against {codec} ({report.codec_version}), {report.images} images\n\n"
         f"{report.table()}\n\nrank correlation of bits over the ladder: {report.ladder_rank_correlation:.3f}"
         + (f"\nreport: {output}" if output else "")
     )

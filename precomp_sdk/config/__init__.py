@@ -2,7 +2,7 @@
 
 from precomp_sdk.config._toml import parse_options
 from precomp_sdk.config.experiment import (
-    Component,
+    ComponentTable,
     Data,
     Experiment,
     Loadable,
@@ -28,7 +28,7 @@ from precomp_sdk.config.transfer import Trained, Transfer
 
 __all__ = [
     "EXPERIMENT_FILE",
-    "Component",
+    "ComponentTable",
     "Data",
     "Experiment",
     "Inner",

@@ -15,7 +15,7 @@ from precomp_sdk.evaluation import evaluate, evaluate_proxy
 from precomp_sdk.training import TrainSettings, fit_proxy, fit_task
 
 __all__ = [
-    "Component",
+    "ComponentTable",
     "Data",
     "Experiment",
     "Loadable",
@@ -81,16 +81,16 @@ else:
     )  # fmt: skip
     _EvaluateProxy = arguments_of(
         "EvaluateProxy", evaluate_proxy, "step_levels", "skip_unreadable",
-        ladder=_Ladder, pictures=Positive, batch_size=Positive, workers=Positive | None,
+        ladder=_Ladder, images=Positive, batch_size=Positive, workers=Positive | None,
     )  # fmt: skip
     _Evaluate = arguments_of(
-        "Evaluate", evaluate, "min_overlap", "own_targets", "skip_unreadable",
-        ladder=_Ladder, baselines=tuple[str, ...], tuning_pictures=Positive, replicates=Natural, seed=Natural,
+        "Evaluate", evaluate, "min_overlap", "pseudo_labels", "skip_unreadable",
+        ladder=_Ladder, baselines=tuple[str, ...], tuning_images=Positive, replicates=Natural, seed=Natural,
         batch_size=Positive, max_batch_pixels=Positive, workers=Positive | None,
     )  # fmt: skip
 
 
-class Component(Table):
+class ComponentTable(Table):
     """A component by its name; every other key is one of its options."""
 
     model_config = ConfigDict(extra="allow")
@@ -103,7 +103,7 @@ class Component(Table):
         return dict(self.model_extra or {})
 
 
-class Loadable(Component):
+class Loadable(ComponentTable):
     """A component with weights: ``load`` names a file of this package's to start from."""
 
     load: Path | None = None
@@ -134,13 +134,13 @@ class Data(Table):
         train: to train (and to fit a proxy) on.
         val: to evaluate on; nothing is fitted to it.
         held_out: to log the relative objective on; default: some of ``train`` are held back.
-        task: to fit the task on; default: ``train``. A task network is no judge of pictures it has memorised.
+        task: to fit the task on; default: ``train``. A task network is no judge of images it has memorised.
     """
 
-    train: Component
-    val: Component
-    held_out: Component | None = None
-    task: Component | None = None
+    train: ComponentTable
+    val: ComponentTable
+    held_out: ComponentTable | None = None
+    task: ComponentTable | None = None
 
 
 class Output(Table):
@@ -158,7 +158,7 @@ class Output(Table):
 class Experiment(Table):
     """One experiment: components by name, and every choice."""
 
-    codec: Component
+    codec: ComponentTable
     proxy: Proxy = Proxy()
     preprocessor: Loadable
     task: Task
@@ -171,16 +171,16 @@ class Experiment(Table):
 class ProxyFitting(Table):
     """A proxy to be fitted on its own."""
 
-    codec: Component
+    codec: ComponentTable
     proxy: Proxy = Proxy()
-    data: Component
+    data: ComponentTable
     fit: _FitProxy = _FitProxy()
 
 
 class ProxyEvaluation(Table):
     """A proxy to be measured against its codec."""
 
-    codec: Component
+    codec: ComponentTable
     proxy: Proxy = Proxy()
-    data: Component
+    data: ComponentTable
     evaluate: _EvaluateProxy = _EvaluateProxy()

@@ -4,7 +4,16 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pydantic import Field
 
-from precomp_sdk.config.experiment import Component, Loadable, Natural, Output, Positive, Proxy, Table, arguments_of
+from precomp_sdk.config.experiment import (
+    ComponentTable,
+    Loadable,
+    Natural,
+    Output,
+    Positive,
+    Proxy,
+    Table,
+    arguments_of,
+)
 from precomp_sdk.evaluation import transfer_matrix
 
 __all__ = ["Trained", "Transfer"]
@@ -36,19 +45,19 @@ class TransferData(Table):
         train: to prepare preprocessors on that have nothing to train, where there are any.
     """
 
-    val: Component
-    train: Component | None = None
+    val: ComponentTable
+    train: ComponentTable | None = None
 
 
 class Transfer(Table):
     """Preprocessors, codecs and backbones by labels of one's choice; ladders and proxies by the codec's label."""
 
-    codecs: dict[str, Component] = Field(min_length=1)
+    codecs: dict[str, ComponentTable] = Field(min_length=1)
     tasks: dict[str, Loadable] = Field(min_length=1)
     preprocessors: dict[str, Trained] = Field(min_length=1)
     proxies: dict[str, Proxy] = Field(default_factory=dict)
     ladders: dict[str, tuple[float, ...]] = Field(default_factory=dict)
-    plain_ladders: dict[str, tuple[float, ...]] = Field(default_factory=dict)
+    anchor_ladders: dict[str, tuple[float, ...]] = Field(default_factory=dict)
     data: TransferData
     evaluate: _Evaluate = _Evaluate()
     output: Output

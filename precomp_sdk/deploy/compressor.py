@@ -1,4 +1,4 @@
-"""Preprocessor and codec as one thing that turns pictures into payloads."""
+"""Preprocessor and codec as one thing that turns images into payloads."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -7,15 +7,15 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from precomp_sdk.checks import find_device
 from precomp_sdk.codec import Codec
 from precomp_sdk.deploy.export import export_onnx
 from precomp_sdk.errors import CheckpointError, QualityError
 from precomp_sdk.events import Event, Notice
-from precomp_sdk.images import check_image, enlarge, shrink, to_float, to_uint8
+from precomp_sdk.images import check_image, downscale, to_float, to_uint8, upscale
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.registry import Registry
 from precomp_sdk.training import SavedModule, as_recorded, load_module, read_module, save_module
+from precomp_sdk.validation import find_device
 
 __all__ = ["Compressor"]
 
@@ -42,8 +42,8 @@ class Compressor:
     Example:
         >>> from precomp_sdk.testing import FakeCodec, FakePreprocessor
         >>> sender = Compressor(FakeCodec(), FakePreprocessor(gain=1.0))
-        >>> picture = torch.randint(0, 256, (3, 20, 30), dtype=torch.uint8)
-        >>> len(sender.compress(picture, 30)) < len(sender.codec.encode(picture, 30))
+        >>> image = torch.randint(0, 256, (3, 20, 30), dtype=torch.uint8)
+        >>> len(sender.compress(image, 30)) < len(sender.codec.encode(image, 30))
         True
     """
 
@@ -73,7 +73,7 @@ class Compressor:
         }
 
     def preprocess(self, image: Tensor, quality: float) -> Tensor:
-        """Return the picture as the codec gets it: uint8 (3, H, W), smaller where the preprocessor asks for it.
+        """Return the image as the codec gets it: uint8 (3, H, W), smaller where the preprocessor asks for it.
 
         Raises:
             ImageError: the image is not ``uint8 (3, H, W)``.
@@ -85,10 +85,10 @@ class Compressor:
         strength = self.codec.quality_scale.strength(quality)
         with torch.no_grad():
             processed = self.preprocessor(to_float(image.to(device))[None], strength)
-        return to_uint8(shrink(processed, self.preprocessor.resolution(strength))[0]).cpu()
+        return to_uint8(downscale(processed, self.preprocessor.resolution(strength))[0]).cpu()
 
     def compress(self, image: Tensor, quality: float) -> bytes:
-        """Return the payload of a picture: an ordinary file of the codec.
+        """Return the payload of an image: an ordinary file of the codec.
 
         Raises:
             ImageError: the image is not ``uint8 (3, H, W)``.
@@ -102,7 +102,7 @@ class Compressor:
 
         Args:
             payload: of `compress`.
-            size: height and width of the source, to which a picture coded at a lower resolution is enlarged; None
+            size: height and width of the source, to which an image coded at a lower resolution is upscaled; None
                 returns it as it was coded.
 
         Raises:
@@ -111,7 +111,7 @@ class Compressor:
         decoded = self.codec.decode(payload)
         if size is None or tuple(size) == tuple(decoded.shape[1:]):
             return decoded
-        return to_uint8(enlarge(to_float(decoded[None]), size))[0]
+        return to_uint8(upscale(to_float(decoded[None]), size))[0]
 
     def save(self, path: Path | str) -> None:
         """Write weights, options, codec and ladder as one safetensors file, whole or not at all."""
@@ -179,7 +179,7 @@ class Compressor:
     def export_onnx(self, path: Path | str) -> None:
         """Write the preprocessor as ONNX, see `export_onnx`; the file also says codec, ladder, strengths, resolutions.
 
-        Shrinking to a lower resolution is not in the graph: it follows the graph, as `precomp_sdk.images.shrink` says.
+        Downscaling is not in the graph: it follows the graph, as `precomp_sdk.images.downscale` says.
 
         Raises:
             MissingDependencyError: the packages of the extra ``onnx`` are not installed.
@@ -205,10 +205,10 @@ class Compressor:
 
 def _refuse_without_parts(name: str, registry: Registry, path: Path) -> None:
     cls = registry.preprocessors.get(name)
-    if cls is not None and cls.parts:
+    if cls is not None and cls.requires:
         raise CheckpointError(
             where=str(path),
-            expected=f"the object, as {name!r} works with its {' and '.join(cls.parts)}, which no weights file holds",
+            expected=f"the object, as {name!r} works with its {' and '.join(cls.requires)}, which the file lacks",
             got="a file alone",
             remedy="Give preprocessor=, constructed with them; on the command line give the folder of the run.",
         )

@@ -15,13 +15,13 @@ __all__ = ["Cost", "measure_cost"]
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What one picture costs.
+    """What one image costs.
 
     Args:
         parameters: how many numbers the network has learned.
-        macs_per_pixel: multiply-accumulates of its convolutions and matrix products, over the picture's pixels.
-        milliseconds: wall time of one picture, the median over the repeats.
-        height: of the picture, in pixels.
+        macs_per_pixel: multiply-accumulates of its convolutions and matrix products, over the image's pixels.
+        milliseconds: wall time of one image, the median over the repeats.
+        height: of the image, in pixels.
         width: likewise.
         device: where it was timed.
         threads: of PyTorch, where the device is a CPU.
@@ -43,11 +43,11 @@ class Cost:
 
 
 def measure_cost(preprocessor: Preprocessor, *, height: int = 256, width: int = 256, repeats: int = 5) -> Cost:
-    """Count and time a preprocessor on one picture, where it is and as it is.
+    """Count and time a preprocessor on one image, where it is and as it is.
 
     Args:
         preprocessor: any; it keeps its mode.
-        height: of the picture, in pixels.
+        height: of the image, in pixels.
         width: likewise.
         repeats: how often it is timed, after one run that is not.
 

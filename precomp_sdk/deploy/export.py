@@ -11,8 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from precomp_sdk.atomic_io import replacing
 from precomp_sdk.errors import ExportError, MissingDependencyError
-from precomp_sdk.files import replacing
 from precomp_sdk.preprocessor import Preprocessor
 
 __all__ = ["export_onnx"]

@@ -21,7 +21,7 @@ from precomp_sdk.evaluation.report import write_report
 from precomp_sdk.evaluation.results import Evaluation, read_results
 from precomp_sdk.evaluation.routes import DownscaledRoute, PreprocessedRoute, Route
 from precomp_sdk.evaluation.transfer import transfer_matrix
-from precomp_sdk.evaluation.transfer_records import Loop, TransferCell, TransferMatrix
+from precomp_sdk.evaluation.transfer_records import TrainedWith, TransferCell, TransferMatrix
 from precomp_sdk.evaluation.transfer_report import read_transfer, write_transfer
 
 __all__ = [
@@ -37,7 +37,6 @@ __all__ = [
     "GaussianBlur",
     "GradientCheck",
     "Interval",
-    "Loop",
     "MeasuredCurve",
     "MeasuredPoint",
     "Measurer",
@@ -46,6 +45,7 @@ __all__ = [
     "ProxyReport",
     "ResampledCurve",
     "Route",
+    "TrainedWith",
     "TransferCell",
     "TransferMatrix",
     "TriedSetting",

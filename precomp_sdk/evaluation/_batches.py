@@ -1,4 +1,4 @@
-"""Plumbing of the measurement: pictures loaded ahead, and networks put into evaluation mode."""
+"""Plumbing of the measurement: images loaded ahead, and networks put into evaluation mode."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,14 +9,14 @@ import torch
 from torch import nn
 
 from precomp_sdk.data import SkippedSample, TaskDataset, load_samples
-from precomp_sdk.records import Sample
+from precomp_sdk.types import Sample
 
 __all__ = ["LoadedBatch", "evaluating", "load_batches"]
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedBatch:
-    """Pictures that are held together, and their places in the data set."""
+    """Images that are held together, and their places in the data set."""
 
     indices: list[int]
     samples: list[Sample]
@@ -24,7 +24,7 @@ class LoadedBatch:
 
     @property
     def count(self) -> int:
-        """Pictures of the data set that the batch stands for."""
+        """Images of the data set that the batch stands for."""
         return len(self.samples) + len(self.skipped)
 
 
@@ -35,12 +35,12 @@ def load_batches(
 
     Args:
         dataset: where from.
-        batch_size: pictures per batch at most, those left out included.
-        max_pixels: pixels per batch at most, unless one picture has more.
-        skip_unreadable: leave out pictures that cannot be read.
+        batch_size: images per batch at most, those left out included.
+        max_pixels: pixels per batch at most, unless one image has more.
+        skip_unreadable: leave out images that cannot be read.
 
     Raises:
-        DatasetError: a picture cannot be read and is not to be skipped.
+        DatasetError: an image cannot be read and is not to be skipped.
     """
     batches = _batches(dataset, batch_size, max_pixels, skip_unreadable)
     with ThreadPoolExecutor(1, thread_name_prefix="precomp-load") as pool:

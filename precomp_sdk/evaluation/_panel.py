@@ -1,4 +1,4 @@
-"""Several backbones that judge the same decoded pictures, as one task to the measurer."""
+"""Several backbones that judge the same decoded images, as one task to the measurer."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -10,29 +10,29 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from precomp_sdk.evaluation.measured import MeasuredCurve, MeasuredPoint
-from precomp_sdk.records import Target
 from precomp_sdk.task import Scorer, TaskModel
+from precomp_sdk.types import Target
 
 __all__ = ["Panel", "split"]
 
 
 class _PanelScorer(Scorer):
-    """Keeps each backbone's loss and evidence side by side; metrics are named ``backbone/metric``."""
+    """Keeps each backbone's loss and statistics side by side; metrics are named ``backbone/metric``."""
 
     def __init__(self, tasks: Mapping[str, TaskModel]) -> None:
         self._tasks = tasks
         self.metrics = tuple(f"{label}/{name}" for label, task in tasks.items() for name in task.scorer.metrics)  # type: ignore[misc]
 
     def measure(self, prediction: Any, target: Target) -> NDArray[np.float64]:
-        evidence = np.empty(len(self._tasks), dtype=object)  # arrays of unequal shapes, so no array of numbers
+        statistics = np.empty(len(self._tasks), dtype=object)  # arrays of unequal shapes, so no array of numbers
         for place, (task, (answer, loss)) in enumerate(zip(self._tasks.values(), prediction, strict=True)):
-            evidence[place] = (task.scorer.measure(answer, target), loss)
-        return evidence
+            statistics[place] = (task.scorer.measure(answer, target), loss)
+        return statistics
 
-    def combine(self, evidence: Sequence[NDArray[np.float64]], counts: NDArray[np.float64]) -> dict[str, float]:
+    def combine(self, statistics: Sequence[NDArray[np.float64]], counts: NDArray[np.float64]) -> dict[str, float]:
         scores: dict[str, float] = {}
         for place, (label, task) in enumerate(self._tasks.items()):
-            own: list[Any] = [row[place][0] for row in evidence]
+            own: list[Any] = [row[place][0] for row in statistics]
             scores.update({f"{label}/{name}": value for name, value in task.scorer.combine(own, counts).items()})
         return scores
 
@@ -66,7 +66,7 @@ class Panel(TaskModel):
         return list(zip(*(task.predict(images) for task in self.tasks.values()), strict=True))
 
     def _judge(self, images: Tensor, targets: Sequence[Target]) -> tuple[Sequence[Any], Tensor]:
-        judged = [task.judge(images, targets) for task in self.tasks.values()]
+        judged = [task.predict_with_losses(images, targets) for task in self.tasks.values()]
         paired = [list(zip(answers, losses.cpu().double().tolist(), strict=True)) for answers, losses in judged]
         return list(zip(*paired, strict=True)), torch.stack([losses for _, losses in judged]).sum(dim=0)
 
@@ -76,7 +76,7 @@ def split(curve: MeasuredCurve, panel: Panel, label: str) -> MeasuredCurve:
     place = list(panel.tasks).index(label)
     points = []
     for point in curve.points:
-        rows: list[Any] = [row[place] for row in point.evidence]
+        rows: list[Any] = [row[place] for row in point.statistics]
         losses = np.array([loss for _, loss in rows])
-        points.append(MeasuredPoint(point.quality, point.bits, losses, tuple(evidence for evidence, _ in rows)))
+        points.append(MeasuredPoint(point.quality, point.bits, losses, tuple(statistics for statistics, _ in rows)))
     return replace(curve, scorer=panel.tasks[label].scorer, points=tuple(points))

@@ -14,13 +14,13 @@ from precomp_sdk.evaluation.bd_rate import TASK_LOSS, BDRate, bd_rate
 from precomp_sdk.evaluation.measurer import Measurer
 from precomp_sdk.evaluation.routes import DownscaledRoute, PreprocessedRoute, Route
 from precomp_sdk.preprocessor import Preprocessor
-from precomp_sdk.records import RateAccuracyCurve
+from precomp_sdk.types import RateAccuracyCurve
 
 __all__ = ["BLUR", "DOWNSCALE", "Baseline", "GaussianBlur", "TriedSetting", "TunedBaseline", "find_baselines", "tune"]
 
 
 class GaussianBlur(Preprocessor):
-    """Blurs every picture alike, whatever the strength.
+    """Blurs every image alike, whatever the strength.
 
     Args:
         sigma: standard deviation of the kernel, in pixels.
@@ -58,7 +58,7 @@ class Baseline:
         name: labels its curve.
         parameter: what the setting is called.
         values: the settings that are tried, the mildest first; more of them take longer.
-        route: makes the way to send pictures from one setting.
+        route: makes the way to send images from one setting.
     """
 
     name: str
@@ -83,12 +83,12 @@ DOWNSCALE = Baseline("downscale", "factor", (0.8, 0.65, 0.5, 0.35), DownscaledRo
 
 @dataclass(frozen=True, slots=True)
 class TriedSetting:
-    """One setting of a baseline, measured on the tuning pictures.
+    """One setting of a baseline, measured on the tuning images.
 
     Args:
         value: the setting.
         curve: its curve there.
-        bd_rate: its rate difference to the plain codec there, on the metric the baseline was tuned for.
+        bd_rate: its rate difference to the anchor there, on the metric the baseline was tuned for.
         loss_bd_rate: likewise on the task loss.
     """
 
@@ -106,14 +106,14 @@ class TunedBaseline:
         name: of the baseline.
         parameter: what its setting is called.
         value: the best setting.
-        pictures: how many pictures each setting was measured on.
+        images: how many images each setting was measured on.
         tried: every setting.
     """
 
     name: str
     parameter: str
     value: float
-    pictures: int
+    images: int
     tried: tuple[TriedSetting, ...]
 
 
@@ -138,36 +138,36 @@ def tune(
     measurer: Measurer,
     baseline: Baseline,
     dataset: TaskDataset,
-    plain: RateAccuracyCurve,
+    anchor: RateAccuracyCurve,
     metric: str,
     *,
     min_overlap: float = 0.25,
 ) -> TunedBaseline:
-    """Measure every setting on the tuning pictures and choose the one with the lowest BD-rate.
+    """Measure every setting on the tuning images and choose the one with the lowest BD-rate.
 
     Settings without a BD-rate on the metric come after those with one, and are ordered by their BD-rate on the task
     loss; of equal ones the mildest wins. A setting is chosen even where none saves anything. Twice ``min_overlap`` is
-    asked for, so that a setting that barely overlaps on a few pictures does not lose its BD-rate on all of them.
+    asked for, so that a setting that barely overlaps on a few images does not lose its BD-rate on all of them.
 
     Args:
         measurer: does the measuring.
         baseline: what to tune.
-        dataset: the tuning pictures.
-        plain: the plain codec's curve on them.
+        dataset: the tuning images.
+        anchor: the anchor's curve on them.
         metric: what to tune for.
         min_overlap: as for `bd_rate`.
     """
     tried: list[TriedSetting] = []
-    pictures, min_overlap = 0, min(2 * min_overlap, 1.0)
+    images, min_overlap = 0, min(2 * min_overlap, 1.0)
     for value in baseline.values:
         measured = measurer.curve(dataset, baseline.route(value))
-        curve, pictures = measured.curve(), len(measured)
+        curve, images = measured.curve(), len(measured)
         tried.append(
             TriedSetting(
                 value=value,
                 curve=curve,
-                bd_rate=bd_rate(plain, curve, metric, min_overlap=min_overlap),
-                loss_bd_rate=bd_rate(plain, curve, TASK_LOSS, min_overlap=min_overlap),
+                bd_rate=bd_rate(anchor, curve, metric, min_overlap=min_overlap),
+                loss_bd_rate=bd_rate(anchor, curve, TASK_LOSS, min_overlap=min_overlap),
             )
         )
 
@@ -180,6 +180,6 @@ def tune(
         name=baseline.name,
         parameter=baseline.parameter,
         value=min(tried, key=rank).value,
-        pictures=pictures,
+        images=images,
         tried=tuple(tried),
     )

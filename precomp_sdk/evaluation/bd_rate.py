@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from precomp_sdk.errors import CurveError, nearest
-from precomp_sdk.evaluation._frontier import Frontiers, rate_differences
-from precomp_sdk.records import RateAccuracyCurve
+from precomp_sdk.evaluation._envelope import UpperEnvelopes, rate_differences
+from precomp_sdk.types import RateAccuracyCurve
 
 __all__ = ["TASK_LOSS", "BDRate", "Interval", "bd_rate", "check_rates", "score_matrix"]
 
@@ -23,7 +23,7 @@ class Interval:
         level: such as 0.95.
         low_percent: its lower end; None where so many replicates have no value that the end is unknown.
         high_percent: its upper end; likewise.
-        replicates: how often the pictures were drawn.
+        replicates: how often the images were drawn.
         invalid_fraction: the part of the replicates without a BD-rate: their curves do not overlap, or one is flat.
         seed: of the drawing.
     """
@@ -116,7 +116,7 @@ def bd_rate(anchor: RateAccuracyCurve, test: RateAccuracyCurve, metric: str, *, 
     below the envelope is reported. Nothing is extrapolated.
 
     Args:
-        anchor: the curve to compare with, such as the plain codec's.
+        anchor: the curve to compare with, such as the anchor's.
         test: the curve to compare.
         metric: one of the points' scores, or `TASK_LOSS` (lower is better there).
         min_overlap: below this part of the union of both score ranges there is no value.
@@ -129,7 +129,7 @@ def bd_rate(anchor: RateAccuracyCurve, test: RateAccuracyCurve, metric: str, *, 
     """
     rates = [check_rates([point.bpp for point in curve.points], curve.label) for curve in (anchor, test)]
     scores = [score_matrix(curve, metric) for curve in (anchor, test)]
-    fronts = [Frontiers.of(rate[None], score[None]) for rate, score in zip(rates, scores, strict=True)]
+    fronts = [UpperEnvelopes.of(rate[None], score[None]) for rate, score in zip(rates, scores, strict=True)]
     difference = rate_differences(*fronts)
     low, high = float(difference.low[0]), float(difference.high[0])
     ranges = [float(front.high[0] - front.low[0]) for front in fronts]

@@ -1,4 +1,4 @@
-"""Confidence intervals of BD-rates: which pictures the data set happens to hold, drawn again and again."""
+"""Confidence intervals of BD-rates: which images the data set happens to hold, drawn again and again."""
 
 import math
 from collections.abc import Iterator
@@ -8,25 +8,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from precomp_sdk.errors import CurveError, OptionError
-from precomp_sdk.evaluation._frontier import Frontiers, rate_differences
+from precomp_sdk.evaluation._envelope import UpperEnvelopes, rate_differences
 from precomp_sdk.evaluation.bd_rate import TASK_LOSS, BDRate, Interval, bd_rate
 from precomp_sdk.evaluation.measured import MeasuredCurve
 
 __all__ = ["ResampledCurve", "bootstrap_bd_rate", "bootstrap_interval", "resample"]
 
-_COUNTS_AT_A_TIME = 8_000_000  # replicates times pictures; 64 MB
-_MIN_PICTURES = 10  # below this, a bootstrap's interval is far too narrow to be shown
+_COUNTS_AT_A_TIME = 8_000_000  # replicates times images; 64 MB
+_MIN_IMAGES = 10  # below this, a bootstrap's interval is far too narrow to be shown
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ResampledCurve:
-    """One curve measured on R multisets of its pictures.
+    """One curve measured on R multisets of its images.
 
     Shapes and units:
-        keys: the N pictures that were drawn from.
+        keys: the N images that were drawn from.
         bpp: (R, Q).
         scores: (R, Q) for every metric and `TASK_LOSS`; higher is better.
-        seed: curves of one seed and the same pictures were drawn alike.
+        seed: curves of one seed and the same images were drawn alike.
     """
 
     keys: tuple[str, ...]
@@ -36,10 +36,10 @@ class ResampledCurve:
 
 
 def resample(curve: MeasuredCurve, *, replicates: int, seed: int) -> ResampledCurve:
-    """Draw the pictures of a curve with replacement.
+    """Draw the images of a curve with replacement.
 
-    The draws depend on the seed and the number of pictures alone: two curves over the same pictures get the same draws
-    at all qualities, so that what makes a picture easy or hard cancels in their comparison.
+    The draws depend on the seed and the number of images alone: two curves over the same images get the same draws
+    at all qualities, so that what makes an image easy or hard cancels in their comparison.
 
     Raises:
         OptionError: the number of replicates is not positive.
@@ -54,7 +54,7 @@ def resample(curve: MeasuredCurve, *, replicates: int, seed: int) -> ResampledCu
         part = {"bits": np.stack([counts @ point.bits for point in curve.points], axis=1)}
         part["bpp"] = part["bits"] / (counts @ curve.pixels)[:, None]
         part[TASK_LOSS] = -np.stack([counts @ point.losses for point in curve.points], axis=1) / len(curve)
-        by_point = [curve.scorer.combine_many(point.evidence, counts) for point in curve.points]
+        by_point = [curve.scorer.combine_many(point.statistics, counts) for point in curve.points]
         part.update({metric: np.stack([row[metric] for row in by_point], axis=1) for metric in metrics})
         parts.append(part)
     whole = {name: np.concatenate([part[name] for part in parts]) for name in ("bpp", TASK_LOSS, *metrics)}
@@ -65,7 +65,7 @@ def resample(curve: MeasuredCurve, *, replicates: int, seed: int) -> ResampledCu
 def bootstrap_interval(
     anchor: ResampledCurve, test: ResampledCurve, metric: str, *, level: float = 0.95
 ) -> Interval | None:
-    """Return the percentile interval of the BD-rate, or None where there are too few pictures for one.
+    """Return the percentile interval of the BD-rate, or None where there are too few images for one.
 
     A replicate whose curves do not overlap, or are flat, has no value. It could be anything, so it counts as minus
     infinity for the lower end and as plus infinity for the upper end: such replicates can only widen the interval.
@@ -82,8 +82,8 @@ def bootstrap_interval(
     if anchor.keys != test.keys or anchor.seed != test.seed or len(anchor.bpp) != len(test.bpp):
         raise CurveError(
             where="bootstrap",
-            expected="two curves over the same pictures, drawn with one seed",
-            got=f"{len(anchor.keys)} pictures, seed {anchor.seed}, {len(anchor.bpp)} replicates against "
+            expected="two curves over the same images, drawn with one seed",
+            got=f"{len(anchor.keys)} images, seed {anchor.seed}, {len(anchor.bpp)} replicates against "
             f"{len(test.keys)}, {test.seed}, {len(test.bpp)}",
             remedy="Measure both curves on one data set.",
         )
@@ -94,9 +94,9 @@ def bootstrap_interval(
             got=f"{sorted(anchor.scores)} and {sorted(test.scores)}",
             remedy="Choose a metric of the task's scorer.",
         )
-    if len(anchor.keys) < _MIN_PICTURES:
+    if len(anchor.keys) < _MIN_IMAGES:
         return None
-    fronts = [Frontiers.of(curve.bpp, curve.scores[metric]) for curve in (anchor, test)]
+    fronts = [UpperEnvelopes.of(curve.bpp, curve.scores[metric]) for curve in (anchor, test)]
     values = rate_differences(*fronts).percent
     invalid = np.isnan(values)
     tail = (1.0 - level) / 2.0
@@ -122,13 +122,13 @@ def bootstrap_bd_rate(
     level: float = 0.95,
     min_overlap: float = 0.25,
 ) -> BDRate:
-    """Compare two measured curves: `bd_rate` with its confidence interval over pictures.
+    """Compare two measured curves: `bd_rate` with its confidence interval over images.
 
     Args:
         anchor: the curve to compare with.
-        test: the curve to compare, over the same pictures.
+        test: the curve to compare, over the same images.
         metric: one of the scorer's metrics, or `TASK_LOSS`.
-        replicates: how often the pictures are drawn.
+        replicates: how often the images are drawn.
         seed: of the drawing.
         level: of the interval.
         min_overlap: as for `bd_rate`.
@@ -142,11 +142,11 @@ def bootstrap_bd_rate(
     return replace(result, interval=bootstrap_interval(drawn_anchor, drawn_test, metric, level=level))
 
 
-def _draws(pictures: int, replicates: int, seed: int) -> Iterator[NDArray[np.float64]]:
-    """Yield how often each picture is drawn, (R', N) at a time; every row sums to N."""
+def _draws(images: int, replicates: int, seed: int) -> Iterator[NDArray[np.float64]]:
+    """Yield how often each image is drawn, (R', N) at a time; every row sums to N."""
     rng = np.random.default_rng(seed)
-    rows_at_a_time = max(1, _COUNTS_AT_A_TIME // pictures)
+    rows_at_a_time = max(1, _COUNTS_AT_A_TIME // images)
     for start in range(0, replicates, rows_at_a_time):
         rows = min(rows_at_a_time, replicates - start)
-        drawn = rng.integers(0, pictures, size=(rows, pictures)) + np.arange(rows)[:, None] * pictures
-        yield np.bincount(drawn.reshape(-1), minlength=rows * pictures).reshape(rows, pictures).astype(np.float64)
+        drawn = rng.integers(0, images, size=(rows, images)) + np.arange(rows)[:, None] * images
+        yield np.bincount(drawn.reshape(-1), minlength=rows * images).reshape(rows, images).astype(np.float64)

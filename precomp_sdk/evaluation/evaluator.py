@@ -1,4 +1,4 @@
-"""The evaluator: every way to send the pictures, through the real codec, compared with the plain codec."""
+"""The evaluator: every way to send the images, through the real codec, compared with the anchor."""
 
 import platform
 import time
@@ -9,7 +9,6 @@ from importlib.metadata import PackageNotFoundError, version
 import numpy as np
 import torch
 
-from precomp_sdk.checks import check_instance
 from precomp_sdk.codec import Codec
 from precomp_sdk.data import Subset, TaskDataset
 from precomp_sdk.errors import CurveError, OptionError
@@ -23,11 +22,12 @@ from precomp_sdk.evaluation.routes import PreprocessedRoute, Route
 from precomp_sdk.events import CurveDone, Event, Notice, PointMeasured, RunFinished, RunStarted
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.task import TaskModel
+from precomp_sdk.validation import check_instance
 
 __all__ = ["environment_versions", "evaluate", "ignore"]
 
 _STAGE = "evaluate"
-_FEW_PICTURES = 100
+_FEW_IMAGES = 100
 
 
 def evaluate(
@@ -39,7 +39,7 @@ def evaluate(
     ladder: Sequence[float] | None = None,
     baselines: Sequence[str | Baseline] = ("blur", "downscale"),
     tuning_dataset: TaskDataset | None = None,
-    tuning_pictures: int = 200,
+    tuning_images: int = 200,
     replicates: int = 2000,
     seed: int = 0,
     min_overlap: float = 0.25,
@@ -47,33 +47,33 @@ def evaluate(
     max_batch_pixels: int = MAX_BATCH_PIXELS,
     workers: int | None = None,
     device: torch.device | str | None = None,
-    own_targets: bool = False,
+    pseudo_labels: bool = False,
     skip_unreadable: bool = False,
     dataset_name: str | None = None,
     task_name: str | None = None,
     observer: Callable[[Event], None] | None = None,
 ) -> Evaluation:
-    """Measure the plain codec, preprocessors and tuned baselines over a whole data set, and compare them.
+    """Measure the anchor, preprocessors and tuned baselines over a whole data set, and compare them.
 
     Args:
         codec: the real codec.
         task: the task network; it and the preprocessors run in evaluation mode and keep their own mode.
-        dataset: the held-out pictures, with targets that fit the task.
+        dataset: the held-out images, with targets that fit the task.
         preprocessor: one, or several by the labels of their curves, or None.
         ladder: two or more qualities on the codec's scale; default: the scale's ladder.
         baselines: names (``"blur"``, ``"downscale"``) or `Baseline` objects, for instance with fewer settings.
-        tuning_dataset: pictures to choose the baselines' settings on. Default: some of the evaluated pictures, evenly
+        tuning_dataset: images to choose the baselines' settings on. Default: some of the evaluated images, evenly
             spread, which favours the baselines.
-        tuning_pictures: how many of them; what tuning costs is proportional to it.
-        replicates: how often the pictures are drawn again for the confidence intervals; 0 for no intervals.
+        tuning_images: how many of them; what tuning costs is proportional to it.
+        replicates: how often the images are drawn again for the confidence intervals; 0 for no intervals.
         seed: of the drawing.
         min_overlap: curves that share less of their score range have no BD-rate.
         batch_size: as for `Measurer`, like the next four.
-        max_batch_pixels: bounds the memory for large pictures.
+        max_batch_pixels: bounds the memory for large images.
         workers: threads of the codec; default: one per core.
         device: where the networks work; default: where they are.
-        own_targets: score against the task's own answers on the clean pictures.
-        skip_unreadable: leave out pictures that cannot be read and name them.
+        pseudo_labels: score against the task's own answers on the clean images.
+        skip_unreadable: leave out images that cannot be read and name them.
         dataset_name: what results call the data set; default: its class's name.
         task_name: what results call the task; default: its class's name.
         observer: receives the events of the run.
@@ -83,7 +83,7 @@ def evaluate(
 
     Raises:
         CurveError: the ladder has fewer than two qualities.
-        DatasetError: there is no readable picture, or one is unreadable and was not to be skipped.
+        DatasetError: there is no readable image, or one is unreadable and was not to be skipped.
         TargetError: the targets do not fit the task.
         QualityError: the ladder leaves the scale.
         OptionError: a part is not an object of its contract, two curves have one label, or a number is out of its
@@ -97,12 +97,12 @@ def evaluate(
     tell: Callable[[Event], None] = observer or ignore
     routes = _routes(preprocessor)
     chosen = find_baselines(baselines)
-    _check_labels(["plain", *(route.label for route in routes), *(baseline.name for baseline in chosen)])
-    if replicates < 0 or tuning_pictures < 1:
+    _check_labels(["anchor", *(route.label for route in routes), *(baseline.name for baseline in chosen)])
+    if replicates < 0 or tuning_images < 1:
         raise OptionError(
             where="evaluate",
-            expected="replicates of 0 or more and tuning_pictures of 1 or more",
-            got=f"{replicates} and {tuning_pictures}",
+            expected="replicates of 0 or more and tuning_images of 1 or more",
+            got=f"{replicates} and {tuning_images}",
             remedy="Leave them out for the defaults.",
         )
     with Measurer(
@@ -113,7 +113,7 @@ def evaluate(
         max_batch_pixels=max_batch_pixels,
         workers=workers,
         device=device,
-        own_targets=own_targets,
+        pseudo_labels=pseudo_labels,
         skip_unreadable=skip_unreadable,
         observer=observer,
     ) as measurer:
@@ -130,7 +130,7 @@ def evaluate(
         points, tried = len(measurer.ladder), sum(len(baseline.values) for baseline in chosen)
         measurer.total_steps = len(dataset) * (1 + len(routes) + points * (1 + len(routes) + len(chosen)))
         if tuning_dataset is None:
-            measurer.total_steps += min(tuning_pictures, len(dataset)) * points * tried
+            measurer.total_steps += min(tuning_images, len(dataset)) * points * tried
         elif chosen:
             measurer.total_steps += len(tuning_dataset) * points * (tried + 1)
         tell(
@@ -152,29 +152,29 @@ def evaluate(
         clean = measurer.clean(dataset)
         mildest = measurer.mildest
         uncoded = tuple(UncodedScore(route.label, mildest, measurer.clean(dataset, route)) for route in routes)
-        plain = whole(Route())
-        for skipped in plain.skipped:
+        anchor = whole(Route())
+        for skipped in anchor.skipped:
             tell(Notice(_STAGE, f"skipped {skipped.key}: {skipped.reason}"))
-        if replicates and len(plain) < _FEW_PICTURES:
-            tell(Notice(_STAGE, f"with {len(plain)} pictures, confidence intervals come out too narrow"))
+        if replicates and len(anchor) < _FEW_IMAGES:
+            tell(Notice(_STAGE, f"with {len(anchor)} images, confidence intervals come out too narrow"))
         others = [whole(route) for route in routes]
         tuned: list[TunedBaseline] = []
         if chosen:
             if tuning_dataset is None:
-                readable = np.array(plain.indices)
-                spread = np.linspace(0, len(readable) - 1, min(tuning_pictures, len(readable))).round().astype(int)
+                readable = np.array(anchor.indices)
+                spread = np.linspace(0, len(readable) - 1, min(tuning_images, len(readable))).round().astype(int)
                 tuning: TaskDataset = Subset(dataset, readable[spread].tolist())
-                plain_there = plain.subset(readable[spread].tolist()).curve()
+                anchor_there = anchor.subset(readable[spread].tolist()).curve()
             else:
                 tuning = tuning_dataset
-                plain_there = measurer.curve(tuning, Route()).curve()
+                anchor_there = measurer.curve(tuning, Route()).curve()
             metric = task.scorer.metrics[0]
             for baseline in chosen:
-                tuned.append(tune(measurer, baseline, tuning, plain_there, metric, min_overlap=min_overlap))
+                tuned.append(tune(measurer, baseline, tuning, anchor_there, metric, min_overlap=min_overlap))
                 if len(baseline.values) > 1 and tuned[-1].value == baseline.values[-1]:
                     tell(Notice(_STAGE, f"{baseline.name} did best at the last {baseline.parameter} tried: try more"))
                 others.append(whole(baseline.route(tuned[-1].value)))
-        comparisons = _compare(plain, others, replicates=replicates, seed=seed, min_overlap=min_overlap)
+        comparisons = _compare(anchor, others, replicates=replicates, seed=seed, min_overlap=min_overlap)
     for item in comparisons:
         if item.reason or not item.monotone:
             tell(Notice(_STAGE, item.statement))
@@ -182,8 +182,8 @@ def evaluate(
     tell(RunFinished(_STAGE, seconds))
     return Evaluation(
         dataset=dataset_name or dataset.name,
-        pictures=len(plain),
-        skipped=plain.skipped,
+        images=len(anchor),
+        skipped=anchor.skipped,
         task=task_name or task.name,
         codec=codec.name,
         codec_version=codec.version,
@@ -191,7 +191,7 @@ def evaluate(
         quality_name=codec.quality_scale.name,
         metrics=tuple(task.scorer.metrics),
         clean=clean,
-        curves=tuple(measured.curve() for measured in (plain, *others)),
+        curves=tuple(measured.curve() for measured in (anchor, *others)),
         comparisons=comparisons,
         tuned=tuple(tuned),
         tuning_dataset=(dataset_name or dataset.name) if tuning_dataset is None else tuning_dataset.name,
@@ -227,15 +227,15 @@ def _check_labels(labels: Sequence[str]) -> None:
 
 
 def _compare(
-    plain: MeasuredCurve, others: Sequence[MeasuredCurve], *, replicates: int, seed: int, min_overlap: float
+    measured: MeasuredCurve, others: Sequence[MeasuredCurve], *, replicates: int, seed: int, min_overlap: float
 ) -> tuple[BDRate, ...]:
-    """Compare every curve with the plain one on every metric; each is drawn again once, with the same draws."""
-    anchor = plain.curve()
-    anchor_drawn = resample(plain, replicates=replicates, seed=seed) if replicates and others else None
+    """Compare every curve with the anchor on every metric; each is drawn again once, with the same draws."""
+    anchor = measured.curve()
+    anchor_drawn = resample(measured, replicates=replicates, seed=seed) if replicates and others else None
     comparisons: list[BDRate] = []
     for other in others:
         drawn = None if anchor_drawn is None else resample(other, replicates=replicates, seed=seed)
-        for metric in (*plain.scorer.metrics, TASK_LOSS):
+        for metric in (*measured.scorer.metrics, TASK_LOSS):
             result = bd_rate(anchor, other.curve(), metric, min_overlap=min_overlap)
             if anchor_drawn is not None and drawn is not None and result.value_percent is not None:
                 result = replace(result, interval=bootstrap_interval(anchor_drawn, drawn, metric))

@@ -51,7 +51,7 @@ def draw_matrix(matrix: TransferMatrix, file_format: Literal["png", "svg"]) -> b
         bar = figure.colorbar(ScalarMappable(norm, colormaps[_COLOURS]), ax=axes, extend="both", pad=0.01)
         bar.set_label(f"BD-rate on {matrix.metrics[0]}, %")
         axes.set_title(
-            f"{matrix.dataset}, {matrix.pictures} pictures; framed: trained with both, dashed: with one of them",
+            f"{matrix.dataset}, {matrix.images} images; framed: trained with both, dashed: with one of them",
             fontsize=9,
         )
         buffer = BytesIO()

@@ -29,39 +29,39 @@ def measure_curve(
     max_batch_pixels: int = MAX_BATCH_PIXELS,
     workers: int | None = None,
     device: torch.device | str | None = None,
-    own_targets: bool = False,
+    pseudo_labels: bool = False,
     skip_unreadable: bool = False,
     observer: Callable[[Event], None] | None = None,
 ) -> MeasuredCurve:
-    """Measure one curve: the plain codec, or the codec behind a preprocessor.
+    """Measure one curve: the anchor, or the codec behind a preprocessor.
 
     Args:
         codec: the real codec.
         task: the task network.
-        dataset: pictures with targets that fit the task.
-        preprocessor: None for the plain codec.
-        label: names the curve; default: ``"plain"`` or the preprocessor's name.
+        dataset: images with targets that fit the task.
+        preprocessor: None for the anchor.
+        label: names the curve; default: ``"anchor"`` or the preprocessor's name.
         settings: what was chosen for this curve, as results record it.
         ladder: qualities on the codec's scale; default: the scale's ladder.
         batch_size: as for `Measurer`, like all that follow.
-        max_batch_pixels: bounds the memory for large pictures.
+        max_batch_pixels: bounds the memory for large images.
         workers: threads of the codec.
         device: where the networks are moved to.
-        own_targets: score against the task's own answers on the clean pictures.
-        skip_unreadable: leave out pictures that cannot be read and name them.
-        observer: receives a `StepDone` per batch and quality; steps are pictures times qualities.
+        pseudo_labels: score against the task's own answers on the clean images.
+        skip_unreadable: leave out images that cannot be read and name them.
+        observer: receives a `StepDone` per batch and quality; steps are images times qualities.
 
     Returns:
-        The measurement, picture by picture.
+        The measurement, image by image.
 
     Raises:
-        DatasetError: there is no readable picture, or one is unreadable and was not to be skipped.
+        DatasetError: there is no readable image, or one is unreadable and was not to be skipped.
         TargetError: the targets do not fit the task.
         QualityError: the ladder is empty or leaves the scale.
         NonFiniteError: a loss is not finite.
     """
     if preprocessor is None:
-        route = Route(label or "plain", settings)
+        route = Route(label or "anchor", settings)
     else:
         route = PreprocessedRoute(preprocessor, label, settings)
     with Measurer(
@@ -72,7 +72,7 @@ def measure_curve(
         max_batch_pixels=max_batch_pixels,
         workers=workers,
         device=device,
-        own_targets=own_targets,
+        pseudo_labels=pseudo_labels,
         skip_unreadable=skip_unreadable,
         observer=observer,
     ) as measurer:

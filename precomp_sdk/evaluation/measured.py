@@ -1,4 +1,4 @@
-"""What was measured, picture by picture, so that pictures can be drawn again for a bootstrap."""
+"""What was measured, image by image, so that images can be drawn again for a bootstrap."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -8,15 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from precomp_sdk.data import SkippedSample
-from precomp_sdk.records import RateAccuracyCurve, RatePoint
 from precomp_sdk.task import Scorer
+from precomp_sdk.types import RateAccuracyCurve, RatePoint
 
 __all__ = ["CleanScore", "MeasuredCurve", "MeasuredPoint", "UncodedScore"]
 
 
 @dataclass(frozen=True, slots=True)
 class CleanScore:
-    """What the task scores on the untouched 8-bit pictures.
+    """What the task scores on the untouched 8-bit images.
 
     Args:
         scores: the task's metrics by name.
@@ -35,12 +35,12 @@ class CleanScore:
 
 @dataclass(frozen=True, slots=True)
 class UncodedScore:
-    """What the task scores on preprocessed pictures that no codec has touched.
+    """What the task scores on preprocessed images that no codec has touched.
 
     Args:
         label: of the preprocessor's curve.
         quality: whose strength the preprocessor was told.
-        score: the task on its 8-bit pictures, at their sources' size.
+        score: the task on its 8-bit images, at their sources' size.
     """
 
     label: str
@@ -50,27 +50,27 @@ class UncodedScore:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MeasuredPoint:
-    """One quality, picture by picture.
+    """One quality, image by image.
 
     Shapes and units:
         quality: on the codec's own scale.
         bits: (N,) float64, size of each payload in bits.
         losses: (N,) float64, task losses.
-        evidence: N arrays of the task's scorer.
+        statistics: N arrays of the task's scorer.
     """
 
     quality: float
     bits: NDArray[np.float64]
     losses: NDArray[np.float64]
-    evidence: tuple[NDArray[np.float64], ...]
+    statistics: tuple[NDArray[np.float64], ...]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MeasuredCurve:
-    """One way to send pictures, measured over a data set, one point per quality.
+    """One way to send images, measured over a data set, one point per quality.
 
     Shapes and units:
-        indices: N places of the pictures in their data set.
+        indices: N places of the images in their data set.
         keys: their N names.
         pixels: (N,) float64, height times width of each source; bpp counts these whatever the codec saw.
     """
@@ -88,7 +88,7 @@ class MeasuredCurve:
         return len(self.keys)
 
     def curve(self) -> RateAccuracyCurve:
-        """Return the curve over all pictures: total bits over total pixels, the scorer's metrics, mean losses."""
+        """Return the curve over all images: total bits over total pixels, the scorer's metrics, mean losses."""
         ones = np.ones(len(self))
         return RateAccuracyCurve(
             label=self.label,
@@ -96,7 +96,7 @@ class MeasuredCurve:
                 RatePoint(
                     quality=point.quality,
                     bpp=float(point.bits.sum() / self.pixels.sum()),
-                    scores=self.scorer.combine(point.evidence, ones),
+                    scores=self.scorer.combine(point.statistics, ones),
                     task_loss=float(point.losses.mean()),
                 )
                 for point in self.points
@@ -105,7 +105,7 @@ class MeasuredCurve:
         )
 
     def subset(self, indices: Sequence[int]) -> "MeasuredCurve":
-        """Return the curve over those of the pictures whose place in the data set is among ``indices``."""
+        """Return the curve over those of the images whose place in the data set is among ``indices``."""
         wanted = set(indices)
         rows = [row for row, index in enumerate(self.indices) if index in wanted]
         return replace(
@@ -115,7 +115,7 @@ class MeasuredCurve:
                     quality=point.quality,
                     bits=point.bits[rows],
                     losses=point.losses[rows],
-                    evidence=tuple(point.evidence[row] for row in rows),
+                    statistics=tuple(point.statistics[row] for row in rows),
                 )
                 for point in self.points
             ),

@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from precomp_sdk.checks import find_device
 from precomp_sdk.codec import Codec
 from precomp_sdk.data import SkippedSample, TaskDataset
 from precomp_sdk.errors import DatasetError, NonFiniteError, OptionError, QualityError, TargetError
@@ -20,13 +19,14 @@ from precomp_sdk.evaluation.measured import CleanScore, MeasuredCurve, MeasuredP
 from precomp_sdk.evaluation.routes import Route
 from precomp_sdk.events import Event, StepDone
 from precomp_sdk.images import to_float
-from precomp_sdk.records import Target
 from precomp_sdk.task import TaskModel
 from precomp_sdk.transcode import PendingBatch, Transcoder
+from precomp_sdk.types import Target
+from precomp_sdk.validation import find_device
 
 __all__ = ["MAX_BATCH_PIXELS", "Measurer"]
 
-MAX_BATCH_PIXELS = 2**23  #: default: 32 pictures of 512 x 512, or one of 3840 x 2160
+MAX_BATCH_PIXELS = 2**23  #: default: 32 images of 512 x 512, or one of 3840 x 2160
 _BATCHES_IN_FLIGHT = 2  # at least: one in the codec's threads while the task network works on the other
 
 
@@ -37,11 +37,14 @@ class _Rows:
     quality: float
     bits: list[float] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
-    evidence: list[NDArray[np.float64]] = field(default_factory=list)
+    statistics: list[NDArray[np.float64]] = field(default_factory=list)
 
     def point(self) -> MeasuredPoint:
         return MeasuredPoint(
-            quality=self.quality, bits=np.array(self.bits), losses=np.array(self.losses), evidence=tuple(self.evidence)
+            quality=self.quality,
+            bits=np.array(self.bits),
+            losses=np.array(self.losses),
+            statistics=tuple(self.statistics),
         )
 
 
@@ -58,7 +61,7 @@ class _Job:
 class Measurer:
     """Measures curves of one codec and one task; the codec's threads and the settings are shared by all of them.
 
-    Each picture is loaded once per curve: a batch is held while it goes through all qualities, and the codec works in
+    Each image is loaded once per curve: a batch is held while it goes through all qualities, and the codec works in
     threads while the task network works on the batch before. Networks run in evaluation mode and return to the mode
     they were in. Use it as a context manager, or call ``close``.
 
@@ -66,14 +69,14 @@ class Measurer:
         codec: the real codec.
         task: the task network.
         ladder: qualities on the codec's scale; default: the scale's ladder.
-        batch_size: pictures per batch at most; those of one size go through a network together.
-        max_batch_pixels: pixels per batch at most, unless one picture has more: memory grows with the largest picture,
+        batch_size: images per batch at most; those of one size go through a network together.
+        max_batch_pixels: pixels per batch at most, unless one image has more: memory grows with the largest image,
             not with their number. A few batches are held at a time, so that the codec's threads have work.
         workers: threads of the codec; default: one per core.
         device: where the task network and the preprocessors are moved to; default: they stay where they are.
-        own_targets: take the task's own answers on the clean pictures as targets, for pictures without labels.
-        skip_unreadable: leave out pictures that cannot be read and name them in the result; otherwise they are errors.
-        observer: receives a `StepDone` per batch and quality; steps are pictures times qualities.
+        pseudo_labels: take the task's own answers on the clean images as targets, for images without labels.
+        skip_unreadable: leave out images that cannot be read and name them in the result; otherwise they are errors.
+        observer: receives a `StepDone` per batch and quality; steps are images times qualities.
 
     Raises:
         QualityError: the ladder is empty or leaves the scale.
@@ -90,7 +93,7 @@ class Measurer:
         max_batch_pixels: int = MAX_BATCH_PIXELS,
         workers: int | None = None,
         device: torch.device | str | None = None,
-        own_targets: bool = False,
+        pseudo_labels: bool = False,
         skip_unreadable: bool = False,
         observer: Callable[[Event], None] | None = None,
     ) -> None:
@@ -107,7 +110,7 @@ class Measurer:
         self.ladder = tuple(dict.fromkeys(scale.check(quality) for quality in ladder or scale.ladder))
         self.total_steps = 0  #: what events give as the total; 0 where it is unknown
         self._device = None if device is None else find_device(device, "evaluation")
-        self._own_targets, self._skip_unreadable = own_targets, skip_unreadable
+        self._pseudo_labels, self._skip_unreadable = pseudo_labels, skip_unreadable
         self._observer, self._step = observer, 0
         self._transcoder = Transcoder(codec, workers=workers)
 
@@ -125,31 +128,31 @@ class Measurer:
         """
         if not len(dataset):
             raise _empty(dataset, "none")
-        if self._own_targets:
+        if self._pseudo_labels:
             return
         if dataset.target_kind is not self.task.target_kind:
             raise TargetError(
                 where=f"evaluation of {self.task.name!r} on {dataset.name!r}",
                 expected=f"targets of kind {self.task.target_kind.value!r}",
                 got=f"targets of kind {dataset.target_kind.value!r}" if dataset.target_kind else "no targets",
-                remedy="Choose a data set that fits, or own_targets=True.",
+                remedy="Choose a data set that fits, or pseudo_labels=True.",
             )
         self.task.check_dataset(dataset.class_names)
 
     def clean(self, dataset: TaskDataset, route: Route | None = None, quality: float | None = None) -> CleanScore:
-        """Score 8-bit pictures that no codec touches: untouched, or as a route sends and receives them.
+        """Score 8-bit images that no codec touches: untouched, or as a route sends and receives them.
 
         Args:
-            dataset: the pictures.
+            dataset: the images.
             route: what is done to them; None: nothing.
             quality: whose strength the route is told; None: that of the ladder's mildest.
 
         Raises:
-            DatasetError: there is no readable picture, or one is unreadable and was not to be skipped.
+            DatasetError: there is no readable image, or one is unreadable and was not to be skipped.
             QualityError: the quality is off the scale.
             NonFiniteError: a loss is not finite.
         """
-        route, scale = route or Route("the clean pictures"), self.codec.quality_scale
+        route, scale = route or Route("the clean images"), self.codec.quality_scale
         strength = scale.strength(self.mildest if quality is None else scale.check(quality))
         rows = _Rows(0.0)
         with evaluating(self.task, *route.modules, device=self._device):
@@ -160,16 +163,16 @@ class Measurer:
                     images = route.receive(route.send(sources, strength), sizes)
                     self._judge(rows, batch, self._targets(batch), images, f"{route.label!r} without a codec")
                 self._advance(batch.count)
-        if not rows.evidence:
+        if not rows.statistics:
             raise _empty(dataset, "none that can be read")
-        scores = self.task.scorer.combine(rows.evidence, np.ones(len(rows.evidence)))
+        scores = self.task.scorer.combine(rows.statistics, np.ones(len(rows.statistics)))
         return CleanScore(scores=scores, task_loss=float(np.mean(rows.losses)))
 
     def curve(self, dataset: TaskDataset, route: Route) -> MeasuredCurve:
-        """Measure one way to send pictures, at every quality of the ladder.
+        """Measure one way to send images, at every quality of the ladder.
 
         Raises:
-            DatasetError: there is no readable picture, or one is unreadable and was not to be skipped.
+            DatasetError: there is no readable image, or one is unreadable and was not to be skipped.
             NonFiniteError: a loss is not finite.
         """
         scale = self.codec.quality_scale
@@ -239,8 +242,8 @@ class Measurer:
         self.close()
 
     def _targets(self, batch: LoadedBatch) -> list[Target]:
-        if self._own_targets:
-            return self.task.own_targets([self._to_task(sample.image) for sample in batch.samples])
+        if self._pseudo_labels:
+            return self.task.pseudo_labels([self._to_task(sample.image) for sample in batch.samples])
         return [sample.target for sample in batch.samples if sample.target is not None]
 
     def _judge(
@@ -248,25 +251,25 @@ class Measurer:
     ) -> None:
         """Add what the task network makes of uint8 images to ``rows``."""
         floats = [self._to_task(image) for image in images]
-        predictions, task_losses = self.task.judge(floats, targets)
+        predictions, task_losses = self.task.predict_with_losses(floats, targets)
         losses = task_losses.cpu().double().tolist()  # not every device has float64
         for sample, loss in zip(batch.samples, losses, strict=True):
             if not np.isfinite(loss):
                 raise NonFiniteError(
-                    where=f"evaluation of {where}, picture {sample.key!r}",
+                    where=f"evaluation of {where}, image {sample.key!r}",
                     expected="a finite task loss",
                     got=str(loss),
-                    remedy="Look at the weights of the task network and at the picture's target.",
+                    remedy="Look at the weights of the task network and at the image's target.",
                 )
         rows.losses.extend(losses)
         for prediction, target in zip(predictions, targets, strict=True):
-            rows.evidence.append(self.task.scorer.measure(prediction, target))
+            rows.statistics.append(self.task.scorer.measure(prediction, target))
 
     def _load(self, dataset: TaskDataset) -> Iterator[LoadedBatch]:
         return load_batches(dataset, self._batch_size, self._max_batch_pixels, skip_unreadable=self._skip_unreadable)
 
-    def _advance(self, pictures: int) -> None:
-        self._step += pictures
+    def _advance(self, images: int) -> None:
+        self._step += images
         if self._observer is not None:
             self._observer(StepDone("evaluate", self._step, self.total_steps, {}))
 
@@ -279,7 +282,7 @@ class Measurer:
 def _empty(dataset: TaskDataset, got: str) -> DatasetError:
     return DatasetError(
         where=f"evaluation on {dataset.name!r}",
-        expected="one picture or more",
+        expected="one image or more",
         got=got,
         remedy="Look at the data set's folder and options.",
     )

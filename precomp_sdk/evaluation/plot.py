@@ -13,7 +13,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from precomp_sdk.evaluation.bd_rate import TASK_LOSS, BDRate
 from precomp_sdk.evaluation.results import Evaluation
-from precomp_sdk.records import RateAccuracyCurve
+from precomp_sdk.types import RateAccuracyCurve
 
 __all__ = ["draw"]
 
@@ -26,7 +26,7 @@ _MARKERS = ("s", "D", "^", "v")
 def draw(evaluation: Evaluation, file_format: Literal["png", "svg"]) -> bytes:
     """Draw all curves over the rate: the main metric on the left, the task loss on the right.
 
-    The BD-rates against the plain codec, with their intervals, stand in the legends. Drawn without pyplot; the same
+    The BD-rates against the anchor, with their intervals, stand in the legends. Drawn without pyplot; the same
     evaluation gives the same bytes with the same version of Matplotlib.
 
     Returns:
@@ -43,7 +43,7 @@ def draw(evaluation: Evaluation, file_format: Literal["png", "svg"]) -> bytes:
         left.set_ylabel(metric)
         right.set_ylabel("task loss")
         figure.suptitle(
-            f"{evaluation.codec} for {evaluation.task} on {evaluation.dataset}, {evaluation.pictures} pictures",
+            f"{evaluation.codec} for {evaluation.task} on {evaluation.dataset}, {evaluation.images} images",
             fontsize=13,
         )
         buffer = BytesIO()
@@ -52,7 +52,7 @@ def draw(evaluation: Evaluation, file_format: Literal["png", "svg"]) -> bytes:
 
 
 def _panel(axes: Axes, evaluation: Evaluation, metric: str) -> None:
-    """Draw one metric; curves come in the evaluation's order, the plain one on top."""
+    """Draw one metric; curves come in the evaluation's order, the anchor on top."""
     baselines = {tuned.name for tuned in evaluation.tuned}
     strong, muted = cycle(_STRONG), cycle(_MUTED)
     markers = cycle(_MARKERS)
@@ -106,7 +106,7 @@ def _legend_title(evaluation: Evaluation, metric: str) -> str | None:
     if not compared:
         return None
     levels = [item.interval.level for item in compared if item.interval is not None]
-    return "BD-rate against plain" + (f", {levels[0]:.0%} interval" if levels else "")
+    return "BD-rate against the anchor" + (f", {levels[0]:.0%} interval" if levels else "")
 
 
 def _why_none(item: BDRate) -> str:

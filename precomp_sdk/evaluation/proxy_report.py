@@ -1,4 +1,4 @@
-"""How far a proxy's pictures, bits and gradients can be trusted, measured against the real codec."""
+"""How far a proxy's images, bits and gradients can be trusted, measured against the real codec."""
 
 import dataclasses
 import json
@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from torch import Tensor
 
-from precomp_sdk.checks import check_instance, find_device
 from precomp_sdk.data import Subset, TaskDataset
 from precomp_sdk.errors import DatasetError, OptionError, QualityError
 from precomp_sdk.evaluation._batches import evaluating, load_batches
@@ -20,24 +19,25 @@ from precomp_sdk.evaluation.measurer import MAX_BATCH_PIXELS
 from precomp_sdk.events import Event, RunFinished, RunStarted, StepDone
 from precomp_sdk.images import round_to_8_bit, stack_images
 from precomp_sdk.proxy import ProxyCodec
-from precomp_sdk.records import ProxyOutput
 from precomp_sdk.training.grouping import group_by_size
 from precomp_sdk.transcode import Transcoder
+from precomp_sdk.types import ProxyOutput
+from precomp_sdk.validation import check_instance, find_device
 
 __all__ = ["GradientCheck", "ProxyPoint", "ProxyReport", "evaluate_proxy"]
 
 _STAGE = "evaluate-proxy"
 _FORMAT = "precomp-proxy-report-1"
-_LEAST_MSE = 1e-10  # 100 dB: what equal pictures are given
+_LEAST_MSE = 1e-10  # 100 dB: what equal images are given
 
 
 @dataclass(frozen=True, slots=True)
 class GradientCheck:
-    """What the real codec does when every picture takes a small step down the proxy's gradient.
+    """What the real codec does when every image takes a small step down the proxy's gradient.
 
     Args:
-        success: share of the pictures whose real value fell.
-        median_change: median over pictures of the real value's relative change; below 0 is right.
+        success: share of the images whose real value fell.
+        median_change: median over images of the real value's relative change; below 0 is right.
     """
 
     success: float
@@ -46,18 +46,18 @@ class GradientCheck:
 
 @dataclass(frozen=True, slots=True)
 class ProxyPoint:
-    """A proxy at one quality, over all pictures.
+    """A proxy at one quality, over all images.
 
     Args:
         quality: on the codec's scale.
-        source_psnr_db: mean PSNR of the source against the codec's picture: the trivial proxy.
-        proxy_psnr_db: mean PSNR of the proxy's picture against the codec's.
-        bits_error_median: median over pictures of ``|proxy bits / real bits - 1|``.
+        source_psnr_db: mean PSNR of the source against the codec's image: the trivial proxy.
+        proxy_psnr_db: mean PSNR of the proxy's image against the codec's.
+        bits_error_median: median over images of ``|proxy bits / real bits - 1|``.
         bits_error_p95: its 95th percentile.
         bits_bias: median of ``proxy bits / real bits - 1``.
-        rank_correlation: Spearman's, of proxy and real bits over the pictures; NaN for fewer than three.
+        rank_correlation: Spearman's, of proxy and real bits over the images; NaN for fewer than three.
         rate_step: bits after a step down the gradient of the proxy's bits.
-        distortion_step: mean squared error of the decoded picture to the source, after a step down the gradient of
+        distortion_step: mean squared error of the decoded image to the source, after a step down the gradient of
             the proxy's.
     """
 
@@ -73,13 +73,13 @@ class ProxyPoint:
 
     @property
     def gain_db(self) -> float:
-        """How much closer the proxy's picture is than the source."""
+        """How much closer the proxy's image is than the source."""
         return self.proxy_psnr_db - self.source_psnr_db
 
 
 @dataclass(frozen=True, slots=True)
 class ProxyReport:
-    """A proxy against its codec on pictures it was not fitted to.
+    """A proxy against its codec on images it was not fitted to.
 
     Args:
         proxy: its name.
@@ -89,10 +89,10 @@ class ProxyReport:
         codec_version: of the library that does the work.
         codec_options: what the codec was constructed with.
         quality_name: what the codec's knob is called.
-        dataset: where the pictures come from.
-        pictures: how many.
+        dataset: where the images come from.
+        images: how many.
         step_levels: root mean square of the step of the gradient checks, in 8-bit levels.
-        ladder_rank_correlation: Spearman's, of proxy and real bits over the ladder; mean over pictures.
+        ladder_rank_correlation: Spearman's, of proxy and real bits over the ladder; mean over images.
         points: one per quality.
         seconds: wall time.
     """
@@ -105,7 +105,7 @@ class ProxyReport:
     codec_options: Mapping[str, object]
     quality_name: str
     dataset: str
-    pictures: int
+    images: int
     step_levels: float
     ladder_rank_correlation: float
     points: tuple[ProxyPoint, ...]
@@ -115,7 +115,7 @@ class ProxyReport:
         """Return the points as a Markdown table."""
         rows = [
             f"| {self.quality_name} | source, dB | proxy, dB | gain, dB | bits error: median, 95th | bits bias "
-            "| rank over pictures | rate step: falls, by | distortion step: falls, by |",
+            "| rank over images | rate step: falls, by | distortion step: falls, by |",
             "|" + " --- |" * 9,
         ]
         for point in self.points:
@@ -131,7 +131,7 @@ class ProxyReport:
         return "\n".join(rows)
 
     def json(self) -> str:
-        """Return everything as JSON; what is not a number (a correlation of two pictures) is null."""
+        """Return everything as JSON; what is not a number (a correlation of two images) is null."""
         record = {"format": _FORMAT, **dataclasses.asdict(self)}
         text = json.dumps(record, default=str)  # NaN is written as such ...
         return json.dumps(json.loads(text, parse_constant=lambda _: None), indent=1, ensure_ascii=False) + "\n"
@@ -142,7 +142,7 @@ def evaluate_proxy(
     dataset: TaskDataset,
     *,
     ladder: Sequence[float] | None = None,
-    pictures: int = 64,
+    images: int = 64,
     batch_size: int = 8,
     step_levels: float = 1.0,
     workers: int | None = None,
@@ -150,31 +150,31 @@ def evaluate_proxy(
     device: torch.device | str | None = None,
     observer: Callable[[Event], None] | None = None,
 ) -> ProxyReport:
-    """Measure a proxy against its codec: pictures, bits, ranking, and where its gradients lead.
+    """Measure a proxy against its codec: images, bits, ranking, and where its gradients lead.
 
-    The **gradient check** moves each picture against the gradient of the proxy's bits (and, separately, of the mean
-    squared error of its decoded picture to the source), by a step of ``step_levels`` 8-bit levels root mean square,
+    The **gradient check** moves each image against the gradient of the proxy's bits (and, separately, of the mean
+    squared error of its decoded image to the source), by a step of ``step_levels`` 8-bit levels root mean square,
     rounds it to 8 bits and asks the real codec whether its bits (its error) fell.
 
     Args:
         proxy: a fitted one.
-        dataset: pictures it was not fitted to; labels are not used.
+        dataset: images it was not fitted to; labels are not used.
         ladder: the qualities; None takes the codec's own.
-        pictures: how many of them, evenly spaced over the set; all, where it has no more.
-        batch_size: pictures that go through the proxy together.
+        images: how many of them, evenly spaced over the set; all, where it has no more.
+        batch_size: images that go through the proxy together.
         step_levels: size of the gradient check's step.
         workers: threads of the codec; default: one per core.
-        skip_unreadable: leave out pictures that cannot be read; otherwise they are errors.
+        skip_unreadable: leave out images that cannot be read; otherwise they are errors.
         device: where to work; None: where the proxy is.
         observer: called with every event.
 
     Raises:
         OptionError: an option is out of its range.
-        DatasetError: there is no picture.
+        DatasetError: there is no image.
         QualityError: a quality is off the scale.
         NotFittedError: the proxy was not fitted.
     """
-    for option, value in (("pictures", pictures), ("batch_size", batch_size), ("step_levels", step_levels)):
+    for option, value in (("images", images), ("batch_size", batch_size), ("step_levels", step_levels)):
         if not value > 0:
             raise OptionError(
                 where=f"evaluate_proxy, option {option!r}",
@@ -192,7 +192,7 @@ def evaluate_proxy(
     if not len(dataset):
         raise _empty(dataset, "none")
     started = time.perf_counter()
-    count = min(pictures, len(dataset))
+    count = min(images, len(dataset))
     chosen = Subset(dataset, [index * len(dataset) // count for index in range(count)])
     where = _device_of(proxy) if device is None else find_device(device, "evaluate_proxy")
     notify = observer or (lambda _: None)
@@ -222,7 +222,7 @@ def evaluate_proxy(
         codec_options=dict(proxy.codec.options),
         quality_name=proxy.quality_scale.name,
         dataset=dataset.name,
-        pictures=len(next(iter(measured.values())).bits),
+        images=len(next(iter(measured.values())).bits),
         step_levels=step_levels,
         ladder_rank_correlation=_ladder_correlation(list(measured.values())),
         points=tuple(item.point(quality) for quality, item in measured.items()),
@@ -233,7 +233,7 @@ def evaluate_proxy(
 def _empty(dataset: TaskDataset, got: str) -> DatasetError:
     return DatasetError(
         where=f"evaluate_proxy on {dataset.name!r}",
-        expected="one picture or more",
+        expected="one image or more",
         got=got,
         remedy="Look at the data set's folder and options.",
     )
@@ -241,7 +241,7 @@ def _empty(dataset: TaskDataset, got: str) -> DatasetError:
 
 @dataclass(frozen=True, slots=True)
 class _Measured:
-    """One number per picture, of one quality; each (N,)."""
+    """One number per image, of one quality; each (N,)."""
 
     bits: NDArray[np.float64]
     proxy_bits: NDArray[np.float64]
@@ -303,7 +303,7 @@ def _device_of(proxy: ProxyCodec) -> torch.device:
 
 
 def _stepped(source: Tensor, gradient: Tensor, step_levels: float) -> Tensor:
-    """Return the pictures after a step of given root mean square down the gradient, rounded to 8 bits."""
+    """Return the images after a step of given root mean square down the gradient, rounded to 8 bits."""
     norms = gradient.square().mean(dim=(1, 2, 3), keepdim=True).sqrt()
     return round_to_8_bit(source - step_levels / 255.0 * gradient / norms.clamp_min(torch.finfo(norms.dtype).tiny))
 
@@ -331,8 +331,8 @@ def _spearman(ours: NDArray[np.float64], theirs: NDArray[np.float64]) -> float:
 
 
 def _ladder_correlation(measured: Sequence[_Measured]) -> float:
-    """Return the mean over pictures of the rank correlation over the ladder."""
+    """Return the mean over images of the rank correlation over the ladder."""
     ours, theirs = (np.stack([getattr(item, name) for item in measured]) for name in ("proxy_bits", "bits"))
-    rows = [_spearman(ours[:, picture], theirs[:, picture]) for picture in range(ours.shape[1])]
+    rows = [_spearman(ours[:, image], theirs[:, image]) for image in range(ours.shape[1])]
     known = [row for row in rows if not np.isnan(row)]
     return float(np.mean(known)) if known else float("nan")

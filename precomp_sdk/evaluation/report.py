@@ -4,8 +4,8 @@ import csv
 from io import StringIO
 from pathlib import Path
 
+from precomp_sdk.atomic_io import write_files
 from precomp_sdk.evaluation.results import Evaluation, results_json
-from precomp_sdk.files import write_files
 
 __all__ = ["write_report"]
 

@@ -14,7 +14,7 @@ from precomp_sdk.errors import CurveError, nearest
 from precomp_sdk.evaluation.baselines import TunedBaseline
 from precomp_sdk.evaluation.bd_rate import TASK_LOSS, BDRate
 from precomp_sdk.evaluation.measured import CleanScore, UncodedScore
-from precomp_sdk.records import RateAccuracyCurve
+from precomp_sdk.types import RateAccuracyCurve
 
 __all__ = ["Evaluation", "OptionValue", "read_record_json", "read_results", "record_json", "results_json"]
 
@@ -29,27 +29,27 @@ class Evaluation:
 
     Args:
         dataset: name of the data set.
-        pictures: how many pictures were measured.
-        skipped: pictures that could not be read and were left out on request.
+        images: how many images were measured.
+        skipped: images that could not be read and were left out on request.
         task: name of the task.
         codec: name of the codec.
         codec_version: of the library that does the work.
         codec_options: what the codec was constructed with.
         quality_name: what the codec's knob is called.
         metrics: of the task; the first is the main one.
-        clean: the task on the untouched 8-bit pictures, with no codec.
-        curves: the plain codec's first.
-        comparisons: every other curve against the plain codec's, for each metric and for `TASK_LOSS`.
+        clean: the task on the untouched 8-bit images, with no codec.
+        curves: the anchor's first.
+        comparisons: every other curve against the anchor's, for each metric and for `TASK_LOSS`.
         tuned: how the baselines were tuned.
         tuning_dataset: name of the data set they were tuned on.
         environment: versions of the packages.
         seconds: wall time.
-        uncoded: the task on every preprocessor's pictures with no codec, at the ladder's mildest quality: what the
+        uncoded: the task on every preprocessor's images with no codec, at the ladder's mildest quality: what the
             preprocessor costs the task before any codec does.
     """
 
     dataset: str
-    pictures: int
+    images: int
     skipped: tuple[SkippedSample, ...]
     task: str
     codec: str
@@ -81,7 +81,7 @@ class Evaluation:
         )
 
     def comparison(self, label: str, metric: str | None = None) -> BDRate:
-        """Return a curve's BD-rate against the plain codec; ``metric`` is the main one by default.
+        """Return a curve's BD-rate against the anchor; ``metric`` is the main one by default.
 
         Raises:
             CurveError: there is no such comparison.
@@ -103,7 +103,7 @@ class Evaluation:
         skipped = f", {len(self.skipped)} unreadable ones skipped" if self.skipped else ""
         options = ", ".join(f"{name}={value}" for name, value in self.codec_options.items())
         lines = [
-            f"{self.task} on {self.dataset}: {self.pictures} pictures{skipped}",
+            f"{self.task} on {self.dataset}: {self.images} images{skipped}",
             f"codec {self.codec} ({', '.join(filter(None, (self.codec_version, options)))}), {self.seconds:.0f} s",
             "",
         ]
@@ -121,7 +121,7 @@ class Evaluation:
         lines.extend(_table(rows))
         if self.comparisons:
             lines.append("")
-            rows = [["BD-rate against plain", "metric", "%", "interval", "overlap"]]
+            rows = [["BD-rate against the anchor", "metric", "%", "interval", "overlap"]]
             for item in self.comparisons:
                 value = "none" if item.value_percent is None else f"{item.value_percent:+.2f}"
                 interval = "" if item.interval is None else str(item.interval)

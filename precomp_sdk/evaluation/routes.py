@@ -1,4 +1,4 @@
-"""The ways to send a picture: what happens to it before the encoder and after the decoder."""
+"""The ways to send an image: what happens to it before the encoder and after the decoder."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -6,14 +6,14 @@ import torch
 from torch import Tensor
 
 from precomp_sdk.errors import OptionError
-from precomp_sdk.images import enlarge, shrink, to_float, to_uint8
+from precomp_sdk.images import downscale, to_float, to_uint8, upscale
 from precomp_sdk.preprocessor import Preprocessor
 
 __all__ = ["DownscaledRoute", "PreprocessedRoute", "Route"]
 
 
 class Route:
-    """Sends pictures as they are; subclasses change them on the sender's or on the receiver's side.
+    """Sends images as they are; subclasses change them on the sender's or on the receiver's side.
 
     Shapes and units:
         images: each (3, H, W) uint8, of any sizes.
@@ -24,7 +24,7 @@ class Route:
         settings: what was chosen for it, by name.
     """
 
-    def __init__(self, label: str = "plain", settings: Mapping[str, float] | None = None) -> None:
+    def __init__(self, label: str = "anchor", settings: Mapping[str, float] | None = None) -> None:
         self.label = label
         self.settings = dict(settings or {})
 
@@ -63,19 +63,19 @@ class PreprocessedRoute(Route):
         return (self._preprocessor,)
 
     def send(self, images: Sequence[Tensor], strength: float) -> list[Tensor]:
-        """Return the preprocessed images, shrunk where the preprocessor codes at a lower resolution."""
+        """Return the preprocessed images, downscaled where the preprocessor codes at a lower resolution."""
         anchor = next(self._preprocessor.parameters(), None)
         device = torch.device("cpu") if anchor is None else anchor.device
         factor = self._preprocessor.resolution(strength)
-        return _by_size(images, lambda batch: shrink(self._preprocessor(batch.to(device), strength), factor))
+        return _by_size(images, lambda batch: downscale(self._preprocessor(batch.to(device), strength), factor))
 
     def receive(self, images: Sequence[Tensor], sizes: Sequence[tuple[int, int]]) -> list[Tensor]:
         """Return the images at their sources' sizes."""
-        return _enlarged(images, sizes)
+        return _upscaled(images, sizes)
 
 
 class DownscaledRoute(Route):
-    """Codes a smaller picture and enlarges it again at the receiver; the codec has fewer pixels to spend bits on.
+    """Codes a smaller image and upscales it again at the receiver; the codec has fewer pixels to spend bits on.
 
     Both ways bicubic, antialiased on the way down.
 
@@ -96,17 +96,17 @@ class DownscaledRoute(Route):
 
     def send(self, images: Sequence[Tensor], strength: float) -> list[Tensor]:
         """Return the smaller images, 1x1 at least."""
-        return _by_size(images, lambda batch: shrink(batch, self._factor))
+        return _by_size(images, lambda batch: downscale(batch, self._factor))
 
     def receive(self, images: Sequence[Tensor], sizes: Sequence[tuple[int, int]]) -> list[Tensor]:
         """Return the images at their sources' sizes."""
-        return _enlarged(images, sizes)
+        return _upscaled(images, sizes)
 
 
-def _enlarged(images: Sequence[Tensor], sizes: Sequence[tuple[int, int]]) -> list[Tensor]:
-    """Return uint8 images at the sizes (H, W) they were shrunk from."""
+def _upscaled(images: Sequence[Tensor], sizes: Sequence[tuple[int, int]]) -> list[Tensor]:
+    """Return uint8 images at the sizes (H, W) they were downscaled from."""
     return [
-        image if tuple(image.shape[1:]) == tuple(size) else to_uint8(enlarge(to_float(image[None]), size))[0]
+        image if tuple(image.shape[1:]) == tuple(size) else to_uint8(upscale(to_float(image[None]), size))[0]
         for image, size in zip(images, sizes, strict=True)
     ]
 

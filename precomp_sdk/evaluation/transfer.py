@@ -18,7 +18,7 @@ from precomp_sdk.evaluation.evaluator import environment_versions, ignore
 from precomp_sdk.evaluation.measured import MeasuredCurve
 from precomp_sdk.evaluation.measurer import Measurer
 from precomp_sdk.evaluation.routes import PreprocessedRoute, Route
-from precomp_sdk.evaluation.transfer_records import Loop, TransferCell, TransferMatrix
+from precomp_sdk.evaluation.transfer_records import TrainedWith, TransferCell, TransferMatrix
 from precomp_sdk.events import Event, Notice, RunFinished, RunStarted
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.task import TaskModel
@@ -34,9 +34,9 @@ def transfer_matrix(
     tasks: Mapping[str, TaskModel],
     dataset: TaskDataset,
     *,
-    loops: Mapping[str, Loop] = MappingProxyType({}),
+    trained_with: Mapping[str, TrainedWith] = MappingProxyType({}),
     ladders: Mapping[str, Sequence[float]] = MappingProxyType({}),
-    plain_ladders: Mapping[str, Sequence[float]] = MappingProxyType({}),
+    anchor_ladders: Mapping[str, Sequence[float]] = MappingProxyType({}),
     replicates: int = 2000,
     seed: int = 0,
     min_overlap: float = 0.25,
@@ -49,24 +49,24 @@ def transfer_matrix(
 ) -> TransferMatrix:
     """Score every preprocessor on every backbone and codec.
 
-    Each picture goes through a preprocessor and a codec once per quality, and what is decoded is shown to every
+    Each image goes through a preprocessor and a codec once per quality, and what is decoded is shown to every
     backbone: neither a slow codec nor a slow preprocessor costs more for a further backbone.
 
     Args:
         preprocessors: by label.
         codecs: by label.
         tasks: backbones by label, of one kind of target and one set of metrics.
-        dataset: the held-out pictures, with targets that fit every backbone.
-        loops: what each preprocessor was trained with, by its label; missing ones were trained with nothing here.
+        dataset: the held-out images, with targets that fit every backbone.
+        trained_with: what each preprocessor was trained with, by its label; missing ones were trained with nothing here.
         ladders: qualities by the codec's label; default: its scale's ladder.
-        plain_ladders: other qualities for the plain codec, where it needs more bits to reach the same scores.
+        anchor_ladders: other qualities for the anchor, where it needs more bits to reach the same scores.
         replicates: as for `evaluate`, like all that follow.
         seed: of the drawing.
         min_overlap: curves that share less of their score range have no BD-rate.
-        batch_size: pictures that are held at a time.
+        batch_size: images that are held at a time.
         workers: threads of the codec.
         device: where the networks work.
-        skip_unreadable: leave out pictures that cannot be read.
+        skip_unreadable: leave out images that cannot be read.
         dataset_name: what results call the data set.
         observer: receives the events of the run.
 
@@ -76,12 +76,14 @@ def transfer_matrix(
         PrecompError: as `evaluate` raises it.
     """
     start = time.perf_counter()
-    _check(preprocessors, codecs, tasks, loops, {"ladders": ladders, "plain_ladders": plain_ladders}, replicates)
+    _check(
+        preprocessors, codecs, tasks, trained_with, {"ladders": ladders, "anchor_ladders": anchor_ladders}, replicates
+    )
     panel = Panel(tasks)
     tell: Callable[[Event], None] = observer or ignore
     tell(RunStarted(_STAGE, 0, {"codecs": list(codecs), "tasks": list(tasks), "preprocessors": list(preprocessors)}))
     cells: dict[tuple[str, str, str], TransferCell] = {}
-    pictures = 0
+    images = 0
     for codec_label, codec in codecs.items():
         with ExitStack() as stack:
             measurers = [
@@ -97,7 +99,7 @@ def transfer_matrix(
                         observer=observer,
                     )
                 )
-                for ladder in (plain_ladders.get(codec_label, ladders.get(codec_label)), ladders.get(codec_label))
+                for ladder in (anchor_ladders.get(codec_label, ladders.get(codec_label)), ladders.get(codec_label))
             ]
             for measurer, times in zip(measurers, (1, len(preprocessors)), strict=True):
                 if len(measurer.ladder) < 2:
@@ -109,13 +111,13 @@ def transfer_matrix(
                     )
                 measurer.check(dataset)
                 measurer.total_steps = len(dataset) * len(measurer.ladder) * times
-            plain = measurers[0].curve(dataset, Route())
-            pictures = len(plain)
+            anchor = measurers[0].curve(dataset, Route())
+            images = len(anchor)
             for label, preprocessor in preprocessors.items():
                 measured = measurers[1].curve(dataset, PreprocessedRoute(preprocessor, label))
-                loop = loops.get(label, Loop())
+                loop = trained_with.get(label, TrainedWith())
                 for task_label in tasks:
-                    pair = (split(plain, panel, task_label), split(measured, panel, task_label))
+                    pair = (split(anchor, panel, task_label), split(measured, panel, task_label))
                     cell = TransferCell(
                         preprocessor=label,
                         codec=codec_label,
@@ -123,7 +125,7 @@ def transfer_matrix(
                         codec_in_loop=codec_label in loop.codecs,
                         task_in_loop=task_label in loop.tasks,
                         comparisons=_compare(*pair, replicates=replicates, seed=seed, min_overlap=min_overlap),
-                        plain=pair[0].curve(),
+                        anchor=pair[0].curve(),
                         curve=pair[1].curve(),
                     )
                     cells[label, codec_label, task_label] = cell
@@ -132,7 +134,7 @@ def transfer_matrix(
     tell(RunFinished(_STAGE, seconds))
     return TransferMatrix(
         dataset=dataset_name or dataset.name,
-        pictures=pictures,
+        images=images,
         metrics=tuple(next(iter(tasks.values())).scorer.metrics),
         preprocessors=tuple(preprocessors),
         codecs=tuple(codecs),
@@ -145,12 +147,12 @@ def transfer_matrix(
 
 
 def _compare(
-    plain: MeasuredCurve, other: MeasuredCurve, *, replicates: int, seed: int, min_overlap: float
+    anchor: MeasuredCurve, other: MeasuredCurve, *, replicates: int, seed: int, min_overlap: float
 ) -> tuple[BDRate, ...]:
-    drawn = [resample(curve, replicates=replicates, seed=seed) for curve in (plain, other)] if replicates else []
+    drawn = [resample(curve, replicates=replicates, seed=seed) for curve in (anchor, other)] if replicates else []
     results = []
-    for metric in (*plain.scorer.metrics, TASK_LOSS):
-        result = bd_rate(plain.curve(), other.curve(), metric, min_overlap=min_overlap)
+    for metric in (*anchor.scorer.metrics, TASK_LOSS):
+        result = bd_rate(anchor.curve(), other.curve(), metric, min_overlap=min_overlap)
         if drawn and result.value_percent is not None:
             result = replace(result, interval=bootstrap_interval(drawn[0], drawn[1], metric))
         results.append(result)
@@ -161,7 +163,7 @@ def _check(
     preprocessors: Mapping[str, Preprocessor],
     codecs: Mapping[str, Codec],
     tasks: Mapping[str, TaskModel],
-    loops: Mapping[str, Loop],
+    trained_with: Mapping[str, TrainedWith],
     ladders: Mapping[str, Mapping[str, Sequence[float]]],
     replicates: int,
 ) -> None:
@@ -173,10 +175,10 @@ def _check(
         got = "; ".join(f"{label}: {t.target_kind.value}, {t.scorer.metrics}" for label, t in tasks.items())
         raise _wrong("tasks", "backbones of one kind of target and with one set of metrics", got, "Make two matrices.")
     named: list[tuple[str, Collection[str], Collection[str]]] = [
-        ("loops", loops, preprocessors),
+        ("trained_with", trained_with, preprocessors),
         *((what, given, codecs) for what, given in ladders.items()),
-        *((f"loops of {label!r}, codecs", loop.codecs, codecs) for label, loop in loops.items()),
-        *((f"loops of {label!r}, tasks", loop.tasks, tasks) for label, loop in loops.items()),
+        *((f"trained_with of {label!r}, codecs", loop.codecs, codecs) for label, loop in trained_with.items()),
+        *((f"trained_with of {label!r}, tasks", loop.tasks, tasks) for label, loop in trained_with.items()),
     ]
     for what, given_labels, known in named:
         for label in given_labels:

@@ -5,13 +5,13 @@ from dataclasses import dataclass, field
 
 from precomp_sdk.errors import CurveError, nearest
 from precomp_sdk.evaluation.bd_rate import BDRate
-from precomp_sdk.records import RateAccuracyCurve
+from precomp_sdk.types import RateAccuracyCurve
 
-__all__ = ["Loop", "TransferCell", "TransferMatrix"]
+__all__ = ["TrainedWith", "TransferCell", "TransferMatrix"]
 
 
 @dataclass(frozen=True, slots=True)
-class Loop:
+class TrainedWith:
     """What a preprocessor was trained with, by the labels of the matrix.
 
     Args:
@@ -33,8 +33,8 @@ class TransferCell:
         task: likewise.
         codec_in_loop: the preprocessor was trained with this codec.
         task_in_loop: ... with this backbone.
-        comparisons: against the plain codec, for each metric and for `TASK_LOSS`; the first is the main one.
-        plain: the plain codec's curve.
+        comparisons: against the anchor, for each metric and for `TASK_LOSS`; the first is the main one.
+        anchor: the anchor's curve.
         curve: the preprocessor's.
     """
 
@@ -44,7 +44,7 @@ class TransferCell:
     codec_in_loop: bool
     task_in_loop: bool
     comparisons: tuple[BDRate, ...]
-    plain: RateAccuracyCurve
+    anchor: RateAccuracyCurve
     curve: RateAccuracyCurve
 
     @property
@@ -64,7 +64,7 @@ class TransferMatrix:
 
     Args:
         dataset: name of the data set.
-        pictures: how many were measured.
+        images: how many were measured.
         metrics: of the backbones; the first is the main one.
         preprocessors: their labels.
         codecs: likewise.
@@ -76,7 +76,7 @@ class TransferMatrix:
     """
 
     dataset: str
-    pictures: int
+    images: int
     metrics: tuple[str, ...]
     preprocessors: tuple[str, ...]
     codecs: tuple[str, ...]
@@ -105,7 +105,7 @@ class TransferMatrix:
 
     def summary(self) -> str:
         """Return the matrix as a text table: a row per cell."""
-        head = f"BD-rate on {self.metrics[0]} against the plain codec, {self.dataset}: {self.pictures} pictures"
+        head = f"BD-rate on {self.metrics[0]} against the anchor, {self.dataset}: {self.images} images"
         rows = [["preprocessor", "codec", "backbone", "in its loop", "%", "interval", "overlap"]]
         for cell in self.cells:
             within = [name for name, own in (("codec", cell.codec_in_loop), ("backbone", cell.task_in_loop)) if own]

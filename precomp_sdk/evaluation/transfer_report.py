@@ -4,9 +4,9 @@ import csv
 from io import StringIO
 from pathlib import Path
 
+from precomp_sdk.atomic_io import write_files
 from precomp_sdk.evaluation.results import read_record_json, record_json
 from precomp_sdk.evaluation.transfer_records import TransferMatrix
-from precomp_sdk.files import write_files
 
 __all__ = ["read_transfer", "write_transfer"]
 

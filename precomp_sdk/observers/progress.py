@@ -131,7 +131,7 @@ class ProgressObserver:
 
 
 def _objective(relative: Mapping[str, float]) -> str:
-    """Return the relative objective for people; 1 is the plain codec's."""
+    """Return the relative objective for people; 1 is the anchor's."""
     mean = relative.get(f"{_RELATIVE}mean")
     each = [
         f"{name.removeprefix(_RELATIVE).replace('_', ' ')}: {value:.3f}"

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from precomp_sdk.codec import Codec
-from precomp_sdk.config import Component, Experiment, Inner, Loadable, Proxy, check_options, inner_components
+from precomp_sdk.config import ComponentTable, Experiment, Inner, Loadable, Proxy, check_options, inner_components
 from precomp_sdk.data import TaskDataset
 from precomp_sdk.errors import CheckpointError, ConfigError, PluginError, PrecompError, TargetError
 from precomp_sdk.evaluation.baselines import find_baselines
@@ -24,8 +24,8 @@ from precomp_sdk.training import SavedModule, as_recorded, load_module, load_pro
 
 __all__ = [
     "Builder",
-    "EvaluationParts",
-    "TrainingParts",
+    "EvaluationComponents",
+    "TrainingComponents",
     "build",
     "build_evaluation",
     "check_recorded_options",
@@ -35,15 +35,15 @@ __all__ = [
 
 
 @dataclass(frozen=True, slots=True)
-class EvaluationParts:
+class EvaluationComponents:
     """What an evaluation works with.
 
     Args:
         codec: the real codec.
         preprocessor: what is measured.
         task: the downstream network.
-        val: the pictures to measure on.
-        proxy: the codec's stand-in, where the preprocessor works with it.
+        val: the images to measure on.
+        proxy: the codec's proxy, where the preprocessor works with it.
     """
 
     codec: Codec
@@ -54,12 +54,12 @@ class EvaluationParts:
 
 
 @dataclass(frozen=True, slots=True)
-class TrainingParts(EvaluationParts):
+class TrainingComponents(EvaluationComponents):
     """What a training run works with.
 
     Args:
-        proxy: the codec's stand-in.
-        train: the pictures to train on.
+        proxy: the codec's proxy.
+        train: the images to train on.
         held_out: those to log the relative objective on, or None to hold some of ``train`` back.
         task_train: those to fit the task on.
     """
@@ -70,7 +70,7 @@ class TrainingParts(EvaluationParts):
     task_train: TaskDataset
 
 
-def build(experiment: Experiment, registry: Registry) -> TrainingParts:
+def build(experiment: Experiment, registry: Registry) -> TrainingComponents:
     """Construct everything a training run and its evaluation need.
 
     Components are constructed with the random state of ``train.seed`` each; the caller's does not move.
@@ -97,7 +97,7 @@ def build(experiment: Experiment, registry: Registry) -> TrainingParts:
         if held_out is not None:
             builder.check_targets(parts.task, held_out, "data.held_out")
     builder.check_ladder(parts.codec, experiment.train.ladder, "train.ladder")
-    return TrainingParts(
+    return TrainingComponents(
         codec=parts.codec,
         preprocessor=parts.preprocessor,
         task=parts.task,
@@ -109,7 +109,7 @@ def build(experiment: Experiment, registry: Registry) -> TrainingParts:
     )
 
 
-def build_evaluation(experiment: Experiment, registry: Registry) -> EvaluationParts:
+def build_evaluation(experiment: Experiment, registry: Registry) -> EvaluationComponents:
     """Construct what an evaluation needs; see `build`."""
     builder = Builder(registry, experiment.origin, experiment.train.seed)
     codec: Codec = builder.make("codec", experiment.codec, "codec")
@@ -119,10 +119,10 @@ def build_evaluation(experiment: Experiment, registry: Registry) -> EvaluationPa
         find_baselines(settings["baselines"])
     task: TaskModel = builder.make("task", experiment.task, "task")
     val: TaskDataset = builder.make("dataset", experiment.data.val, "data.val")
-    if not settings["own_targets"]:
+    if not settings["pseudo_labels"]:
         builder.check_targets(task, val, "data.val")
     preprocessor, proxy = builder.make_preprocessor(experiment, codec, task)
-    return EvaluationParts(codec, preprocessor, task, val, proxy)
+    return EvaluationComponents(codec, preprocessor, task, val, proxy)
 
 
 class Builder:
@@ -139,7 +139,9 @@ class Builder:
         self._origin = origin
         self._seed = seed
 
-    def make(self, kind: str, table: Component, key: str, parts: Mapping[str, object] = MappingProxyType({})) -> Any:
+    def make(
+        self, kind: str, table: ComponentTable, key: str, parts: Mapping[str, object] = MappingProxyType({})
+    ) -> Any:
         """Construct one component of a kind other than a proxy, and load its weights where the table asks for it.
 
         An option whose type is one of the contracts is a table of its own (or a list of them), made here too.
@@ -148,7 +150,7 @@ class Builder:
             kind: of component.
             table: its name and options.
             key: where it stands in the file.
-            parts: what a preprocessor may name in its ``parts``.
+            parts: what a preprocessor may name in its ``requires``.
         """
         classes: Mapping[str, Mapping[str, type]] = {
             "codec": self._registry.codecs,
@@ -161,7 +163,7 @@ class Builder:
             with located(f"{where}.name", instead=True):
                 self._registry.create(kind, table.name)  # raises, and knows the nearest name
         cls = classes[kind][table.name]
-        taken = [self._part(cls, name, parts, where) for name in getattr(cls, "parts", ())]
+        taken = [self._part(cls, name, parts, where) for name in getattr(cls, "requires", ())]
         inner = inner_components(cls, table.options, where)
         plain = {name: value for name, value in table.options.items() if name not in inner}
         options: dict[str, Any] = check_options(cls, plain, where, given=inner)
@@ -190,19 +192,19 @@ class Builder:
         self, experiment: Experiment, codec: Codec, task: TaskModel | None
     ) -> tuple[Preprocessor, ProxyCodec | None]:
         """Construct an experiment's preprocessor, and the proxy where it works with one."""
-        works_with_proxy = "proxy" in self.parts_of(experiment.preprocessor)
+        works_with_proxy = "proxy" in self.requirements_of(experiment.preprocessor)
         proxy = self.make_proxy(experiment.proxy, codec) if works_with_proxy else None
         parts = {"codec": codec, "proxy": proxy, "task": task}
         return self.make("preprocessor", experiment.preprocessor, "preprocessor", parts), proxy
 
-    def parts_of(self, table: Component) -> frozenset[str]:
+    def requirements_of(self, table: ComponentTable) -> frozenset[str]:
         """Return what a preprocessor of a file, or one among its options, is constructed from, such as ``"proxy"``."""
         cls = self._registry.preprocessors.get(table.name)
         if cls is None:  # `make` knows what to say
             return frozenset()
         found = inner_components(cls, table.options, f"{self._origin}, preprocessor")
-        single = [item for kind, item in found.values() if kind == "preprocessor" and isinstance(item, Component)]
-        return frozenset(cls.parts).union(*map(self.parts_of, single))
+        single = [item for kind, item in found.values() if kind == "preprocessor" and isinstance(item, ComponentTable)]
+        return frozenset(cls.requires).union(*map(self.requirements_of, single))
 
     def check_targets(self, task: TaskModel, dataset: TaskDataset, key: str, *, fitting: bool = False) -> None:
         """Raise `TargetError` where a data set's targets do not fit the task."""
@@ -213,8 +215,8 @@ class Builder:
                 got="no targets" if dataset.target_kind is None else f"targets of kind {dataset.target_kind.value!r}",
                 remedy="Name a data set of that kind under data.task, or leave task.fit out."
                 if fitting
-                else 'Choose a data set of that kind, or the task\'s own answers: train.targets = "own", '
-                "evaluate.own_targets = true.",
+                else 'Choose a data set of that kind, or the task\'s own answers: train.targets = "pseudo-labels", '
+                "evaluate.pseudo_labels = true.",
             )
         with located(f"{self._origin}, {key}"):
             task.check_dataset(dataset.class_names)
@@ -234,7 +236,7 @@ class Builder:
 
     def _make_inner(self, kind: str, found: Inner, key: str, parts: Mapping[str, object]) -> Any:
         match found:
-            case Component():
+            case ComponentTable():
                 return self.make(kind, found, key, parts)
             case tuple():
                 return [self.make(kind, item, f"{key}[{place}]", parts) for place, item in enumerate(found)]
@@ -244,7 +246,7 @@ class Builder:
     def _part(self, cls: type, name: str, parts: Mapping[str, object], where: str) -> object:
         if parts.get(name) is None:
             raise PluginError(
-                where=f"{where}: {cls.__module__}.{cls.__qualname__}.parts",
+                where=f"{where}: {cls.__module__}.{cls.__qualname__}.requires",
                 expected=f"names among {', '.join(repr(known) for known in ('codec', 'proxy', 'task'))}",
                 got=repr(name),
                 remedy="Name what the experiment can give.",
@@ -263,7 +265,7 @@ class Builder:
             yield
 
 
-def prepare(experiment: Experiment, parts: EvaluationParts, pictures: TaskDataset, device: torch.device) -> None:
+def prepare(experiment: Experiment, parts: EvaluationComponents, images: TaskDataset, device: torch.device) -> None:
     """Let a preprocessor that has nothing to train measure what it needs, for the ladder it is evaluated on.
 
     Raises:
@@ -271,7 +273,7 @@ def prepare(experiment: Experiment, parts: EvaluationParts, pictures: TaskDatase
     """
     parts.task.to(device)
     with located(f"{experiment.origin}, preprocessor"):
-        parts.preprocessor.prepare(pictures, experiment.evaluate.arguments()["ladder"])
+        parts.preprocessor.prepare(images, experiment.evaluate.arguments()["ladder"])
 
 
 def without_start(experiment: Experiment) -> Experiment:

@@ -11,7 +11,7 @@ __all__ = ["leave_a_core", "make_fabric"]
 
 
 def leave_a_core() -> None:
-    """Keep one core free of PyTorch's threads, for those that load pictures and run the codec.
+    """Keep one core free of PyTorch's threads, for those that load images and run the codec.
 
     PyTorch's threads spin while they wait, so with one on every core a step takes two to three times as long. Nothing
     is changed where the user has set ``OMP_NUM_THREADS``.

@@ -8,10 +8,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from precomp_sdk.atomic_io import write_whole
 from precomp_sdk.codec import Codec
 from precomp_sdk.config import Experiment
 from precomp_sdk.errors import CheckpointError
-from precomp_sdk.files import write_whole
 from precomp_sdk.observers import plain
 from precomp_sdk.registry import Registry
 

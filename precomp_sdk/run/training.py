@@ -7,15 +7,15 @@ from typing import Any
 
 from lightning_fabric import Fabric
 
+from precomp_sdk.atomic_io import write_whole
 from precomp_sdk.config import EXPERIMENT_FILE, Experiment, dump_experiment, load_experiment
 from precomp_sdk.deploy import Compressor
 from precomp_sdk.errors import CheckpointError
 from precomp_sdk.events import Event, Notice
-from precomp_sdk.files import write_whole
 from precomp_sdk.registry import Registry
-from precomp_sdk.run.build import TrainingParts, build, prepare
+from precomp_sdk.run.build import TrainingComponents, build, prepare
 from precomp_sdk.run.fabric import make_fabric
-from precomp_sdk.run.fitting import fit_and_save_proxy, fit_and_save_task, save_task
+from precomp_sdk.run.proxy_fit import fit_and_save_proxy, fit_and_save_task, save_task
 from precomp_sdk.run.record import RECORD_FILE, record
 from precomp_sdk.training import (
     FREE_SETTINGS,
@@ -46,14 +46,14 @@ class TrainingOutcome:
 
     Args:
         folder: where everything is.
-        parts: the objects; the preprocessor is trained.
+        components: the objects; the preprocessor is trained.
         result: of the trainer; None where the preprocessor has nothing to train.
         task_fit: of the task, where it was fitted in this run.
         proxy_fit: of the proxy, likewise.
     """
 
     folder: Path
-    parts: TrainingParts
+    components: TrainingComponents
     result: TrainResult | None
     task_fit: FitTaskResult | None = None
     proxy_fit: FitProxyResult | None = None
@@ -72,7 +72,7 @@ def run_training(
 
     The task is fitted where the experiment says so, the proxy where it says so or needs it; their weights, those of the
     preprocessor, the experiment with every default and the record of the run are left in the folder. A preprocessor
-    that has nothing to train is prepared on the training pictures, for `precomp compress`.
+    that has nothing to train is prepared on the training images, for `precomp compress`.
 
     Args:
         experiment: what to do.
@@ -91,47 +91,49 @@ def run_training(
     fabric = make_fabric(experiment.train.precision, origin=experiment.origin)
     if fabric.is_global_zero:
         _check_folder(folder, experiment, resume=resume, overwrite=overwrite)
-    parts = build(experiment, registry)
-    experiment = _resolved(experiment, parts)
+    components = build(experiment, registry)
+    experiment = _resolved(experiment, components)
     if fabric.is_global_zero:
         if not resume:
             _clear(folder)
         write_whole(folder / EXPERIMENT_FILE, dump_experiment(experiment))
     fabric.launch()
     notify = observer if fabric.is_global_zero else None
-    task_fit = prepare_task(experiment, parts, fabric, notify, resume=resume)
-    proxy_fit = _fit_proxy(experiment, parts, fabric, notify, resume=resume)
+    task_fit = prepare_task(experiment, components, fabric, notify, resume=resume)
+    proxy_fit = _fit_proxy(experiment, components, fabric, notify, resume=resume)
     result: TrainResult | None = None
-    if parts.preprocessor.trainable:
+    if components.preprocessor.trainable:
         trainer = Trainer(
-            codec=parts.codec,
-            proxy=parts.proxy,
-            preprocessor=parts.preprocessor,
-            task=parts.task,
+            codec=components.codec,
+            proxy=components.proxy,
+            preprocessor=components.preprocessor,
+            task=components.task,
             settings=experiment.train,
             observer=observer,
             fabric=fabric,
         )
-        result = trainer.run(parts.train, held_out=parts.held_out, folder=folder, resume=resume, overwrite=overwrite)
+        result = trainer.run(
+            components.train, held_out=components.held_out, folder=folder, resume=resume, overwrite=overwrite
+        )
     elif fabric.is_global_zero:
-        prepare(experiment, parts, parts.train, fabric.device)
-        sender = Compressor(parts.codec, parts.preprocessor, ladder=experiment.evaluate.arguments()["ladder"])
+        prepare(experiment, components, components.train, fabric.device)
+        sender = Compressor(components.codec, components.preprocessor, ladder=experiment.evaluate.arguments()["ladder"])
         sender.save(folder / WEIGHTS_FILE)
     if fabric.is_global_zero:
         if result is not None and "task" in experiment.train.train:
-            save_task(folder / TASK_FILE, parts.task, experiment.task, {"steps": result.steps})
+            save_task(folder / TASK_FILE, components.task, experiment.task, {"steps": result.steps})
         if result is not None and "proxy" in experiment.train.train:
-            save_proxy(folder / PROXY_FILE, parts.proxy, facts={"steps": result.steps})
+            save_proxy(folder / PROXY_FILE, components.proxy, facts={"steps": result.steps})
         record(
             folder,
             "training",
             experiment=experiment,
-            codec=parts.codec,
+            codec=components.codec,
             registry=registry,
             command=command,
             results={"task_fit": task_fit, "proxy_fit": proxy_fit, "training": result},
         )
-    return TrainingOutcome(folder, parts, result, task_fit, proxy_fit)
+    return TrainingOutcome(folder, components, result, task_fit, proxy_fit)
 
 
 def _check_folder(folder: Path, experiment: Experiment, *, resume: bool, overwrite: bool) -> None:
@@ -192,15 +194,15 @@ def _clear(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def _resolved(experiment: Experiment, parts: TrainingParts) -> Experiment:
+def _resolved(experiment: Experiment, components: TrainingComponents) -> Experiment:
     """Return the experiment with the proxy's name, which the file may leave open."""
-    proxy = experiment.proxy.model_copy(update={"name": parts.proxy.name})
+    proxy = experiment.proxy.model_copy(update={"name": components.proxy.name})
     return experiment.model_copy(update={"proxy": proxy})
 
 
 def prepare_task(
     experiment: Experiment,
-    parts: TrainingParts,
+    components: TrainingComponents,
     fabric: Fabric,
     notify: Callable[[Event], None] | None,
     *,
@@ -213,16 +215,23 @@ def prepare_task(
     result = None
     if fabric.is_global_zero and not (resume and path.exists()):
         result = fit_and_save_task(
-            parts.task, experiment.task, fit.arguments(), parts.task_train, parts.val, path, fabric.device, notify
+            components.task,
+            experiment.task,
+            fit.arguments(),
+            components.task_train,
+            components.val,
+            path,
+            fabric.device,
+            notify,
         )
     fabric.barrier()
-    load_module(path, parts.task, name=parts.task.name)
+    load_module(path, components.task, name=components.task.name)
     return result
 
 
 def _fit_proxy(
     experiment: Experiment,
-    parts: TrainingParts,
+    components: TrainingComponents,
     fabric: Fabric,
     notify: Callable[[Event], None] | None,
     *,
@@ -230,10 +239,11 @@ def _fit_proxy(
 ) -> FitProxyResult | None:
     """Fit the proxy where it is to be fitted or of no use without, in the first process; all of them load the file."""
     fit, path = experiment.proxy.fit, experiment.output.folder / PROXY_FILE
-    if fit is None and bool(parts.proxy.fitted):
-        if notify and parts.proxy.fitted_to not in ("", parts.codec.version):
+    if fit is None and bool(components.proxy.fitted):
+        if notify and components.proxy.fitted_to not in ("", components.codec.version):
             message = (
-                f"{parts.proxy.name!r} was fitted to {parts.proxy.fitted_to}, and {parts.codec.version} is installed: "
+                f"{components.proxy.name!r} was fitted to {components.proxy.fitted_to}, "
+                f"and {components.codec.version} is installed: "
                 "`precomp evaluate-proxy` tells how well it still fits, and a table [proxy.fit] fits it again"
             )
             notify(Notice("fit-proxy", message))
@@ -243,8 +253,8 @@ def _fit_proxy(
         settings = {**settings, "ladder": experiment.train.ladder}
     result = None
     if fabric.is_global_zero and not (resume and path.exists()):
-        result = fit_and_save_proxy(parts.proxy, parts.train, settings, path, fabric.device, notify)
+        result = fit_and_save_proxy(components.proxy, components.train, settings, path, fabric.device, notify)
     fabric.barrier()
-    load_proxy(path, parts.proxy)
-    parts.proxy.eval().requires_grad_(False)
+    load_proxy(path, components.proxy)
+    components.proxy.eval().requires_grad_(False)
     return result

@@ -1,4 +1,4 @@
-"""COCO's matching of one picture's detections with its objects."""
+"""COCO's matching of one image's detections with its objects."""
 
 import numpy as np
 from faster_coco_eval.core.mask import iou as coco_iou
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 __all__ = ["DETECTIONS_PER_CLASS", "IOU_THRESHOLDS", "match"]
 
 IOU_THRESHOLDS = np.linspace(0.5, 0.95, 10)
-DETECTIONS_PER_CLASS = 100  # of one picture; COCO's limit
+DETECTIONS_PER_CLASS = 100  # of one image; COCO's limit
 _BELOW_ONE = 1.0 - 1e-10  # COCO's own guard against an overlap of 1 that was rounded
 
 
@@ -18,7 +18,7 @@ def match(
 
     Each detection takes the object it overlaps most among those not yet taken; failing that, a crowd region, which is
     never used up, may excuse it: it then counts neither for nor against. The overlaps are faster-coco-eval's; the
-    matching is done here, because that package keeps the outcome per picture to itself.
+    matching is done here, because that package keeps the outcome per image to itself.
 
     Shapes and units:
         detections: (D, 4), x1 y1 x2 y2 in pixels, in falling order of their scores.

@@ -1,4 +1,4 @@
-"""Average precision of many multisets of the same pictures at once."""
+"""Average precision of many multisets of the same images at once."""
 
 from collections.abc import Iterator
 
@@ -20,17 +20,17 @@ def average_precisions(
     objects: NDArray[np.float64],
     counts: NDArray[np.float64],
 ) -> NDArray[np.float64]:
-    """Return the average precision of one class, (R, T): per multiset of pictures and overlap threshold.
+    """Return the average precision of one class, (R, T): per multiset of images and overlap threshold.
 
-    Precision changes the result only at right detections, so everything but one running sum is done at those alone. A
-    picture that counts twice stands twice in COCO's order of equal scores, next to itself.
+    Precision changes the result only at right detections, so everything but one running sum is done at those alone. An
+    image that counts twice stands twice in COCO's order of equal scores, next to itself.
 
     Shapes and units:
         scores: (D,) in any order; equal ones stay in theirs.
-        images: (D,) place of each detection's picture.
+        images: (D,) place of each detection's image.
         right, excused: (D, T).
         objects: (R,) how many there are to find, more than 0.
-        counts: (R, N) how often each picture counts.
+        counts: (R, N) how often each image counts.
 
     Source: accumulate of the COCO API: precision made monotone, read at 101 recalls.
     """

@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from precomp_sdk.errors import ContractError, TargetError
-from precomp_sdk.records import Boxes, Target
 from precomp_sdk.scoring._matching import DETECTIONS_PER_CLASS, IOU_THRESHOLDS, match
 from precomp_sdk.scoring._precision import average_precisions
 from precomp_sdk.task import Scorer
+from precomp_sdk.types import Boxes, Target
 
 __all__ = ["BoxScorer"]
 
@@ -22,11 +22,11 @@ _BITS = 2.0 ** np.arange(len(IOU_THRESHOLDS))
 class BoxScorer(Scorer):
     """COCO's mean average precision of boxes: mAP over overlaps of 0.5 to 0.95, mAP50 and mAP75.
 
-    A prediction is a `Boxes` with scores; at most 100 per picture and class count, the best. A class takes part where
-    it has an object in one of the pictures, and crowd regions excuse detections, as COCO has it. The metrics equal
+    A prediction is a `Boxes` with scores; at most 100 per image and class count, the best. A class takes part where
+    it has an object in one of the images, and crowd regions excuse detections, as COCO has it. The metrics equal
     those of pycocotools (areas: all, 100 detections).
 
-    One picture's evidence is (rows, 4): a row per detection (class, score, overlaps it is right at, overlaps it is
+    One image's statistics is (rows, 4): a row per detection (class, score, overlaps it is right at, overlaps it is
     excused at, both as bits) and a row per class with objects (class, NaN, how many, 0).
 
     Args:
@@ -41,7 +41,7 @@ class BoxScorer(Scorer):
         self.num_classes = num_classes
 
     def measure(self, prediction: Any, target: Target) -> NDArray[np.float64]:
-        """Match one picture's detections with its objects.
+        """Match one image's detections with its objects.
 
         Raises:
             TargetError: the target is no `Boxes`, or has a label the task does not know.
@@ -68,7 +68,7 @@ class BoxScorer(Scorer):
                 where="BoxScorer, prediction",
                 expected=problem[0],
                 got=problem[1],
-                remedy="Return one Boxes with scores per picture.",
+                remedy="Return one Boxes with scores per image.",
             )
         scores = _array(prediction.scores)
         boxes, labels = _array(prediction.boxes), _array(prediction.labels)
@@ -86,27 +86,27 @@ class BoxScorer(Scorer):
                 rows.append(np.array([[label, np.nan, count, 0.0]]))
         return np.concatenate([np.zeros((0, 4)), *rows])
 
-    def combine(self, evidence: Sequence[NDArray[np.float64]], counts: NDArray[np.float64]) -> dict[str, float]:
-        """Return the metrics over all pictures.
+    def combine(self, statistics: Sequence[NDArray[np.float64]], counts: NDArray[np.float64]) -> dict[str, float]:
+        """Return the metrics over all images.
 
         Raises:
-            TargetError: no picture has an object.
+            TargetError: no image has an object.
         """
-        many = self.combine_many(evidence, np.asarray(counts, dtype=np.float64)[None])
+        many = self.combine_many(statistics, np.asarray(counts, dtype=np.float64)[None])
         if any(np.isnan(values[0]) for values in many.values()):
             raise TargetError(
                 where="BoxScorer",
-                expected="pictures with one object or more, crowd regions aside",
-                got=f"none in {len(evidence)} pictures",
-                remedy="Score more or other pictures.",
+                expected="images with one object or more, crowd regions aside",
+                got=f"none in {len(statistics)} images",
+                remedy="Score more or other images.",
             )
         return {metric: float(values[0]) for metric, values in many.items()}
 
     def combine_many(
-        self, evidence: Sequence[NDArray[np.float64]], counts: NDArray[np.float64]
+        self, statistics: Sequence[NDArray[np.float64]], counts: NDArray[np.float64]
     ) -> dict[str, NDArray[np.float64]]:
-        """Return the metrics of every row of ``counts``, NaN where its pictures have no object."""
-        precisions = self._precisions(evidence, np.asarray(counts, dtype=np.float64))
+        """Return the metrics of every row of ``counts``, NaN where its images have no object."""
+        precisions = self._precisions(statistics, np.asarray(counts, dtype=np.float64))
         return {
             "mAP": _mean(precisions.reshape(len(counts), -1)),
             "mAP50": _mean(precisions[:, :, 0]),
@@ -114,22 +114,24 @@ class BoxScorer(Scorer):
         }
 
     def per_class(
-        self, evidence: Sequence[NDArray[np.float64]], counts: NDArray[np.float64] | None = None
+        self, statistics: Sequence[NDArray[np.float64]], counts: NDArray[np.float64] | None = None
     ) -> NDArray[np.float64]:
         """Return each class's average precision over overlaps of 0.5 to 0.95, (K,); NaN where it has no object.
 
         Args:
-            evidence: one array per image.
+            statistics: one array per image.
             counts: (N,) how often each image counts; default: once.
         """
-        row = np.ones(len(evidence)) if counts is None else np.asarray(counts, dtype=np.float64)
-        per_class: NDArray[np.float64] = self._precisions(evidence, row[None])[0].mean(axis=1)
+        row = np.ones(len(statistics)) if counts is None else np.asarray(counts, dtype=np.float64)
+        per_class: NDArray[np.float64] = self._precisions(statistics, row[None])[0].mean(axis=1)
         return per_class
 
-    def _precisions(self, evidence: Sequence[NDArray[np.float64]], counts: NDArray[np.float64]) -> NDArray[np.float64]:
+    def _precisions(
+        self, statistics: Sequence[NDArray[np.float64]], counts: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
         """Return average precisions, (R, K, T)."""
-        rows = np.concatenate(evidence)  # (rows, 4)
-        images = np.repeat(np.arange(len(evidence)), [len(item) for item in evidence])
+        rows = np.concatenate(statistics)  # (rows, 4)
+        images = np.repeat(np.arange(len(statistics)), [len(item) for item in statistics])
         are_objects = np.isnan(rows[:, 1])
         found = np.full((len(counts), self.num_classes, len(IOU_THRESHOLDS)), np.nan)
         for label in np.unique(rows[are_objects, 0]).astype(int):

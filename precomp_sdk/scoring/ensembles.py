@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from precomp_sdk.errors import ContractError
-from precomp_sdk.records import Composite, Target
 from precomp_sdk.task import Scorer
+from precomp_sdk.types import Composite, Target
 
 __all__ = ["EnsembleScorer"]
 
@@ -17,7 +17,7 @@ class EnsembleScorer(Scorer):
     """Every member's metrics as ``member/metric``, and first the weighted mean of the members' first metrics, ``mean``.
 
     A prediction is a tuple of the members' predictions; a target is a `Composite` of one per member, or one for all.
-    One picture's evidence is the members' arrays, flat, each behind its shape.
+    One image's statistics is the members' arrays, flat, each behind its shape.
 
     Args:
         members: scorers by name.
@@ -32,7 +32,7 @@ class EnsembleScorer(Scorer):
         self.metrics = ("mean", *names)  # type: ignore[misc]  # of the instance: they follow from the members
 
     def measure(self, prediction: Any, target: Target) -> NDArray[np.float64]:
-        """Return every member's evidence.
+        """Return every member's statistics.
 
         Raises:
             ContractError: the prediction is not one per member.
@@ -44,31 +44,31 @@ class EnsembleScorer(Scorer):
                 got=type(prediction).__name__,
                 remedy="Score the predictions of the EnsembleTask it belongs to.",
             )
-        targets = target.parts if isinstance(target, Composite) else (target,) * len(self._members)
+        targets = target.targets if isinstance(target, Composite) else (target,) * len(self._members)
         parts: list[NDArray[np.float64]] = []
         for scorer, answer, wanted in zip(self._members.values(), prediction, targets, strict=True):
-            evidence = np.asarray(scorer.measure(answer, wanted), dtype=np.float64)
-            parts += [np.array([evidence.ndim, *evidence.shape], dtype=np.float64), evidence.reshape(-1)]
+            statistics = np.asarray(scorer.measure(answer, wanted), dtype=np.float64)
+            parts += [np.array([statistics.ndim, *statistics.shape], dtype=np.float64), statistics.reshape(-1)]
         return np.concatenate(parts)
 
-    def combine(self, evidence: Sequence[NDArray[np.float64]], counts: NDArray[np.float64]) -> dict[str, float]:
+    def combine(self, statistics: Sequence[NDArray[np.float64]], counts: NDArray[np.float64]) -> dict[str, float]:
         """Return every member's metrics and their mean."""
         return self._named(
-            {name: self._members[name].combine(part, counts) for name, part in self._split(evidence).items()}
+            {name: self._members[name].combine(part, counts) for name, part in self._split(statistics).items()}
         )
 
     def combine_many(
-        self, evidence: Sequence[NDArray[np.float64]], counts: NDArray[np.float64]
+        self, statistics: Sequence[NDArray[np.float64]], counts: NDArray[np.float64]
     ) -> dict[str, NDArray[np.float64]]:
         """Return every member's metrics and their mean for every row of ``counts``."""
         return self._named(
-            {name: self._members[name].combine_many(part, counts) for name, part in self._split(evidence).items()}
+            {name: self._members[name].combine_many(part, counts) for name, part in self._split(statistics).items()}
         )
 
-    def _split(self, evidence: Sequence[NDArray[np.float64]]) -> dict[str, list[NDArray[np.float64]]]:
-        """Return the evidence of each member, picture by picture."""
+    def _split(self, statistics: Sequence[NDArray[np.float64]]) -> dict[str, list[NDArray[np.float64]]]:
+        """Return the statistics of each member, image by image."""
         found: dict[str, list[NDArray[np.float64]]] = {name: [] for name in self._members}
-        for whole in evidence:
+        for whole in statistics:
             place = 0
             for name in self._members:
                 ndim = int(whole[place])

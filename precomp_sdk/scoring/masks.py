@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from precomp_sdk.errors import ContractError, TargetError
-from precomp_sdk.records import Mask, Target
 from precomp_sdk.task import Scorer
+from precomp_sdk.types import Mask, Target
 
 __all__ = ["MaskScorer"]
 
@@ -19,9 +19,9 @@ class MaskScorer(Scorer):
     """Mean intersection over union of classes, and the share of pixels that are right.
 
     A prediction is a label map, (H, W) integers, or class scores, (K, H, W). Intersections and unions are summed over
-    all pictures before they are divided, and a class takes part where it is in a target or in a prediction:
+    all images before they are divided, and a class takes part where it is in a target or in a prediction:
     torchmetrics' ``MulticlassJaccardIndex`` with ``average="macro"``. Pixels of the target's ``ignore_index`` count for
-    nothing. One picture's evidence is (3, K): pixels right, pixels predicted, pixels in the target.
+    nothing. One image's statistics is (3, K): pixels right, pixels predicted, pixels in the target.
 
     Args:
         num_classes: labels are below this.
@@ -35,7 +35,7 @@ class MaskScorer(Scorer):
         self.num_classes = num_classes
 
     def measure(self, prediction: Any, target: Target) -> NDArray[np.float64]:
-        """Count one picture's pixels by class.
+        """Count one image's pixels by class.
 
         Raises:
             TargetError: the target is no `Mask`, or has a label that is neither a class nor to be ignored.
@@ -65,27 +65,27 @@ class MaskScorer(Scorer):
         counts: NDArray[np.float64] = torch.stack([pairs.diagonal(), pairs.sum(0), pairs.sum(1)]).double().numpy()
         return counts
 
-    def combine(self, evidence: Sequence[NDArray[np.float64]], counts: NDArray[np.float64]) -> dict[str, float]:
-        """Return the metrics over all pictures.
+    def combine(self, statistics: Sequence[NDArray[np.float64]], counts: NDArray[np.float64]) -> dict[str, float]:
+        """Return the metrics over all images.
 
         Raises:
             TargetError: every pixel is to be ignored.
         """
-        many = self.combine_many(evidence, np.asarray(counts, dtype=np.float64)[None])
+        many = self.combine_many(statistics, np.asarray(counts, dtype=np.float64)[None])
         if any(np.isnan(values[0]) for values in many.values()):
             raise TargetError(
                 where="MaskScorer",
-                expected="pictures with one labelled pixel or more",
-                got=f"none in {len(evidence)} pictures",
-                remedy="Score more or other pictures, and look at ignore_index.",
+                expected="images with one labelled pixel or more",
+                got=f"none in {len(statistics)} images",
+                remedy="Score more or other images, and look at ignore_index.",
             )
         return {metric: float(values[0]) for metric, values in many.items()}
 
     def combine_many(
-        self, evidence: Sequence[NDArray[np.float64]], counts: NDArray[np.float64]
+        self, statistics: Sequence[NDArray[np.float64]], counts: NDArray[np.float64]
     ) -> dict[str, NDArray[np.float64]]:
         """Return the metrics of every row of ``counts``, NaN where every pixel is to be ignored."""
-        whole = np.asarray(evidence).reshape(len(evidence), -1)
+        whole = np.asarray(statistics).reshape(len(statistics), -1)
         right, predicted, wanted = np.moveaxis((counts @ whole).reshape(len(counts), 3, -1), 1, 0)  # each (R, K)
         ratios = _divide(right, predicted + wanted - right)
         present = ~np.isnan(ratios)
@@ -95,16 +95,16 @@ class MaskScorer(Scorer):
         }
 
     def per_class(
-        self, evidence: Sequence[NDArray[np.float64]], counts: NDArray[np.float64] | None = None
+        self, statistics: Sequence[NDArray[np.float64]], counts: NDArray[np.float64] | None = None
     ) -> NDArray[np.float64]:
         """Return each class's intersection over union, (K,); NaN where it is in no target and no prediction.
 
         Args:
-            evidence: one array per image.
+            statistics: one array per image.
             counts: (N,) how often each image counts; default: once.
         """
-        row = np.ones(len(evidence)) if counts is None else np.asarray(counts, dtype=np.float64)
-        right, predicted, wanted = np.tensordot(row, np.asarray(evidence), axes=1)
+        row = np.ones(len(statistics)) if counts is None else np.asarray(counts, dtype=np.float64)
+        right, predicted, wanted = np.tensordot(row, np.asarray(statistics), axes=1)
         return _divide(right, predicted + wanted - right)
 
     def _labels(self, prediction: Any, size: tuple[int, ...]) -> Tensor:
@@ -122,7 +122,7 @@ class MaskScorer(Scorer):
             where="MaskScorer, prediction",
             expected=f"integer labels {size} or class scores {(self.num_classes, *size)}, of the target's size",
             got=got,
-            remedy="Resize the network's answer to its picture, and use masks of their pictures' size.",
+            remedy="Resize the network's answer to its image, and use masks of their images' size.",
         )
 
 

@@ -1,9 +1,10 @@
-"""What a plugin's own tests need: the conformance kit, and small stand-ins for the five contracts."""
+"""What a plugin's own tests need: the conformance kit, and small doubles of the five contracts."""
 
 from precomp_sdk.errors import ConformanceError
 from precomp_sdk.testing.codecs import CodecSettings
 from precomp_sdk.testing.datasets import DatasetSettings
 from precomp_sdk.testing.doubles import FakeCodec, FakeDataset, FakePreprocessor, FakeProxy, FakeTask
+from precomp_sdk.testing.images import ODD_SIZES, extreme_images, natural_image
 from precomp_sdk.testing.kit import (
     PROMISES,
     check_codec,
@@ -18,7 +19,6 @@ from precomp_sdk.testing.kit import (
     proxy_cases,
     task_cases,
 )
-from precomp_sdk.testing.pictures import ODD_SIZES, extreme_pictures, natural_picture
 from precomp_sdk.testing.preprocessors import PreprocessorSettings
 from precomp_sdk.testing.promises import (
     BrokenPromiseError,
@@ -60,8 +60,8 @@ __all__ = [
     "codec_cases",
     "dataset_cases",
     "examine",
-    "extreme_pictures",
-    "natural_picture",
+    "extreme_images",
+    "natural_image",
     "preprocessor_cases",
     "proxy_cases",
     "require",

@@ -1,4 +1,4 @@
-"""Targets for the pictures of the kit."""
+"""Targets for the images of the kit."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from precomp_sdk.records import Boxes, Composite, Label, Mask, Target, TargetKind
 from precomp_sdk.testing.promises import NotApplicableError
+from precomp_sdk.types import Boxes, Composite, Label, Mask, Target, TargetKind
 
 __all__ = ["made_targets", "other_target", "read_target", "same_target"]
 
@@ -58,7 +58,7 @@ def other_target(target: Target, classes: int) -> Target:
             labels = torch.where(target.labels == target.ignore_index, target.labels, (target.labels + 1) % classes)
             return Mask(labels=labels, ignore_index=target.ignore_index)
         case Composite():
-            return Composite(tuple(other_target(part, classes) for part in target.parts))
+            return Composite(tuple(other_target(part, classes) for part in target.targets))
 
 
 def same_target(one: Target, other: Target) -> bool:
@@ -66,7 +66,7 @@ def same_target(one: Target, other: Target) -> bool:
         return [getattr(target, name) for name in type(target).__slots__]
 
     if isinstance(one, Composite) and isinstance(other, Composite):
-        return all(same_target(mine, its) for mine, its in zip(one.parts, other.parts, strict=True))
+        return all(same_target(mine, its) for mine, its in zip(one.targets, other.targets, strict=True))
     return all(
         torch.equal(mine, its) if isinstance(mine, Tensor) and isinstance(its, Tensor) else mine is its or mine == its
         for mine, its in zip(fields(one), fields(other), strict=True)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from precomp_sdk.images import stack_images
-from precomp_sdk.testing.pictures import natural_picture
+from precomp_sdk.testing.images import natural_image
 from precomp_sdk.testing.promises import BrokenPromiseError, NotApplicableError, require
 
 __all__ = [
@@ -115,8 +115,8 @@ def in_threads(count: int, calls: Sequence[Callable[[], T]]) -> list[T]:
 
 
 def natural_batch(count: int, size: tuple[int, int], *, first_seed: int = 0) -> Tensor:
-    """Return natural pictures as a float batch (N, 3, H, W) in [0, 1]."""
-    return stack_images([natural_picture(*size, seed=first_seed + index) for index in range(count)])
+    """Return natural images as a float batch (N, 3, H, W) in [0, 1]."""
+    return stack_images([natural_image(*size, seed=first_seed + index) for index in range(count)])
 
 
 def permuted(count: int) -> list[int]:

@@ -20,14 +20,14 @@ from precomp_sdk.testing._tools import (
     require_refused,
     within,
 )
-from precomp_sdk.testing.pictures import ODD_SIZES, extreme_pictures, natural_picture
+from precomp_sdk.testing.images import ODD_SIZES, extreme_images, natural_image
 from precomp_sdk.testing.promises import BrokenPromiseError, promises_of, require
 
 __all__ = ["CODEC_PROMISES", "CodecSettings"]
 
 _LUMA = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
-_LUMA_TOLERANCE = 24.0  # of 255: a flat picture may be off by as much at the mildest rung of the ladder
-_SLACK = 1.02  # distortion may stall from one rung to the next, by the accidents of single pictures
+_LUMA_TOLERANCE = 24.0  # of 255: a flat image may be off by as much at the mildest rung of the ladder
+_SLACK = 1.02  # distortion may stall from one rung to the next, by the accidents of single images
 _SIGNATURES = (b"\x89PNG\r\n\x1a\n", b"GIF89a", b"%PDF-1.7\n", b"PK\x03\x04")
 
 
@@ -36,8 +36,8 @@ class CodecSettings:
     """How a codec is checked.
 
     Args:
-        size: height and width of the pictures, but for those of C4.
-        pictures: how many of them the ladder is measured on.
+        size: height and width of the images, but for those of C4.
+        images: how many of them the ladder is measured on.
         sizes: heights and widths for C4; a slow codec may take fewer.
         ladder: the qualities to use; None takes the codec's own.
         threads: for C8.
@@ -47,7 +47,7 @@ class CodecSettings:
     """
 
     size: tuple[int, int] = (40, 56)
-    pictures: int = 3
+    images: int = 3
     sizes: tuple[tuple[int, int], ...] = ODD_SIZES
     ladder: tuple[float, ...] | None = None
     threads: int = 4
@@ -78,93 +78,91 @@ def check_records_options_and_version(codec: Codec, settings: CodecSettings = _D
     require(
         _plain(again.options) == _plain(options), f"expected options {dict(options)}; got {dict(again.options)} again"
     )
-    picture, quality = natural_picture(*settings.size), _ladder(codec, settings)[0]
-    require(again.encode(picture, quality) == codec.encode(picture, quality), "expected the same bytes; got others")
+    image, quality = natural_image(*settings.size), _ladder(codec, settings)[0]
+    require(again.encode(image, quality) == codec.encode(image, quality), "expected the same bytes; got others")
     require(isinstance(codec.version, str) and codec.version, f"expected a version; got {codec.version!r}")
 
 
 def check_needs_only_the_payload(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
-    """C3. A fresh instance decodes another's bytes to the same picture: nothing hides in the encoder."""
+    """C3. A fresh instance decodes another's bytes to the same image: nothing hides in the encoder."""
     for quality in _ends(codec, settings):
-        payload = codec.encode(natural_picture(*settings.size), quality)
+        payload = codec.encode(natural_image(*settings.size), quality)
         expected = codec.decode(payload)
         got = _fresh(codec, settings).decode(payload)
-        require(
-            torch.equal(got, expected), f"quality {quality:g}: expected the picture that the encoder itself decodes"
-        )
+        require(torch.equal(got, expected), f"quality {quality:g}: expected the image that the encoder itself decodes")
 
 
 def check_any_size(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
-    """C4. Pictures of any size from 1x1 come back in their size, at both ends of the ladder."""
+    """C4. Images of any size from 1x1 come back in their size, at both ends of the ladder."""
     wrong = []
     for size in settings.sizes:
         for quality in _ends(codec, settings):
             try:
-                codec.transcode(natural_picture(*size), quality)
+                codec.transcode(natural_image(*size), quality)
             except Exception as error:
                 wrong.append(f"{size[0]}x{size[1]} at {quality:g}: {type(error).__name__}: {error}")
     require(not wrong, f"{len(wrong)} of {2 * len(settings.sizes)} fail; the first: {(wrong or [''])[0]}")
 
 
 def check_deterministic(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
-    """C5. The same picture and quality give the same bytes, the same bytes the same picture, whatever came between."""
-    picture, other = natural_picture(*settings.size), natural_picture(*settings.size, seed=1)
+    """C5. The same image and quality give the same bytes, the same bytes the same image, whatever came between."""
+    image, other = natural_image(*settings.size), natural_image(*settings.size, seed=1)
     for quality in _ends(codec, settings):
-        payload = codec.encode(picture, quality)
+        payload = codec.encode(image, quality)
         decoded = codec.decode(payload).clone()
         codec.transcode(other, _ends(codec, settings)[0])
-        require(codec.encode(picture, quality) == payload, f"quality {quality:g}: the second encoding differs")
+        require(codec.encode(image, quality) == payload, f"quality {quality:g}: the second encoding differs")
         require(torch.equal(codec.decode(payload), decoded), f"quality {quality:g}: the second decoding differs")
 
 
 def check_leaves_its_input_alone(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
-    """C6. The picture is not changed, and a view of strided memory gives the bytes of its copy."""
+    """C6. The image is not changed, and a view of strided memory gives the bytes of its copy."""
     quality = _ends(codec, settings)[0]
-    picture = natural_picture(*settings.size)
-    before = picture.clone()
-    payload = codec.encode(picture, quality)
-    require(torch.equal(picture, before), "expected the picture as it was; got one that was changed in place")
+    image = natural_image(*settings.size)
+    before = image.clone()
+    payload = codec.encode(image, quality)
+    require(torch.equal(image, before), "expected the image as it was; got one that was changed in place")
     strided = before.permute(2, 1, 0).contiguous().permute(2, 1, 0)
     require(codec.encode(strided, quality) == payload, "expected the same bytes for a strided view; got others")
 
 
 def check_gives_its_output_away(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
-    """C7. The decoded picture belongs to the caller: writing into it changes nothing that is decoded later."""
-    payload = codec.encode(natural_picture(*settings.size), _ends(codec, settings)[0])
+    """C7. The decoded image belongs to the caller: writing into it changes nothing that is decoded later."""
+    payload = codec.encode(natural_image(*settings.size), _ends(codec, settings)[0])
     first = codec.decode(payload)
     expected = first.clone()
     first.zero_()
     same = torch.equal(codec.decode(payload), expected)
     first.copy_(expected)  # a codec that keeps it is broken once, not in every promise that follows
-    require(same, "expected the same picture again; got one that was written to")
+    require(same, "expected the same image again; got one that was written to")
 
 
 def check_works_in_threads(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
-    """C8. Several threads at a time get the bytes and pictures that one gets."""
+    """C8. Several threads at a time get the bytes and images that one gets."""
     jobs = [
-        (natural_picture(*settings.size, seed=seed), quality)
+        (natural_image(*settings.size, seed=seed), quality)
         for seed in range(2 * settings.threads)
         for quality in _ends(codec, settings)
     ]
 
-    def work(picture: Tensor, quality: float) -> tuple[bytes, Tensor]:
-        payload = codec.encode(picture, quality)
+    def work(image: Tensor, quality: float) -> tuple[bytes, Tensor]:
+        payload = codec.encode(image, quality)
         return payload, codec.decode(payload)
 
     alone = [work(*job) for job in jobs]
     together = in_threads(settings.threads, [lambda job=job: work(*job) for job in jobs])  # type: ignore[misc]
     bytes_differ = sum(one[0] != other[0] for one, other in zip(alone, together, strict=True))
-    pictures_differ = sum(not torch.equal(one[1], other[1]) for one, other in zip(alone, together, strict=True))
+    images_differ = sum(not torch.equal(one[1], other[1]) for one, other in zip(alone, together, strict=True))
     require(
-        bytes_differ + pictures_differ == 0,
-        f"of {len(jobs)} pictures, {bytes_differ} got other bytes and {pictures_differ} another picture in threads",
+        bytes_differ + images_differ == 0,
+        f"of {len(jobs)} images, {bytes_differ} got other bytes and {images_differ} another image in threads",
     )
 
 
 def check_refuses_rubbish(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
     """C9. Bytes that no encoder wrote raise `BitstreamError`, in time."""
     generator = torch.Generator().manual_seed(9)
-    payloads = {"no bytes": b"", "a text": b"This is not a picture.\n" * 20}
+    payloads = {"no bytes": b"", "a text": b"This is not an image.\n" * 20}
     for length in (1, 16, 1000):
         payloads |= {f"{length} zeros": bytes(length), f"{length} ones": b"\xff" * length}
     for index in range(settings.damages):
@@ -190,7 +188,7 @@ def check_refuses_truncated_payloads(codec: Codec, settings: CodecSettings = _DE
 
 
 def check_survives_flipped_bits(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
-    """C11. A payload with a flipped bit, or whose end is rubbish, gives a picture or a `BitstreamError`, in time."""
+    """C11. A payload with a flipped bit, or whose end is rubbish, gives an image or a `BitstreamError`, in time."""
     generator = torch.Generator().manual_seed(11)
     payloads = {}
     for name, payload in _whole(codec, settings).items():
@@ -212,7 +210,7 @@ def check_bits_fall_along_the_ladder(codec: Codec, settings: CodecSettings = _DE
     """C12. From the mildest rung of the ladder to the strongest, bits fall at every step."""
     ladder = _ladder(codec, settings)
     not_applicable(len(ladder) > 1, "the ladder has one rung")
-    totals = [sum(8 * len(codec.encode(picture, quality)) for picture in _pictures(settings)) for quality in ladder]
+    totals = [sum(8 * len(codec.encode(image, quality)) for image in _images(settings)) for quality in ladder]
     require(
         all(milder > stronger for milder, stronger in pairwise(totals)),
         f"expected falling bits; got {_told(ladder, totals)}",
@@ -225,23 +223,23 @@ def check_distortion_grows_along_the_ladder(codec: Codec, settings: CodecSetting
     not_applicable(len(ladder) > 1, "the ladder has one rung")
     errors = [
         sum(
-            float((codec.transcode(picture, quality).image.double() - picture).square().mean())
-            for picture in _pictures(settings)
+            float((codec.transcode(image, quality).image.double() - image).square().mean())
+            for image in _images(settings)
         )
-        / settings.pictures
+        / settings.images
         for quality in ladder
     ]
     grows = all(milder <= stronger * _SLACK for milder, stronger in pairwise(errors))
     require(grows and errors[0] < errors[-1], f"expected a growing squared error; got {_told(ladder, errors)}")
 
 
-def check_survives_extreme_pictures(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
-    """C14. Flat, saturated, gray and noisy pictures come back in their size, flat ones with about their brightness."""
-    for name, picture in extreme_pictures(*settings.size).items():
+def check_survives_extreme_images(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
+    """C14. Flat, saturated, gray and noisy images come back in their size, flat ones with about their brightness."""
+    for name, image in extreme_images(*settings.size).items():
         for quality in _ends(codec, settings):
-            decoded = codec.transcode(picture, quality).image
+            decoded = codec.transcode(image, quality).image
             if name.startswith("all ") and quality == _ends(codec, settings)[0]:
-                expected, got = (float((item * _LUMA).sum(dim=0).mean()) for item in (picture, decoded))
+                expected, got = (float((item * _LUMA).sum(dim=0).mean()) for item in (image, decoded))
                 require(
                     abs(expected - got) <= _LUMA_TOLERANCE,
                     f"{name}: expected a mean luma of about {expected:.0f}; got {got:.0f}",
@@ -250,24 +248,24 @@ def check_survives_extreme_pictures(codec: Codec, settings: CodecSettings = _DEF
 
 def check_takes_its_whole_scale(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
     """C15. Both ends of the quality scale encode; what lies beyond or between raises `QualityError`."""
-    scale, picture = codec.quality_scale, natural_picture(*settings.size)
+    scale, image = codec.quality_scale, natural_image(*settings.size)
     for quality in (scale.minimum, scale.maximum):
-        codec.transcode(picture, quality)
+        codec.transcode(image, quality)
     beyond = [scale.minimum - 1, scale.maximum + 1, float("nan")] + [scale.minimum + 0.5] * scale.integer
     for quality in beyond:
-        require_refused(f"quality {quality:g}", QualityError, lambda quality=quality: codec.encode(picture, quality))  # type: ignore[misc]
+        require_refused(f"quality {quality:g}", QualityError, lambda quality=quality: codec.encode(image, quality))  # type: ignore[misc]
 
 
 def check_refuses_what_is_no_image(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
     """C16. What is not ``uint8 (3, H, W)`` raises `ImageError`."""
-    picture, quality = natural_picture(*settings.size), _ends(codec, settings)[0]
+    valid, quality = natural_image(*settings.size), _ends(codec, settings)[0]
     wrong = {
-        "a float image": to_float(picture),
-        "16-bit samples": picture.to(torch.int16),
-        "one channel": picture[:1],
-        "four channels": torch.cat([picture, picture[:1]]),
-        "a batch": picture[None],
-        "no pixels": picture[:, :0],
+        "a float image": to_float(valid),
+        "16-bit samples": valid.to(torch.int16),
+        "one channel": valid[:1],
+        "four channels": torch.cat([valid, valid[:1]]),
+        "a batch": valid[None],
+        "no pixels": valid[:, :0],
     }
     for name, image in wrong.items():
         require_refused(name, ImageError, lambda image=image: codec.encode(image, quality))  # type: ignore[misc]
@@ -287,7 +285,7 @@ CODEC_PROMISES = promises_of(
     check_survives_flipped_bits,
     check_bits_fall_along_the_ladder,
     check_distortion_grows_along_the_ladder,
-    check_survives_extreme_pictures,
+    check_survives_extreme_images,
     check_takes_its_whole_scale,
     check_refuses_what_is_no_image,
 )  #: what every codec promises, in order
@@ -307,16 +305,16 @@ def _ends(codec: Codec, settings: CodecSettings) -> tuple[float, float]:
     return ladder[0], ladder[-1]
 
 
-def _pictures(settings: CodecSettings) -> Iterator[Tensor]:
-    return (natural_picture(*settings.size, seed=seed) for seed in range(settings.pictures))
+def _images(settings: CodecSettings) -> Iterator[Tensor]:
+    return (natural_image(*settings.size, seed=seed) for seed in range(settings.images))
 
 
 def _whole(codec: Codec, settings: CodecSettings) -> dict[str, bytes]:
     """Return whole payloads by name."""
     mild, strong = _ends(codec, settings)
     return {
-        "a mild payload": codec.encode(natural_picture(*settings.size), mild),
-        "a strong payload": codec.encode(natural_picture(*settings.size, seed=1), strong),
+        "a mild payload": codec.encode(natural_image(*settings.size), mild),
+        "a strong payload": codec.encode(natural_image(*settings.size, seed=1), strong),
     }
 
 
@@ -327,7 +325,7 @@ def _require_answers(codec: Codec, settings: CodecSettings, payloads: Mapping[st
         try:
             decoded = within(settings.decode_limit_s, lambda payload=payload: codec.decode(payload))  # type: ignore[misc]
             if not may_decode:
-                wrong.append(f"{name}: a picture {tuple(decoded.shape)}")
+                wrong.append(f"{name}: an image {tuple(decoded.shape)}")
         except BitstreamError:
             continue
         except TookTooLongError as error:
@@ -335,7 +333,7 @@ def _require_answers(codec: Codec, settings: CodecSettings, payloads: Mapping[st
             break  # each further one could take as long
         except Exception as error:
             wrong.append(f"{name}: {type(error).__name__}: {error}")
-    allowed = "a picture or BitstreamError" if may_decode else "BitstreamError"
+    allowed = "an image or BitstreamError" if may_decode else "BitstreamError"
     require(not wrong, f"expected {allowed} for {len(payloads)} payloads; got {len(wrong)} others, first {wrong[:1]}")
 
 

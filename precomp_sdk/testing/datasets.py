@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from precomp_sdk.data import TaskDataset
-from precomp_sdk.records import Boxes, Composite, Label, Mask, Sample, Target, TargetKind
 from precomp_sdk.testing._tools import in_threads, not_applicable, require_declared, require_refused
 from precomp_sdk.testing.promises import promises_of, require
+from precomp_sdk.types import Boxes, Composite, Label, Mask, Sample, Target, TargetKind
 
 __all__ = ["DATASET_PROMISES", "DatasetSettings"]
 
@@ -51,9 +51,9 @@ def check_length(dataset: TaskDataset, settings: DatasetSettings = _DEFAULT) -> 
 
 
 def check_samples(dataset: TaskDataset, settings: DatasetSettings = _DEFAULT) -> None:
-    """D3. Samples are 8-bit pictures with a target of the declared kind, in the types that it has."""
+    """D3. Samples are 8-bit images with a target of the declared kind, in the types that it has."""
     for index in _indices(dataset, settings):
-        target = dataset[index].target  # `__getitem__` checks picture and kind
+        target = dataset[index].target  # `__getitem__` checks image and kind
         wrong = "" if target is None else _types(target)
         require(not wrong, f"sample {index}: {wrong}")
 
@@ -69,7 +69,7 @@ def check_classes(dataset: TaskDataset, settings: DatasetSettings = _DEFAULT) ->
 
 
 def check_geometry(dataset: TaskDataset, settings: DatasetSettings = _DEFAULT) -> None:
-    """D5. Boxes have an area and lie inside their picture; a mask has its picture's size."""
+    """D5. Boxes have an area and lie inside their image; a mask has its image's size."""
     not_applicable(dataset.target_kind in (TargetKind.BOXES, TargetKind.MASK), "its targets have no place")
     for index in _indices(dataset, settings):
         sample = dataset[index]
@@ -95,7 +95,7 @@ def check_threads(dataset: TaskDataset, settings: DatasetSettings = _DEFAULT) ->
 
 
 def check_repeats_itself(dataset: TaskDataset, settings: DatasetSettings = _DEFAULT) -> None:
-    """D7. Within an epoch an index gives the same sample, in any order, even after a picture was written to."""
+    """D7. Within an epoch an index gives the same sample, in any order, even after an image was written to."""
     indices = _indices(dataset, settings)
     first = [_copy(dataset[index]) for index in indices]
     written = [dataset[index].image for index in reversed(indices)]
@@ -174,7 +174,7 @@ def _types(target: Target) -> str:
         case Mask(labels=labels):
             right = labels.ndim == 2 and labels.dtype == torch.int64
             return "" if right else f"expected a mask (H, W) int64; got {tuple(labels.shape)} {labels.dtype}"
-        case Composite(parts=parts):
+        case Composite(targets=parts):
             return next((wrong for wrong in map(_types, parts) if wrong), "")
 
 
@@ -186,7 +186,7 @@ def _classes(target: Target | None) -> list[int]:
             return [int(value) for value in labels.tolist()]
         case Mask(labels=labels, ignore_index=ignored):
             return [int(value) for value in torch.unique(labels).tolist() if value != ignored]
-        case Composite(parts=parts):
+        case Composite(targets=parts):
             return [value for part in parts for value in _classes(part)]
     return []
 
@@ -199,7 +199,7 @@ def _tensors(sample: Sample) -> Iterator[object]:
 
 
 def _values(target: Target) -> Iterator[object]:
-    for part in target.parts if isinstance(target, Composite) else (target,):
+    for part in target.targets if isinstance(target, Composite) else (target,):
         yield type(part)
         if isinstance(part, Composite):
             yield from _values(part)
@@ -215,5 +215,5 @@ def _same(one: Sample, other: Sample) -> bool:
 
 
 def _copy(sample: Sample) -> Sample:
-    """Return the sample with a picture of its own."""
+    """Return the sample with an image of its own."""
     return Sample(image=sample.image.clone(), target=sample.target, key=sample.key)

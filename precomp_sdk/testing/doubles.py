@@ -1,4 +1,4 @@
-"""Small stand-ins for the five contracts: quick, deterministic and real enough to train and to measure with.
+"""Small doubles of the five contracts: quick, deterministic and real enough to train and to measure with.
 
 Together they form a world in which everything the package does can be seen in seconds: `FakeDataset` draws gratings,
 `FakeTask` tells their direction, `FakeCodec` writes a real bitstream that coarse steps make shorter and worse,
@@ -21,8 +21,8 @@ from precomp_sdk.images import to_float, to_uint8
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.proxy import ProxyCodec
 from precomp_sdk.quality import QualityScale
-from precomp_sdk.records import Label, ProxyOutput, Target, TargetKind
 from precomp_sdk.task import LabelScorer, TaskModel
+from precomp_sdk.types import Label, ProxyOutput, Target, TargetKind
 
 __all__ = ["FakeCodec", "FakeDataset", "FakePreprocessor", "FakeProxy", "FakeTask"]
 
@@ -142,7 +142,7 @@ class FakePreprocessor(Preprocessor):
 class FakeTask(TaskModel):
     """Tells the direction of gratings: oriented filters, their energy, one logit per direction.
 
-    The filters suit `FakeDataset` from the start and are trainable. It offers its own targets and features, and takes
+    The filters suit `FakeDataset` from the start and are trainable. It offers its pseudo-labels and features, and takes
     images from 1x1 up.
 
     Args:
@@ -187,7 +187,7 @@ class FakeTask(TaskModel):
                 soft[row] = target.probabilities.to(soft)
         return list(logits.cpu()), functional.cross_entropy(logits, soft, reduction="none")
 
-    def _own_targets(self, images: Tensor) -> Sequence[Target]:
+    def _pseudo_labels(self, images: Tensor) -> Sequence[Target]:
         return [Label(index=int(row.argmax()), probabilities=row) for row in self._logits(images).softmax(dim=1).cpu()]
 
 
@@ -209,17 +209,17 @@ def _gratings(classes: int) -> Tensor:
 
 
 class FakeDataset(TaskDataset):
-    """Noisy gratings on a shaded ground; the direction is the class. Same index and seed, same picture.
+    """Noisy gratings on a shaded ground; the direction is the class. Same index and seed, same image.
 
     Args:
-        count: number of pictures.
-        size: height and width of every picture, or ...
-        sizes: ... heights and widths that the pictures take in turn.
+        count: number of images.
+        size: height and width of every image, or ...
+        sizes: ... heights and widths that the images take in turn.
         classes: number of directions.
-        seed: draws other pictures.
-        contrast: amplitude of the gratings in [0, 1]; each picture has between a tenth and the whole of it.
+        seed: draws other images.
+        contrast: amplitude of the gratings in [0, 1]; each image has between a tenth and the whole of it.
         noise: standard deviation of the noise in [0, 1].
-        labelled: False for pictures without targets.
+        labelled: False for images without targets.
         unreadable: indices that raise `DatasetError`.
     """
 
@@ -252,10 +252,10 @@ class FakeDataset(TaskDataset):
     def _sample(self, index: int) -> tuple[Tensor, Target | None]:
         if index in self._unreadable:
             raise DatasetError(
-                where=f"fake picture {index}",
-                expected="a whole picture",
+                where=f"fake image {index}",
+                expected="a whole image",
                 got="one that is marked unreadable",
-                remedy="Mend the file, or skip unreadable pictures.",
+                remedy="Mend the file, or skip unreadable images.",
             )
         generator = torch.Generator().manual_seed(self._seed * 1_000_003 + index)
         label = index % self._classes

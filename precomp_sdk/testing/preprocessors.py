@@ -22,7 +22,7 @@ from precomp_sdk.testing._tools import (
     stray_tensors,
     without_cuda,
 )
-from precomp_sdk.testing.pictures import ODD_SIZES, extreme_pictures
+from precomp_sdk.testing.images import ODD_SIZES, extreme_images
 from precomp_sdk.testing.promises import BrokenPromiseError, NotApplicableError, promises_of, require
 
 __all__ = ["PREPROCESSOR_PROMISES", "PreprocessorSettings"]
@@ -38,7 +38,7 @@ class PreprocessorSettings:
     """How a preprocessor is checked.
 
     Args:
-        size: height and width of the pictures, but for those of N3.
+        size: height and width of the images, but for those of N3.
         sizes: heights and widths for N3.
         make: returns a fresh preprocessor with the same options; None calls its class with its ``options``.
     """
@@ -115,9 +115,9 @@ def check_parameter_gradient(preprocessor: Preprocessor, settings: PreprocessorS
 
 
 def check_range(preprocessor: Preprocessor, settings: PreprocessorSettings = _DEFAULT) -> None:
-    """N7. Results are finite and in [0, 1], wherever training has led and for extreme pictures too."""
+    """N7. Results are finite and in [0, 1], wherever training has led and for extreme images too."""
     network = _stirred(preprocessor, 4.0 * _STIR)
-    extremes = stack_images([*extreme_pictures(*settings.size).values()])
+    extremes = stack_images([*extreme_images(*settings.size).values()])
     for batch in (natural_batch(2, settings.size), extremes):
         for strength in (0.0, 1.0):
             images = network(batch, strength).detach()
@@ -137,15 +137,15 @@ def check_deterministic(preprocessor: Preprocessor, settings: PreprocessorSettin
 def check_options_rebuild_it(preprocessor: Preprocessor, settings: PreprocessorSettings = _DEFAULT) -> None:
     """N9. With its ``options``, plain JSON values, and its ``state_dict``, the class gives the same results again.
 
-    Weights files hold no more than these two. One that works with an experiment's ``parts`` is rebuilt by ``make``.
+    Weights files hold no more than these two. One that works with an experiment's ``requires`` is rebuilt by ``make``.
     """
     network = _stirred(preprocessor)
     try:
         options = json.loads(json.dumps(dict(preprocessor.options)))
     except TypeError as error:
         raise BrokenPromiseError(f"expected options of plain JSON values; got {error}") from error
-    again = _fresh(preprocessor, settings) if preprocessor.parts else type(preprocessor)(**options)
-    with_weights_file = preprocessor.parts and preprocessor.trainable
+    again = _fresh(preprocessor, settings) if preprocessor.requires else type(preprocessor)(**options)
+    with_weights_file = preprocessor.requires and preprocessor.trainable
     missing = sorted(options_of(type(preprocessor)) - options.keys()) if with_weights_file else []
     require(not missing, f"expected all arguments of the constructor in options; {', '.join(missing)} is missing")
     require(dict(again.options) == dict(preprocessor.options), f"expected the same options; got {dict(again.options)}")
@@ -170,7 +170,7 @@ def check_moves(preprocessor: Preprocessor, settings: PreprocessorSettings = _DE
     """
     stray = stray_tensors(preprocessor)
     require(not stray, f"expected tensors in parameters and buffers only; got {stray}")
-    not_applicable(not preprocessor.parts, "what it works with does not move with it")
+    not_applicable(not preprocessor.requires, "what it works with does not move with it")
     network, batch = _stirred(preprocessor), natural_batch(2, settings.size)
     expected = network(batch, [0.1, 0.8])
     double = copied(network).double()(batch.double(), [0.1, 0.8])
@@ -224,8 +224,8 @@ PREPROCESSOR_PROMISES = promises_of(
 def _fresh(preprocessor: Preprocessor, settings: PreprocessorSettings) -> Preprocessor:
     if settings.make is not None:
         return settings.make()
-    if preprocessor.parts:
-        raise NotApplicableError(f"give a callable that constructs it with its {' and '.join(preprocessor.parts)}")
+    if preprocessor.requires:
+        raise NotApplicableError(f"give a callable that constructs it with its {' and '.join(preprocessor.requires)}")
     return type(preprocessor)(**preprocessor.options)
 
 

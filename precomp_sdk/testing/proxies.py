@@ -11,7 +11,6 @@ from precomp_sdk.errors import BitstreamError, NotFittedError, PluginError, Qual
 from precomp_sdk.images import stack_images, to_float, to_uint8
 from precomp_sdk.proxy import ANY_CODEC, ProxyCodec
 from precomp_sdk.quality import QualityScale
-from precomp_sdk.records import ProxyOutput
 from precomp_sdk.testing._tools import (
     copied,
     gradients,
@@ -24,9 +23,10 @@ from precomp_sdk.testing._tools import (
     stray_tensors,
     without_cuda,
 )
-from precomp_sdk.testing.pictures import ODD_SIZES, extreme_pictures
+from precomp_sdk.testing.images import ODD_SIZES, extreme_images
 from precomp_sdk.testing.promises import promises_of, require
 from precomp_sdk.transcode import Transcoder
+from precomp_sdk.types import ProxyOutput
 
 __all__ = ["PROXY_PROMISES", "ProxySettings"]
 
@@ -40,15 +40,15 @@ class ProxySettings:
     """How a proxy is checked.
 
     Args:
-        size: height and width of the pictures, but for those of P2.
-        pictures: how many of them the ladder is measured on.
+        size: height and width of the images, but for those of P2.
+        images: how many of them the ladder is measured on.
         sizes: heights and widths for P2.
         ladder: the qualities to use; None takes the codec's own.
         make: returns a fresh proxy with the same options, for P11; None calls its class with its codec alone.
     """
 
     size: tuple[int, int] = (40, 56)
-    pictures: int = 3
+    images: int = 3
     sizes: tuple[tuple[int, int], ...] = ODD_SIZES
     ladder: tuple[float, ...] | None = None
     make: Callable[[], ProxyCodec] | None = None
@@ -75,9 +75,9 @@ def check_any_size(proxy: ProxyCodec, settings: ProxySettings = _DEFAULT) -> Non
 
 
 def check_range(proxy: ProxyCodec, settings: ProxySettings = _DEFAULT) -> None:
-    """P3. Decoded images are finite and in [0, 1], for extreme pictures too."""
+    """P3. Decoded images are finite and in [0, 1], for extreme images too."""
     ready = _ready(proxy)
-    extremes = stack_images([*extreme_pictures(*settings.size).values()])
+    extremes = stack_images([*extreme_images(*settings.size).values()])
     for batch in (natural_batch(2, settings.size), extremes):
         for quality in _ends(proxy, settings):
             images = ready(batch, quality).images.detach()
@@ -89,7 +89,7 @@ def check_range(proxy: ProxyCodec, settings: ProxySettings = _DEFAULT) -> None:
             )
 
 
-def check_picture_gradient(proxy: ProxyCodec, settings: ProxySettings = _DEFAULT) -> None:
+def check_image_gradient(proxy: ProxyCodec, settings: ProxySettings = _DEFAULT) -> None:
     """P4. The decoded images have a finite gradient to every source image, that is not zero."""
     for quality in _ends(proxy, settings):
         images = natural_batch(2, settings.size).requires_grad_()
@@ -106,9 +106,9 @@ def check_rate_gradient(proxy: ProxyCodec, settings: ProxySettings = _DEFAULT) -
 
 
 def check_bits_are_positive(proxy: ProxyCodec, settings: ProxySettings = _DEFAULT) -> None:
-    """P6. Bits are finite and above zero for every image, for extreme pictures too."""
+    """P6. Bits are finite and above zero for every image, for extreme images too."""
     ready = _ready(proxy)
-    extremes = stack_images([*extreme_pictures(*settings.size).values()])
+    extremes = stack_images([*extreme_images(*settings.size).values()])
     for batch in (natural_batch(2, settings.size), extremes):
         for quality in _ends(proxy, settings):
             bits = ready(batch, quality).bits
@@ -120,7 +120,7 @@ def check_rate_order(proxy: ProxyCodec, settings: ProxySettings = _DEFAULT) -> N
     """P7. Where the real codec's bits fall from one rung of the ladder to the next, so do the predicted ones."""
     not_applicable(proxy.fitted, _NOT_FITTED)
     ladder = proxy.quality_scale.from_mild_to_strong(settings.ladder)
-    batch = natural_batch(settings.pictures, settings.size)
+    batch = natural_batch(settings.images, settings.size)
     with Transcoder(proxy.codec, workers=1) as transcoder:
         real = [sum(item.bits for item in transcoder.transcode(batch, [quality] * len(batch))) for quality in ladder]
     predicted = [float(_ready(proxy)(batch, quality).bits.detach().sum()) for quality in ladder]
@@ -133,7 +133,7 @@ def check_rate_order(proxy: ProxyCodec, settings: ProxySettings = _DEFAULT) -> N
 def check_closer_than_the_source(proxy: ProxyCodec, settings: ProxySettings = _DEFAULT) -> None:
     """P8. Over the ladder, the predicted images are closer to the codec's than the source is."""
     not_applicable(proxy.fitted, _NOT_FITTED)
-    batch = natural_batch(settings.pictures, settings.size)
+    batch = natural_batch(settings.images, settings.size)
     own = source = 0.0
     with Transcoder(proxy.codec, workers=1) as transcoder:
         for quality in proxy.quality_scale.from_mild_to_strong(settings.ladder):
@@ -237,7 +237,7 @@ PROXY_PROMISES = promises_of(
     check_declares_itself,
     check_any_size,
     check_range,
-    check_picture_gradient,
+    check_image_gradient,
     check_rate_gradient,
     check_bits_are_positive,
     check_rate_order,

@@ -12,7 +12,6 @@ from torch import Tensor
 from precomp_sdk.ensemble import EnsembleTask
 from precomp_sdk.errors import OptionError, TargetError
 from precomp_sdk.images import stack_images
-from precomp_sdk.records import Boxes, Target, TargetKind, kind_of
 from precomp_sdk.task import Scorer, TaskModel
 from precomp_sdk.testing._targets import made_targets, other_target, read_target, same_target
 from precomp_sdk.testing._tools import (
@@ -26,8 +25,9 @@ from precomp_sdk.testing._tools import (
     stray_tensors,
     without_cuda,
 )
-from precomp_sdk.testing.pictures import extreme_pictures, natural_picture
+from precomp_sdk.testing.images import extreme_images, natural_image
 from precomp_sdk.testing.promises import NotApplicableError, promises_of, require
+from precomp_sdk.types import Boxes, Target, TargetKind, kind_of
 
 __all__ = ["TASK_PROMISES", "TaskSettings"]
 
@@ -40,12 +40,12 @@ class TaskSettings:
     """How a task is checked.
 
     Args:
-        size: height and width of the pictures, but for those of T5.
+        size: height and width of the images, but for those of T5.
         sizes: heights and widths for T5.
-        targets: returns the targets of some pictures, one per (height, width); None makes targets of the task's kind
+        targets: returns the targets of some images, one per (height, width); None makes targets of the task's kind
             whose classes are below ``classes``.
         classes: number of classes; None takes the number of the task's class names, or 2.
-        prediction: turns a target into the prediction that deserves the best score; None takes the task's own targets
+        prediction: turns a target into the prediction that deserves the best score; None takes the task's pseudo-labels
             for its own predictions, see T9. A detector that was never fitted needs it: it sees nothing, or gives all
             boxes one score, and then T8 depends on the order of equal scores.
         make: returns a fresh task; the promises need none.
@@ -75,22 +75,22 @@ def check_declares_itself(task: TaskModel, settings: TaskSettings = _DEFAULT) ->
 
 
 def check_losses(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
-    """T2. There is one finite loss per image, for extreme pictures too."""
-    images = stack_images([natural_picture(*settings.size), *extreme_pictures(*settings.size).values()])
+    """T2. There is one finite loss per image, for extreme images too."""
+    images = stack_images([natural_image(*settings.size), *extreme_images(*settings.size).values()])
     losses = copied(task).losses(images, _targets(task, settings, [settings.size] * len(images)))
     require(bool(torch.isfinite(losses).all()), f"expected finite losses; got {losses.tolist()}")
 
 
 def check_gradient(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
     """T3. Losses have a finite gradient to every image, that is not zero."""
-    images, targets = _pictures(task, settings, 3)
+    images, targets = _images(task, settings, 3)
     images.requires_grad_()
     gradients("losses", copied(task).losses(images, targets).sum(), images)
 
 
 def check_order(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
     """T4. In evaluation mode, an image's loss does not depend on its place in the batch, nor on the others."""
-    images, targets = _pictures(task, settings, 4)
+    images, targets = _images(task, settings, 4)
     model = copied(task)
     losses = model.losses(images, targets)
     order = permuted(len(targets))
@@ -101,7 +101,7 @@ def check_order(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
 
 def check_unequal_sizes(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
     """T5. Images of unequal sizes get what they get alone, in order."""
-    images = [stack_images([natural_picture(*size, seed=i)])[0] for i, size in enumerate(settings.sizes)]
+    images = [stack_images([natural_image(*size, seed=i)])[0] for i, size in enumerate(settings.sizes)]
     targets = _targets(task, settings, settings.sizes)
     model = copied(task)
     losses = model.losses(images, targets)
@@ -111,23 +111,23 @@ def check_unequal_sizes(task: TaskModel, settings: TaskSettings = _DEFAULT) -> N
 
 
 def check_judge(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
-    """T6. ``judge`` returns the losses of ``losses`` and predictions that score as those of ``predict``."""
-    images, targets = _pictures(task, settings, 3)
+    """T6. ``predict_with_losses`` returns what ``losses`` and ``predict`` return: equal losses, equal scores."""
+    images, targets = _images(task, settings, 3)
     model = copied(task)
-    judged, losses = model.judge(images, targets)
+    judged, losses = model.predict_with_losses(images, targets)
     _require_alike("judged", losses, model.losses(images, targets))
     answers = model.predict(images)
     for scored in (targets, _mixed(task, settings, 3)[1]):
-        once, again = (_evidence(model, predictions, scored) for predictions in (answers, judged))
+        once, again = (_statistics(model, predictions, scored) for predictions in (answers, judged))
         same = all(np.allclose(one, other, equal_nan=True) for one, other in zip(once, again, strict=True))
-        require(same, "expected predictions of one worth; those of judge and predict score differently")
+        require(same, "expected predictions of one worth; those of predict_with_losses and predict score differently")
 
 
 def check_predictions_are_read_by_the_scorer(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
     """T7. The scorer reads every prediction, and gives each of its metrics a number in [0, 1]."""
-    images, targets = _pictures(task, settings, 3)
-    evidence = _evidence(task, copied(task).predict(images), targets)
-    scores = task.scorer.combine(evidence, np.ones(len(evidence)))
+    images, targets = _images(task, settings, 3)
+    statistics = _statistics(task, copied(task).predict(images), targets)
+    scores = task.scorer.combine(statistics, np.ones(len(statistics)))
     require(set(scores) == set(task.scorer.metrics), f"expected {task.scorer.metrics}; got {tuple(scores)}")
     right = all(0.0 <= value <= 1.0 for value in scores.values())  # False for NaN
     require(right, f"expected scores in [0, 1]; got {scores}")
@@ -140,13 +140,13 @@ def check_scorer_counts(task: TaskModel, settings: TaskSettings = _DEFAULT) -> N
         right = _targets(task, settings, [settings.size] * 4)
         predictions = [settings.prediction(target) for target in right]
         targets = _right_and_wrong(right, task, settings)
-    scorer, evidence = task.scorer, _evidence(task, predictions, targets)
+    scorer, statistics = task.scorer, _statistics(task, predictions, targets)
     counts = np.array([[2.0, 1.0, 0.0, 3.0], [1.0, 1.0, 1.0, 1.0], [0.0, 4.0, 1.0, 0.0]])
-    many = scorer.combine_many(evidence, counts)
+    many = scorer.combine_many(statistics, counts)
     for row, times in enumerate(counts):
-        counted = scorer.combine(evidence, times)
-        repeated_evidence = [item for item, count in zip(evidence, times, strict=True) for _ in range(int(count))]
-        repeated = scorer.combine(repeated_evidence, np.ones(len(repeated_evidence)))
+        counted = scorer.combine(statistics, times)
+        repeated_statistics = [item for item, count in zip(statistics, times, strict=True) for _ in range(int(count))]
+        repeated = scorer.combine(repeated_statistics, np.ones(len(repeated_statistics)))
         for metric in scorer.metrics:
             values = (counted[metric], repeated[metric], float(many[metric][row]))
             require(
@@ -159,23 +159,23 @@ def check_scorer_counts(task: TaskModel, settings: TaskSettings = _DEFAULT) -> N
 def check_perfect_predictions_score_best(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
     """T9. What the model itself answers scores 1 against its own predictions, and less against other targets.
 
-    The answers are its own targets, or are read off predictions of a known form.
+    The answers are its pseudo-labels, or are read off predictions of a known form.
     """
     predictions, targets = _perfect(task, settings)
     ones = np.ones(len(targets))
-    best = task.scorer.combine(_evidence(task, predictions, targets), ones)
+    best = task.scorer.combine(_statistics(task, predictions, targets), ones)
     others = [other_target(target, _classes(task, settings)) for target in targets]
-    worse = task.scorer.combine(_evidence(task, predictions, others), ones)
+    worse = task.scorer.combine(_statistics(task, predictions, others), ones)
     first = task.scorer.metrics[0]
     require(best[first] >= _PERFECT, f"expected {first} of 1 for perfect predictions; got {best[first]:.4g}")
     require(worse[first] < best[first], f"expected a lower {first} for other targets; got {worse[first]:.4g}")
 
 
-def check_own_targets(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
-    """T10. Own targets, where it offers them, are targets of its kind that it can be trained on."""
+def check_pseudo_labels(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
+    """T10. Pseudo-labels, where it offers them, are targets of its kind that it can be trained on."""
     model = copied(task)
-    images, _ = _pictures(task, settings, 3)
-    own = _own_targets(model, images)
+    images, _ = _images(task, settings, 3)
+    own = _pseudo_labels(model, images)
     if own is None:
         raise NotApplicableError("it offers no targets of its own")
     kinds = {kind_of(target) for target in own}
@@ -187,7 +187,7 @@ def check_own_targets(task: TaskModel, settings: TaskSettings = _DEFAULT) -> Non
 
 def check_refuses_other_targets(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
     """T11. Targets of another kind, or not one per image, raise `TargetError`."""
-    images, targets = _pictures(task, settings, 2)
+    images, targets = _images(task, settings, 2)
     model = copied(task)
     other = TargetKind.MASK if task.target_kind is TargetKind.LABEL else TargetKind.LABEL
     wrong = made_targets(other, [settings.size] * 2, 2)
@@ -197,7 +197,7 @@ def check_refuses_other_targets(task: TaskModel, settings: TaskSettings = _DEFAU
 
 def check_deterministic(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
     """T12. In evaluation mode, the same images give the same losses, whatever came between."""
-    images, targets = _pictures(task, settings, 2)
+    images, targets = _images(task, settings, 2)
     model = copied(task)
     first = model.losses(images, targets)
     model.predict(natural_batch(3, settings.size, first_seed=5))
@@ -206,11 +206,11 @@ def check_deterministic(task: TaskModel, settings: TaskSettings = _DEFAULT) -> N
 
 def check_leaves_its_input_alone(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
     """T13. Neither the images nor the targets are changed in place."""
-    images, targets = _pictures(task, settings, 2)
+    images, targets = _images(task, settings, 2)
     before, again = images.clone(), _targets(task, settings, [settings.size] * 2)
     model = copied(task)
     model.losses(images, targets)
-    model.judge(images, targets)
+    model.predict_with_losses(images, targets)
     require(torch.equal(images, before), "expected the images as they were; got some that were changed in place")
     same = all(same_target(one, other) for one, other in zip(targets, again, strict=True))
     require(same, "expected the targets as they were; got some that were changed in place")
@@ -225,7 +225,7 @@ def check_moves(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
     require(not stray, f"expected tensors in parameters and buffers only; got {stray}")
     if without_cuda():
         return
-    images, targets = _pictures(task, settings, 2)
+    images, targets = _images(task, settings, 2)
     moved = copied(task).cuda().losses(images.cuda(), targets)
     require(moved.is_cuda, "expected losses on the images' device; got others")
     _require_alike("on the GPU", moved, copied(task).losses(images, targets))
@@ -233,7 +233,7 @@ def check_moves(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
 
 def check_features(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
     """T15. Features, where it offers them, are maps (N, C, H, W) with a gradient to every image."""
-    images, _ = _pictures(task, settings, 2)
+    images, _ = _images(task, settings, 2)
     images.requires_grad_()
     try:
         maps = copied(task).features(images)
@@ -254,7 +254,7 @@ TASK_PROMISES = promises_of(
     check_predictions_are_read_by_the_scorer,
     check_scorer_counts,
     check_perfect_predictions_score_best,
-    check_own_targets,
+    check_pseudo_labels,
     check_refuses_other_targets,
     check_deterministic,
     check_leaves_its_input_alone,
@@ -263,8 +263,8 @@ TASK_PROMISES = promises_of(
 )  #: what every task promises, in order
 
 
-def _pictures(task: TaskModel, settings: TaskSettings, count: int) -> tuple[Tensor, list[Target]]:
-    """Return pictures of one size as a batch, and targets for them."""
+def _images(task: TaskModel, settings: TaskSettings, count: int) -> tuple[Tensor, list[Target]]:
+    """Return images of one size as a batch, and targets for them."""
     return natural_batch(count, settings.size), _targets(task, settings, [settings.size] * count)
 
 
@@ -278,13 +278,13 @@ def _classes(task: TaskModel, settings: TaskSettings) -> int:
     return settings.classes or len(task.class_names) or 2
 
 
-def _evidence(task: TaskModel, predictions: Sequence[Any], targets: Sequence[Target]) -> list[NDArray[np.float64]]:
-    evidence = [
+def _statistics(task: TaskModel, predictions: Sequence[Any], targets: Sequence[Target]) -> list[NDArray[np.float64]]:
+    statistics = [
         task.scorer.measure(prediction, target) for prediction, target in zip(predictions, targets, strict=True)
     ]
-    wrong = [type(item).__name__ for item in evidence if not isinstance(item, np.ndarray)]
-    require(not wrong, f"expected arrays of evidence; got {wrong}")
-    return evidence
+    wrong = [type(item).__name__ for item in statistics if not isinstance(item, np.ndarray)]
+    require(not wrong, f"expected arrays of statistics; got {wrong}")
+    return statistics
 
 
 def _perfect(task: TaskModel, settings: TaskSettings) -> tuple[list[Any], list[Target]]:
@@ -293,14 +293,14 @@ def _perfect(task: TaskModel, settings: TaskSettings) -> tuple[list[Any], list[T
         targets = _targets(task, settings, [settings.size] * 3)
         return [settings.prediction(target) for target in targets], targets
     model = copied(task)
-    images, _ = _pictures(task, settings, 3)
+    images, _ = _images(task, settings, 3)
     predictions = model.predict(images)
     return predictions, _answers(model, images, predictions)
 
 
 def _mixed(task: TaskModel, settings: TaskSettings, count: int) -> tuple[list[Any], list[Target]]:
     """Return predictions, and targets that are right and wrong in turn, so far as the kit can tell right from wrong."""
-    images, targets = _pictures(task, settings, count)
+    images, targets = _images(task, settings, count)
     model = copied(task)
     predictions = model.predict(images)
     try:
@@ -317,17 +317,17 @@ def _right_and_wrong(right: Sequence[Target], task: TaskModel, settings: TaskSet
 
 def _answers(model: TaskModel, images: Tensor, predictions: Sequence[Any]) -> list[Target]:
     """Return what the model's predictions say, as targets."""
-    own = _own_targets(model, images)
+    own = _pseudo_labels(model, images)
     if own is None:
         own = [read_target(prediction, model.target_kind) for prediction in predictions]
     if any(isinstance(target, Boxes) and len(target.boxes) == 0 for target in own):
-        raise NotApplicableError("it sees no object in the kit's pictures; give the kit a prediction per target")
+        raise NotApplicableError("it sees no object in the kit's images; give the kit a prediction per target")
     return own
 
 
-def _own_targets(model: TaskModel, images: Tensor) -> list[Target] | None:
+def _pseudo_labels(model: TaskModel, images: Tensor) -> list[Target] | None:
     try:
-        return model.own_targets(images)
+        return model.pseudo_labels(images)
     except OptionError:
         return None
 

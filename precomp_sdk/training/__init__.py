@@ -14,12 +14,12 @@ from precomp_sdk.training.fit_task import FitTaskResult, fit_task, score_task
 from precomp_sdk.training.loading import Batches, held_back, shuffled
 from precomp_sdk.training.loop import STATE_FILE, WEIGHTS_FILE
 from precomp_sdk.training.objective import (
+    AnchorPoint,
     Calibration,
     ObjectiveTerms,
-    PlainPoint,
-    composite_bits,
-    composite_images,
     feature_distances,
+    straight_through_bits,
+    straight_through_images,
 )
 from precomp_sdk.training.proxy_files import fits_proxy, load_proxy, save_proxy
 from precomp_sdk.training.resolutions import (
@@ -38,12 +38,12 @@ __all__ = [
     "PARTS",
     "STATE_FILE",
     "WEIGHTS_FILE",
+    "AnchorPoint",
     "Batches",
     "Calibration",
     "FitProxyResult",
     "FitTaskResult",
     "ObjectiveTerms",
-    "PlainPoint",
     "ResolutionChoice",
     "SavedModule",
     "TrainResult",
@@ -54,8 +54,6 @@ __all__ = [
     "calibrate",
     "check_unused",
     "choose_resolutions",
-    "composite_bits",
-    "composite_images",
     "feature_distances",
     "fit_proxy",
     "fit_task",
@@ -71,4 +69,6 @@ __all__ = [
     "score_task",
     "shuffled",
     "slopes",
+    "straight_through_bits",
+    "straight_through_images",
 ]

@@ -1,4 +1,4 @@
-"""The plain codec's own rate-task-loss curve, and lambda as its slope."""
+"""The anchor's own rate-task-loss curve, and lambda as its slope."""
 
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -12,15 +12,15 @@ from torch import Tensor
 
 from precomp_sdk.data import TaskDataset
 from precomp_sdk.errors import CalibrationError, OptionError
-from precomp_sdk.images import enlarge, shrink, stack_images
-from precomp_sdk.records import Sample, Target
+from precomp_sdk.images import downscale, stack_images, upscale
 from precomp_sdk.task import TaskModel
 from precomp_sdk.training.grouping import group_by_size
 from precomp_sdk.training.loading import load_all
-from precomp_sdk.training.objective import PlainPoint, feature_distances
+from precomp_sdk.training.objective import AnchorPoint, feature_distances
 from precomp_sdk.transcode import Transcoder
+from precomp_sdk.types import Sample, Target
 
-__all__ = ["calibrate", "measure_plain", "slopes", "targets_for"]
+__all__ = ["calibrate", "measure_anchor", "slopes", "targets_for"]
 
 
 @torch.no_grad()
@@ -30,7 +30,7 @@ def calibrate(
     dataset: TaskDataset,
     ladder: Sequence[float],
     *,
-    targets: Literal["dataset", "own"] = "own",
+    targets: Literal["dataset", "pseudo-labels"] = "pseudo-labels",
     features: bool = False,
     clean: bool = False,
     lambdas: Literal["auto"] | Mapping[float, float] = "auto",
@@ -38,23 +38,23 @@ def calibrate(
     batch_size: int = 16,
     skip_unreadable: bool = False,
     device: torch.device | None = None,
-) -> tuple[PlainPoint, ...]:
-    """Measure the plain codec at every quality and read lambda off its curve.
+) -> tuple[AnchorPoint, ...]:
+    """Measure the anchor at every quality and read lambda off its curve.
 
-    lambda(q) is minus the slope of bpp over task loss: at that price the plain codec is indifferent, so every gain
-    against it is the preprocessor's. Measure on pictures the task network has not memorised.
+    lambda(q) is minus the slope of bpp over task loss: at that price the anchor is indifferent, so every gain
+    against it is the preprocessor's. Measure on images the task network has not memorised.
 
     Args:
         transcoder: the codec.
         task: the downstream network, in evaluation mode.
-        dataset: the calibration pictures, all of them are used.
+        dataset: the calibration images, all of them are used.
         ladder: the qualities.
         targets: as in `TrainSettings`.
         features: measure the feature distance too.
         clean: measure the task loss without a codec too.
         lambdas: a table from quality to lambda instead of the slopes.
         lambda_scale: factor on every lambda.
-        batch_size: pictures per batch.
+        batch_size: images per batch.
         skip_unreadable: as in `TrainSettings`.
         device: where the task network is.
 
@@ -63,16 +63,16 @@ def calibrate(
 
     Raises:
         CalibrationError: the task loss does not fall as the rate grows, so no slope exists.
-        DatasetError: no picture can be read.
+        DatasetError: no image can be read.
     """
-    samples, _ = load_all(dataset, "calibration pictures", skip_unreadable=skip_unreadable)
-    bpps, task_losses, feature_losses = measure_plain(
+    samples, _ = load_all(dataset, "calibration images", skip_unreadable=skip_unreadable)
+    bpps, task_losses, feature_losses = measure_anchor(
         transcoder, task, samples, ladder, targets=targets, features=features, batch_size=batch_size, device=device
     )
     clean_loss = _clean_loss(task, samples, targets, batch_size, device) if clean else 0.0
     trade_offs = lambda_scale * (slopes(bpps, task_losses) if lambdas == "auto" else _from_table(lambdas, ladder))
     return tuple(
-        PlainPoint(float(quality), float(bpp), float(loss), float(feature), float(trade_off), clean_loss)
+        AnchorPoint(float(quality), float(bpp), float(loss), float(feature), float(trade_off), clean_loss)
         for quality, bpp, loss, feature, trade_off in zip(
             ladder, bpps, task_losses, feature_losses, trade_offs, strict=True
         )
@@ -80,13 +80,13 @@ def calibrate(
 
 
 @torch.no_grad()
-def measure_plain(
+def measure_anchor(
     transcoder: Transcoder,
     task: TaskModel,
     samples: Sequence[Sample],
     ladder: Sequence[float],
     *,
-    targets: Literal["dataset", "own"],
+    targets: Literal["dataset", "pseudo-labels"],
     features: bool = False,
     factor: float = 1.0,
     batch_size: int = 16,
@@ -97,12 +97,12 @@ def measure_plain(
     Args:
         transcoder: the codec.
         task: the downstream network, in evaluation mode.
-        samples: the pictures.
+        samples: the images.
         ladder: K qualities.
         targets: as in `TrainSettings`.
         features: measure the feature distance too; otherwise it is 0.
-        factor: of height and width at which the pictures are coded.
-        batch_size: pictures per batch.
+        factor: of height and width at which the images are coded.
+        batch_size: images per batch.
         device: where the task network is.
     """
     totals = np.zeros((len(ladder), 3))  # bits, task loss, feature loss
@@ -111,10 +111,10 @@ def measure_plain(
         clean = stack_images([sample.image for sample in group]).to(device)
         group_targets = targets_for(task, group, clean, targets)
         clean_features = task.features(clean) if features else []
-        sent, size = shrink(clean, factor), (clean.shape[-2], clean.shape[-1])
+        sent, size = downscale(clean, factor), (clean.shape[-2], clean.shape[-1])
         for row, quality in enumerate(ladder):
             small, bits = transcoder.submit(sent, [quality] * len(group)).tensors(clean)
-            decoded = enlarge(small, size)
+            decoded = upscale(small, size)
             totals[row, 0] += float(bits.sum())
             totals[row, 1] += float(task.losses(decoded, group_targets).sum())
             if features:
@@ -125,11 +125,11 @@ def measure_plain(
 def _clean_loss(
     task: TaskModel,
     samples: Sequence[Sample],
-    targets: Literal["dataset", "own"],
+    targets: Literal["dataset", "pseudo-labels"],
     batch_size: int,
     device: torch.device | None,
 ) -> float:
-    """Return the mean task loss of pictures that no codec has touched."""
+    """Return the mean task loss of images that no codec has touched."""
     total = 0.0
     for group in group_by_size(samples, batch_size):
         images = stack_images([sample.image for sample in group]).to(device)
@@ -164,7 +164,7 @@ def slopes(bpps: NDArray[np.float64], task_losses: NDArray[np.float64]) -> NDArr
             where="calibrate",
             expected="a task loss that falls as the rate grows",
             got=f"losses {np.round(task_losses, 4).tolist()} at {np.round(bpps, 4).tolist()} bpp",
-            remedy="Give lambda as a table, use more pictures, or a ladder that hurts the task.",
+            remedy="Give lambda as a table, use more images, or a ladder that hurts the task.",
         )
     result = np.empty_like(rates)
     for index in range(len(rates)):
@@ -189,21 +189,21 @@ def _from_table(table: Mapping[float, float], ladder: Sequence[float]) -> NDArra
 
 
 def targets_for(
-    task: TaskModel, samples: Sequence[Sample], clean: Tensor, source: Literal["dataset", "own"]
+    task: TaskModel, samples: Sequence[Sample], clean: Tensor, source: Literal["dataset", "pseudo-labels"]
 ) -> list[Target]:
-    """Return the data set's targets, or the task model's own answer on the clean pictures.
+    """Return the data set's targets, or the task model's own answer on the clean images.
 
     Raises:
         OptionError: the data set's targets are asked for and it has none.
     """
-    if source == "own":
-        return task.own_targets(clean)
+    if source == "pseudo-labels":
+        return task.pseudo_labels(clean)
     targets = [sample.target for sample in samples if sample.target is not None]
     if len(targets) != len(samples):
         raise OptionError(
             where="TrainSettings, option 'targets'",
             expected="a data set with targets",
-            got="pictures without any",
-            remedy='Take targets="own": the task model\'s own answer on the clean picture.',
+            got="images without any",
+            remedy='Take targets="pseudo-labels": the task model\'s own answer on the clean image.',
         )
     return targets

@@ -11,8 +11,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from precomp_sdk.atomic_io import check_target, replacing
 from precomp_sdk.errors import CheckpointError
-from precomp_sdk.files import check_target, replacing
 
 __all__ = [
     "SavedModule",

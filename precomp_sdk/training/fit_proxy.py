@@ -1,4 +1,4 @@
-"""Fitting a proxy to its codec from unlabelled pictures."""
+"""Fitting a proxy to its codec from unlabelled images."""
 
 import math
 import random
@@ -10,21 +10,21 @@ from itertools import islice
 import torch
 from torch import Tensor, nn
 
-from precomp_sdk.checks import check_instance
 from precomp_sdk.data import TaskDataset
 from precomp_sdk.errors import NonFiniteError, OptionError
 from precomp_sdk.events import Event, RunFinished, RunStarted, StepDone
 from precomp_sdk.images import stack_images
 from precomp_sdk.proxy import ProxyCodec
-from precomp_sdk.records import ProxyOutput
 from precomp_sdk.training.grouping import group_by_size
 from precomp_sdk.training.loading import Batches
 from precomp_sdk.transcode import Transcoder
+from precomp_sdk.types import ProxyOutput
+from precomp_sdk.validation import check_instance
 
 __all__ = ["FitProxyResult", "fit_proxy", "fitting_loss"]
 
-_BITS_WEIGHT = 2.0  # 10% of the bits count as much as 2 dB of the picture
-_PICTURE_FLOOR = 1e-5  # mean squared error below which the picture's logarithm stops paying: 50 dB
+_BITS_WEIGHT = 2.0  # 10% of the bits count as much as 2 dB of the image
+_IMAGE_FLOOR = 1e-5  # mean squared error below which the image's logarithm stops paying: 50 dB
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,7 @@ class FitProxyResult:
     """How well a proxy was fitted, over the last tenth of the steps.
 
     Args:
-        psnr_db: PSNR of the proxy's picture against the codec's.
+        psnr_db: PSNR of the proxy's image against the codec's.
         bits_error: mean absolute error of log bits, about the relative error.
         seconds: wall time.
     """
@@ -45,16 +45,16 @@ class FitProxyResult:
 def fitting_loss(output: ProxyOutput, images: Tensor, bits: Tensor) -> Tensor:
     """Return how far a proxy is from its codec, a scalar.
 
-    The picture's term is the logarithm of the mean squared error per image, so that mild qualities, whose errors are
+    The image's term is the logarithm of the mean squared error per image, so that mild qualities, whose errors are
     small, count as much as strong ones; the rate's term is the absolute error of log bits.
 
     Shapes and units:
         output: of the proxy; images: (N, 3, H, W) in [0, 1] and bits: (N,), of the codec.
     """
     mses = (output.images - images).square().mean(dim=(1, 2, 3))
-    picture = torch.log10(mses + _PICTURE_FLOOR)
+    image = torch.log10(mses + _IMAGE_FLOOR)
     rate = (torch.log(output.bits.clamp_min(1.0)) - torch.log(bits)).abs()
-    return (picture + _BITS_WEIGHT * rate).mean()
+    return (image + _BITS_WEIGHT * rate).mean()
 
 
 def fit_proxy(
@@ -71,19 +71,19 @@ def fit_proxy(
     device: torch.device | None = None,
     observer: Callable[[Event], None] | None = None,
 ) -> FitProxyResult:
-    """Fit a proxy's parameters to its codec on pictures of any kind; labels are not used.
+    """Fit a proxy's parameters to its codec on images of any kind; labels are not used.
 
     Args:
         proxy: trained in place, then frozen and marked as fitted.
-        dataset: the pictures.
+        dataset: the images.
         ladder: qualities to draw from; None takes the codec's own.
         steps: optimizer steps.
-        batch_size: pictures per step.
+        batch_size: images per step.
         learning_rate: of Adam, falling to zero along a cosine.
         crops: sides of square crops in pixels, one drawn for each batch. Several sizes tell what a codec pays for a
-            file, whatever its size, from what it pays for pixels. None takes the pictures whole.
+            file, whatever its size, from what it pays for pixels. None takes the images whole.
         seed: of the order, the qualities and the crops.
-        skip_unreadable: leave out pictures that cannot be read.
+        skip_unreadable: leave out images that cannot be read.
         device: where to work; None: where the proxy is.
         observer: called with every event.
 
@@ -106,7 +106,7 @@ def fit_proxy(
             where="fit_proxy, option 'crops'",
             expected="sides in pixels, such as [96, 160]",
             got=repr(crops),
-            remedy="Leave it out to take the pictures whole.",
+            remedy="Leave it out to take the images whole.",
         )
     started = time.perf_counter()
     notify = observer or (lambda _: None)

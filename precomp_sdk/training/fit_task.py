@@ -16,9 +16,9 @@ from precomp_sdk.data import SkippedSample, TaskDataset
 from precomp_sdk.errors import NonFiniteError, OptionError, TargetError
 from precomp_sdk.events import Event, Notice, RunFinished, RunStarted, StepDone
 from precomp_sdk.images import stack_images, to_float
-from precomp_sdk.records import Sample, Target
 from precomp_sdk.task import TaskModel
 from precomp_sdk.training.loading import Batches
+from precomp_sdk.types import Sample, Target
 
 __all__ = ["FitTaskResult", "fit_task", "score_task"]
 
@@ -31,11 +31,11 @@ class FitTaskResult:
     """What came of fitting a task network.
 
     Args:
-        loss: mean over the pictures of the last epoch's steps, as they were met in training.
+        loss: mean over the images of the last epoch's steps, as they were met in training.
         scores: the task's metrics on the validation set, as fractions; empty without one.
         steps: how many the optimizer took.
         seconds: wall time.
-        skipped: pictures that could not be read.
+        skipped: images that could not be read.
     """
 
     loss: float
@@ -60,10 +60,10 @@ def fit_task(
     skip_unreadable: bool = False,
     workers: int | None = None,
 ) -> FitTaskResult:
-    """Train a task network on pictures as they are, without any codec.
+    """Train a task network on images as they are, without any codec.
 
     AdamW with a learning rate that rises for a tenth of the steps and falls along a cosine to zero; weights of
-    dimension 1 (biases, normalization) do not decay. Pictures of one size go in as a batch, others as a list. The
+    dimension 1 (biases, normalization) do not decay. Images of one size go in as a batch, others as a list. The
     network stays on its device, keeps its choice of ``requires_grad``, and is in evaluation mode afterwards. Two calls
     on equal networks give equal results; the caller's random state does not move.
 
@@ -71,20 +71,20 @@ def fit_task(
         task: trained in place.
         dataset: with targets of the task's kind.
         epochs: times the data set is gone through.
-        batch_size: pictures per step; the rest of an epoch that fills no batch is left out.
+        batch_size: images per step; the rest of an epoch that fills no batch is left out.
         learning_rate: its peak.
         weight_decay: of AdamW.
         clip_norm: upper limit of the gradient's norm.
-        seed: of the order of the pictures and of dropout.
+        seed: of the order of the images and of dropout.
         validation: data set to score the fitted network on.
         observer: receives every event, with stage ``"fit-task"``.
-        skip_unreadable: leave out pictures that cannot be read, with a notice.
-        workers: threads that load pictures; default: one per core.
+        skip_unreadable: leave out images that cannot be read, with a notice.
+        workers: threads that load images; default: one per core.
 
     Raises:
         TargetError: a data set does not fit the task.
         OptionError: a number is out of its range, or the network has nothing to train.
-        DatasetError: a picture cannot be read.
+        DatasetError: an image cannot be read.
         NonFiniteError: the loss or the gradient is not finite; the parameters are as they were before that step.
     """
     begin = time.perf_counter()
@@ -153,11 +153,11 @@ def score_task(
     skip_unreadable: bool = False,
     workers: int | None = None,
 ) -> dict[str, float]:
-    """Return the task's metrics, as fractions, on pictures as they are; the network runs in evaluation mode.
+    """Return the task's metrics, as fractions, on images as they are; the network runs in evaluation mode.
 
     Raises:
         TargetError: the data set does not fit the task.
-        DatasetError: a picture cannot be read.
+        DatasetError: an image cannot be read.
     """
     _check_dataset(task, dataset)
     return _score(task, dataset, batch_size, skip_unreadable, workers)[0]
@@ -172,12 +172,12 @@ def _step(
     step: int,
     scalars: dict[str, float],
 ) -> list[float]:
-    """Train on one batch, add to ``scalars``, and return the loss of each picture."""
+    """Train on one batch, add to ``scalars``, and return the loss of each image."""
     losses = task.losses(_images(samples, parameters[0].device), _targets(samples))
     values: list[float] = losses.detach().float().cpu().tolist()
     broken = [sample.key for sample, value in zip(samples, values, strict=True) if not math.isfinite(value)]
     if broken:
-        raise _non_finite(step, "loss", f"{np.mean(values)} (pictures {', '.join(broken[:5])})")
+        raise _non_finite(step, "loss", f"{np.mean(values)} (images {', '.join(broken[:5])})")
     optimizer.zero_grad(set_to_none=True)
     losses.mean().backward()  # type: ignore[no-untyped-call]
     norm = float(clip_grad_norm_(parameters, clip_norm))
@@ -193,7 +193,7 @@ def _score(
 ) -> tuple[dict[str, float], tuple[SkippedSample, ...]]:
     device = next(task.parameters()).device
     modes = {module: module.training for module in task.modules()}
-    evidence = []
+    statistics = []
     with Batches(
         dataset,
         batch_size=batch_size,
@@ -207,14 +207,14 @@ def _score(
         try:
             for samples in batches:
                 predictions = task.predict(_images(samples, device))
-                evidence += [
+                statistics += [
                     task.scorer.measure(prediction, target)
                     for prediction, target in zip(predictions, _targets(samples), strict=True)
                 ]
         finally:
             for module, training in modes.items():
                 module.training = training
-        return task.scorer.combine(evidence, np.ones(len(evidence))), batches.skipped
+        return task.scorer.combine(statistics, np.ones(len(statistics))), batches.skipped
 
 
 def _images(samples: Sequence[Sample], device: torch.device) -> Tensor | list[Tensor]:
@@ -278,5 +278,5 @@ def _non_finite(step: int, term: str, got: str) -> NonFiniteError:
         where=f"{_STAGE}, step {step}",
         expected=f"a finite {term}",
         got=got,
-        remedy="Lower the learning rate, and look at the pictures and their targets.",
+        remedy="Lower the learning rate, and look at the images and their targets.",
     )

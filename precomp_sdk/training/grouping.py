@@ -1,10 +1,10 @@
-"""Which pictures go through a network together."""
+"""Which images go through a network together."""
 
 from collections.abc import Sequence
 
 from torch import Tensor
 
-from precomp_sdk.records import Sample
+from precomp_sdk.types import Sample
 
 __all__ = ["group_by_padding", "group_by_size", "places_by_size"]
 
@@ -18,7 +18,7 @@ def places_by_size(images: Sequence[Tensor]) -> dict[tuple[int, int], list[int]]
 
 
 def group_by_size(samples: Sequence[Sample], batch_size: int) -> list[list[Sample]]:
-    """Cut samples into batches of one picture size each, keeping their order within a size."""
+    """Cut samples into batches of one image size each, keeping their order within a size."""
     groups = places_by_size([sample.image for sample in samples]).values()
     return [
         [samples[place] for place in group[start : start + batch_size]]
@@ -33,7 +33,7 @@ def group_by_padding(samples: Sequence[Sample], max_padding: float) -> list[list
     Sizes that are alike come together: they join in the order of their shapes, tall ones first, then of their areas.
 
     Args:
-        samples: the pictures.
+        samples: the images.
         max_padding: the share of pixels that may be padding, from 0 (equal sizes only) to below 1.
     """
     by_size = places_by_size([sample.image for sample in samples])

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from precomp_sdk.data import SkippedSample, TaskDataset, load_samples
 from precomp_sdk.errors import DatasetError, OptionError
-from precomp_sdk.records import Sample
 from precomp_sdk.training.settings import TrainSettings
+from precomp_sdk.types import Sample
 
 __all__ = ["Batches", "held_back", "load_all", "shuffled"]
 
@@ -93,7 +93,7 @@ class Batches(Iterator[list[Sample]]):
         if self._per_epoch == 0:
             raise DatasetError(
                 where=f"data set {dataset.name!r}",
-                expected=f"at least {batch_size * world_size if drop_last else world_size} pictures for one batch",
+                expected=f"at least {batch_size * world_size if drop_last else world_size} images for one batch",
                 got=str(len(dataset)),
                 remedy="Use a larger set or a smaller batch.",
             )
@@ -150,7 +150,7 @@ class Batches(Iterator[list[Sample]]):
             if self._empty_in_a_row >= self._per_epoch:
                 raise DatasetError(
                     where=f"data set {self._dataset.name!r}",
-                    expected="at least one readable picture in an epoch",
+                    expected="at least one readable image in an epoch",
                     got=f"{len(self._skipped)} unreadable ones, first: {self.skipped[0].reason}",
                     remedy="Repair the files.",
                 )
@@ -215,15 +215,15 @@ def load_all(
     if not samples:
         raise DatasetError(
             where=f"data set {dataset.name!r}, {use}",
-            expected="at least one readable picture",
+            expected="at least one readable image",
             got=f"{len(skipped)} unreadable ones, first: {skipped[0].reason}" if skipped else "none",
-            remedy="Repair the files, or take more pictures.",
+            remedy="Repair the files, or take more images.",
         )
     return samples, skipped
 
 
 def held_back(count: int, settings: TrainSettings) -> int:
-    """Return how many of ``count`` shuffled pictures are held out, the first ones; those after them calibrate."""
+    """Return how many of ``count`` shuffled images are held out, the first ones; those after them calibrate."""
     return min(settings.held_out_images, count // 5)
 
 

@@ -17,17 +17,17 @@ from precomp_sdk.errors import CheckpointError
 from precomp_sdk.events import CheckpointSaved, Event, StepDone
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.proxy import ProxyCodec
-from precomp_sdk.records import Sample
 from precomp_sdk.task import TaskModel
 from precomp_sdk.training.checkpoints import load_state, save_module, save_state
-from precomp_sdk.training.finite import FiniteGuard
 from precomp_sdk.training.grouping import group_by_padding
 from precomp_sdk.training.held_out import HeldOutBatch
 from precomp_sdk.training.loading import Batches
+from precomp_sdk.training.nan_guard import NaNGuard
 from precomp_sdk.training.objective import Calibration
 from precomp_sdk.training.settings import FREE_SETTINGS, TrainSettings
 from precomp_sdk.training.step import StepTerms, training_step
 from precomp_sdk.transcode import Transcoder
+from precomp_sdk.types import Sample
 
 __all__ = ["STATE_FILE", "WEIGHTS_FILE", "Loop", "Parts", "identity_of", "read_checkpoint"]
 
@@ -126,7 +126,7 @@ class Loop:
         # one stream of chance per step and process, so that a resumed run draws what an uninterrupted one would
         draw = random.Random(f"{self._settings.seed}/{self.step}/{self._parts.fabric.global_rank}")
         torch.manual_seed(draw.getrandbits(48))
-        guard = FiniteGuard(f"training step {self.step + 1}", self._folder)
+        guard = NaNGuard(f"training step {self.step + 1}", self._folder)
         terms: list[StepTerms] = []
         for group in group_by_padding(samples, self._settings.max_padding):
             result = training_step(
@@ -175,12 +175,12 @@ class Loop:
 
     def _relative(self) -> dict[float, float]:
         # before the first update the average is the preprocessor as it came; afterwards it is what will be saved
-        guard = FiniteGuard(f"held-out pictures after training step {self.step}", self._folder)
+        guard = NaNGuard(f"held-out images after training step {self.step}", self._folder)
         return self._held_out.relative(cast(Preprocessor, self._average.module), guard)
 
     def _check_weights(self) -> None:
         """Look at what the last step left behind: finite terms and gradients can still end in endless weights."""
-        guard = FiniteGuard(f"training step {self.step}", self._folder)
+        guard = NaNGuard(f"training step {self.step}", self._folder)
         for title, module in (("weight", self._trained), ("averaged weight", self._average.module)):
             for name, value in module.state_dict().items():
                 guard.check(f"{title} {name}", value)
@@ -202,7 +202,7 @@ class Loop:
                     "step": self.step,
                     "position": self.position,
                     "calibration": [asdict(point) for point in self._calibration.points],
-                    "plain": self._held_out.plain,
+                    "anchor": self._held_out.anchor,
                     "average": self._average.state_dict(),
                     "optimizer": self._optimizer.state_dict(),
                     "weights": {name: getattr(parts, name).state_dict() for name in self._settings.train},

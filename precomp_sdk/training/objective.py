@@ -1,4 +1,4 @@
-"""The training objective: bits plus lambda times the task's distortion, relative to the plain codec's."""
+"""The training objective: bits plus lambda times the task's distortion, relative to the anchor's."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,22 +7,29 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Calibration", "ObjectiveTerms", "PlainPoint", "composite_bits", "composite_images", "feature_distances"]
+__all__ = [
+    "AnchorPoint",
+    "Calibration",
+    "ObjectiveTerms",
+    "feature_distances",
+    "straight_through_bits",
+    "straight_through_images",
+]
 
 _LEAST = 1e-12  # guards divisions by a distortion that vanished
 
 
 @dataclass(frozen=True, slots=True)
-class PlainPoint:
-    """The plain codec at one quality, over the calibration pictures.
+class AnchorPoint:
+    """The anchor at one quality, over the calibration images.
 
     Args:
         quality: on the codec's scale.
         bpp: total bits over total pixels.
-        task_loss: mean over pictures.
-        feature_loss: mean feature distance over pictures; 0 where features are not matched.
+        task_loss: mean over images.
+        feature_loss: mean feature distance over images; 0 where features are not matched.
         trade_off: lambda, in bpp per unit of task loss.
-        clean_loss: mean task loss of the pictures without a codec; 0 where the objective does not ask for it.
+        clean_loss: mean task loss of the images without a codec; 0 where the objective does not ask for it.
     """
 
     quality: float
@@ -34,13 +41,13 @@ class PlainPoint:
 
 
 class ObjectiveTerms(NamedTuple):
-    """What the objective is made of, one value a picture.
+    """What the objective is made of, one value an image.
 
     Args:
         bpps: (N,) bits per pixel.
-        task_losses: (N,) of the decoded pictures.
-        feature_losses: (N,) feature distances of the decoded pictures.
-        clean_losses: (N,) task losses of the processed pictures without a codec.
+        task_losses: (N,) of the decoded images.
+        feature_losses: (N,) feature distances of the decoded images.
+        clean_losses: (N,) task losses of the processed images without a codec.
         mses: (N,) mean squared differences of processed and source samples.
     """
 
@@ -53,19 +60,19 @@ class ObjectiveTerms(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What the objective needs to know of the plain codec, and the weights of the distortion's terms.
+    """What the objective needs to know of the anchor, and the weights of the distortion's terms.
 
-    The objective of one image at quality q, with the plain codec's averages marked 0:
+    The objective of one image at quality q, with the anchor's averages marked 0:
 
         distortion = task_weight * task + feature_weight * task0(q) / feature0(q) * feature + clean_weight * clean
         objective = (bpp + lambda(q) * distortion + beta * mse) / (bpp0(q) + lambda(q) * distortion0(q))
 
-    so the plain codec scores 1 on average at every quality, and no quality drowns another.
+    so the anchor scores 1 on average at every quality, and no quality drowns another.
 
     Source: the Lagrangian of arXiv 2206.05650, with the normalization of this project.
     """
 
-    points: tuple[PlainPoint, ...]
+    points: tuple[AnchorPoint, ...]
     task_weight: float = 1.0
     feature_weight: float = 0.0
     beta: float = 0.0
@@ -80,34 +87,34 @@ class Calibration:
         """Return the objective of each image.
 
         Shapes and units:
-            qualities: N, each on the ladder. Returns (N,), on average 1 for the plain codec.
+            qualities: N, each on the ladder. Returns (N,), on average 1 for the anchor.
         """
         by_quality = {point.quality: point for point in self.points}
         points = [by_quality[float(quality)] for quality in qualities]
         table = torch.tensor(
             [
-                (point.trade_off, point.task_loss / max(point.feature_loss, _LEAST), self._plain(point))
+                (point.trade_off, point.task_loss / max(point.feature_loss, _LEAST), self._anchor(point))
                 for point in points
             ],
             dtype=terms.bpps.dtype,
             device=terms.bpps.device,
         )
-        trade_offs, exchange, plain = table.unbind(dim=1)
+        trade_offs, exchange, anchor = table.unbind(dim=1)
         distortion = self.task_weight * terms.task_losses
         if self.feature_weight:
             distortion = distortion + self.feature_weight * exchange * terms.feature_losses
         if self.clean_weight:
             distortion = distortion + self.clean_weight * terms.clean_losses
-        result: Tensor = (terms.bpps + trade_offs * distortion + self.beta * terms.mses) / plain
+        result: Tensor = (terms.bpps + trade_offs * distortion + self.beta * terms.mses) / anchor
         return result
 
-    def _plain(self, point: PlainPoint) -> float:
+    def _anchor(self, point: AnchorPoint) -> float:
         decoded = (self.task_weight + self.feature_weight) * point.task_loss
         return point.bpp + point.trade_off * (decoded + self.clean_weight * point.clean_loss)
 
 
-def composite_images(real: Tensor, predicted: Tensor) -> Tensor:
-    """Return the real codec's pictures with the proxy's gradient.
+def straight_through_images(real: Tensor, predicted: Tensor) -> Tensor:
+    """Return the real codec's images with the proxy's gradient.
 
     Shapes and units:
         both (N, 3, H, W) in [0, 1].
@@ -117,7 +124,7 @@ def composite_images(real: Tensor, predicted: Tensor) -> Tensor:
     return real + (predicted - predicted.detach())
 
 
-def composite_bits(real_bits: Tensor, predicted_bits: Tensor) -> Tensor:
+def straight_through_bits(real_bits: Tensor, predicted_bits: Tensor) -> Tensor:
     """Return the real codec's bits with the proxy's relative gradient, d log(bits).
 
     Shapes and units:

@@ -10,7 +10,7 @@ import torch
 from precomp_sdk.data import TaskDataset
 from precomp_sdk.errors import OptionError
 from precomp_sdk.task import TaskModel
-from precomp_sdk.training.calibration import calibrate, measure_plain
+from precomp_sdk.training.calibration import calibrate, measure_anchor
 from precomp_sdk.training.loading import load_all
 from precomp_sdk.transcode import Transcoder
 
@@ -27,7 +27,7 @@ class TriedResolution:
     Args:
         factor: of height and width.
         bpp: total bits over the sources' total pixels.
-        task_loss: mean over pictures.
+        task_loss: mean over images.
         objective: ``bpp + lambda * task_loss`` over its value at full resolution.
     """
 
@@ -61,7 +61,7 @@ def choose_resolutions(
     ladder: Sequence[float],
     *,
     factors: Sequence[float] = FACTORS,
-    targets: Literal["dataset", "own"] = "own",
+    targets: Literal["dataset", "pseudo-labels"] = "pseudo-labels",
     lambdas: Literal["auto"] | Mapping[float, float] = "auto",
     lambda_scale: float = 1.0,
     batch_size: int = 16,
@@ -70,20 +70,20 @@ def choose_resolutions(
 ) -> tuple[ResolutionChoice, ...]:
     """Choose at every quality the resolution with the lowest ``bpp + lambda * task loss``, without a preprocessor.
 
-    Every picture is shrunk, coded, decoded, enlarged (`precomp_sdk.images.shrink`, `enlarge`) and judged at every
+    Every image is downscaled, coded, decoded, upscaled (`precomp_sdk.images.downscale`, `upscale`) and judged at every
     factor and quality; lambda is the slope of the full-resolution curve, see `calibrate`. Of equal ones the highest
     resolution wins.
 
     Args:
         transcoder: the codec.
         task: the downstream network, in evaluation mode.
-        dataset: pictures to measure on, all of them; not those that are to be scored.
+        dataset: images to measure on, all of them; not those that are to be scored.
         ladder: the qualities.
         factors: of height and width, above 0 and up to 1; full resolution is always tried.
         targets: as in `TrainSettings`; so are ``lambdas``, ``lambda_scale`` and ``skip_unreadable``.
         lambdas: see above.
         lambda_scale: see above; below 1 favours fewer bits.
-        batch_size: pictures per batch.
+        batch_size: images per batch.
         skip_unreadable: see above.
         device: where the task network is.
 
@@ -93,7 +93,7 @@ def choose_resolutions(
     Raises:
         OptionError: a factor is out of range.
         CalibrationError: the task loss does not fall as the rate grows, so no lambda exists.
-        DatasetError: no picture can be read.
+        DatasetError: no image can be read.
     """
     wrong = [factor for factor in factors if not 0 < factor <= 1]
     if wrong:
@@ -116,16 +116,16 @@ def choose_resolutions(
         skip_unreadable=skip_unreadable,
         device=device,
     )
-    samples, _ = load_all(dataset, "pictures to choose resolutions on", skip_unreadable=skip_unreadable)
+    samples, _ = load_all(dataset, "images to choose resolutions on", skip_unreadable=skip_unreadable)
     tried: list[list[TriedResolution]] = [[TriedResolution(1.0, p.bpp, p.task_loss, 1.0)] for p in points]
     for factor in sorted(set(factors) - {1.0}, reverse=True):
-        bpps, task_losses, _ = measure_plain(
+        bpps, task_losses, _ = measure_anchor(
             transcoder, task, samples, ladder, targets=targets, factor=factor, batch_size=batch_size, device=device
         )
         for row, point in enumerate(points):
             bpp, loss = float(bpps[row]), float(task_losses[row])
-            plain = point.bpp + point.trade_off * point.task_loss
-            objective = (bpp + point.trade_off * loss) / max(plain, _LEAST)
+            anchor = point.bpp + point.trade_off * point.task_loss
+            objective = (bpp + point.trade_off * loss) / max(anchor, _LEAST)
             tried[row].append(TriedResolution(factor, bpp, loss, objective))
     scale = transcoder.codec.quality_scale
     return tuple(
@@ -139,7 +139,7 @@ def choose_resolutions(
 def resolution_points(choices: Sequence[ResolutionChoice]) -> list[list[float]]:
     """Return the choices as the option ``resolutions`` of a preprocessor takes them.
 
-    The resolution never rises with the strength: what measured otherwise on few pictures is levelled to the factor of
+    The resolution never rises with the strength: what measured otherwise on few images is levelled to the factor of
     the milder quality.
     """
     points, lowest = [], math.inf

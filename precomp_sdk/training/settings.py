@@ -22,11 +22,11 @@ class TrainSettings:
     Args:
         steps: optimizer steps.
         batch_size: images per step and process.
-        max_padding: pictures of unequal sizes go through the preprocessor together as long as at most this share of
+        max_padding: images of unequal sizes go through the preprocessor together as long as at most this share of
             their batch is padding, repeated borders; 0 puts only equal sizes together. Padding ends there: codec,
-            proxy, task and every term see each picture at its own size, so no bit and no loss is counted on it. The
-            preprocessor sees a picture's lower and right border continued instead of ended, also where it averages over
-            the whole picture. Crops of one size, an option of most data sets, need no padding and are faster.
+            proxy, task and every term see each image at its own size, so no bit and no loss is counted on it. The
+            preprocessor sees an image's lower and right border continued instead of ended, also where it averages over
+            the whole image. Crops of one size, an option of most data sets, need no padding and are faster.
         learning_rate: of AdamW, along a cosine from this down to 2% of it, times a linear warm-up.
         warmup_steps: length of the warm-up; at most a third of the steps.
         weight_decay: of AdamW.
@@ -34,14 +34,14 @@ class TrainSettings:
         ema_decay: of the weights that are evaluated and saved; 0 saves the last step's.
         ladder: qualities to train for, one drawn per image and step; None takes the codec's own ladder.
         lambdas: ``"auto"`` (see `calibrate`) or a table from quality to lambda, in bpp per unit of task loss.
-        lambda_scale: factor on every lambda; above 1 values the task more than the plain codec's own trade-off.
+        lambda_scale: factor on every lambda; above 1 values the task more than the anchor's own trade-off.
         task_weight: weight of the task loss in the distortion.
-        feature_weight: weight of the feature match, in multiples of the plain codec's task loss.
-        clean_weight: weight of the task loss on the processed picture without a codec, beside that on the decoded one.
+        feature_weight: weight of the feature match, in multiples of the anchor's task loss.
+        clean_weight: weight of the task loss on the processed image without a codec, beside that on the decoded one.
             It keeps the preprocessor from costing the task anything before the codec does, and from relying on what one
             codec takes away. One more pass of the task network a step.
-        beta: weight of the mean squared difference between processed and source picture (the paper takes 0.5).
-        targets: ``"dataset"`` or ``"own"``, the task model's own answer on the clean picture, which needs no labels.
+        beta: weight of the mean squared difference between processed and source image (the paper takes 0.5).
+        targets: ``"dataset"`` or ``"pseudo-labels"``: the task's own answer on the clean image, without labels.
         forward: ``"codec"``, real codec forward and proxy backward, or ``"proxy"``, the proxy both ways.
         train: which of ``"preprocessor"``, ``"task"`` and ``"proxy"`` learn. The preprocessor may stay out, to adapt a
             task to a codec.
@@ -51,9 +51,9 @@ class TrainSettings:
         seed: of the order, the qualities and whatever the preprocessor draws.
         held_out_images: size of the fixed batch on which the relative objective is logged.
         held_out_every: log it every so many steps, and before the first.
-        calibration_images: how many training pictures the plain codec is measured on.
+        calibration_images: how many training images the anchor is measured on.
         checkpoint_every: write a checkpoint every so many steps, and after the last.
-        skip_unreadable: leave out pictures that cannot be read, and name them, instead of stopping.
+        skip_unreadable: leave out images that cannot be read, and name them, instead of stopping.
         codec_workers: threads for the codec; None: one per core.
     """
 
@@ -72,7 +72,7 @@ class TrainSettings:
     feature_weight: float = 0.0
     clean_weight: float = 0.0
     beta: float = 0.0
-    targets: Literal["dataset", "own"] = "own"
+    targets: Literal["dataset", "pseudo-labels"] = "pseudo-labels"
     forward: Literal["codec", "proxy"] = "codec"
     train: tuple[str, ...] = ("preprocessor",)
     proxy_weight: float = 1.0
@@ -109,7 +109,7 @@ class TrainSettings:
                 raise _wrong(name, "a number from 0 to below 1", value)
         if self.task_weight + self.feature_weight == 0:
             raise _wrong("task_weight", "a task loss or a feature match, or both", "neither")
-        for name, choices in (("targets", ("dataset", "own")), ("forward", ("codec", "proxy"))):
+        for name, choices in (("targets", ("dataset", "pseudo-labels")), ("forward", ("codec", "proxy"))):
             if getattr(self, name) not in choices:
                 raise _wrong(name, f"one of {choices}", getattr(self, name))
         if isinstance(self.lambdas, str) and self.lambdas != "auto":

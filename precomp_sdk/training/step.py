@@ -7,24 +7,24 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from precomp_sdk.images import coded_size, enlarge, round_to_8_bit, shrink, stack_padded
+from precomp_sdk.images import coded_size, downscale, round_to_8_bit, stack_padded, upscale
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.proxy import ProxyCodec
-from precomp_sdk.records import ProxyOutput, Sample
 from precomp_sdk.task import TaskModel
 from precomp_sdk.training.calibration import targets_for
-from precomp_sdk.training.finite import FiniteGuard
 from precomp_sdk.training.fit_proxy import fitting_loss
 from precomp_sdk.training.grouping import places_by_size
+from precomp_sdk.training.nan_guard import NaNGuard
 from precomp_sdk.training.objective import (
     Calibration,
     ObjectiveTerms,
-    composite_bits,
-    composite_images,
     feature_distances,
+    straight_through_bits,
+    straight_through_images,
 )
 from precomp_sdk.training.settings import TrainSettings
 from precomp_sdk.transcode import PendingBatch, Transcoder
+from precomp_sdk.types import ProxyOutput, Sample
 
 __all__ = ["StepTerms", "training_step"]
 
@@ -61,30 +61,30 @@ def training_step(
     calibration: Calibration,
     settings: TrainSettings,
     fabric: Fabric,
-    guard: FiniteGuard,
+    guard: NaNGuard,
 ) -> StepTerms:
-    """Run one batch of pictures forward.
+    """Run one batch of images forward.
 
-    Pictures of unequal sizes go through the preprocessor as one padded batch and are cut to their own sizes behind it.
-    Each is coded at the resolution that the preprocessor asks for at its strength, and enlarged again for the task:
+    Images of unequal sizes go through the preprocessor as one padded batch and are cut to their own sizes behind it.
+    Each is coded at the resolution that the preprocessor asks for at its strength, and upscaled again for the task:
 
-        pictures ─▶ padded batch ─▶ preprocessor ─▶ cut ─▶ per coded size: shrink, codec and proxy, enlarge
+        images ─▶ padded batch ─▶ preprocessor ─▶ cut ─▶ per coded size: downscale, codec and proxy, upscale
                                                                                        │
-                                      objective per picture ◀─ per size: task, terms ◀─┘
+                                      objective per image ◀─ per size: task, terms ◀─┘
 
     The real codec works in threads while the proxy and the clean pass of the task network run.
 
     Args:
-        samples: the pictures.
-        qualities: one per picture.
+        samples: the images.
+        qualities: one per image.
         preprocessor: what learns.
-        proxy: the codec's stand-in.
+        proxy: the codec's proxy.
         task: the downstream network.
         transcoder: the real codec.
         calibration: the objective.
         settings: of the run.
         fabric: for device and precision.
-        guard: names the step where the preprocessor's pictures are not finite.
+        guard: names the step where the preprocessor's images are not finite.
 
     Raises:
         NonFiniteError: they are not.
@@ -96,7 +96,7 @@ def training_step(
     strengths = [scale.strength(quality) for quality in qualities]
     with fabric.autocast():
         processed = preprocessor(padded, torch.tensor(strengths, device=padded.device)).float()
-    guard.check("processed picture", processed)
+    guard.check("processed image", processed)
     parts: list[_Part] = []
     for (height, width), places in places_by_size(sources).items():
         whole = len(places) == len(samples)
@@ -107,7 +107,7 @@ def training_step(
         coded = []
         for factor, rows in _rows(preprocessor, (height, width), [strengths[place] for place in places]):
             chosen = [qualities[places[row]] for row in rows]
-            sent = shrink(cut if len(rows) == len(places) else cut[rows], factor)
+            sent = downscale(cut if len(rows) == len(places) else cut[rows], factor)
             real = transcoder.submit(sent, chosen) if settings.forward == "codec" else None
             coded.append(_Coded(rows, chosen, sent, real))
         parts.append(_Part(places, [samples[place] for place in places], clean, cut, coded))
@@ -148,7 +148,7 @@ def _rows(
 
 @dataclass(frozen=True, slots=True)
 class _Coded:
-    """Pictures of a part that are coded at one size (N', 3, H', W'), on their way through the codec."""
+    """Images of a part that are coded at one size (N', 3, H', W'), on their way through the codec."""
 
     rows: list[int]
     qualities: list[float]
@@ -158,7 +158,7 @@ class _Coded:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """The pictures of one size within a batch: clean and processed (N, 3, H, W), and as they are coded."""
+    """The images of one size within a batch: clean and processed (N, 3, H, W), and as they are coded."""
 
     places: list[int]
     samples: list[Sample]
@@ -168,7 +168,7 @@ class _Part:
 
 
 def _measure(part: _Part, *, proxy: ProxyCodec, task: TaskModel, settings: TrainSettings, fabric: Fabric) -> Tensor:
-    """Return the terms of each picture, (5, N), in the order of `ObjectiveTerms`."""
+    """Return the terms of each image, (5, N), in the order of `ObjectiveTerms`."""
     size = (part.clean.shape[-2], part.clean.shape[-1])
     sent = [round_to_8_bit(coded.sent) for coded in part.coded]
     predicted: list[ProxyOutput] = [
@@ -189,7 +189,7 @@ def _measure(part: _Part, *, proxy: ProxyCodec, task: TaskModel, settings: Train
             feature_losses = feature_distances(task.features(images), clean_features).float()
         clean_losses = torch.zeros_like(task_losses)
         if settings.clean_weight:
-            uncoded = torch.cat([enlarge(images, size) for images in sent])[order]
+            uncoded = torch.cat([upscale(images, size) for images in sent])[order]
             clean_losses = task.losses(uncoded.contiguous(memory_format=layout), targets).float()
     bpps = bits / (size[0] * size[1])
     mses = (part.processed - part.clean).square().mean(dim=(1, 2, 3))
@@ -197,12 +197,12 @@ def _measure(part: _Part, *, proxy: ProxyCodec, task: TaskModel, settings: Train
 
 
 def _received(coded: _Coded, predicted: ProxyOutput, size: tuple[int, int]) -> tuple[Tensor, Tensor]:
-    """Return the pictures at their sources' size (H, W) and their bits: the codec's values, the proxy's gradient."""
+    """Return the images at their sources' size (H, W) and their bits: the codec's values, the proxy's gradient."""
     images, bits = predicted.images, predicted.bits
     if coded.real is not None:
         real_images, real_bits = coded.real.tensors(coded.sent)
-        images, bits = composite_images(real_images, images), composite_bits(real_bits, bits)
-    return enlarge(images, size), bits
+        images, bits = straight_through_images(real_images, images), straight_through_bits(real_bits, bits)
+    return upscale(images, size), bits
 
 
 def _proxy_loss(proxy: ProxyCodec, coded: _Coded, transcoder: Transcoder) -> Tensor:

@@ -10,23 +10,23 @@ import torch
 from lightning_fabric import Fabric
 from torch import nn
 
-from precomp_sdk.checks import check_instance
+from precomp_sdk.atomic_io import check_target
 from precomp_sdk.codec import Codec
 from precomp_sdk.data import SkippedSample, Subset, TaskDataset
 from precomp_sdk.errors import DatasetError, OptionError, TargetError
 from precomp_sdk.events import Event, Notice, RunFinished, RunStarted
-from precomp_sdk.files import check_target
 from precomp_sdk.preprocessor import Preprocessor
-from precomp_sdk.proxy import ProxyCodec, check_codec
+from precomp_sdk.proxy import ProxyCodec, check_proxy_codec
 from precomp_sdk.task import TaskModel
 from precomp_sdk.training.calibration import calibrate
 from precomp_sdk.training.checkpoints import check_unused
 from precomp_sdk.training.held_out import HeldOutBatch
 from precomp_sdk.training.loading import Batches, held_back, load_all, shuffled
 from precomp_sdk.training.loop import STATE_FILE, WEIGHTS_FILE, Loop, Parts, read_checkpoint
-from precomp_sdk.training.objective import Calibration, PlainPoint
+from precomp_sdk.training.objective import AnchorPoint, Calibration
 from precomp_sdk.training.settings import TrainSettings
 from precomp_sdk.transcode import Transcoder
+from precomp_sdk.validation import check_instance
 
 __all__ = ["TrainResult", "Trainer"]
 
@@ -39,9 +39,9 @@ class TrainResult:
 
     Args:
         steps: optimizer steps done, counted over all parts of a resumed run.
-        calibration: the plain codec and lambda at every quality.
-        relative: the objective relative to the plain codec on the held-out batch, by quality, at the end.
-        skipped: pictures that could not be read and were left out.
+        calibration: the anchor and lambda at every quality.
+        relative: the objective relative to the anchor on the held-out batch, by quality, at the end.
+        skipped: images that could not be read and were left out.
         seconds: wall time of this part of the run.
         folder: where the weights and the checkpoint are, or None.
     """
@@ -61,7 +61,7 @@ class Trainer:
 
     Args:
         codec: the real codec.
-        proxy: its differentiable stand-in.
+        proxy: its differentiable proxy.
         preprocessor: what learns.
         task: the downstream network; frozen unless ``settings.train`` names it.
         settings: every choice of the run.
@@ -94,7 +94,7 @@ class Trainer:
         ):  # fmt: skip
             if part is not None or name != "settings":
                 check_instance(part, contract, f"Trainer, {name}")
-        check_codec(proxy, codec, "Trainer")
+        check_proxy_codec(proxy, codec, "Trainer")
         self.codec = codec
         self.proxy = proxy
         self.preprocessor = preprocessor
@@ -118,8 +118,8 @@ class Trainer:
         """Calibrate, train, and save.
 
         Args:
-            dataset: the training pictures; unlabelled ones need ``targets="own"``.
-            held_out: pictures to log the relative objective on; None holds some of ``dataset`` back.
+            dataset: the training images; unlabelled ones need ``targets="pseudo-labels"``.
+            held_out: images to log the relative objective on; None holds some of ``dataset`` back.
             folder: for the checkpoint and the weights; None writes nothing.
             resume: go on from the checkpoint in ``folder``, if any; the numbers are those of an uninterrupted run.
             overwrite: put this run in the place of an older one in ``folder``.
@@ -130,8 +130,8 @@ class Trainer:
             CheckpointError: the checkpoint belongs to other settings; or ``folder`` holds a run, and neither ``resume``
                 nor ``overwrite`` is set.
             OSError: the folder cannot be written to.
-            DatasetError: a picture cannot be read, or none of those held out or for calibration.
-            CalibrationError: lambda cannot be read off the plain codec's curve.
+            DatasetError: an image cannot be read, or none of those held out or for calibration.
+            CalibrationError: lambda cannot be read off the anchor's curve.
         """
         started = time.perf_counter()
         settings, fabric = self.settings, self.fabric
@@ -141,7 +141,7 @@ class Trainer:
             self._check_folder(folder, resume=resume, overwrite=overwrite)
         self._check_targets(dataset)
         for drawn in filter(None, (dataset, held_out)):
-            drawn.set_epoch(0)  # whatever was drawn before, so that a resumed run holds out the same pictures
+            drawn.set_epoch(0)  # whatever was drawn before, so that a resumed run holds out the same images
         dataset, calibration_set, held_out = self._split(dataset, held_out)
         self._notify(RunStarted("train", settings.steps, {"codec": self.codec.name, **asdict(settings)}))
         fabric.launch()
@@ -152,9 +152,9 @@ class Trainer:
             )
             state = read_checkpoint(folder, parts) if resume and folder is not None else None
             calibration = self._calibrate(transcoder, calibration_set, state)
-            held, unreadable = load_all(held_out, "held-out pictures", skip_unreadable=settings.skip_unreadable)
+            held, unreadable = load_all(held_out, "held-out images", skip_unreadable=settings.skip_unreadable)
             batch = HeldOutBatch(
-                held, transcoder, self.task, calibration, settings, fabric.device, (state or {}).get("plain")
+                held, transcoder, self.task, calibration, settings, fabric.device, (state or {}).get("anchor")
             )
             loop = Loop(parts, calibration, batch, folder, state)
             with Batches(
@@ -170,20 +170,20 @@ class Trainer:
                 skipped = (*unreadable, *batches.skipped)
         if skipped:
             names = ", ".join(item.key for item in skipped[:3]) + (", ..." if len(skipped) > 3 else "")
-            self._notify(Notice("train", f"{len(skipped)} pictures could not be read and were left out: {names}"))
+            self._notify(Notice("train", f"{len(skipped)} images could not be read and were left out: {names}"))
         seconds = time.perf_counter() - started
         self._notify(RunFinished("train", seconds))
         return TrainResult(settings.steps, calibration, relative, skipped, seconds, folder)
 
     def _check_targets(self, dataset: TaskDataset) -> None:
-        if self.settings.targets == "own":
+        if self.settings.targets == "pseudo-labels":
             return
         if dataset.target_kind is not self.task.target_kind:
             raise TargetError(
                 where=f"data set {dataset.name!r} for task {self.task.name!r}",
                 expected=f"targets of kind {self.task.target_kind.value!r}",
                 got="none" if dataset.target_kind is None else repr(dataset.target_kind.value),
-                remedy='Choose a data set of that kind, or targets="own".',
+                remedy='Choose a data set of that kind, or targets="pseudo-labels".',
             )
         self.task.check_dataset(dataset.class_names)
 
@@ -204,7 +204,7 @@ class Trainer:
     def _split(
         self, dataset: TaskDataset, held_out: TaskDataset | None
     ) -> tuple[TaskDataset, TaskDataset, TaskDataset]:
-        """Return training, calibration and held-out pictures; the held-out ones are never trained on."""
+        """Return training, calibration and held-out images; the held-out ones are never trained on."""
         order = shuffled(dataset, self.settings.seed)
         if held_out is not None:
             chosen = shuffled(held_out, self.settings.seed)[: self.settings.held_out_images]
@@ -213,9 +213,9 @@ class Trainer:
         if kept == 0:
             raise DatasetError(
                 where=f"data set {dataset.name!r}",
-                expected="at least 5 pictures, to hold some back",
+                expected="at least 5 images, to hold some back",
                 got=str(len(order)),
-                remedy="Use more pictures, or pass held_out.",
+                remedy="Use more images, or pass held_out.",
             )
         calibration_set = Subset(dataset, order[kept : kept + self.settings.calibration_images])
         return Subset(dataset, sorted(order[kept:])), calibration_set, Subset(dataset, order[:kept])
@@ -233,7 +233,7 @@ class Trainer:
     def _calibrate(self, transcoder: Transcoder, dataset: TaskDataset, state: dict[str, Any] | None) -> Calibration:
         settings = self.settings
         if state is not None:
-            points = tuple(PlainPoint(**point) for point in state["calibration"])
+            points = tuple(AnchorPoint(**point) for point in state["calibration"])
         else:
             mode = self.task.training
             self.task.eval()

@@ -1,4 +1,4 @@
-"""Pictures, BPG files put together by hand, and the vectors beside the checkout."""
+"""UnlabelledImages, BPG files put together by hand, and the vectors beside the checkout."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,16 +10,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from precomp_bpg._bits import BitWriter, write_ue7
-from precomp_bpg.container import CodedPicture, PixelFormat
-from precomp_bpg.encoder import encode_picture
+from precomp_bpg.container import CodedImage, PixelFormat
+from precomp_bpg.encoder import encode_image
 from precomp_bpg.nal import set_layer
 from precomp_bpg.tools import write_tools
 
 Array = NDArray[np.uint8]
 
 
-def make_picture(height: int, width: int, seed: int = 5) -> Array:
-    """A smooth picture with some texture and an edge, (3, height, width)."""
+def draw_image(height: int, width: int, seed: int = 5) -> Array:
+    """A smooth image with some texture and an edge, (3, height, width)."""
     y, x = np.mgrid[0:height, 0:width].astype(np.float64)
     noise = np.random.default_rng(seed).normal(0, 6, (3, height, width))
     base = np.stack((128 + 90 * np.sin(x / 9), 128 + 80 * np.cos(y / 7 + x / 23), 60 + 120 * (x + y > 40)))
@@ -27,22 +27,22 @@ def make_picture(height: int, width: int, seed: int = 5) -> Array:
 
 
 @pytest.fixture(scope="session")
-def picture() -> Callable[..., Array]:
-    return make_picture
+def make_image() -> Callable[..., Array]:
+    return draw_image
 
 
 @pytest.fixture(scope="session")
 def image() -> Callable[..., Tensor]:
-    return lambda height, width, seed=5: torch.from_numpy(make_picture(height, width, seed))
+    return lambda height, width, seed=5: torch.from_numpy(draw_image(height, width, seed))
 
 
 def build_file(
     width: int,
     height: int,
-    colour: CodedPicture,
+    colour: CodedImage,
     *,
     pixel_format: int = 1,
-    alpha: CodedPicture | None = None,
+    alpha: CodedImage | None = None,
     alpha_bits: tuple[int, int] = (0, 0),
     depth_minus8: int = 0,
     colour_space: int = 0,
@@ -92,12 +92,12 @@ def small_files() -> dict[str, bytes]:
     """Tiny files of every kind, the length of their data given or not."""
     files = {}
     for name, pixel_format in (("gray", 0), ("420", 1), ("422", 2), ("444", 3)):
-        rgb = make_picture(17, 26)
-        coded = encode_picture(rgb, 30, PixelFormat(pixel_format), "default").picture
+        rgb = draw_image(17, 26)
+        coded = encode_image(rgb, 30, PixelFormat(pixel_format), "default").image
         for suffix, length in (("", None), ("-open", 0)):
             files[name + suffix] = build_file(26, 17, coded, pixel_format=pixel_format, length=length)
         if pixel_format:
-            plane = encode_picture(make_picture(17, 26, 8), 25, PixelFormat.GRAY, "fast").picture
+            plane = encode_image(draw_image(17, 26, 8), 25, PixelFormat.GRAY, "fast").image
             options = {"pixel_format": pixel_format, "alpha": plane, "alpha_bits": (1, pixel_format & 1)}
             files[name + "-alpha"] = build_file(26, 17, coded, **options)
     return files

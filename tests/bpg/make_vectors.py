@@ -16,8 +16,8 @@ import numpy as np
 
 from precomp_bpg import decode_bpg
 from precomp_bpg._av import encode_frame, load_av
-from precomp_bpg.container import CodedPicture, PixelFormat
-from precomp_bpg.encoder import encode_picture
+from precomp_bpg.container import CodedImage, PixelFormat
+from precomp_bpg.encoder import encode_image
 from precomp_bpg.hevc import parse_sps
 from precomp_bpg.nal import IDR_TYPES, PPS, SPS, nal_type, split_nals
 
@@ -34,8 +34,8 @@ def helpers() -> ModuleType:
     return module
 
 
-def deep(bit_depth: int, chroma_format: int) -> CodedPicture:
-    """A picture of more than 8 bits, which the encoder does not write."""
+def deep(bit_depth: int, chroma_format: int) -> CodedImage:
+    """An image of more than 8 bits, which the encoder does not write."""
     name = ("gray", "yuv420p", "yuv422p", "yuv444p")[chroma_format] + f"{bit_depth}le"
     frame, chance, largest = load_av().VideoFrame(24, 16, name), np.random.default_rng(bit_depth), (1 << bit_depth) - 1
     for plane in frame.planes:
@@ -48,18 +48,18 @@ def deep(bit_depth: int, chroma_format: int) -> CodedPicture:
     stream = encode_frame(frame, "superfast", parameters + ":aq-mode=0:sao=1")
     nals = split_nals(stream.lstrip(b"\0").removeprefix(b"\x01"), "x265")
     sps = parse_sps(next(nal for nal in nals if nal_type(nal) == SPS))
-    return CodedPicture(sps, tuple(nal for nal in nals if nal_type(nal) in (PPS, *IDR_TYPES)))
+    return CodedImage(sps, tuple(nal for nal in nals if nal_type(nal) in (PPS, *IDR_TYPES)))
 
 
 def files() -> dict[str, bytes]:
     help_ = helpers()
 
-    def coded(chroma_format: int, qp: int = 30, effort: str = "default", seed: int = 5) -> CodedPicture:
-        picture = help_.make_picture(HEIGHT, WIDTH, seed)
-        return encode_picture(picture, qp, PixelFormat(chroma_format), effort).picture
+    def coded(chroma_format: int, qp: int = 30, effort: str = "default", seed: int = 5) -> CodedImage:
+        image = help_.draw_image(HEIGHT, WIDTH, seed)
+        return encode_image(image, qp, PixelFormat(chroma_format), effort).image
 
-    def build(picture: CodedPicture, pixel_format: int, **fields: object) -> bytes:
-        payload: bytes = help_.build_file(WIDTH, HEIGHT, picture, pixel_format=pixel_format, **fields)
+    def build(image: CodedImage, pixel_format: int, **fields: object) -> bytes:
+        payload: bytes = help_.build_file(WIDTH, HEIGHT, image, pixel_format=pixel_format, **fields)
         return payload
 
     made = {f"format{code}": build(coded(code), code) for code in range(4)}

@@ -18,7 +18,7 @@ from torch import Tensor
 from precomp_bpg import BPGCodec, parse_bpg, slice_qp
 from precomp_sdk import BitstreamError, CodecError, MissingDependencyError
 
-pytestmark = pytest.mark.skipif(os.name != "posix", reason="the stand-ins for the programs are shell scripts")
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="the proxies for the programs are shell scripts")
 Program = Callable[[str, str], str]
 
 # Copies the file that the test put beside it to the argument behind -o, and notes the other arguments.
@@ -209,7 +209,7 @@ def test_truncated_files_never_reach_the_program(
 ) -> None:
     both(program)
     payload = BPGCodec().encode(image(9, 9), 30)
-    with pytest.raises(BitstreamError, match="picture data up to byte"):
+    with pytest.raises(BitstreamError, match="image data up to byte"):
         BPGCodec(backend="bpgenc").decode(payload[:-1])
     assert not (tmp_path / "bpgdec.arguments").exists()
 
@@ -227,10 +227,10 @@ def test_a_program_without_version(program: Program) -> None:
     assert BPGCodec(backend="bpgenc").version == "bpgenc of unknown version"
 
 
-def test_a_picture_of_another_size_than_the_file_says(
+def test_a_image_of_another_size_than_the_file_says(
     program: Program, image: Callable[..., Tensor], tmp_path: Path
 ) -> None:
     both(program)
     Image.new("RGB", (300, 200)).save(tmp_path / "bpgdec.result", "PNG")
-    with pytest.raises(BitstreamError, match="bpgdec: expected a picture of 26x17, as the file says; got 300x200"):
+    with pytest.raises(BitstreamError, match="bpgdec: expected an image of 26x17, as the file says; got 300x200"):
         BPGCodec(backend="bpgenc").decode(BPGCodec().encode(image(17, 26), 30))

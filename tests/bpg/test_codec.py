@@ -59,7 +59,7 @@ def test_qp_trades_bits_for_quality(kind: type[Codec], chroma: str, image: Image
 
 @CHROMA
 @pytest.mark.parametrize(("height", "width"), [(17, 26), (16, 16), (9, 33), (1, 1), (8, 50)])
-def test_both_codecs_show_the_same_picture(chroma: str, height: int, width: int, image: Image) -> None:
+def test_both_codecs_show_the_same_image(chroma: str, height: int, width: int, image: Image) -> None:
     source = image(height, width)
     bpg, hevc = BPGCodec(chroma=chroma), HEVCIntraCodec(chroma=chroma)  # type: ignore[arg-type]
     one, other = bpg.transcode(source, 30), hevc.transcode(source, 30)
@@ -78,8 +78,8 @@ def test_bytes_do_not_depend_on_history_threads_or_instance(kind: type[Codec], e
         decoded = list(pool.map(codec.decode, together))
     assert together == alone * 3
     other = pickle.loads(pickle.dumps(codec))
-    for payload, picture in zip(together, decoded, strict=True):
-        assert torch.equal(other.decode(payload), picture)
+    for payload, image in zip(together, decoded, strict=True):
+        assert torch.equal(other.decode(payload), image)
 
 
 def test_both_scales_of_qp(image: Image) -> None:
@@ -182,9 +182,9 @@ from precomp_sdk import Registry
 registry = Registry(entry_points=False)
 registry.register(precomp_bpg)
 del sys.modules["av"]
-picture = (torch.arange(3 * 32 * 40) % 251).to(torch.uint8).reshape(3, 32, 40)
+image = (torch.arange(3 * 32 * 40) % 251).to(torch.uint8).reshape(3, 32, 40)
 with ThreadPoolExecutor(4) as pool:
-    payloads = set(pool.map(lambda _: precomp_bpg.BPGCodec().encode(picture, 30), range(8)))
+    payloads = set(pool.map(lambda _: precomp_bpg.BPGCodec().encode(image, 30), range(8)))
 print(*sorted(registry.codecs), len(payloads))
 """
     root = Path(__file__).resolve().parents[2]
@@ -213,7 +213,7 @@ def test_x265_and_ffmpeg_say_nothing(image: Image, capfd: pytest.CaptureFixture[
     assert capfd.readouterr() == ("", "")
 
 
-def test_time_of_a_picture_of_256_pixels(image: Image) -> None:
+def test_time_of_a_image_of_256_pixels(image: Image) -> None:
     codec, source = BPGCodec(), image(256, 256)
     codec.transcode(source, 34)
     times_s = []

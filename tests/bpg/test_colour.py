@@ -102,9 +102,9 @@ def test_inverse(space: ColourSpace, limited: bool, bit_depth: int, height: int,
 
 @pytest.mark.parametrize("pixel_format", FORMATS)
 def test_strips_do_not_show(
-    pixel_format: PixelFormat, picture: Callable[..., NDArray[np.uint8]], monkeypatch: pytest.MonkeyPatch
+    pixel_format: PixelFormat, make_image: Callable[..., NDArray[np.uint8]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    rgb = picture(37, 29)
+    rgb = make_image(37, 29)
     as_encoded = PixelFormat(pixel_format.chroma_format)
     whole = rgb_to_planes(rgb, as_encoded)
     back = planes_to_rgb(whole, pixel_format, ColourSpace.BT601, 8, limited_range=False)

@@ -1,4 +1,4 @@
-"""Damaged files raise BitstreamError or decode: never another error, a hang, or a picture that is too large."""
+"""Damaged files raise BitstreamError or decode: never another error, a hang, or an image that is too large."""
 
 import random
 import time
@@ -47,11 +47,11 @@ def test_mutations_of_bpg(small_files: dict[str, bytes]) -> None:
     refused, start = 0, time.monotonic()
     for case in range(CASES):
         try:
-            picture = decode_bpg(damage(chance.choice(files), chance, files))
+            image = decode_bpg(damage(chance.choice(files), chance, files))
         except BitstreamError:
             refused += 1
         else:
-            assert 0 < picture.rgb[0].size <= MAX_PIXELS
+            assert 0 < image.rgb[0].size <= MAX_PIXELS
         assert time.monotonic() - start < LIMIT_S, case
     assert CASES // 3 < refused < CASES
 
@@ -81,7 +81,7 @@ def test_truncation_with_length(small_files: dict[str, bytes]) -> None:
 def test_truncation_without_length(small_files: dict[str, bytes]) -> None:
     for name, payload in small_files.items():
         if name.endswith("-open"):
-            picture = decode_bpg(payload).rgb
+            image = decode_bpg(payload).rgb
             for length in range(len(payload) - 1):
                 with pytest.raises(BitstreamError):
                     decode_bpg(payload[:length])
@@ -89,7 +89,7 @@ def test_truncation_without_length(small_files: dict[str, bytes]) -> None:
                 shorter = decode_bpg(payload[:-1]).rgb
             except BitstreamError:
                 continue
-            assert np.array_equal(shorter, picture)  # the last byte held nothing but the stop bit
+            assert np.array_equal(shorter, image)  # the last byte held nothing but the stop bit
 
 
 def test_rubbish_of_every_length() -> None:
@@ -102,15 +102,15 @@ def test_rubbish_of_every_length() -> None:
 
 def test_frames_that_are_not_as_announced(small_files: dict[str, bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decoder, "byte_stream", lambda nals: b"\0\0\0\1" + next(iter(nals)))
-    with pytest.raises(BitstreamError, match=r"one picture of 32x24 yuv420p; got none|FFmpeg"):
+    with pytest.raises(BitstreamError, match=r"one image of 32x24 yuv420p; got none|FFmpeg"):
         decode_bpg(small_files["420"])
 
 
 @pytest.mark.parametrize("chroma", ["420", "422", "444"])
 @pytest.mark.parametrize(("width", "height"), [(72, 64), (64, 72), (256, 256), (64, 1024)])
-def test_a_slice_that_does_not_reach_the_end_of_the_picture(chroma: str, width: int, height: int) -> None:
-    picture = (torch.arange(3 * 64 * 64) * 37 % 251).to(torch.uint8).reshape(3, 64, 64)
-    payload = BPGCodec(chroma=chroma).encode(picture, 20)  # type: ignore[arg-type]  # one of the parameters
+def test_a_slice_that_does_not_reach_the_end_of_the_image(chroma: str, width: int, height: int) -> None:
+    image = (torch.arange(3 * 64 * 64) * 37 % 251).to(torch.uint8).reshape(3, 64, 64)
+    payload = BPGCodec(chroma=chroma).encode(image, 20)  # type: ignore[arg-type]  # one of the parameters
     file = parse_bpg(payload)
     assert decode_bpg(payload).rgb.shape == (3, 64, 64)
     sides = write_ue7(file.width) + write_ue7(file.height)

@@ -7,21 +7,21 @@ import numpy as np
 import pytest
 
 from precomp_bpg import PixelFormat, _av, encoder
-from precomp_bpg.container import CodedPicture, slice_qp
-from precomp_bpg.encoder import CHROMA, EFFORTS, encode_picture
+from precomp_bpg.container import CodedImage, slice_qp
+from precomp_bpg.encoder import CHROMA, EFFORTS, encode_image
 from precomp_bpg.hevc import parse_pps, parse_slice_header
 from precomp_bpg.nal import PPS, nal_type
 from precomp_bpg.tools import CodingTools
 from precomp_sdk import CodecError
 
-Picture = Callable[..., np.ndarray]
+ImageFactory = Callable[..., np.ndarray]
 
 
 @pytest.mark.parametrize("effort", EFFORTS)
 @pytest.mark.parametrize("chroma", CHROMA)
-def test_fields(chroma: str, effort: str, picture: Picture) -> None:
+def test_fields(chroma: str, effort: str, make_image: ImageFactory) -> None:
     pixel_format = CHROMA[chroma]
-    coded = encode_picture(picture(96, 80), 31, pixel_format, effort).picture
+    coded = encode_image(make_image(96, 80), 31, pixel_format, effort).image
     sps = coded.sps
     assert (sps.chroma_format, sps.width, sps.height, sps.bit_depth) == (pixel_format, 80, 96, 8)
     assert sps.window == (0, 0, 0, 0)
@@ -35,7 +35,7 @@ def test_fields(chroma: str, effort: str, picture: Picture) -> None:
     assert not any((pps.dependent_slices, pps.output_flag_present, pps.extra_slice_header_bits))
     assert (pps.cb_qp_offset, pps.cr_qp_offset) == (0, 0)
     header = parse_slice_header(coded.nals[1], sps, {0: pps})
-    assert (header.qp, header.sao_luma, header.first_in_picture) == (31, True, True)
+    assert (header.qp, header.sao_luma, header.first_in_image) == (31, True, True)
 
 
 @pytest.mark.parametrize(
@@ -51,22 +51,22 @@ def test_fields(chroma: str, effort: str, picture: Picture) -> None:
     ],
 )
 def test_padding_and_blocks(
-    height: int, width: int, coded: tuple[int, int], block: int, smallest: int, picture: Picture
+    height: int, width: int, coded: tuple[int, int], block: int, smallest: int, make_image: ImageFactory
 ) -> None:
-    sps = encode_picture(picture(height, width), 40, PixelFormat.C420, "default").picture.sps
+    sps = encode_image(make_image(height, width), 40, PixelFormat.C420, "default").image.sps
     assert (sps.height, sps.width) == coded
     assert (1 << sps.tools.log2_ctb, 1 << sps.tools.log2_min_cb) == (block, smallest)
 
 
 @pytest.mark.parametrize("effort", EFFORTS)
-def test_slice_qp_is_the_one_asked_for(effort: str, picture: Picture) -> None:
-    rgb = picture(16, 24)
+def test_slice_qp_is_the_one_asked_for(effort: str, make_image: ImageFactory) -> None:
+    rgb = make_image(16, 24)
     for qp in range(0, 52, 1 if effort == "default" else 17):
-        assert slice_qp(encode_picture(rgb, qp, PixelFormat.C420, effort).picture) == qp
+        assert slice_qp(encode_image(rgb, qp, PixelFormat.C420, effort).image) == qp
 
 
 @pytest.mark.parametrize("effort", EFFORTS)
-def test_x265_knows_every_setting(effort: str, picture: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_x265_knows_every_setting(effort: str, make_image: ImageFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """x265 ignores unknown parameters in silence, but writes what it uses into its SEI when it may."""
     streams = []
     encode = _av.encode_frame
@@ -76,7 +76,7 @@ def test_x265_knows_every_setting(effort: str, picture: Picture, monkeypatch: py
         return encode(frame, preset, parameters)
 
     monkeypatch.setattr(encoder, "encode_frame", with_info)
-    encode_picture(picture(64, 64), 29, PixelFormat.C420, effort)
+    encode_image(make_image(64, 64), 29, PixelFormat.C420, effort)
     used = re.search(rb"options: ([ -~]+)", streams[0])
     assert used
     settings = set(used[1].decode().split(" "))
@@ -89,22 +89,22 @@ def test_x265_knows_every_setting(effort: str, picture: Picture, monkeypatch: py
     assert levels[effort] in settings
 
 
-def test_efforts_differ(picture: Picture) -> None:
-    rgb = picture(128, 128)
-    sizes = [len(encode_picture(rgb, 34, PixelFormat.C420, effort).picture.nals[1]) for effort in EFFORTS]
+def test_efforts_differ(make_image: ImageFactory) -> None:
+    rgb = make_image(128, 128)
+    sizes = [len(encode_image(rgb, 34, PixelFormat.C420, effort).image.nals[1]) for effort in EFFORTS]
     assert sizes[0] > sizes[1] >= sizes[2] * 0.97
 
 
-def test_no_message_of_x265_in_the_stream(picture: Picture) -> None:
+def test_no_message_of_x265_in_the_stream(make_image: ImageFactory) -> None:
     assert all(
-        nal_type(nal) in (34, 19, 20) for nal in encode_picture(picture(9, 9), 9, PixelFormat.C420, "best").picture.nals
+        nal_type(nal) in (34, 19, 20) for nal in encode_image(make_image(9, 9), 9, PixelFormat.C420, "best").image.nals
     )
 
 
 @pytest.mark.parametrize(("height", "width"), [(1, 10_000), (6000, 16)])
-def test_very_thin_pictures(height: int, width: int) -> None:
+def test_very_thin_images(height: int, width: int) -> None:
     rgb = np.zeros((3, height, width), np.uint8)
-    coded = encode_picture(rgb, 51, PixelFormat.C420, "fast")
+    coded = encode_image(rgb, 51, PixelFormat.C420, "fast")
     assert (coded.height, coded.width) == (height, width)
 
 
@@ -112,13 +112,13 @@ def test_very_thin_pictures(height: int, width: int) -> None:
 def test_too_large(height: int, width: int) -> None:
     rgb = np.broadcast_to(np.zeros((3, 1, 1), np.uint8), (3, height, width))
     with pytest.raises(CodecError, match="at most 67108864 pixels, sides of at most 32768"):
-        encode_picture(rgb, 30, PixelFormat.C420, "fast")
+        encode_image(rgb, 30, PixelFormat.C420, "fast")
 
 
-def test_x265_that_refuses(picture: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_x265_that_refuses(make_image: ImageFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(EFFORTS, "broken", ("no-such-preset", ""))
     with pytest.raises(CodecError, match="x265 to encode 24x16 yuv420p"):
-        encode_picture(picture(16, 24), 30, PixelFormat.C420, "broken")
+        encode_image(make_image(16, 24), 30, PixelFormat.C420, "broken")
 
 
 @pytest.mark.parametrize(
@@ -130,11 +130,11 @@ def test_x265_that_refuses(picture: Picture, monkeypatch: pytest.MonkeyPatch) ->
     ],
 )
 def test_x265_that_does_something_else(
-    parameters: str, message: str, picture: Picture, monkeypatch: pytest.MonkeyPatch
+    parameters: str, message: str, make_image: ImageFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(EFFORTS, "other", ("superfast", parameters))
     with pytest.raises(CodecError, match=message):
-        encode_picture(picture(16, 24), 30, PixelFormat.C420, "other")
+        encode_image(make_image(16, 24), 30, PixelFormat.C420, "other")
 
 
 @pytest.mark.parametrize(
@@ -147,19 +147,19 @@ def test_x265_that_does_something_else(
     ids=["no slice", "nothing", "two slices"],
 )
 def test_x265_that_writes_something_else(
-    change: Callable[[bytes], bytes], message: str, picture: Picture, monkeypatch: pytest.MonkeyPatch
+    change: Callable[[bytes], bytes], message: str, make_image: ImageFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     encode = _av.encode_frame
     monkeypatch.setattr(encoder, "encode_frame", lambda *told: change(encode(*told)))
     with pytest.raises(CodecError, match=message):
-        encode_picture(picture(16, 24), 30, PixelFormat.C420, "fast")
+        encode_image(make_image(16, 24), 30, PixelFormat.C420, "fast")
 
 
 def test_version_names_all_three() -> None:
     assert re.fullmatch(r"PyAV [\d.]+, libavcodec [\d.]+, x265 \S+ \(build \d+\)", _av.versions())
 
 
-def test_coded_picture_is_closed(picture: Picture) -> None:
-    coded = encode_picture(picture(16, 24), 30, PixelFormat.C420, "fast").picture
-    assert isinstance(coded, CodedPicture)
+def test_coded_image_is_closed(make_image: ImageFactory) -> None:
+    coded = encode_image(make_image(16, 24), 30, PixelFormat.C420, "fast").image
+    assert isinstance(coded, CodedImage)
     assert not coded.open_end

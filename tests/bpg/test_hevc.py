@@ -74,7 +74,7 @@ def test_profile_and_level() -> None:
         return body[1], int.from_bytes(body[2:6]), int.from_bytes(body[6:12]), body[12]
 
     assert fields(PLAIN) == (1, 0x60000000, 0x9 << 44, 30)
-    # Constraint flags: depth at most 12, 10, 8; chroma at most 4:2:2, 4:2:0, none; intra, one picture, lower bit rate.
+    # Constraint flags: depth at most 12, 10, 8; chroma at most 4:2:2, 4:2:0, none; intra, one image, lower bit rate.
     assert fields(replace(PLAIN, chroma_format=3)) == (4, 0x08000000, 0b1001_111_000_111 << 35, 30)
     assert fields(replace(PLAIN, chroma_format=0, bit_depth=10)) == (4, 0x08000000, 0b1001_110_111_111 << 35, 30)
     assert fields(replace(PLAIN, width=8192, height=4352))[3] == 180
@@ -176,7 +176,7 @@ def test_sps_by_hand() -> None:
         ({"chroma_depth": 2}, "the same bit depth"),
         ({"poc": 13}, "POC of 4..16 bits"),
         ({"scaling": 1}, "no scaling lists"),
-        ({"rps": 1}, "no reference picture sets"),
+        ({"rps": 1}, "no reference image sets"),
         ({"long_term": 1}, "no long-term references"),
         ({"vui": 1, "timing": 1, "hrd": 1}, "no HRD parameters"),
     ],

@@ -81,9 +81,9 @@ def test_foreign_messages_are_ignored(units: list[bytes]) -> None:
         ({"window": (0, 3, 1, 2)}, "no cropping at the left or top"),
         ({"jfif_colour": False}, "8 bits, JFIF's colour"),
         ({"bit_depth": 10}, "8 bits, JFIF's colour"),
-        ({"window": (0, 9, 0, 3)}, "a picture padded to whole coding blocks"),
-        ({"window": (0, 16, 0, 3)}, "a picture of 1 to 67108864 pixels"),
-        ({"width": 40_000, "height": 40_000}, "a picture of 1 to 67108864 pixels"),
+        ({"window": (0, 9, 0, 3)}, "an image padded to whole coding blocks"),
+        ({"window": (0, 16, 0, 3)}, "an image of 1 to 67108864 pixels"),
+        ({"width": 40_000, "height": 40_000}, "an image of 1 to 67108864 pixels"),
         ({"width": 4096, "height": 4096}, "one bit or more for each"),
         ({"width": 31}, "padded to whole"),
     ],
@@ -100,7 +100,7 @@ def test_one_column_that_is_dropped() -> None:
     sps = parse_sps(units[1])
     assert sps.window == (0, 7, 0, 7)
     nothing_left = replace(sps, chroma_format=3, window=(0, 15, 0, 15))
-    with pytest.raises(BitstreamError, match="a picture of one or more pixels; got 0x0"):
+    with pytest.raises(BitstreamError, match="an image of one or more pixels; got 0x0"):
         HEVCIntraCodec().decode(stream([units[0], build_sps(nothing_left), *units[2:]]))
 
 
@@ -109,8 +109,8 @@ def test_one_column_that_is_dropped() -> None:
     [
         ([0, 2, 3, 4], "one SPS; got 0"),
         ([0, 1, 1, 2, 3, 4], "one SPS; got 2"),
-        ([0, 1, 2, 3], "a picture in layer 0; got none"),
-        ([0, 1, 4], "FFmpeg|one picture of"),
+        ([0, 1, 2, 3], "an image in layer 0; got none"),
+        ([0, 1, 4], "FFmpeg|one image of"),
     ],
 )
 def test_units_missing(units: list[bytes], chosen: list[int], message: str) -> None:

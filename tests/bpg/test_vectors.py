@@ -77,13 +77,13 @@ def test_lossless_of_jctvc_is_refused(vectors: Path) -> None:
 
 
 def test_truncation(vectors: Path, manifest: list[dict]) -> None:
-    """The vectors give no length: a cut is known by its picture depending on what would follow."""
+    """The vectors give no length: a cut is known by its image depending on what would follow."""
     whole = 0
     for entry in manifest:
         payload = (vectors / entry["file"]).read_bytes()
         if entry["file"] == REFUSED or entry["animation"]:
             continue
-        picture = decode_bpg(payload).rgb
+        image = decode_bpg(payload).rgb
         lengths = {*range(40), *range(40, len(payload), len(payload) // 12 + 1), *range(len(payload) - 4, len(payload))}
         for length in lengths:
             if length >= len(payload) or length < 0:
@@ -93,7 +93,7 @@ def test_truncation(vectors: Path, manifest: list[dict]) -> None:
             except BitstreamError:
                 continue
             # Nothing but the stop bit of the slice, or a message behind it, can be missing here.
-            assert np.array_equal(decoded.rgb, picture), (entry["file"], length)
+            assert np.array_equal(decoded.rgb, image), (entry["file"], length)
             assert length >= len(payload) - (1 if len(entry["nals"]) == 2 else 57)
             whole += 1
     assert whole < 12

@@ -13,7 +13,7 @@ Call = Callable[..., Result]
 
 @pytest.fixture
 def call(doubles: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
-    """Call the command line with the stand-ins, in an empty folder."""
+    """Call the command line with the proxies, in an empty folder."""
     monkeypatch.chdir(tmp_path)
 
     def invoke(*arguments: str, registry: Registry | None = doubles) -> Result:

@@ -49,11 +49,11 @@ def test_train_and_evaluate_do_the_whole_job(call: Call, mine: Path, tmp_path: P
     assert "by quality:\n  5: " in trained.stdout
     assert "next: precomp evaluate run" in trained.stdout
     assert "train: step 6, relative objective" in trained.stderr
-    assert "BD-rate against plain" in evaluated.stdout
+    assert "BD-rate against the anchor" in evaluated.stdout
     assert "results and plots: run" in evaluated.stdout
     assert 0 < told < len(watcher.events)  # plugins hear of both
     assert [curve.label for curve in read_results(tmp_path / "run" / "results.json").curves] == [
-        "plain",
+        "anchor",
         "fake",
         "blur",
     ]
@@ -145,7 +145,7 @@ SMALL_QUICKSTART = (
     *("--set", "train.held_out_images=4"),
     *("--set", "train.calibration_images=4"),
     *("--set", "evaluate.ladder=[5, 12, 30]"),
-    *("--set", "evaluate.tuning_pictures=4"),
+    *("--set", "evaluate.tuning_images=4"),
     *("--set", "evaluate.replicates=20"),
     *("--set", "output.tensorboard=false"),
 )
@@ -160,8 +160,8 @@ def test_the_quickstart_does_the_whole_job(call: Call, tmp_path: Path) -> None:
         path.name for path in folder.iterdir()
     }
     evaluation = read_results(folder / "results.json")
-    assert [curve.label for curve in evaluation.curves] == ["plain", "qa-light", "blur", "downscale"]
-    assert (evaluation.codec, evaluation.pictures) == ("jpeg", 12)
+    assert [curve.label for curve in evaluation.curves] == ["anchor", "qa-light", "blur", "downscale"]
+    assert (evaluation.codec, evaluation.images) == ("jpeg", 12)
     assert evaluation.comparison("qa-light").statement in result.stdout
     record = read_record(folder)["training"]
     assert record["seeds"] == {"train": 7, "task.fit": 7, "evaluate": 7}
@@ -186,7 +186,7 @@ def test_an_unfinished_run_is_not_evaluated_in_silence(call: Call, mine: Path, w
     assert read_record(Path("run"))["evaluation"]["results"]["weights_step"] == 5
 
 
-def test_resolutions_are_chosen_on_training_pictures(call: Call, mine: Path) -> None:
+def test_resolutions_are_chosen_on_training_images(call: Call, mine: Path) -> None:
     chosen = call("choose-resolutions", str(mine), "--factor", "0.5", "--set", "train.lambda_scale=1e-9")
     assert chosen.exit_code == 0, chosen.output
     line = next(line for line in chosen.stdout.splitlines() if line.startswith("preprocessor.resolutions = "))

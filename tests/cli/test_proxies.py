@@ -15,15 +15,23 @@ Call = Callable[..., Result]
 
 def test_a_proxy_is_not_fitted_on_a_data_set_without_a_folder(call: Call) -> None:
     result = call(
-        "fit-proxy", "--codec", "fake", "--data", "pictures", "--output", "p.safetensors", "--set", "data.name=fake"
+        "fit-proxy",
+        "--codec",
+        "fake",
+        "--data",
+        "images",
+        "--output",
+        "p.safetensors",
+        "--set",
+        "data.name=fake",
     )
 
     assert result.exit_code == 1
     assert "fit-proxy, data.root: expected a known option" in result.stderr
 
 
-def with_pictures(folder: Path) -> Registry:
-    """Write three pictures; return the installed plugins and the double of a codec with its proxy."""
+def with_images(folder: Path) -> Registry:
+    """Write three images; return the installed plugins and the double of a codec with its proxy."""
     from PIL import Image
 
     folder.mkdir()
@@ -34,11 +42,21 @@ def with_pictures(folder: Path) -> Registry:
     return registry
 
 
-def test_a_proxy_is_fitted_on_a_folder_of_pictures(call: Call, tmp_path: Path) -> None:
-    registry = with_pictures(tmp_path / "pictures")
+def test_a_proxy_is_fitted_on_a_folder_of_images(call: Call, tmp_path: Path) -> None:
+    registry = with_images(tmp_path / "images")
 
     result = call(
-        *("fit-proxy", "--codec", "fake", "--data", "pictures", "--output", "new/p.safetensors", "--proxy", "fake"),
+        *(
+            "fit-proxy",
+            "--codec",
+            "fake",
+            "--data",
+            "images",
+            "--output",
+            "new/p.safetensors",
+            "--proxy",
+            "fake",
+        ),
         *("--set", "fit.steps=2", "--set", "fit.batch_size=2", "--set", "data.crop=8"),
         registry=registry,
     )
@@ -51,8 +69,8 @@ def test_a_proxy_is_fitted_on_a_folder_of_pictures(call: Call, tmp_path: Path) -
 
 
 def test_a_folder_as_output_is_refused_before_the_work(call: Call, tmp_path: Path) -> None:
-    registry = with_pictures(tmp_path / "pictures")
-    work = ("--codec", "fake", "--data", "pictures", "--proxy", "fake", "--output", "pictures")
+    registry = with_images(tmp_path / "images")
+    work = ("--codec", "fake", "--data", "images", "--proxy", "fake", "--output", "images")
     for command in ("fit-proxy", "evaluate-proxy"):
         result = call(command, *work, registry=registry)
         assert result.exit_code == 1
@@ -72,8 +90,8 @@ class _FakeCodecOnly:
 
 
 def test_a_proxy_is_measured_and_its_report_written(call: Call, tmp_path: Path) -> None:
-    registry = with_pictures(tmp_path / "pictures")
-    fit = ("--codec", "fake", "--data", "pictures", "--proxy", "fake")
+    registry = with_images(tmp_path / "images")
+    fit = ("--codec", "fake", "--data", "images", "--proxy", "fake")
     fitted = call(
         "fit-proxy",
         *fit,
@@ -92,7 +110,7 @@ def test_a_proxy_is_measured_and_its_report_written(call: Call, tmp_path: Path) 
     assert result.exit_code == 0, result.output
     assert "fake against fake" in result.stdout
     assert "| 5 |" in result.stdout
-    assert json.loads((tmp_path / "new" / "report.json").read_text())["pictures"] == 3
+    assert json.loads((tmp_path / "new" / "report.json").read_text())["images"] == 3
     refused = call("evaluate-proxy", *fit, "--load", "p.safetensors", "--set", "codec.level=1", registry=registry)
     assert refused.exit_code == 1
     assert "proxy.load: p.safetensors: expected a proxy that was fitted to codec options" in refused.stderr

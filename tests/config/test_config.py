@@ -114,7 +114,7 @@ def test_an_unknown_key_is_refused_with_file_path_and_the_nearest_one(
         ("train.ladder=[5, true]", "train.ladder.1", "a number", "True"),
         ("train.lambdas=5", "train.lambdas", "'auto' or a table", "5"),
         ("train.lambdas={5='x'}", "train.lambdas.5", "a number", "'x'"),
-        ("train.targets=theirs", "train.targets", "'dataset' or 'own'", "'theirs'"),
+        ("train.targets=theirs", "train.targets", "'dataset' or 'pseudo-labels'", "'theirs'"),
         ("train=3", "train", "a table", "3"),
         ("codec=jpeg", "codec", "a table", "'jpeg'"),
         ("codec.name=3", "codec.name", "a string", "3"),

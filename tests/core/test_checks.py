@@ -1,10 +1,10 @@
 import pytest
 import torch
 
-from precomp_sdk.checks import check_instance, find_device
 from precomp_sdk.errors import OptionError
 from precomp_sdk.task import TaskModel
 from precomp_sdk.testing import FakeCodec, FakeTask
+from precomp_sdk.validation import check_instance, find_device
 
 
 def test_a_device_that_is_not_there_is_told():

@@ -28,7 +28,7 @@ from precomp_sdk import (
 )
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeProxy, FakeTask
 
-PICTURE = torch.arange(3 * 5 * 7, dtype=torch.uint8).reshape(3, 5, 7)
+IMAGE = torch.arange(3 * 5 * 7, dtype=torch.uint8).reshape(3, 5, 7)
 BATCH = torch.rand(2, 3, 5, 7)
 
 
@@ -40,15 +40,15 @@ class TestCodec:
     def test_wrong_images_and_qualities_are_refused(self) -> None:
         codec = FakeCodec()
         with pytest.raises(ImageError, match="fake encoder"):
-            codec.encode(PICTURE.float(), 50)
+            codec.encode(IMAGE.float(), 50)
         for quality in (0, 101, 50.5):
             with pytest.raises(QualityError):
-                codec.encode(PICTURE, quality)
+                codec.encode(IMAGE, quality)
 
     @pytest.mark.parametrize(("payload", "got"), [("text", "str"), (b"", "0 bytes"), (None, "NoneType")])
     def test_payloads_are_bytes(self, payload: Any, got: str) -> None:
         with pytest.raises(ContractError, match=f"OddFakeCodec._encode: .*got {got}"):
-            patched(FakeCodec, _encode=lambda *_: payload)().encode(PICTURE, 50)
+            patched(FakeCodec, _encode=lambda *_: payload)().encode(IMAGE, 50)
         with pytest.raises(BitstreamError, match=f"fake decoder: .*got {got}"):
             FakeCodec().decode(payload)
 
@@ -59,19 +59,19 @@ class TestCodec:
 
     def test_a_round_trip_keeps_the_size_and_counts_the_bits(self) -> None:
         codec = FakeCodec()
-        done = codec.transcode(PICTURE, 100)
-        assert torch.equal(done.image, PICTURE)
-        assert done.bits == 8 * len(codec.encode(PICTURE, 100))
-        shrinking = patched(FakeCodec, _decode=lambda *_: torch.zeros(3, 2, 2, dtype=torch.uint8))()
+        done = codec.transcode(IMAGE, 100)
+        assert torch.equal(done.image, IMAGE)
+        assert done.bits == 8 * len(codec.encode(IMAGE, 100))
+        downscaling = patched(FakeCodec, _decode=lambda *_: torch.zeros(3, 2, 2, dtype=torch.uint8))()
         with pytest.raises(ContractError, match=r"shape \(3, 5, 7\); got \(3, 2, 2\)"):
-            shrinking.transcode(PICTURE, 100)
+            downscaling.transcode(IMAGE, 100)
 
 
 class TestProxy:
     def test_wrong_batches_and_qualities_are_refused(self) -> None:
         proxy = FakeProxy(FakeCodec())
         with pytest.raises(ImageError):
-            proxy(PICTURE, 50)
+            proxy(IMAGE, 50)
         with pytest.raises(QualityError):
             proxy(BATCH, [50, 101])
         with pytest.raises(ContractError, match="one quality, or one for each of 2 images; got 3"):
@@ -106,7 +106,7 @@ class TestPreprocessor:
             with pytest.raises(ContractError, match=r"one strength in \[0, 1\] for each of 2 images"):
                 preprocessor(BATCH, wrong)
         with pytest.raises(ImageError):
-            preprocessor(PICTURE, 0.5)
+            preprocessor(IMAGE, 0.5)
 
     def test_padding_is_done_and_undone_and_the_result_is_clipped(self) -> None:
         seen: list[tuple[int, ...]] = []
@@ -134,7 +134,7 @@ class TestTask:
         targets = [Label(index % 4) for index in range(5)]
 
         together = task.losses(images, targets)
-        predictions, judged = task.judge(images, targets)
+        predictions, judged = task.predict_with_losses(images, targets)
 
         alone = torch.cat([task.losses([item], [target]) for item, target in zip(images, targets, strict=True)])
         assert torch.allclose(together, alone)
@@ -142,7 +142,7 @@ class TestTask:
         for index, item in enumerate(images):
             assert torch.allclose(predictions[index], task.predict([item])[0])
             assert torch.allclose(task.predict(images)[index], predictions[index])
-            own = task.own_targets(images)[index]
+            own = task.pseudo_labels(images)[index]
             assert isinstance(own, Label)
             assert own.index == int(predictions[index].argmax())
 
@@ -153,7 +153,7 @@ class TestTask:
             with pytest.raises(TargetError, match="2 targets of kind 'label'"):
                 task.losses(BATCH, wrong)
         with pytest.raises(ImageError):
-            task.losses(PICTURE[None], LABELS)
+            task.losses(IMAGE[None], LABELS)
 
     def test_what_it_returns_is_one_per_image(self) -> None:
         with pytest.raises(ContractError, match=r'one loss per image.*reduction="none"'):
@@ -164,11 +164,11 @@ class TestTask:
     def test_what_it_does_not_offer_is_told(self) -> None:
         from precomp_sdk import TaskModel
 
-        task = patched(FakeTask, _features=TaskModel._features, _own_targets=TaskModel._own_targets)()
+        task = patched(FakeTask, _features=TaskModel._features, _pseudo_labels=TaskModel._pseudo_labels)()
         with pytest.raises(OptionError, match="without _features"):
             task.features(BATCH)
-        with pytest.raises(OptionError, match="without _own_targets"):
-            task.own_targets(BATCH)
+        with pytest.raises(OptionError, match="without _pseudo_labels"):
+            task.pseudo_labels(BATCH)
         task.check_dataset(("anything",))
 
     def test_gradients_flow_from_losses_and_features_to_the_images(self) -> None:
@@ -195,16 +195,16 @@ class TestLabelScorer:
         import numpy as np
 
         scorer = LabelScorer()
-        evidence = [np.array([1.0, 1.0]), np.array([0.0, 1.0]), np.array([0.0, 0.0])]
+        statistics = [np.array([1.0, 1.0]), np.array([0.0, 1.0]), np.array([0.0, 0.0])]
         counts = np.array([[1.0, 1.0, 1.0], [3.0, 1.0, 0.0]])
 
-        many = scorer.combine_many(evidence, counts)
+        many = scorer.combine_many(statistics, counts)
 
-        assert scorer.combine(evidence, counts[1]) == {"top1": 0.75, "top5": 1.0}
+        assert scorer.combine(statistics, counts[1]) == {"top1": 0.75, "top5": 1.0}
         for metric in scorer.metrics:
-            rows = [scorer.combine(evidence, row)[metric] for row in counts]
+            rows = [scorer.combine(statistics, row)[metric] for row in counts]
             assert many[metric].tolist() == pytest.approx(rows)
-        slow = super(LabelScorer, scorer).combine_many(evidence, counts)
+        slow = super(LabelScorer, scorer).combine_many(statistics, counts)
         assert slow["top1"].tolist() == pytest.approx(many["top1"].tolist())
 
 
@@ -222,17 +222,17 @@ class TestDataset:
 
     def test_what_a_data_set_returns_is_checked(self) -> None:
         def without_target(self: Any, index: int) -> tuple[Tensor, None]:
-            return PICTURE, None
+            return IMAGE, None
 
         def float_image(self: Any, index: int) -> tuple[Tensor, Label]:
-            return PICTURE.float(), Label(0)
+            return IMAGE.float(), Label(0)
 
         with pytest.raises(ContractError, match=r"_sample\(0\): expected a target of kind label; got None"):
             patched(FakeDataset, _sample=without_target)()[0]
         with pytest.raises(ImageError, match="data set 'fake', 0"):
             patched(FakeDataset, _sample=float_image)()[0]
 
-    def test_a_subset_is_the_whole_sets_pictures_in_the_given_order(self) -> None:
+    def test_a_subset_is_the_whole_sets_images_in_the_given_order(self) -> None:
         told: list[int] = []
         whole = patched(FakeDataset, set_epoch=lambda self, epoch: told.append(epoch))(count=5)
 
@@ -245,15 +245,15 @@ class TestDataset:
         with pytest.raises(DatasetError, match="indices from 0 to 4; got 1 to 5"):
             Subset(whole, [1, 5])
 
-    def test_unreadable_pictures_stop_or_are_named(self) -> None:
+    def test_unreadable_images_stop_or_are_named(self) -> None:
         dataset = FakeDataset(count=4, unreadable=[1, 2])
 
-        with pytest.raises(DatasetError, match="fake picture 1"):
+        with pytest.raises(DatasetError, match="fake image 1"):
             load_samples(dataset, range(4))
         samples, skipped = load_samples(dataset, [3, 2, 0], skip_unreadable=True)
 
         assert [sample.key for sample in samples] == ["3", "0"]
-        assert [(item.key, "fake picture 2" in item.reason) for item in skipped] == [("2", True)]
+        assert [(item.key, "fake image 2" in item.reason) for item in skipped] == [("2", True)]
 
 
 def test_the_doubles_take_sequences_of_any_kind() -> None:

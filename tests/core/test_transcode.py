@@ -10,7 +10,7 @@ from precomp_sdk.testing import FakeCodec
 
 
 class Gated(FakeCodec):
-    """Encodes pictures whose first sample is 0 at once, and the others when ``gate`` opens."""
+    """Encodes images whose first sample is 0 at once, and the others when ``gate`` opens."""
 
     name = "gated"
 
@@ -35,11 +35,11 @@ class Failing(FakeCodec):
         raise BitstreamError(where="failing", expected="luck", got="none", remedy="Try again.")
 
 
-def picture(value: int, height: int = 4, width: int = 6) -> Tensor:
+def image(value: int, height: int = 4, width: int = 6) -> Tensor:
     return torch.full((3, height, width), value, dtype=torch.uint8)
 
 
-def test_pictures_of_any_sizes_come_back_in_order_each_with_its_quality() -> None:
+def test_images_of_any_sizes_come_back_in_order_each_with_its_quality() -> None:
     codec = FakeCodec()
     images = [torch.randint(0, 256, (3, size, 2 * size), dtype=torch.uint8) for size in (1, 9, 4)]
 
@@ -55,7 +55,7 @@ def test_pictures_of_any_sizes_come_back_in_order_each_with_its_quality() -> Non
 def test_the_codec_works_in_several_threads_while_the_caller_goes_on() -> None:
     codec = Gated()
     with Transcoder(codec, workers=2) as transcoder:
-        pending = transcoder.submit([picture(4), picture(2), picture(0)], [100, 100, 100])
+        pending = transcoder.submit([image(4), image(2), image(0)], [100, 100, 100])
         for _ in range(2):  # both threads are at work, and the caller is here
             assert codec.waiting.acquire(timeout=30.0)
         assert codec.encoded == 0
@@ -78,31 +78,31 @@ def test_float_batches_are_rounded_and_qualities_may_be_a_tensor() -> None:
 
 def test_decoded_tensors_take_the_type_of_another() -> None:
     with Transcoder(FakeCodec()) as transcoder:
-        images, bits = transcoder.submit([picture(4)], [50]).tensors(torch.zeros(1, dtype=torch.float64))
+        images, bits = transcoder.submit([image(4)], [50]).tensors(torch.zeros(1, dtype=torch.float64))
 
     assert images.dtype == torch.float64
     assert bits.dtype == torch.float32
 
 
 @pytest.mark.parametrize("qualities", [[50], [50, 50, 50], torch.tensor([50.0])])
-def test_there_is_one_quality_per_picture(qualities: list[float] | Tensor) -> None:
+def test_there_is_one_quality_per_image(qualities: list[float] | Tensor) -> None:
     with Transcoder(FakeCodec()) as transcoder, pytest.raises(ContractError, match="one quality for each of 2 images"):
-        transcoder.submit([picture(1), picture(2)], qualities)
+        transcoder.submit([image(1), image(2)], qualities)
 
 
-def test_the_first_pictures_error_passes() -> None:
+def test_the_first_images_error_passes() -> None:
     with Transcoder(FakeCodec()) as transcoder, pytest.raises(QualityError):
-        transcoder.transcode([picture(1), picture(2)], [50, 500])
+        transcoder.transcode([image(1), image(2)], [50, 500])
     with Transcoder(FakeCodec()) as transcoder, pytest.raises(ImageError):
-        transcoder.transcode([picture(1).float()], [50])
+        transcoder.transcode([image(1).float()], [50])
     with Transcoder(Failing()) as transcoder, pytest.raises(BitstreamError, match="failing"):
-        transcoder.transcode([picture(1)], [50])
+        transcoder.transcode([image(1)], [50])
 
 
 def test_a_closed_transcoder_takes_no_more_and_drops_what_waits() -> None:
     codec = Gated()
     transcoder = Transcoder(codec, workers=1)
-    pending = transcoder.submit([picture(1)] + [picture(0)] * 50, [100] * 51)
+    pending = transcoder.submit([image(1)] + [image(0)] * 50, [100] * 51)
     assert codec.waiting.acquire(timeout=30.0)
 
     threading.Timer(0.05, codec.gate.set).start()  # close() waits for what has begun
@@ -112,4 +112,4 @@ def test_a_closed_transcoder_takes_no_more_and_drops_what_waits() -> None:
     with pytest.raises(CancelledError):
         pending.result()
     with pytest.raises(RuntimeError):
-        transcoder.submit([picture(1)], [50])
+        transcoder.submit([image(1)], [50])

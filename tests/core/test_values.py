@@ -126,7 +126,7 @@ def test_points_are_frozen_and_pickle() -> None:
 def test_points_of_a_curve_are_sorted_by_rate() -> None:
     points = tuple(RatePoint(quality, bpp, {}, 0.0) for quality, bpp in ((5, 0.5), (10, 0.25), (20, 1.0)))
 
-    assert [point.bpp for point in RateAccuracyCurve("plain", points).points] == [0.25, 0.5, 1.0]
+    assert [point.bpp for point in RateAccuracyCurve("anchor", points).points] == [0.25, 0.5, 1.0]
 
 
 def image(*shape: int, dtype: torch.dtype = torch.uint8) -> torch.Tensor:

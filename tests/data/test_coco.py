@@ -75,7 +75,7 @@ def test_the_conformance_kit_passes(options: dict[str, Any], root: Path) -> None
     check_dataset(lambda: CocoDetection(root=root, **options))
 
 
-def test_pictures_without_objects_stay(root: Path) -> None:
+def test_images_without_objects_stay(root: Path) -> None:
     assert same(CocoDetection(root=root)[2].target, [], [], [])
 
 
@@ -117,7 +117,7 @@ def test_missing_places_are_named(root: Path) -> None:
     with pytest.raises(DatasetError, match=r"split 'val': expected one of annotations_val.json, .*annotations_train"):
         CocoDetection(root=root, split="val")
     write(root / "annotations_val.json", CONTENT)
-    with pytest.raises(DatasetError, match=r"a folder of pictures: images/val or val; .*option images"):
+    with pytest.raises(DatasetError, match=r"a folder of images: images/val or val; .*option images"):
         CocoDetection(root=root, split="val")
     with pytest.raises(DatasetError, match="nowhere: expected a folder; got nothing there"):
         CocoDetection(root=root / "nowhere")
@@ -142,15 +142,15 @@ def box(numbers: list[float]) -> Callable[[dict[str, Any]], object]:
 @pytest.mark.parametrize(
     ("change", "message", "left"),
     [
-        (lambda c: c["images"][0].update(file_name="lost.png"), r"picture 70: expected a file 'lost.png' in", None),
+        (lambda c: c["images"][0].update(file_name="lost.png"), r"image 70: expected a file 'lost.png' in", None),
         (lambda c: c["annotations"][0].update(image_id=71), r"annotations\[0\].image_id: .*got 71", []),
         (lambda c: c["annotations"][0].update(category_id=4), r"\[0\].category_id: .*\(3, 17, 90\); got 4", []),
         (box([1, 2, 0, 4]), r"annotations\[0\].bbox: expected a box with an area; got .* 1 2 1 6", []),
         (box([1, 2, 3, -4]), r"a box with an area", []),
         (box([1, 2, float("nan"), 4]), r"a box with an area", []),
-        (box([25, 2, 3, 4]), r"a box in its picture of 20 x 16; got .*all of it outside", []),
+        (box([25, 2, 3, 4]), r"a box in its image of 20 x 16; got .*all of it outside", []),
         (box([1, -9, 3, 9]), r"all of it outside", []),
-        (box([-5, 2, 9, 4]), r"a box in its picture of 20 x 16; got .*-5 2 4 6, which sticks out", [[0, 2, 4, 6]]),
+        (box([-5, 2, 9, 4]), r"a box in its image of 20 x 16; got .*-5 2 4 6, which sticks out", [[0, 2, 4, 6]]),
         (box([1, 2, 1e9, 4]), r"which sticks out", [[1, 2, 20, 6]]),
     ],
 )
@@ -176,7 +176,7 @@ def test_less_than_a_pixel_outside_is_clipped_in_silence(root: Path) -> None:
     assert same(dataset[0].target, [[0, 2, 20, 16], [10, 5, 20, 16]], [2, 0], [False, True])
 
 
-def test_no_usable_picture_is_an_error(root: Path) -> None:
+def test_no_usable_image_is_an_error(root: Path) -> None:
     (root / "empty").mkdir()
     with pytest.raises(DatasetError, match="none that can be used"):
         CocoDetection(root=root, images="empty", strict=False)
@@ -231,7 +231,7 @@ def test_a_damaged_file_says_where(data: bytes, message: str, root: Path) -> Non
         CocoDetection(root=root)
 
 
-def test_a_picture_of_another_size_is_named_or_skipped(root: Path) -> None:
+def test_a_image_of_another_size_is_named_or_skipped(root: Path) -> None:
     save(root / "images" / "train" / "a.png", 10, 12)
     dataset = CocoDetection(root=root)
     with pytest.raises(DatasetError, match=r"a.png: expected 12 x 10, as its annotations say; got 10 x 12"):
@@ -248,10 +248,10 @@ def test_boxes_follow_the_crop(root: Path) -> None:
     assert same(dataset[2].target, [], [], [])
 
 
-@pytest.mark.parametrize(("name", "pictures", "boxes", "classes"), [("bccd", 72, 945, 3), ("coco256", 128, 898, 80)])
-def test_real_sets_are_read(name: str, pictures: int, boxes: int, classes: int, shared_data: Path) -> None:
+@pytest.mark.parametrize(("name", "images", "boxes", "classes"), [("bccd", 72, 945, 3), ("coco256", 128, 898, 80)])
+def test_real_sets_are_read(name: str, images: int, boxes: int, classes: int, shared_data: Path) -> None:
     dataset = CocoDetection(root=shared_data / name, split="val")
     targets = [sample.target for sample in dataset]
-    assert len(targets) == pictures
+    assert len(targets) == images
     assert sum(len(target.labels) for target in targets if isinstance(target, Boxes)) == boxes
     assert len(dataset.class_names) == classes

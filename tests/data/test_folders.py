@@ -22,12 +22,12 @@ def save(path: Path, width: int = 20, height: int = 16, seed: int = 0) -> None:
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Two splits of three classes, two pictures each, with files that are no pictures between them."""
+    """Two splits of three classes, two images each, with files that are no images between them."""
     for split in ("train", "val"):
         for place, name in enumerate(("cat", "ant", "bee")):
             for index in range(2):
                 save(tmp_path / split / name / f"{index}.png", seed=10 * place + index)
-    (tmp_path / "train" / "cat" / "notes.txt").write_text("not a picture")
+    (tmp_path / "train" / "cat" / "notes.txt").write_text("not an image")
     (tmp_path / "train" / "cat" / ".thumb.png").write_bytes(b"hidden")
     (tmp_path / "train" / ".cache").mkdir()
     (tmp_path / "train" / "readme.md").write_text("beside the class folders")
@@ -55,7 +55,7 @@ def test_classes_restrict_and_order(root: Path) -> None:
     assert [sample.target for sample in dataset] == [Label(index=label) for label in (0, 0, 1, 1)]
 
 
-def test_pictures_at_any_depth_and_with_upper_case_names_count(root: Path) -> None:
+def test_images_at_any_depth_and_with_upper_case_names_count(root: Path) -> None:
     save(root / "train" / "ant" / "more" / "x.PNG")
     assert ImageFolder(root=root).key(2) == "train/ant/more/x.PNG"
 
@@ -101,12 +101,12 @@ def _unknown_class(root: Path) -> TaskDataset:
     return ImageFolder(root=root, classes=["ant", "bea"])
 
 
-def _no_pictures(root: Path) -> TaskDataset:
+def _no_images(root: Path) -> TaskDataset:
     (root / "empty").mkdir()
     return UnlabelledFolder(root=root / "empty")
 
 
-def _missing_pictures(root: Path) -> TaskDataset:
+def _missing_images(root: Path) -> TaskDataset:
     return UnlabelledFolder(root=root / "nowhere")
 
 
@@ -116,11 +116,11 @@ def _missing_pictures(root: Path) -> TaskDataset:
         (_missing_root, r"nowhere: expected a folder; got nothing there"),
         (_file_as_root, r"readme.md: expected a folder; got a file"),
         (_missing_split, r"expected a folder 'val' in it; got folders \['train', 'validation'\]"),
-        (_no_class_folders, r"expected a folder per class; got no folder. .*'pictures'"),
-        (_empty_class, r"val: expected pictures in every class folder; got none in \['bee'\]"),
+        (_no_class_folders, r"expected a folder per class; got no folder. .*'unlabelled-images'"),
+        (_empty_class, r"val: expected images in every class folder; got none in \['bee'\]"),
         (_unknown_class, r"got 'bea'. Did you mean 'bee'"),
-        (_no_pictures, r"empty: expected pictures; got none"),
-        (_missing_pictures, r"nowhere: expected a folder; got nothing there"),
+        (_no_images, r"empty: expected images; got none"),
+        (_missing_images, r"nowhere: expected a folder; got nothing there"),
     ],
 )
 def test_wrong_folders_are_named(root: Path, make: Callable[[Path], TaskDataset], message: str) -> None:
@@ -146,7 +146,7 @@ def test_wrong_options_are_refused(root: Path, options: dict[str, object]) -> No
         ImageFolder(root=root, **options)  # type: ignore[arg-type]
 
 
-def test_unlabelled_folder_takes_every_picture_below(root: Path) -> None:
+def test_unlabelled_folder_takes_every_image_below(root: Path) -> None:
     everything = UnlabelledFolder(root=root)
     assert everything.target_kind is None
     assert len(everything) == 12
@@ -159,7 +159,7 @@ def test_unlabelled_folder_takes_every_picture_below(root: Path) -> None:
         UnlabelledFolder(root=root, split="both")
 
 
-def test_unreadable_pictures_are_named_or_skipped(root: Path) -> None:
+def test_unreadable_images_are_named_or_skipped(root: Path) -> None:
     (root / "train" / "ant" / "1.png").write_bytes(b"")
     (root / "train" / "bee" / "0.png").write_bytes((root / "train" / "bee" / "1.png").read_bytes()[:300])
     dataset = ImageFolder(root=root)
@@ -194,8 +194,8 @@ def image(height: int, width: int) -> torch.Tensor:
     return torch.stack([columns, rows, rows * 0]).to(torch.uint8)
 
 
-def apply(geometry: Geometry, picture: torch.Tensor, epoch: int = 0, index: int = 0) -> torch.Tensor:
-    return geometry.apply(picture, epoch=epoch, index=index, where="picture")[0]
+def apply(geometry: Geometry, source: torch.Tensor, epoch: int = 0, index: int = 0) -> torch.Tensor:
+    return geometry.apply(source, epoch=epoch, index=index, where="image")[0]
 
 
 def test_nothing_asked_nothing_changed() -> None:
@@ -220,7 +220,7 @@ def test_resizing_is_antialiased() -> None:
     assert apply(Geometry(resize=16), lines).float().std() < 8  # picking every fourth column would leave 0 or 255
 
 
-def test_pictures_smaller_than_the_crop_are_enlarged() -> None:
+def test_images_smaller_than_the_crop_are_upscaled() -> None:
     assert apply(Geometry(crop=32), image(9, 18)).shape == (3, 32, 32)
     assert apply(Geometry(resize=16, crop=32), image(90, 180)).shape == (3, 32, 32)
     assert apply(Geometry(crop=32, augment=True), image(1, 1)).shape == (3, 32, 32)
@@ -241,11 +241,11 @@ def test_flips_need_no_crop() -> None:
 
 
 def test_draws_depend_on_seed_epoch_and_index_only() -> None:
-    picture = image(60, 60)
+    source = image(60, 60)
 
     def draws(seed: int, epoch: int) -> list[list[int]]:
         geometry = Geometry(crop=8, augment=True, seed=seed)
-        return [apply(geometry, picture, epoch, index)[:, 0, 0].tolist() for index in range(8)]
+        return [apply(geometry, source, epoch, index)[:, 0, 0].tolist() for index in range(8)]
 
     first = draws(0, 0)
     assert first == draws(0, 0)
@@ -254,9 +254,9 @@ def test_draws_depend_on_seed_epoch_and_index_only() -> None:
     assert first != draws(1, 0)
 
 
-def test_an_elongated_picture_is_not_blown_up() -> None:
+def test_an_elongated_image_is_not_blown_up() -> None:
     strip = torch.zeros(3, 1, 4000, dtype=torch.uint8)
-    with pytest.raises(DatasetError, match=r"picture: .*after resizing; got 4000 x 1, resized to 800000 x 200"):
+    with pytest.raises(DatasetError, match=r"image: .*after resizing; got 4000 x 1, resized to 800000 x 200"):
         apply(Geometry(resize=200), strip)
 
 
@@ -272,9 +272,7 @@ def test_a_folder_draws_by_epoch_and_repeats_itself(root: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [ImageFolder, UnlabelledFolder])
-def test_threads_and_pickles_see_the_same_pictures(
-    root: Path, kind: type[ImageFolder] | type[UnlabelledFolder]
-) -> None:
+def test_threads_and_pickles_see_the_same_images(root: Path, kind: type[ImageFolder] | type[UnlabelledFolder]) -> None:
     dataset = kind(root=root, crop=8, augment=True)
     dataset.set_epoch(2)
     alone = [dataset[index].image for index in range(len(dataset))]

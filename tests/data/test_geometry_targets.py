@@ -1,4 +1,4 @@
-"""Boxes and masks follow their pictures through every move."""
+"""Boxes and masks follow their images through every move."""
 
 from concurrent.futures import ThreadPoolExecutor
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from precomp_data import Geometry, PictureDataset
+from precomp_data import Geometry, ImageDataset
 from precomp_sdk import Boxes, Label, Mask, OptionError, Target, TargetKind
 
 
@@ -138,7 +138,7 @@ def test_a_wrong_zoom_is_refused(zoom: float) -> None:
         Geometry(zoom=zoom)
 
 
-class Rectangles(PictureDataset):
+class Rectangles(ImageDataset):
     name = "rectangles"
     source = "this test"
     target_kind = TargetKind.BOXES

@@ -1,4 +1,4 @@
-"""Pictures beside their masks, and everything masks get wrong."""
+"""Images beside their masks, and everything masks get wrong."""
 
 import json
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from precomp_sdk.testing import check_dataset
 CLASSES = {"classes": ["sky", "road", "tree"], "ignore_index": 9}
 
 
-def save_picture(path: Path, width: int = 8, height: int = 6) -> None:
+def save_image(path: Path, width: int = 8, height: int = 6) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng(width).integers(0, 256, (height, width, 3), dtype=np.uint8)
     Image.fromarray(noise).save(path)
@@ -35,7 +35,7 @@ def mask_of(seed: int, width: int = 8, height: int = 6) -> np.ndarray:
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     for index, name in enumerate(("b", "a", "deep/c")):
-        save_picture(tmp_path / "images" / "train" / f"{name}.webp")
+        save_image(tmp_path / "images" / "train" / f"{name}.webp")
         save_mask(tmp_path / "masks" / "train" / f"{name}.png", mask_of(index))
     (tmp_path / "classes.json").write_text(json.dumps(CLASSES))
     return tmp_path
@@ -46,7 +46,7 @@ def labels_of(target: object) -> torch.Tensor:
     return target.labels
 
 
-def test_pictures_and_masks_are_paired(root: Path) -> None:
+def test_images_and_masks_are_paired(root: Path) -> None:
     dataset = MaskFolder(root=root)
     assert dataset.target_kind is TargetKind.MASK
     assert dataset.class_names == ("sky", "road", "tree")
@@ -100,8 +100,8 @@ def test_counterparts_that_lack_are_named_or_left_out(root: Path) -> None:
     dataset = MaskFolder(root=root, strict=False)
     assert len(dataset) == 2
     assert [item.key for item in dataset.mended] == ["a.webp", "z.png"]
-    save_picture(root / "images" / "train" / "a.png")
-    with pytest.raises(DatasetError, match="one picture of each name"):
+    save_image(root / "images" / "train" / "a.png")
+    with pytest.raises(DatasetError, match="one image of each name"):
         MaskFolder(root=root)
 
 
@@ -110,17 +110,17 @@ def test_missing_and_empty_folders_are_named(root: Path) -> None:
         MaskFolder(root=root, split="val")
     for kind in ("images", "masks"):
         (root / kind / "val").mkdir()
-    with pytest.raises(DatasetError, match="expected pictures; got none"):
+    with pytest.raises(DatasetError, match="expected images; got none"):
         MaskFolder(root=root, split="val")
 
 
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (mask_of(1, width=7), r"a.png: expected a mask of its picture's size, 8 x 6; got 7 x 6"),
+        (mask_of(1, width=7), r"a.png: expected a mask of its image's size, 8 x 6; got 7 x 6"),
         (np.full((6, 8), 3, np.uint8), r"a.png: expected labels from 0 to 2, or 9 for .*; got \[3\]"),
         (np.arange(48, dtype=np.uint8).reshape(6, 8), r"got \[3, 4, 5, 6, 7, 8, 10, 11\] and more"),
-        (np.zeros((6, 8, 3), np.uint8), r"one class per pixel: a gray or a palette picture; got .*'RGB'"),
+        (np.zeros((6, 8, 3), np.uint8), r"one class per pixel: a gray or a palette image; got .*'RGB'"),
     ],
 )
 def test_a_wrong_mask_is_named_or_skipped(labels: np.ndarray, message: str, root: Path) -> None:
@@ -134,8 +134,8 @@ def test_a_wrong_mask_is_named_or_skipped(labels: np.ndarray, message: str, root
 
 
 def test_a_broken_mask_is_named(root: Path) -> None:
-    (root / "masks" / "train" / "a.png").write_bytes(b"no picture")
-    with pytest.raises(DatasetError, match=r"a.png: expected a picture that Pillow can read"):
+    (root / "masks" / "train" / "a.png").write_bytes(b"no image")
+    with pytest.raises(DatasetError, match=r"a.png: expected an image that Pillow can read"):
         MaskFolder(root=root)[0]
 
 
@@ -190,8 +190,8 @@ def test_samples_are_labels_in_every_gray_and_palette_format(
     assert read_mask(_as_bytes(make()), image).tolist() == expected
 
 
-def test_masks_follow_their_pictures(tmp_path: Path) -> None:
-    """The red channel of the picture is the mask, so both must move alike."""
+def test_masks_follow_their_images(tmp_path: Path) -> None:
+    """The red channel of the image is the mask, so both must move alike."""
     labels = np.kron(np.arange(12, dtype=np.uint8).reshape(3, 4), np.ones((10, 10), np.uint8))
     save_mask(tmp_path / "masks" / "train" / "a.png", labels)
     (tmp_path / "images" / "train").mkdir(parents=True)
@@ -203,7 +203,7 @@ def test_masks_follow_their_pictures(tmp_path: Path) -> None:
         sample = dataset[0]
         found = labels_of(sample.target)
         assert found.shape == sample.image.shape[1:] == (14, 14)
-        agree = (20 * found - sample.image[0].long()).abs() < 10  # edges are blurred in the picture only
+        agree = (20 * found - sample.image[0].long()).abs() < 10  # edges are blurred in the image only
         assert agree.float().mean() > 0.7
         seen.add(tuple(found.flatten().tolist()))
     assert len(seen) == 12

@@ -1,4 +1,4 @@
-"""Scenes: pure functions of their options, with targets that agree with each other and the picture."""
+"""Scenes: pure functions of their options, with targets that agree with each other and the image."""
 
 import pickle
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +17,7 @@ def scenes() -> list[Scene]:
     return [draw_scene(index) for index in range(80)]
 
 
-def test_pictures_and_targets_have_the_promised_form(scenes: list[Scene]) -> None:
+def test_images_and_targets_have_the_promised_form(scenes: list[Scene]) -> None:
     for scene in scenes:
         assert scene.image.shape == (3, 128, 128)
         assert scene.image.dtype == torch.uint8
@@ -29,7 +29,7 @@ def test_pictures_and_targets_have_the_promised_form(scenes: list[Scene]) -> Non
         assert scene.image.float().std() > 8
 
 
-def test_every_run_of_pictures_holds_every_class_once(scenes: list[Scene]) -> None:
+def test_every_run_of_images_holds_every_class_once(scenes: list[Scene]) -> None:
     labels = [scene.label.index for scene in scenes]
     count = len(SCENE_CLASSES)
     runs = [labels[start : start + count] for start in range(0, len(labels), count)]
@@ -70,7 +70,7 @@ def test_objects_hide_each_other(scenes: list[Scene]) -> None:
     assert sum(overlap(scene.boxes.boxes) for scene in scenes) > len(scenes) // 2
 
 
-def test_a_picture_depends_on_seed_split_index_and_size_only() -> None:
+def test_a_image_depends_on_seed_split_index_and_size_only() -> None:
     first = draw_scene(5).image
     assert torch.equal(first, draw_scene(5).image)
     others = [draw_scene(6), draw_scene(5, split="val"), draw_scene(5, seed=1)]
@@ -108,7 +108,7 @@ def test_the_target_is_chosen(target: str, kind: type, names: tuple[str, ...]) -
 
 
 @pytest.mark.parametrize("size", [129, 200, 256])
-def test_larger_pictures(size: int) -> None:
+def test_larger_images(size: int) -> None:
     scene = draw_scene(0, size=size)
     assert scene.image.shape == (3, size, size)
     assert scene.mask.labels.shape == (size, size)

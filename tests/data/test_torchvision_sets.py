@@ -17,7 +17,7 @@ from precomp_data import TORCHVISION_SETS, TorchvisionSet
 from precomp_data.torchvision_sets import CIFAR10, Imagenette, OxfordIIITPetSegmentation
 from precomp_sdk import DatasetError, Label, Mask, OptionError, Registry, TargetKind, construct
 
-SHADES = {"train": (40, 80), "val": (120, 200)}  # the gray of the two pictures of each split
+SHADES = {"train": (40, 80), "val": (120, 200)}  # the gray of the two images of each split
 
 TRIMAP = np.array([1, 2, 3, 1], np.uint8).repeat(96).reshape(16, 24)  # animal, background, neither, animal
 
@@ -157,7 +157,7 @@ def test_every_set_is_tested() -> None:
 
 @each_set
 @pytest.mark.parametrize("split", ["train", "val"])
-def test_pictures_and_labels(kind: type[TorchvisionSet], split: str, tmp_path: Path) -> None:
+def test_images_and_labels(kind: type[TorchvisionSet], split: str, tmp_path: Path) -> None:
     MAKERS[kind.name](tmp_path)
     dataset = kind(root=tmp_path, split=split)
     assert len(dataset) == 2
@@ -211,23 +211,23 @@ def test_a_split_is_train_or_val(kind: type[TorchvisionSet], tmp_path: Path) -> 
         kind(root=tmp_path, split="test")
 
 
-@pytest.mark.parametrize("data", [b"", b"no picture"])
-def test_a_broken_picture_is_named(data: bytes, tmp_path: Path) -> None:
+@pytest.mark.parametrize("data", [b"", b"no image"])
+def test_a_broken_image_is_named(data: bytes, tmp_path: Path) -> None:
     make_imagenette(tmp_path)
     (tmp_path / "imagenette2" / "train" / "n03888257" / "80.jpeg").write_bytes(data)
     dataset = Imagenette(root=tmp_path)
     assert dataset[0].image.shape == (3, 16, 24)
-    with pytest.raises(DatasetError, match="imagenette', train/1: expected a whole and valid picture"):
+    with pytest.raises(DatasetError, match="imagenette', train/1: expected a whole and valid image"):
         dataset[1]
 
 
 @pytest.mark.parametrize(
     ("trimap", "message"),
     [
-        (TRIMAP[:, :23], r"train/0: expected a mask of its picture's size, 24 x 16; got 23 x 16"),
+        (TRIMAP[:, :23], r"train/0: expected a mask of its image's size, 24 x 16; got 23 x 16"),
         (np.zeros_like(TRIMAP), r"train/0: expected a trimap of 1, 2 and 3; got 0"),
         (np.full_like(TRIMAP, 4), r"train/0: expected labels from 0 to 3.*got \[4\]"),
-        (None, r"train/0: expected a whole and valid picture"),
+        (None, r"train/0: expected a whole and valid image"),
     ],
 )
 def test_a_wrong_trimap_is_named(trimap: np.ndarray | None, message: str, tmp_path: Path) -> None:
@@ -266,7 +266,7 @@ def test_the_plugin_registers_every_set() -> None:
     registry.register(precomp_data)
     others = {
         "image-folder",
-        "pictures",
+        "images",
         "coco-detection",
         "mask-folder",
         "voc-detection",

@@ -160,9 +160,9 @@ def _empty_list(root: Path) -> VocFolder:
     [
         (_no_list, r"ImageSets.Main: expected a list trainval.txt; got \['train.txt', 'val.txt'\]"),
         (_no_root, r"nowhere: expected a folder; got nothing there"),
-        (_two_names, r"train.txt, line 2: expected one picture's name, .*got '000002 -1'"),
-        (_listed_twice, r"train.txt, line 2: expected one picture's name, not listed before; got '000001'"),
-        (_empty_list, r"split 'train': expected pictures; got none"),
+        (_two_names, r"train.txt, line 2: expected one image's name, .*got '000002 -1'"),
+        (_listed_twice, r"train.txt, line 2: expected one image's name, not listed before; got '000001'"),
+        (_empty_list, r"split 'train': expected images; got none"),
     ],
 )
 def test_wrong_folders_and_lists_are_named(make: Callable[[Path], VocFolder], message: str, root: Path) -> None:
@@ -180,7 +180,7 @@ def test_wrong_options_are_refused(options: dict[str, object], root: Path) -> No
 @pytest.mark.parametrize(
     ("lost", "message"),
     [
-        ("JPEGImages", r"train.txt, line 2: expected a picture of that name in .*; got no '000002'"),
+        ("JPEGImages", r"train.txt, line 2: expected an image of that name in .*; got no '000002'"),
         ("annotation", r"train.txt, line 2: expected a file .*000002.*; got none"),
     ],
 )
@@ -201,7 +201,7 @@ def test_missing_files_are_named_or_left_out(kind: type[VocFolder], lost: str, m
         (annotation(dog(right="2"), CAR), r"1: expected a box with an area; got .*2 0 2 12", [[0, 4.5, 24, 16]]),
         (annotation(dog(right="nan")), r"object 1, bndbox/xmax: expected a finite number; got 'nan'", None),
         (annotation(dog(), width="inf"), r"size/width: expected a finite number, at least 1; got 'inf'", None),
-        (annotation(dog(right="29")), r"in its picture of 24 x 16; got .*which sticks out", [[2, 0, 24, 12]]),
+        (annotation(dog(right="29")), r"in its image of 24 x 16; got .*which sticks out", [[2, 0, 24, 12]]),
         (annotation(dog(), width="2"), r"all of it outside", []),
         (annotation(dog(), width="wide"), r"000001.xml, size/width: expected a number; got 'wide'", None),
         (annotation(dog(), height="0"), r"size/height: expected a finite number, at least 1; got '0'", None),
@@ -226,11 +226,11 @@ def test_wrong_annotations_are_named_or_left_out(
         assert boxes_of(dataset, 0)[0] == left
 
 
-def test_a_picture_of_another_size_is_named(root: Path) -> None:
+def test_a_image_of_another_size_is_named(root: Path) -> None:
     save(root / "JPEGImages" / "000001.png", np.zeros((24, 16, 3), np.uint8))
     with pytest.raises(DatasetError, match=r"000001.png: expected 24 x 16, as its annotations say; got 16 x 24"):
         VocDetection(root=root)[0]
-    with pytest.raises(DatasetError, match=r"expected a mask of its picture's size, 16 x 24; got 24 x 16"):
+    with pytest.raises(DatasetError, match=r"expected a mask of its image's size, 16 x 24; got 24 x 16"):
         VocSegmentation(root=root)[0]
 
 

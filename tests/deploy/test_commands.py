@@ -17,7 +17,7 @@ from precomp_sdk.run import load_compressor, run_training
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeTask
 from precomp_sdk.training import load_module
 
-PICTURE = FakeDataset(size=(13, 21))[3].image
+IMAGE = FakeDataset(size=(13, 21))[3].image
 
 
 class NewerCodec(FakeCodec):
@@ -31,7 +31,7 @@ def run(tmp_path: Path) -> Path:
     """What a training run leaves behind, as far as it matters here."""
     sender = Compressor(FakeCodec(), FakePreprocessor(gain=0.8), ladder=(5, 30))
     sender.save(tmp_path / "run" / "preprocessor.safetensors")
-    write_image(PICTURE, tmp_path / "in.png")
+    write_image(IMAGE, tmp_path / "in.png")
     return tmp_path
 
 
@@ -48,7 +48,7 @@ def test_export_compress_decompress(run: Path, doubles: Registry) -> None:
     )
     assert sent.exit_code == 0, sent.output
     payload = (run / "out.fake").read_bytes()
-    assert payload == Compressor.load(run / "sender.safetensors", doubles).compress(PICTURE, 30)
+    assert payload == Compressor.load(run / "sender.safetensors", doubles).compress(IMAGE, 30)
     assert f"{len(payload)} bytes, {8 * len(payload) / (13 * 21):.3f} bits per pixel" in sent.stdout
     received = call(doubles, "decompress", run / "sender.safetensors", run / "out.fake", "--output", run / "seen.png")
     assert received.exit_code == 0, received.output
@@ -122,7 +122,7 @@ def test_what_works_with_the_task_is_sent_from_the_folder_of_its_run(
     load_module(folder / "task.safetensors", task, name="fake")
     weights = folder / "preprocessor.safetensors"
     sender = Compressor.load(weights, doubles, preprocessor=GuidedQACNN(task, width=8, depth=1))
-    assert (run / "out.fake").read_bytes() == sender.compress(PICTURE, 30) != FakeCodec().encode(PICTURE, 30)
+    assert (run / "out.fake").read_bytes() == sender.compress(IMAGE, 30) != FakeCodec().encode(IMAGE, 30)
 
     received = call(doubles, "decompress", folder, run / "out.fake", "--output", run / "seen.png")
     assert received.exit_code == 0, received.output
@@ -152,7 +152,7 @@ def test_a_run_is_sent_as_it_was_trained_and_without_what_it_started_from(
     tables["output"] = {"folder": str(run / "second")}
     run_training(parse_experiment(tables), doubles)
     (run / "first" / "preprocessor.safetensors").unlink()
-    assert load_compressor(str(run / "second"), doubles).compress(PICTURE, 30)
+    assert load_compressor(str(run / "second"), doubles).compress(IMAGE, 30)
 
     file = run / "second" / "experiment.toml"
     file.write_text(file.read_text().replace("width = 8", "width = 8\nresidual_scale = 5.0"))
@@ -162,20 +162,20 @@ def test_a_run_is_sent_as_it_was_trained_and_without_what_it_started_from(
 
 def test_a_kind_that_is_not_trained_is_prepared_and_sends(run: Path, doubles: Registry, tables: dict[str, Any]) -> None:
     class Dimmer(Preprocessor):
-        """Takes away an eighth of the mean of the pictures it was prepared on."""
+        """Takes away an eighth of the mean of the images it was prepared on."""
 
         name = "dimmer"
         source = "a double"
-        parts = ("task",)
+        requires = ("task",)
         trainable = False
 
         def __init__(self, task: FakeTask) -> None:
             super().__init__()
             self.register_buffer("mean", torch.zeros(()))
 
-        def prepare(self, pictures: TaskDataset, ladder: Sequence[float] | None = None) -> None:
+        def prepare(self, dataset: TaskDataset, ladder: Sequence[float] | None = None) -> None:
             assert ladder == (5, 30)
-            self.mean = torch.stack([to_float(pictures[index].image).mean() for index in range(len(pictures))]).mean()
+            self.mean = torch.stack([to_float(dataset[index].image).mean() for index in range(len(dataset))]).mean()
 
         def _process(self, images: Tensor, strengths: Tensor) -> Tensor:
             return images - self.mean / 8
@@ -199,8 +199,8 @@ def test_a_kind_that_is_not_trained_is_prepared_and_sends(run: Path, doubles: Re
     assert unprepared.exit_code == 1
     assert "preprocessor.safetensors" in unprepared.stderr
     assert (trained.exit_code, sent.exit_code) == (0, 0), trained.output + sent.output
-    pictures = FakeDataset(count=30)
-    mean = torch.stack([to_float(pictures[index].image).mean() for index in range(30)]).mean()
+    dataset = FakeDataset(count=30)
+    mean = torch.stack([to_float(dataset[index].image).mean() for index in range(30)]).mean()
     dimmed = to_uint8((to_float(read_image(run / "in.png")) - mean / 8).clamp(0, 1))
     assert (run / "dim.fake").read_bytes() == FakeCodec().encode(dimmed, 30)
     assert beyond.exit_code == 1

@@ -15,15 +15,15 @@ from precomp_sdk import (
     QualityError,
     Registry,
     UnknownNameError,
-    enlarge,
     to_float,
     to_uint8,
+    upscale,
 )
 from precomp_sdk.deploy import Compressor
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeProxy, FakeTask
 from precomp_sdk.training import WEIGHTS_FILE, Trainer, TrainSettings, read_module, save_module
 
-PICTURE = FakeDataset(size=(13, 21))[3].image
+IMAGE = FakeDataset(size=(13, 21))[3].image
 
 
 class OtherCodec(FakeCodec):
@@ -47,30 +47,30 @@ def file(sender: Compressor, tmp_path: Path) -> Path:
     return tmp_path / "sender.safetensors"
 
 
-def test_a_payload_is_the_codecs_own_of_the_processed_picture(sender: Compressor) -> None:
-    before = PICTURE.clone()
+def test_a_payload_is_the_codecs_own_of_the_processed_image(sender: Compressor) -> None:
+    before = IMAGE.clone()
     strength = FakeCodec.quality_scale.strength(15)
-    processed = to_uint8(FakePreprocessor(gain=0.8)(to_float(PICTURE)[None], strength)[0])
-    payload = sender.compress(PICTURE, 15)
+    processed = to_uint8(FakePreprocessor(gain=0.8)(to_float(IMAGE)[None], strength)[0])
+    payload = sender.compress(IMAGE, 15)
     assert payload == FakeCodec(level=9).encode(processed, 15)
-    assert len(payload) < len(FakeCodec(level=9).encode(PICTURE, 15))
+    assert len(payload) < len(FakeCodec(level=9).encode(IMAGE, 15))
     assert torch.equal(sender.decompress(payload), FakeCodec().decode(payload))
-    assert torch.equal(PICTURE, before)
+    assert torch.equal(IMAGE, before)
 
 
-def test_a_lower_resolution_is_sent_small_and_enlarged_on_request() -> None:
+def test_a_lower_resolution_is_sent_small_and_upscaled_on_request() -> None:
     class Halving(FakePreprocessor):
         def resolution(self, strength: float) -> float:
             return 0.5
 
     sender = Compressor(FakeCodec(), Halving(gain=0.8))
-    payload = sender.compress(PICTURE, 15)
-    assert sender.preprocess(PICTURE, 15).shape == (3, 6, 10)  # 13 x 21, halved; 6.5 rounds to the even 6
+    payload = sender.compress(IMAGE, 15)
+    assert sender.preprocess(IMAGE, 15).shape == (3, 6, 10)  # 13 x 21, halved; 6.5 rounds to the even 6
     assert sender.decompress(payload).shape == (3, 6, 10)
     small = sender.decompress(payload)
     whole = sender.decompress(payload, (13, 21))
-    assert whole.shape == PICTURE.shape
-    assert torch.equal(whole, to_uint8(enlarge(to_float(small)[None], (13, 21)))[0])
+    assert whole.shape == IMAGE.shape
+    assert torch.equal(whole, to_uint8(upscale(to_float(small)[None], (13, 21)))[0])
 
 
 def test_it_is_frozen_and_in_evaluation_mode() -> None:
@@ -87,29 +87,29 @@ def test_the_ladder_is_the_codecs_unless_given() -> None:
 
 
 def test_threads_get_the_same_payloads(sender: Compressor) -> None:
-    pictures = [FakeDataset(size=(17, 9))[index].image for index in range(8)]
-    alone = [sender.compress(picture, 15) for picture in pictures]
+    images = [FakeDataset(size=(17, 9))[index].image for index in range(8)]
+    alone = [sender.compress(image, 15) for image in images]
     with ThreadPoolExecutor(4) as pool:
-        assert list(pool.map(lambda picture: sender.compress(picture, 15), pictures)) == alone
+        assert list(pool.map(lambda image: sender.compress(image, 15), images)) == alone
 
 
 @pytest.mark.parametrize("quality", [1, 4, 31, 100])
 def test_a_quality_it_was_not_trained_for_is_refused(sender: Compressor, quality: float) -> None:
     with pytest.raises(QualityError, match="from 5 to 30; got"):
-        sender.compress(PICTURE, quality)
+        sender.compress(IMAGE, quality)
 
 
 def test_bad_images_and_payloads_are_refused(sender: Compressor) -> None:
     with pytest.raises(ImageError):
-        sender.compress(to_float(PICTURE), 15)
+        sender.compress(to_float(IMAGE), 15)
     with pytest.raises(BitstreamError):
-        sender.decompress(sender.compress(PICTURE, 15)[:-1])
+        sender.decompress(sender.compress(IMAGE, 15)[:-1])
 
 
 def test_one_file_holds_everything(sender: Compressor, file: Path, doubles: Registry) -> None:
     events: list[Event] = []
     loaded = Compressor.load(file, doubles, observer=events.append)
-    assert loaded.compress(PICTURE, 15) == sender.compress(PICTURE, 15)
+    assert loaded.compress(IMAGE, 15) == sender.compress(IMAGE, 15)
     assert loaded.ladder == (5, 15, 30)
     assert loaded.codec.options == {"level": 9}
     assert loaded.facts["task"] == "fake"
@@ -119,7 +119,7 @@ def test_one_file_holds_everything(sender: Compressor, file: Path, doubles: Regi
 
 def test_objects_need_no_registry(sender: Compressor, file: Path) -> None:
     loaded = Compressor.load(file, codec=FakeCodec(level=9), preprocessor=FakePreprocessor(), device="cpu")
-    assert loaded.compress(PICTURE, 5) == sender.compress(PICTURE, 5)
+    assert loaded.compress(IMAGE, 5) == sender.compress(IMAGE, 5)
 
 
 @pytest.mark.parametrize(
@@ -163,5 +163,5 @@ def test_a_training_runs_own_file_is_read(tmp_path: Path, doubles: Registry) -> 
     trainer.run(FakeDataset(), folder=tmp_path)
     loaded = Compressor.load(tmp_path / WEIGHTS_FILE, doubles)
     assert loaded.ladder == (5, 30)
-    assert loaded.compress(PICTURE, 5) == Compressor(codec, network).compress(PICTURE, 5)
+    assert loaded.compress(IMAGE, 5) == Compressor(codec, network).compress(IMAGE, 5)
     assert json.dumps(loaded.facts)

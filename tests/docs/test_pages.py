@@ -40,7 +40,7 @@ TINY = (
     "data.task.count=16", "data.train.count=24", "data.val.count=8", "task.fit.epochs=1", "train.steps=2",
     "train.batch_size=2", "train.warmup_steps=0", "train.held_out_images=2", "train.held_out_every=2",
     "train.calibration_images=8", "train.checkpoint_every=2", "train.ladder=[5,26]", "train.lambdas={5=1.0,26=1.0}",
-    "evaluate.ladder=[5,26]", "evaluate.baselines=['blur']", "evaluate.tuning_pictures=4", "evaluate.replicates=20",
+    "evaluate.ladder=[5,26]", "evaluate.baselines=['blur']", "evaluate.tuning_images=4", "evaluate.replicates=20",
     "preprocessor.width=8", "preprocessor.depth=1",
 )  # fmt: skip
 NEEDS_DRAWN = re.compile(r"data\.\w+\.count=")  # settings of drawn data sets

@@ -31,9 +31,9 @@ def draw_curve() -> Draw:
 
 @pytest.fixture(scope="session")
 def simulate() -> Simulate:
-    """Simulate pictures that are right with a given probability at each quality.
+    """Simulate images that are right with a given probability at each quality.
 
-    ``hardness`` (N,) in [0, 1] is shared by the curves of one data set: it makes the same pictures easy in all of them.
+    ``hardness`` (N,) in [0, 1] is shared by the curves of one data set: it makes the same images easy in all of them.
     """
 
     def build(

@@ -56,9 +56,9 @@ def test_a_route_carries_its_setting():
 def test_tuning_takes_the_lowest_bd_rate():
     dataset = FakeDataset(count=40, seed=3)
     with Measurer(FakeCodec(), FakeTask(), ladder=(5, 15, 30)) as measurer:
-        plain = measurer.curve(dataset, Route()).curve()
-        tuned = tune(measurer, Baseline("blur", "sigma", (0.3, 0.45, 0.6), BLUR.route), dataset, plain, "top1")
-    assert (tuned.name, tuned.parameter, tuned.pictures) == ("blur", "sigma", 40)
+        anchor = measurer.curve(dataset, Route()).curve()
+        tuned = tune(measurer, Baseline("blur", "sigma", (0.3, 0.45, 0.6), BLUR.route), dataset, anchor, "top1")
+    assert (tuned.name, tuned.parameter, tuned.images) == ("blur", "sigma", 40)
     values = {tried.value: tried.bd_rate.value_percent for tried in tuned.tried}
     assert list(values) == [0.3, 0.45, 0.6]
     known = {value: percent for value, percent in values.items() if percent is not None}
@@ -67,7 +67,7 @@ def test_tuning_takes_the_lowest_bd_rate():
 
 
 class _Shift(Route):
-    """Sends the same picture, and adds a constant number of levels at the receiver: worse, but no cheaper."""
+    """Sends the same image, and adds a constant number of levels at the receiver: worse, but no cheaper."""
 
     def __init__(self, levels):
         super().__init__("shift", {"levels": levels})
@@ -80,10 +80,10 @@ class _Shift(Route):
 def test_without_a_bd_rate_on_the_metric_the_task_loss_decides_and_then_the_mildest():
     dataset = FakeDataset(count=12, seed=3, contrast=0.5)  # easy: top-1 is 1 at all qualities
     with Measurer(FakeCodec(), FakeTask(), ladder=(15, 40, 70)) as measurer:
-        plain = measurer.curve(dataset, Route()).curve()
-        assert {point.scores["top1"] for point in plain.points} == {1.0}
-        by_loss = tune(measurer, Baseline("blur", "sigma", (2.0, 0.2), BLUR.route), dataset, plain, "top1")
-        alike = tune(measurer, Baseline("shift", "levels", (3, 3), _Shift), dataset, plain, "top1")
+        anchor = measurer.curve(dataset, Route()).curve()
+        assert {point.scores["top1"] for point in anchor.points} == {1.0}
+        by_loss = tune(measurer, Baseline("blur", "sigma", (2.0, 0.2), BLUR.route), dataset, anchor, "top1")
+        alike = tune(measurer, Baseline("shift", "levels", (3, 3), _Shift), dataset, anchor, "top1")
     assert [tried.bd_rate.value_percent for tried in by_loss.tried] == [None, None]
     assert by_loss.tried[0].loss_bd_rate.value_percent is None
     assert by_loss.tried[1].loss_bd_rate.metric == TASK_LOSS
@@ -95,10 +95,10 @@ def test_tuning_asks_for_twice_the_overlap():
     dataset = FakeDataset(count=40, seed=3)
     only = Baseline("blur", "sigma", (0.45,), BLUR.route)
     with Measurer(FakeCodec(), FakeTask(), ladder=(5, 15, 30)) as measurer:
-        plain = measurer.curve(dataset, Route()).curve()
-        overlap = tune(measurer, only, dataset, plain, "top1").tried[0].bd_rate.overlap
-        strict = tune(measurer, only, dataset, plain, "top1", min_overlap=0.6 * overlap).tried[0].bd_rate
-        loose = tune(measurer, only, dataset, plain, "top1", min_overlap=0.4 * overlap).tried[0].bd_rate
+        anchor = measurer.curve(dataset, Route()).curve()
+        overlap = tune(measurer, only, dataset, anchor, "top1").tried[0].bd_rate.overlap
+        strict = tune(measurer, only, dataset, anchor, "top1", min_overlap=0.6 * overlap).tried[0].bd_rate
+        loose = tune(measurer, only, dataset, anchor, "top1", min_overlap=0.4 * overlap).tried[0].bd_rate
     assert 0.0 < overlap < 1.0
     assert strict.value_percent is None
     assert loose.value_percent is not None

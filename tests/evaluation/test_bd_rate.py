@@ -63,7 +63,7 @@ def test_saturated_scores_count_their_cheapest_point(draw_curve):
 
 
 def test_a_score_that_falls_is_left_out_and_reported(draw_curve):
-    anchor = draw_curve("plain", RATES, SCORES)
+    anchor = draw_curve("anchor", RATES, SCORES)
     fallen = draw_curve("net", [*RATES[:3], 0.6, *RATES[3:]], [*SCORES[:3], 0.5, *SCORES[3:]])
     result = bd_rate(anchor, fallen, "top1")
     assert result.value_percent == pytest.approx(0.0)

@@ -20,8 +20,8 @@ TRUTH = 0.05 + 0.85 / (1 + (0.25 / RATES) ** 2.2)
 class _SlowScorer(LabelScorer):
     """Has no fast path of its own."""
 
-    def combine_many(self, evidence, counts):
-        return super(LabelScorer, self).combine_many(evidence, counts)
+    def combine_many(self, statistics, counts):
+        return super(LabelScorer, self).combine_many(statistics, counts)
 
 
 def test_the_interval_covers_the_truth_about_95_times_in_100(simulate):
@@ -31,16 +31,16 @@ def test_the_interval_covers_the_truth_about_95_times_in_100(simulate):
     trials = 120
     for seed in range(trials):
         hardness = rng.random(200)
-        plain = simulate("plain", RATES, TRUTH, hardness, rng)
+        anchor = simulate("anchor", RATES, TRUTH, hardness, rng)
         test = simulate("test", 0.8 * RATES, TRUTH, hardness, rng)  # truly -20%
-        interval = bootstrap_bd_rate(plain, test, "top1", replicates=300, seed=seed).interval
+        interval = bootstrap_bd_rate(anchor, test, "top1", replicates=300, seed=seed).interval
         covered += interval.low_percent <= -20.0 <= interval.high_percent
     assert 0.89 <= covered / trials <= 0.99  # 0.95 and about three standard errors downwards
 
 
 def test_equal_curves_give_zero_and_no_saving(simulate):
-    plain = simulate("plain", RATES, TRUTH, np.random.default_rng(0).random(60), np.random.default_rng(1))
-    result = bootstrap_bd_rate(plain, replace(plain, label="same"), "top1", replicates=200)
+    anchor = simulate("anchor", RATES, TRUTH, np.random.default_rng(0).random(60), np.random.default_rng(1))
+    result = bootstrap_bd_rate(anchor, replace(anchor, label="same"), "top1", replicates=200)
     assert result.value_percent == 0.0
     assert result.interval.low_percent <= 0.0 <= result.interval.high_percent
     assert not result.saves
@@ -49,16 +49,16 @@ def test_equal_curves_give_zero_and_no_saving(simulate):
 def test_a_data_set_without_a_difference_gives_an_interval_around_zero(simulate):
     rng = np.random.default_rng(5)
     hardness = rng.random(150)
-    plain, other = (simulate(label, RATES, TRUTH, hardness, rng) for label in ("plain", "other"))
-    interval = bootstrap_bd_rate(plain, other, "top1", replicates=300).interval
+    anchor, other = (simulate(label, RATES, TRUTH, hardness, rng) for label in ("anchor", "other"))
+    interval = bootstrap_bd_rate(anchor, other, "top1", replicates=300).interval
     assert interval.low_percent < 0.0 < interval.high_percent
 
 
-def test_the_same_pictures_are_drawn_for_both_curves(simulate):
-    """A tenth off every file is -10% in every replicate, however the pictures differ."""
-    plain = simulate("plain", RATES, TRUTH, np.random.default_rng(0).random(80), np.random.default_rng(1))
-    tenth = replace(plain, points=tuple(replace(point, bits=0.9 * point.bits) for point in plain.points))
-    interval = bootstrap_bd_rate(plain, tenth, "top1", replicates=100).interval
+def test_the_same_images_are_drawn_for_both_curves(simulate):
+    """A tenth off every file is -10% in every replicate, however the images differ."""
+    anchor = simulate("anchor", RATES, TRUTH, np.random.default_rng(0).random(80), np.random.default_rng(1))
+    tenth = replace(anchor, points=tuple(replace(point, bits=0.9 * point.bits) for point in anchor.points))
+    interval = bootstrap_bd_rate(anchor, tenth, "top1", replicates=100).interval
     assert interval.low_percent == pytest.approx(-10.0)
     assert interval.high_percent == pytest.approx(-10.0)
 
@@ -66,29 +66,29 @@ def test_the_same_pictures_are_drawn_for_both_curves(simulate):
 def test_a_seed_gives_the_same_interval(simulate):
     rng = np.random.default_rng(2)
     hardness = rng.random(100)
-    curves = [simulate(label, RATES, TRUTH, hardness, rng) for label in ("plain", "other")]
+    curves = [simulate(label, RATES, TRUTH, hardness, rng) for label in ("anchor", "other")]
     first, again, other = (bootstrap_bd_rate(*curves, "top1", replicates=100, seed=seed).interval for seed in (3, 3, 4))
     assert first == again
     assert first.low_percent != other.low_percent
     assert (first.level, first.replicates, first.seed) == (0.95, 100, 3)
 
 
-def test_a_replicate_is_the_curve_of_the_drawn_pictures(simulate, monkeypatch):
-    """Every number of a replicate equals that of a curve made of the drawn pictures, one by one."""
-    curve = simulate("plain", RATES, TRUTH, np.random.default_rng(0).random(12), np.random.default_rng(1))
+def test_a_replicate_is_the_curve_of_the_drawn_images(simulate, monkeypatch):
+    """Every number of a replicate equals that of a curve made of the drawn images, one by one."""
+    curve = simulate("anchor", RATES, TRUTH, np.random.default_rng(0).random(12), np.random.default_rng(1))
     curve = replace(curve, pixels=np.arange(1.0, 13.0))
     drawn = resample(curve, replicates=3, seed=7)
     picks = np.random.default_rng(7).integers(0, 12, size=(3, 12))
     for replicate, pick in enumerate(picks):
         for index, point in enumerate(curve.points):
             assert drawn.bpp[replicate, index] == pytest.approx(point.bits[pick].sum() / curve.pixels[pick].sum())
-            right = np.mean([point.evidence[row][0] for row in pick])
+            right = np.mean([point.statistics[row][0] for row in pick])
             assert drawn.scores["top1"][replicate, index] == pytest.approx(right)
             assert drawn.scores[TASK_LOSS][replicate, index] == pytest.approx(-point.losses[pick].mean())
 
 
-def test_many_pictures_are_drawn_in_parts(simulate, monkeypatch):
-    curve = simulate("plain", RATES, TRUTH, np.random.default_rng(0).random(20), np.random.default_rng(1))
+def test_many_images_are_drawn_in_parts(simulate, monkeypatch):
+    curve = simulate("anchor", RATES, TRUTH, np.random.default_rng(0).random(20), np.random.default_rng(1))
     whole = resample(curve, replicates=50, seed=0)
     monkeypatch.setattr("precomp_sdk.evaluation.bootstrap._COUNTS_AT_A_TIME", 20 * 7)
     parts = resample(curve, replicates=50, seed=0)
@@ -97,7 +97,7 @@ def test_many_pictures_are_drawn_in_parts(simulate, monkeypatch):
 
 
 def test_a_scorer_without_a_fast_path_gives_the_same(simulate):
-    curve = simulate("plain", RATES, TRUTH, np.random.default_rng(0).random(30), np.random.default_rng(1))
+    curve = simulate("anchor", RATES, TRUTH, np.random.default_rng(0).random(30), np.random.default_rng(1))
     fast, slow = (resample(item, replicates=20, seed=0) for item in (curve, replace(curve, scorer=_SlowScorer())))
     for metric in ("top1", "top5"):
         np.testing.assert_allclose(fast.scores[metric], slow.scores[metric])
@@ -136,32 +136,32 @@ def test_few_replicates_without_overlap_move_the_ends_outwards(simulate):
     assert wide.high_percent >= narrow.high_percent
 
 
-def test_too_few_pictures_get_no_interval(simulate):
+def test_too_few_images_get_no_interval(simulate):
     rng = np.random.default_rng(0)
-    curves = [simulate(label, RATES, TRUTH, rng.random(9), rng, jitter=0.0) for label in ("plain", "other")]
+    curves = [simulate(label, RATES, TRUTH, rng.random(9), rng, jitter=0.0) for label in ("anchor", "other")]
     result = bootstrap_bd_rate(curves[0], curves[0], "top1", replicates=50)
     assert result.interval is None
     assert not result.saves
 
 
-def test_curves_of_other_pictures_are_refused(simulate):
+def test_curves_of_other_images_are_refused(simulate):
     rng = np.random.default_rng(0)
-    plain = simulate("plain", RATES, TRUTH, rng.random(20), rng)
-    fewer = plain.subset(range(19))
-    with pytest.raises(CurveError, match="same pictures"):
-        bootstrap_bd_rate(plain, fewer, "top1", replicates=5)
-    drawn = resample(plain, replicates=5, seed=0)
-    for other in (resample(plain, replicates=5, seed=1), resample(plain, replicates=6, seed=0)):
+    anchor = simulate("anchor", RATES, TRUTH, rng.random(20), rng)
+    fewer = anchor.subset(range(19))
+    with pytest.raises(CurveError, match="same images"):
+        bootstrap_bd_rate(anchor, fewer, "top1", replicates=5)
+    drawn = resample(anchor, replicates=5, seed=0)
+    for other in (resample(anchor, replicates=5, seed=1), resample(anchor, replicates=6, seed=0)):
         with pytest.raises(CurveError, match="drawn with one seed"):
             bootstrap_interval(drawn, other, "top1")
 
 
 def test_bad_options_are_refused(simulate):
     rng = np.random.default_rng(0)
-    plain = simulate("plain", RATES, TRUTH, rng.random(20), rng)
+    anchor = simulate("anchor", RATES, TRUTH, rng.random(20), rng)
     with pytest.raises(OptionError, match="replicates"):
-        resample(plain, replicates=0, seed=0)
-    drawn = resample(plain, replicates=5, seed=0)
+        resample(anchor, replicates=0, seed=0)
+    drawn = resample(anchor, replicates=5, seed=0)
     with pytest.raises(CurveError, match="the metric 'mAP'"):
         bootstrap_interval(drawn, drawn, "mAP")
     for level in (0.0, 1.0):
@@ -169,12 +169,12 @@ def test_bad_options_are_refused(simulate):
             bootstrap_interval(drawn, drawn, "top1", level=level)
 
 
-def test_a_subset_holds_the_chosen_pictures(simulate):
+def test_a_subset_holds_the_chosen_images(simulate):
     rng = np.random.default_rng(0)
-    plain = simulate("plain", RATES, TRUTH, rng.random(20), rng)
-    part = plain.subset([3, 5, 7])
+    anchor = simulate("anchor", RATES, TRUTH, rng.random(20), rng)
+    part = anchor.subset([3, 5, 7])
     assert (part.keys, part.indices, len(part)) == (("3", "5", "7"), (3, 5, 7), 3)
-    np.testing.assert_array_equal(part.points[2].bits, plain.points[2].bits[[3, 5, 7]])
-    expected = sum(point[0] for point in (plain.points[1].evidence[row] for row in (3, 5, 7))) / 3
+    np.testing.assert_array_equal(part.points[2].bits, anchor.points[2].bits[[3, 5, 7]])
+    expected = sum(point[0] for point in (anchor.points[1].statistics[row] for row in (3, 5, 7))) / 3
     assert part.curve().points[1].scores["top1"] == pytest.approx(expected)
-    assert bd_rate(plain.curve(), plain.curve(), "top1").value_percent == 0.0
+    assert bd_rate(anchor.curve(), anchor.curve(), "top1").value_percent == 0.0

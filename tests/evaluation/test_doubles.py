@@ -66,14 +66,14 @@ def test_the_preprocessor_is_the_identity_at_the_start_and_saves_bits_later():
     assert after < before
 
 
-def test_the_data_set_repeats_itself_and_marks_broken_pictures():
+def test_the_data_set_repeats_itself_and_marks_broken_images():
     one, other = FakeDataset(sizes=[(8, 9), (5, 4)]), FakeDataset(sizes=[(8, 9), (5, 4)], seed=1)
     assert torch.equal(one[3].image, one[3].image)
     assert not torch.equal(one[3].image, other[3].image)
     assert one[1].image.shape == (3, 5, 4)
     assert one[2].target == Label(2)
     assert FakeDataset(labelled=False)[0].target is None
-    with pytest.raises(DatasetError, match="fake picture 2"):
+    with pytest.raises(DatasetError, match="fake image 2"):
         FakeDataset(unreadable={2})[2]
 
 
@@ -81,24 +81,24 @@ def test_the_task_tells_most_gratings_and_takes_one_pixel():
     dataset, task = FakeDataset(count=40), FakeTask()
     samples = [dataset[index] for index in range(40)]
     predictions = task.predict(stack_images([sample.image for sample in samples]))
-    evidence = [task.scorer.measure(*pair) for pair in zip(predictions, (s.target for s in samples), strict=True)]
-    assert task.scorer.combine(evidence, np.ones(40))["top1"] > 0.9
+    statistics = [task.scorer.measure(*pair) for pair in zip(predictions, (s.target for s in samples), strict=True)]
+    assert task.scorer.combine(statistics, np.ones(40))["top1"] > 0.9
     assert len(task.predict(torch.rand(2, 3, 1, 1))) == 2
-    assert task.own_targets(torch.rand(2, 3, 9, 9))[0].probabilities.sum() == pytest.approx(1.0)
+    assert task.pseudo_labels(torch.rand(2, 3, 9, 9))[0].probabilities.sum() == pytest.approx(1.0)
 
 
 def test_judge_gives_the_predictions_and_the_losses_in_order():
     task = FakeTask()
     images = [torch.rand(3, *size) for size in ((8, 8), (9, 5), (4, 4), (8, 8))]
     targets = [Label(index) for index in range(4)]
-    predictions, losses = task.judge(images, targets)
+    predictions, losses = task.predict_with_losses(images, targets)
     alone = [task.losses([image], [target]).detach() for image, target in zip(images, targets, strict=True)]
     torch.testing.assert_close(losses, torch.cat(alone))
     assert not losses.requires_grad
     for one, other in zip(predictions, task.predict(images), strict=True):
         torch.testing.assert_close(one, other)
     with pytest.raises(TargetError, match="4 targets"):
-        task.judge(images, targets[:3])
+        task.predict_with_losses(images, targets[:3])
 
     class Plain(FakeTask):
         """Has no short cut of its own."""
@@ -109,7 +109,7 @@ def test_judge_gives_the_predictions_and_the_losses_in_order():
         def _losses(self, images, targets):
             return FakeTask._judge(self, images, targets)[1]
 
-    slow = Plain().judge(images, targets)
+    slow = Plain().predict_with_losses(images, targets)
     torch.testing.assert_close(slow[1], losses)
 
     class Short(FakeTask):
@@ -117,15 +117,15 @@ def test_judge_gives_the_predictions_and_the_losses_in_order():
             return [], torch.zeros(len(images))
 
     with pytest.raises(ContractError, match=r"Short\._judge: expected 2 answers"):
-        Short().judge(images, targets)
+        Short().predict_with_losses(images, targets)
 
 
 def test_many_multisets_at_once_score_like_one_after_the_other():
     scorer = LabelScorer()
-    evidence = [np.array([row % 2, 1.0]) for row in range(6)]
+    statistics = [np.array([row % 2, 1.0]) for row in range(6)]
     counts = np.random.default_rng(0).multinomial(6, [1 / 6] * 6, size=4).astype(float)
-    many = scorer.combine_many(evidence, counts)
-    slow = super(LabelScorer, scorer).combine_many(evidence, counts)
+    many = scorer.combine_many(statistics, counts)
+    slow = super(LabelScorer, scorer).combine_many(statistics, counts)
     for metric in scorer.metrics:
         np.testing.assert_allclose(many[metric], slow[metric])
         assert many[metric].shape == (4,)

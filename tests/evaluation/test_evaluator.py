@@ -32,7 +32,7 @@ def run():
         preprocessor={"net": FakePreprocessor(gain=0.2), "idle": FakePreprocessor()},
         ladder=LADDER,
         baselines=(ONE_BLUR, "downscale"),
-        tuning_pictures=20,
+        tuning_images=20,
         replicates=100,
         batch_size=16,
         skip_unreadable=True,
@@ -44,7 +44,7 @@ def run():
 def test_it_says_what_was_measured(run):
     evaluation, _ = run
     assert (evaluation.dataset, evaluation.task, evaluation.codec) == ("fake", "fake", "fake")
-    assert (evaluation.pictures, [item.key for item in evaluation.skipped]) == (59, ["7"])
+    assert (evaluation.images, [item.key for item in evaluation.skipped]) == (59, ["7"])
     assert evaluation.codec_options == {"level": 5}
     assert evaluation.codec_version.startswith("zlib")
     assert (evaluation.quality_name, evaluation.metrics) == ("quality", ("top1", "top5"))
@@ -54,7 +54,7 @@ def test_it_says_what_was_measured(run):
 
 def test_the_plain_curve_comes_first_and_every_curve_is_over_the_whole_set(run):
     evaluation, _ = run
-    assert [curve.label for curve in evaluation.curves] == ["plain", "net", "idle", "blur", "downscale"]
+    assert [curve.label for curve in evaluation.curves] == ["anchor", "net", "idle", "blur", "downscale"]
     assert all([point.quality for point in curve.points] == list(LADDER) for curve in evaluation.curves)
     again = measure_curve(
         FakeCodec(level=5),
@@ -63,7 +63,7 @@ def test_the_plain_curve_comes_first_and_every_curve_is_over_the_whole_set(run):
         ladder=LADDER,
         skip_unreadable=True,
     )
-    for one, other in zip(evaluation.curve("plain").points, again.curve().points, strict=True):
+    for one, other in zip(evaluation.curve("anchor").points, again.curve().points, strict=True):
         assert (one.bpp, one.scores) == (other.bpp, other.scores)
         assert one.task_loss == pytest.approx(other.task_loss, abs=1e-6)
 
@@ -73,7 +73,7 @@ def test_every_other_curve_is_compared_on_every_metric_and_the_loss(run):
     pairs = [(item.test, item.metric) for item in evaluation.comparisons]
     names = ("top1", "top5", TASK_LOSS)
     assert pairs == [(label, metric) for label in ("net", "idle", "blur", "downscale") for metric in names]
-    assert all(item.anchor == "plain" for item in evaluation.comparisons)
+    assert all(item.anchor == "anchor" for item in evaluation.comparisons)
     assert evaluation.comparison("idle", TASK_LOSS).value_percent == 0.0
     idle = evaluation.comparison("idle")
     assert idle.value_percent == 0.0
@@ -84,7 +84,7 @@ def test_every_other_curve_is_compared_on_every_metric_and_the_loss(run):
 def test_a_comparison_is_that_of_the_measured_curves(run):
     evaluation, _ = run
     dataset = FakeDataset(count=60, sizes=[(24, 24), (20, 32)], unreadable=[7])
-    plain, net = (
+    anchor, net = (
         measure_curve(
             FakeCodec(level=5),
             FakeTask(),
@@ -95,17 +95,17 @@ def test_a_comparison_is_that_of_the_measured_curves(run):
             skip_unreadable=True,
             batch_size=16,
         )
-        for preprocessor, label in ((None, "plain"), (FakePreprocessor(gain=0.2), "net"))
+        for preprocessor, label in ((None, "anchor"), (FakePreprocessor(gain=0.2), "net"))
     )
-    expected = bootstrap_bd_rate(plain, net, TASK_LOSS, replicates=100)
+    expected = bootstrap_bd_rate(anchor, net, TASK_LOSS, replicates=100)
     got = evaluation.comparison("net", TASK_LOSS)
     assert got.value_percent == pytest.approx(expected.value_percent, abs=1e-4)
     assert got.interval.low_percent == pytest.approx(expected.interval.low_percent, abs=1e-3)
 
 
-def test_baselines_are_tuned_on_a_part_of_the_pictures(run):
+def test_baselines_are_tuned_on_a_part_of_the_images(run):
     evaluation, _ = run
-    assert [(tuned.name, tuned.pictures) for tuned in evaluation.tuned] == [("blur", 20), ("downscale", 20)]
+    assert [(tuned.name, tuned.images) for tuned in evaluation.tuned] == [("blur", 20), ("downscale", 20)]
     assert [tried.value for tried in evaluation.tuned[0].tried] == [0.4, 0.6]
     assert evaluation.curve("blur").settings == {"sigma": evaluation.tuned[0].value}
     assert evaluation.tuning_dataset == "fake"
@@ -125,14 +125,14 @@ def test_the_events_tell_the_whole_run(run):
     assert sum(isinstance(event, PointMeasured) for event in events) == 5 * len(LADDER)
     notices = [event.message for event in events if isinstance(event, Notice)]
     assert notices[0].startswith("skipped 7: ")
-    assert "with 59 pictures, confidence intervals come out too narrow" in notices
-    assert any("no BD-rate against plain on top5" in notice for notice in notices)
+    assert "with 59 images, confidence intervals come out too narrow" in notices
+    assert any("no BD-rate against the anchor on top5" in notice for notice in notices)
 
 
 def test_the_summary_holds_every_curve_and_comparison(run):
     evaluation, _ = run
     summary = evaluation.summary()
-    assert "59 pictures, 1 unreadable ones skipped" in summary
+    assert "59 images, 1 unreadable ones skipped" in summary
     assert "level=5" in summary
     for curve in evaluation.curves:
         assert f"{curve.points[0].bpp:.4f}" in summary
@@ -140,7 +140,7 @@ def test_the_summary_holds_every_curve_and_comparison(run):
     row = next(line for line in summary.splitlines() if line.startswith("net") and TASK_LOSS in line)
     assert row.split()[2] == f"{item.value_percent:+.2f}"
     assert str(item.interval) in row
-    assert "no BD-rate against plain on top5" in summary
+    assert "no BD-rate against the anchor on top5" in summary
 
 
 def test_curves_and_comparisons_are_found_by_label(run):
@@ -169,7 +169,7 @@ def test_a_tuning_set_of_ones_own():
         observer=events.append,
     )
     assert (evaluation.dataset, evaluation.task, evaluation.tuning_dataset) == ("my set", "my task", "fake")
-    assert evaluation.tuned[0].pictures == 12
+    assert evaluation.tuned[0].images == 12
     assert all(item.interval is None for item in evaluation.comparisons)
     assert [event.step for event in events if isinstance(event, StepDone)][-1] == events[0].total_steps
     assert not any("too narrow" in event.message for event in events if isinstance(event, Notice))
@@ -193,7 +193,7 @@ def test_a_baseline_that_is_best_at_the_edge_of_what_was_tried_is_reported(value
 
 def test_plain_alone_needs_nothing_else():
     evaluation = evaluate(FakeCodec(), FakeTask(), FakeDataset(count=12), ladder=LADDER, baselines=())
-    assert [curve.label for curve in evaluation.curves] == ["plain"]
+    assert [curve.label for curve in evaluation.curves] == ["anchor"]
     assert evaluation.comparisons == evaluation.tuned == evaluation.uncoded == ()
     assert "BD-rate" not in evaluation.summary()
 
@@ -209,11 +209,11 @@ def test_a_single_preprocessor_goes_by_its_name_and_keeps_its_mode():
     assert np.isfinite(evaluation.comparison("fake", TASK_LOSS).score_low)
 
 
-def test_pictures_without_labels_are_scored_against_the_tasks_own_answers():
+def test_images_without_labels_are_scored_against_the_tasks_own_answers():
     dataset = FakeDataset(count=12, labelled=False)
-    with pytest.raises(TargetError, match="own_targets=True"):
+    with pytest.raises(TargetError, match="pseudo_labels=True"):
         evaluate(FakeCodec(), FakeTask(), dataset, ladder=LADDER, baselines=())
-    evaluation = evaluate(FakeCodec(), FakeTask(), dataset, ladder=LADDER, baselines=(), own_targets=True)
+    evaluation = evaluate(FakeCodec(), FakeTask(), dataset, ladder=LADDER, baselines=(), pseudo_labels=True)
     assert evaluation.clean.scores["top1"] == 1.0
 
 
@@ -224,10 +224,10 @@ def test_pictures_without_labels_are_scored_against_the_tasks_own_answers():
         ({"ladder": (10, 10)}, CurveError, "two or more qualities"),
         ({"baselines": ("sharpen",)}, UnknownNameError, "the name of a baseline"),
         ({"baselines": ("blur", "blur")}, OptionError, "a label of its own"),
-        ({"preprocessor": {"plain": FakePreprocessor()}}, OptionError, "a label of its own"),
+        ({"preprocessor": {"anchor": FakePreprocessor()}}, OptionError, "a label of its own"),
         ({"replicates": -1}, OptionError, "replicates of 0 or more"),
-        ({"tuning_pictures": 0}, OptionError, "tuning_pictures of 1 or more"),
-        ({"tuning_dataset": FakeDataset(count=0)}, DatasetError, "one picture or more"),
+        ({"tuning_images": 0}, OptionError, "tuning_images of 1 or more"),
+        ({"tuning_dataset": FakeDataset(count=0)}, DatasetError, "one image or more"),
         ({"tuning_dataset": FakeDataset(labelled=False)}, TargetError, "no targets"),
     ],
 )

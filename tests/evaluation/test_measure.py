@@ -14,11 +14,11 @@ from precomp_sdk import (
     StepDone,
     TargetError,
     TargetKind,
-    enlarge,
-    shrink,
+    downscale,
     stack_images,
     to_float,
     to_uint8,
+    upscale,
 )
 from precomp_sdk.evaluation import DownscaledRoute, Measurer, PreprocessedRoute, Route, measure_curve
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeTask
@@ -27,7 +27,7 @@ LADDER = (10, 40, 80)
 SIZES = [(24, 24), (17, 30), (1, 1), (24, 24)]
 
 
-def test_every_number_is_what_one_picture_at_a_time_gives():
+def test_every_number_is_what_one_image_at_a_time_gives():
     codec, task, preprocessor = FakeCodec(), FakeTask(), FakePreprocessor(gain=0.7)
     dataset = FakeDataset(count=11, sizes=SIZES)
     measured = measure_curve(codec, task, dataset, preprocessor=preprocessor, ladder=LADDER, batch_size=4, label="net")
@@ -45,17 +45,17 @@ def test_every_number_is_what_one_picture_at_a_time_gives():
             assert point.bits[index] == received.bits
             assert point.losses[index] == pytest.approx(float(task.losses(decoded, [sample.target]).detach()), abs=1e-5)
             expected = scorer.measure(task.predict(decoded)[0], sample.target)
-            np.testing.assert_array_equal(point.evidence[index], expected)
+            np.testing.assert_array_equal(point.statistics[index], expected)
 
 
 def test_the_curve_is_total_bits_over_total_pixels_and_mean_scores():
     measured = measure_curve(FakeCodec(), FakeTask(), FakeDataset(count=6, sizes=[(8, 8), (24, 32)]), ladder=LADDER)
     curve = measured.curve()
-    assert curve.label == "plain"
+    assert curve.label == "anchor"
     pixels = 3 * 64 + 3 * 768
     for point, rows in zip(curve.points, measured.points, strict=True):
         assert point.bpp == pytest.approx(rows.bits.sum() / pixels)
-        assert point.scores["top1"] == pytest.approx(np.mean([evidence[0] for evidence in rows.evidence]))
+        assert point.scores["top1"] == pytest.approx(np.mean([statistics[0] for statistics in rows.statistics]))
         assert point.task_loss == pytest.approx(rows.losses.mean())
 
 
@@ -80,7 +80,7 @@ class _CountingDataset(FakeDataset):
         return super()._sample(index)
 
 
-def test_a_picture_is_loaded_once_for_all_qualities():
+def test_a_image_is_loaded_once_for_all_qualities():
     dataset = _CountingDataset(count=9)
     measure_curve(FakeCodec(), FakeTask(), dataset, ladder=LADDER, batch_size=4)
     assert sorted(dataset.loaded) == list(range(9))
@@ -143,7 +143,7 @@ def test_a_preprocessor_is_scored_without_a_codec_at_the_mildest_quality_or_anot
     assert found.task_loss == pytest.approx(float(losses.detach().mean()), abs=1e-5)
 
 
-def test_without_a_codec_pictures_come_back_at_their_sources_size():
+def test_without_a_codec_images_come_back_at_their_sources_size():
     dataset, task = FakeDataset(count=4, sizes=[(20, 30), (24, 24)]), FakeTask()
     with Measurer(FakeCodec(), task) as measurer:
         assert measurer.clean(dataset, DownscaledRoute(0.25)).task_loss > measurer.clean(dataset).task_loss
@@ -154,12 +154,12 @@ def test_downscaling_codes_fewer_pixels_and_counts_the_sources():
     route = DownscaledRoute(0.5)
     with Measurer(codec, FakeTask(), ladder=(50,)) as measurer:
         measured = measurer.curve(dataset, route)
-        plain = measurer.curve(dataset, Route())
+        anchor = measurer.curve(dataset, Route())
     np.testing.assert_array_equal(measured.pixels, [600, 1, 600, 1])
     small = route.send([dataset[0].image, dataset[1].image], 0.5)
     assert [tuple(image.shape) for image in small] == [(3, 10, 15), (3, 1, 1)]
     assert measured.points[0].bits[0] == 8 * len(codec.encode(small[0], 50))
-    assert measured.points[0].bits[0] < plain.points[0].bits[0]
+    assert measured.points[0].bits[0] < anchor.points[0].bits[0]
     large = route.receive(small, [(20, 30), (1, 1)])
     assert [tuple(image.shape) for image in large] == [(3, 20, 30), (3, 1, 1)]
     difference = (large[0].float() - dataset[0].image.float()).abs().mean()
@@ -168,20 +168,20 @@ def test_downscaling_codes_fewer_pixels_and_counts_the_sources():
 
 
 @pytest.mark.parametrize("factor", [0.0, 1.0, -0.5, float("nan")])
-def test_a_factor_shrinks(factor):
+def test_a_factor_downscales(factor):
     with pytest.raises(OptionError, match="between 0 and 1"):
         DownscaledRoute(factor)
 
 
-def test_unreadable_pictures_are_errors_or_named():
+def test_unreadable_images_are_errors_or_named():
     dataset = FakeDataset(count=6, unreadable=[0, 4])
-    with pytest.raises(DatasetError, match="fake picture 0"):
+    with pytest.raises(DatasetError, match="fake image 0"):
         measure_curve(FakeCodec(), FakeTask(), dataset, ladder=LADDER)
     measured = measure_curve(FakeCodec(), FakeTask(), dataset, ladder=LADDER, skip_unreadable=True, batch_size=1)
     assert measured.keys == ("1", "2", "3", "5")
     assert measured.indices == (1, 2, 3, 5)
     assert [skipped.key for skipped in measured.skipped] == ["0", "4"]
-    assert len(measured.points[0].bits) == len(measured.points[0].evidence) == 4
+    assert len(measured.points[0].bits) == len(measured.points[0].statistics) == 4
 
 
 def test_nothing_to_measure_is_an_error():
@@ -196,7 +196,7 @@ def test_nothing_to_measure_is_an_error():
 
 
 def test_targets_must_fit_the_task():
-    with pytest.raises(TargetError, match=r"got no targets.*own_targets=True"):
+    with pytest.raises(TargetError, match=r"got no targets.*pseudo_labels=True"):
         measure_curve(FakeCodec(), FakeTask(), FakeDataset(labelled=False), ladder=LADDER)
     dataset = FakeDataset()
     dataset.target_kind = TargetKind.MASK
@@ -211,20 +211,20 @@ def test_targets_must_fit_the_task():
         measure_curve(FakeCodec(), Picky(), FakeDataset(), ladder=LADDER)
 
 
-def test_pictures_without_labels_are_scored_against_the_tasks_own_answers():
+def test_images_without_labels_are_scored_against_the_tasks_own_answers():
     dataset = FakeDataset(count=8, labelled=False)
-    with Measurer(FakeCodec(), FakeTask(), ladder=(100,), own_targets=True, batch_size=3) as measurer:
+    with Measurer(FakeCodec(), FakeTask(), ladder=(100,), pseudo_labels=True, batch_size=3) as measurer:
         measurer.check(dataset)
         assert measurer.clean(dataset).scores["top1"] == 1.0
         assert measurer.curve(dataset, Route()).curve().points[0].scores["top1"] == 1.0  # quality 100 is lossless
 
 
-def test_a_loss_that_is_not_finite_stops_and_names_the_picture():
+def test_a_loss_that_is_not_finite_stops_and_names_the_image():
     task = FakeTask()
     nn.init.constant_(task.filters, float("nan"))
-    with pytest.raises(NonFiniteError, match="'plain' at quality 10, picture '0'"):
+    with pytest.raises(NonFiniteError, match="'anchor' at quality 10, image '0'"):
         measure_curve(FakeCodec(), task, FakeDataset(count=2), ladder=LADDER)
-    with Measurer(FakeCodec(), task) as measurer, pytest.raises(NonFiniteError, match="the clean pictures"):
+    with Measurer(FakeCodec(), task) as measurer, pytest.raises(NonFiniteError, match="the clean images"):
         measurer.clean(FakeDataset(count=2))
 
 
@@ -234,7 +234,7 @@ def test_the_observer_hears_of_every_batch():
     assert events == [StepDone("evaluate", step, 15, {}) for step in (2, 4, 6, 8, 10, 12, 13, 14, 15)]
 
 
-def test_steps_count_pictures_that_were_left_out():
+def test_steps_count_images_that_were_left_out():
     events = []
     measure_curve(
         FakeCodec(),
@@ -277,11 +277,11 @@ def test_pixels_bound_the_batches_and_change_nothing(most):
     for one, other in zip(first.points, second.points, strict=True):
         np.testing.assert_array_equal(one.bits, other.bits)
         np.testing.assert_allclose(one.losses, other.losses, atol=1e-5)
-    assert max(task.pixels) <= max(most, 1200)  # a picture of 30 x 40 comes alone
+    assert max(task.pixels) <= max(most, 1200)  # an image of 30 x 40 comes alone
     assert sum(task.pixels) == len(LADDER) * 3 * (400 + 1200 + 100)
 
 
-def test_the_codec_has_a_picture_for_every_thread_though_batches_are_small():
+def test_the_codec_has_a_image_for_every_thread_though_batches_are_small():
     running, most, lock = 0, 0, threading.Lock()
     together = threading.Barrier(3, timeout=20)
 
@@ -291,7 +291,7 @@ def test_the_codec_has_a_picture_for_every_thread_though_batches_are_small():
             with lock:
                 running += 1
                 most = max(most, running)
-            together.wait()  # breaks unless three pictures are under way at once
+            together.wait()  # breaks unless three images are under way at once
             with lock:
                 running -= 1
             return super()._encode(image, quality)
@@ -338,9 +338,9 @@ def test_a_preprocessor_is_coded_at_its_resolution_and_judged_at_full_size():
             sample = dataset[index]
             size = tuple(sample.image.shape[1:])
             processed = preprocessor(stack_images([sample.image]), codec.quality_scale.strength(point.quality))
-            received = codec.transcode(to_uint8(shrink(processed, 0.5))[0], point.quality)
+            received = codec.transcode(to_uint8(downscale(processed, 0.5))[0], point.quality)
             assert tuple(received.image.shape[1:]) == tuple(max(1, round(side / 2)) for side in size)
-            decoded = to_float(to_uint8(enlarge(to_float(received.image)[None], size)))
+            decoded = to_float(to_uint8(upscale(to_float(received.image)[None], size)))
             assert point.bits[index] == received.bits
             assert point.losses[index] == pytest.approx(float(task.losses(decoded, [sample.target]).detach()), abs=1e-5)
     assert measured.pixels.sum() == sum(dataset[index].image[0].numel() for index in range(6))

@@ -77,11 +77,11 @@ def test_results_of_before_this_score_are_still_read(evaluation, tmp_path):
 
 def test_the_plots_show_every_curve(evaluation, tmp_path):
     write_report(evaluation, tmp_path)
-    with Image.open(tmp_path / "rate_accuracy.png") as picture:
-        assert picture.size == (1625, 858)
-        assert len(picture.convert("RGB").getcolors(maxcolors=1_000_000)) > 50
+    with Image.open(tmp_path / "rate_accuracy.png") as image:
+        assert image.size == (1625, 858)
+        assert len(image.convert("RGB").getcolors(maxcolors=1_000_000)) > 50
     svg = (tmp_path / "rate_accuracy.svg").read_text()
-    for text in ("qa-light: ", "blur (sigma 0.5): ", "clean, no codec: ", "BD-rate against plain, 95% interval"):
+    for text in ("qa-light: ", "blur (sigma 0.5): ", "clean, no codec: ", "BD-rate against the anchor, 95% interval"):
         assert f"<!-- {text}" in svg  # Matplotlib writes each text as a comment before its outlines
 
 
@@ -141,7 +141,7 @@ def test_legends_say_why_there_is_no_bd_rate(evaluation):
 
 def test_curves_without_comparisons_and_wide_rates_can_be_drawn(evaluation):
     points = [replace(point, bpp=point.bpp * 50**index) for index, point in enumerate(evaluation.curves[0].points)]
-    wide = replace(evaluation, curves=(RateAccuracyCurve("plain", tuple(points)),), comparisons=(), tuned=())
+    wide = replace(evaluation, curves=(RateAccuracyCurve("anchor", tuple(points)),), comparisons=(), tuned=())
     assert "BD-rate" not in plot.draw(wide, "svg").decode()
 
 

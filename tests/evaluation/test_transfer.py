@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from precomp_sdk import CurveError, LabelScorer, NonFiniteError, OptionError, Target
-from precomp_sdk.evaluation import Loop, measure_curve, read_transfer, transfer_matrix
+from precomp_sdk.evaluation import TrainedWith, measure_curve, read_transfer, transfer_matrix
 from precomp_sdk.evaluation._panel import Panel, split
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeTask
 
@@ -21,13 +21,13 @@ GOOD: dict[str, Any] = {
 
 
 class Ragged(LabelScorer):
-    """Evidence whose length depends on the picture."""
+    """Statistics whose length depends on the image."""
 
     def measure(self, prediction: Any, target: Target) -> NDArray[np.float64]:
         return np.resize(super().measure(prediction, target), 2 + int(target.index))  # type: ignore[union-attr]
 
-    def combine(self, evidence: Sequence[NDArray[np.float64]], counts: NDArray[np.float64]) -> dict[str, float]:
-        return super().combine([row[:2] for row in evidence], counts)
+    def combine(self, statistics: Sequence[NDArray[np.float64]], counts: NDArray[np.float64]) -> dict[str, float]:
+        return super().combine([row[:2] for row in statistics], counts)
 
 
 class RaggedTask(FakeTask):
@@ -42,11 +42,11 @@ class RaggedTask(FakeTask):
         ({"preprocessors": {}}, "preprocessors: expected one or more"),
         ({"codecs": {}}, "codecs"),
         ({"tasks": {}}, "tasks"),
-        ({"loops": {"q": Loop()}}, "loops: .*'q'"),
-        ({"loops": {"p": Loop(codecs=("d",))}}, "loops of 'p', codecs"),
-        ({"loops": {"p": Loop(tasks=("d",))}}, "loops of 'p', tasks"),
+        ({"trained_with": {"q": TrainedWith()}}, "trained_with: .*'q'"),
+        ({"trained_with": {"p": TrainedWith(codecs=("d",))}}, "trained_with of 'p', codecs"),
+        ({"trained_with": {"p": TrainedWith(tasks=("d",))}}, "trained_with of 'p', tasks"),
         ({"ladders": {"d": (5, 30)}}, "ladders"),
-        ({"plain_ladders": {"d": (5, 30)}}, "plain_ladders"),
+        ({"anchor_ladders": {"d": (5, 30)}}, "anchor_ladders"),
         ({"replicates": -1}, "replicates"),
     ],
     ids=str,
@@ -75,17 +75,17 @@ def test_a_cell_is_found_by_its_labels() -> None:
     matrix = transfer_matrix(*GOOD.values(), replicates=0, ladders={"c": (5, 30)}, dataset_name="mine")
 
     assert matrix.cell("p", "c", "t") is matrix.cells[0]
-    assert (matrix.dataset, matrix.pictures, matrix.metrics) == ("mine", 4, ("top1", "top5"))
+    assert (matrix.dataset, matrix.images, matrix.metrics) == ("mine", 4, ("top1", "top5"))
     assert not matrix.cells[0].in_loop
     with pytest.raises(CurveError, match="Did you mean 'p c t'"):
         matrix.cell("p", "c", "x")
 
 
 def test_the_plain_codec_may_have_other_qualities() -> None:
-    matrix = transfer_matrix(*GOOD.values(), replicates=0, ladders={"c": (5, 30)}, plain_ladders={"c": (5, 30, 70)})
+    matrix = transfer_matrix(*GOOD.values(), replicates=0, ladders={"c": (5, 30)}, anchor_ladders={"c": (5, 30, 70)})
 
     cell = matrix.cells[0]
-    assert [point.quality for point in cell.plain.points] == [5, 30, 70]
+    assert [point.quality for point in cell.anchor.points] == [5, 30, 70]
     assert [point.quality for point in cell.curve.points] == [5, 30]
 
 
@@ -99,7 +99,7 @@ def test_a_panel_splits_into_what_each_backbone_measures_alone() -> None:
         alone, part = measure_curve(codec, task, dataset, ladder=(5, 30)), split(together, panel, label)
         assert part.curve() == alone.curve()
         for ours, theirs in zip(part.points, alone.points, strict=True):
-            assert [row.tolist() for row in ours.evidence] == [row.tolist() for row in theirs.evidence]
+            assert [row.tolist() for row in ours.statistics] == [row.tolist() for row in theirs.statistics]
     whole = together.curve().points[0]
     assert set(whole.scores) == {"first/top1", "first/top5", "ragged/top1", "ragged/top5"}
     images, targets = torch.rand(2, 3, 24, 24), [dataset[0].target, dataset[1].target]
@@ -109,11 +109,11 @@ def test_a_panel_splits_into_what_each_backbone_measures_alone() -> None:
     assert torch.allclose(panel.losses(images, targets), expected)  # type: ignore[arg-type]
 
 
-def test_a_loss_that_is_not_finite_names_the_picture() -> None:
+def test_a_loss_that_is_not_finite_names_the_image() -> None:
     bad = FakeTask()
     with torch.no_grad():
         bad.filters[0] = torch.nan
-    with pytest.raises(NonFiniteError, match="picture '0'"):
+    with pytest.raises(NonFiniteError, match="image '0'"):
         transfer_matrix(GOOD["preprocessors"], GOOD["codecs"], {"t": FakeTask(), "bad": bad}, GOOD["dataset"])
 
 

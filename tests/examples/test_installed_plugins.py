@@ -12,7 +12,7 @@ import pytest
 from precomp_sdk import Registry
 from precomp_sdk.deploy import read_image, write_image
 from precomp_sdk.scaffold import KINDS, new_plugin
-from precomp_sdk.testing import natural_picture
+from precomp_sdk.testing import natural_image
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "examples" / "plugin-template"
 
@@ -66,15 +66,15 @@ def test_their_own_tests_pass_as_written(environment: Path) -> None:
 
 
 def test_a_whole_session_with_the_complete_plugin(environment: Path) -> None:
-    write_image(natural_picture(40, 56), environment / "picture.png")
+    write_image(natural_image(40, 56), environment / "image.png")
     session = [
         ["plugins", "--json"],
         ["check", "haar"],
         ["train", str(TEMPLATE / "experiment.toml"), *TINY],
         ["evaluate", "runs/haar"],
         ["export", "runs/haar", "--output", "sender.safetensors"],
-        ["compress", "sender.safetensors", "picture.png", "--quality", "15", "--output", "picture.haar"],
-        ["decompress", "sender.safetensors", "picture.haar", "--output", "received.png"],
+        ["compress", "sender.safetensors", "image.png", "--quality", "15", "--output", "image.haar"],
+        ["decompress", "sender.safetensors", "image.haar", "--output", "received.png"],
     ]
     told = run(environment, "-c", SESSION, json.dumps(session))
     listed, _, rest = told.partition("\n")[2].partition("\n$ check haar\n")
@@ -85,7 +85,7 @@ def test_a_whole_session_with_the_complete_plugin(environment: Path) -> None:
     assert "codec 'haar': 16 of 16 promises kept" in rest
     assert "BD-rate" in rest
     assert read_image(environment / "received.png").shape == (3, 40, 56)
-    assert (environment / "picture.haar").read_bytes().startswith(b"HAAR")
+    assert (environment / "image.haar").read_bytes().startswith(b"HAAR")
 
 
 TINY = [

@@ -7,12 +7,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-Picture = Callable[[int, int, int], Tensor]
+ImageFactory = Callable[[int, int, int], Tensor]
 
 
 @pytest.fixture(scope="session")
-def picture() -> Picture:
-    """Make a uint8 picture (3, H, W) from a seed: gradients, hard edges, texture, and clipped whites and blacks."""
+def make_image() -> ImageFactory:
+    """Make a uint8 image (3, H, W) from a seed: gradients, hard edges, texture, and clipped whites and blacks."""
 
     def make(height: int, width: int, seed: int) -> Tensor:
         generator = torch.Generator().manual_seed(seed)

@@ -24,45 +24,45 @@ from precomp_sdk import (
 )
 
 
-def as_picture(image: Tensor) -> Image.Image:
+def as_image(image: Tensor) -> Image.Image:
     return Image.fromarray(image.permute(1, 2, 0).numpy())
 
 
-def saved(picture: Image.Image, **options: object) -> bytes:
+def saved(image: Image.Image, **options: object) -> bytes:
     buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", **options)
+    image.save(buffer, "JPEG", **options)
     return buffer.getvalue()
 
 
 @pytest.mark.parametrize("subsampling", ["4:2:0", "4:2:2", "4:4:4", "gray"])
 @pytest.mark.parametrize("size", [(1, 1), (5, 3), (33, 20)])
-def test_round_trip_keeps_size_and_nearly_the_picture(
-    picture: Callable[..., Tensor], size: tuple[int, int], subsampling: str
+def test_round_trip_keeps_size_and_nearly_the_image(
+    make_image: Callable[..., Tensor], size: tuple[int, int], subsampling: str
 ) -> None:
-    image = picture(*size, 0)
+    image = make_image(*size, 0)
     codec = JPEGCodec(subsampling=subsampling)
     done = codec.transcode(image, 100)
     assert done.image.shape == image.shape
     if subsampling == "gray":
         assert torch.equal(done.image[0], done.image[2])
-        image = torch.from_numpy(np.array(as_picture(image).convert("L"))).expand(3, -1, -1)
+        image = torch.from_numpy(np.array(as_image(image).convert("L"))).expand(3, -1, -1)
     if subsampling in ("4:4:4", "gray"):
         assert (done.image.float() - image.float()).abs().max() <= 4
 
 
-def test_default_payload_is_the_file_pillow_writes(picture: Callable[..., Tensor]) -> None:
-    image = picture(20, 30, 1)
-    assert JPEGCodec().encode(image, 37) == saved(as_picture(image), quality=37)
+def test_default_payload_is_the_file_pillow_writes(make_image: Callable[..., Tensor]) -> None:
+    image = make_image(20, 30, 1)
+    assert JPEGCodec().encode(image, 37) == saved(as_image(image), quality=37)
     assert JPEGCodec(subsampling="4:4:4", optimize=True).encode(image, 90) == saved(
-        as_picture(image), quality=90, subsampling=0, optimize=True
+        as_image(image), quality=90, subsampling=0, optimize=True
     )
     progressive = JPEGCodec(progressive=True).encode(image, 50)
-    assert progressive == saved(as_picture(image), quality=50, progressive=True)
+    assert progressive == saved(as_image(image), quality=50, progressive=True)
     assert Image.open(io.BytesIO(progressive)).info["progressive"]
 
 
-def test_standard_tables_given_as_an_option_change_nothing(picture: Callable[..., Tensor]) -> None:
-    image = picture(16, 16, 2)
+def test_standard_tables_given_as_an_option_change_nothing(make_image: Callable[..., Tensor]) -> None:
+    image = make_image(16, 16, 2)
     standard = JPEGProxy(JPEGCodec()).trained_codec()
     assert standard.tables is not None
     for quality in (1, 10, 49, 50, 75, 100):
@@ -86,14 +86,14 @@ def test_wrong_options_are_refused() -> None:
             JPEGCodec(tables=tables)  # type: ignore[arg-type]
 
 
-def test_fractions_and_other_scales_are_refused(picture: Callable[..., Tensor]) -> None:
+def test_fractions_and_other_scales_are_refused(make_image: Callable[..., Tensor]) -> None:
     for quality in (0, 101, 33.5, float("nan")):
         with pytest.raises(QualityError):
-            JPEGCodec().encode(picture(8, 8, 0), quality)
-    assert JPEGCodec().encode(picture(8, 8, 0), 33.0) == JPEGCodec().encode(picture(8, 8, 0), 33)
+            JPEGCodec().encode(make_image(8, 8, 0), quality)
+    assert JPEGCodec().encode(make_image(8, 8, 0), 33.0) == JPEGCodec().encode(make_image(8, 8, 0), 33)
 
 
-def test_pictures_too_large_for_the_format_are_refused() -> None:
+def test_images_too_large_for_the_format_are_refused() -> None:
     with pytest.raises(CodecError, match="65500"):
         JPEGCodec().encode(torch.zeros(3, 1, 65501, dtype=torch.uint8), 50)
     with pytest.raises(CodecError, match="65500"):
@@ -112,13 +112,13 @@ def test_noise_that_outgrows_pillows_buffer_is_encoded(options: dict[str, bool])
     assert before == ImageFile.MAXBLOCK
 
 
-def test_gray_cmyk_and_ycck_files_are_decoded(picture: Callable[..., Tensor]) -> None:
-    image = picture(24, 24, 3)
+def test_gray_cmyk_and_ycck_files_are_decoded(make_image: Callable[..., Tensor]) -> None:
+    image = make_image(24, 24, 3)
     codec = JPEGCodec()
-    gray = codec.decode(saved(as_picture(image).convert("L"), quality=100))
+    gray = codec.decode(saved(as_image(image).convert("L"), quality=100))
     assert torch.equal(gray[0], gray[1])
     assert torch.equal(gray[0], gray[2])
-    cmyk = as_picture(image).convert("CMYK")
+    cmyk = as_image(image).convert("CMYK")
     payload = saved(cmyk, quality=100)  # Pillow writes Adobe's marker and inverted values
     assert b"Adobe" in payload
     assert (codec.decode(payload).float() - image.float()).abs().mean() < 3
@@ -130,26 +130,26 @@ def test_gray_cmyk_and_ycck_files_are_decoded(picture: Callable[..., Tensor]) ->
     assert codec.decode(saved(neutral, quality=100)).min() >= 254
 
 
-def test_exif_orientation_is_left_to_whoever_reads_the_picture(picture: Callable[..., Tensor]) -> None:
-    image = picture(16, 24, 4)
+def test_exif_orientation_is_left_to_whoever_reads_the_image(make_image: Callable[..., Tensor]) -> None:
+    image = make_image(16, 24, 4)
     exif = Image.Exif()
     exif[0x0112] = 6
-    payload = saved(as_picture(image), quality=95, exif=exif)
+    payload = saved(as_image(image), quality=95, exif=exif)
     turned = ImageOps.exif_transpose(Image.open(io.BytesIO(payload)))
     assert turned.size == (16, 24)
     assert JPEGCodec().decode(payload).shape == (3, 16, 24)
 
 
-def test_trailing_bytes_after_the_end_do_no_harm(picture: Callable[..., Tensor]) -> None:
+def test_trailing_bytes_after_the_end_do_no_harm(make_image: Callable[..., Tensor]) -> None:
     codec = JPEGCodec()
-    payload = codec.encode(picture(16, 16, 5), 50)
+    payload = codec.encode(make_image(16, 16, 5), 50)
     assert torch.equal(codec.decode(payload + b"motion photo"), codec.decode(payload))
 
 
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": "gray"}])
-def test_every_truncation_is_noticed(picture: Callable[..., Tensor], options: dict[str, object]) -> None:
+def test_every_truncation_is_noticed(make_image: Callable[..., Tensor], options: dict[str, object]) -> None:
     codec = JPEGCodec(**options)
-    payload = codec.encode(picture(24, 24, 6), 60)
+    payload = codec.encode(make_image(24, 24, 6), 60)
     for length in range(1, len(payload), 7 if len(payload) > 900 else 3):
         with pytest.raises(BitstreamError):
             codec.decode(payload[:length])
@@ -178,9 +178,9 @@ def test_rubbish_is_refused() -> None:
             codec.decode(payload)
 
 
-def test_damaged_headers_raise_nothing_else(picture: Callable[..., Tensor]) -> None:
+def test_damaged_headers_raise_nothing_else(make_image: Callable[..., Tensor]) -> None:
     codec = JPEGCodec()
-    payload = codec.encode(picture(8, 8, 7), 20)
+    payload = codec.encode(make_image(8, 8, 7), 20)
     for position in range(2, payload.rindex(b"\xff\xda") + 14):
         damaged = bytearray(payload)
         damaged[position] ^= 0x5A
@@ -190,9 +190,9 @@ def test_damaged_headers_raise_nothing_else(picture: Callable[..., Tensor]) -> N
             continue
 
 
-def test_a_claim_of_gigapixels_is_refused_before_memory_is_taken(picture: Callable[..., Tensor]) -> None:
+def test_a_claim_of_gigapixels_is_refused_before_memory_is_taken(make_image: Callable[..., Tensor]) -> None:
     codec = JPEGCodec()
-    payload = codec.encode(picture(8, 8, 8), 50)
+    payload = codec.encode(make_image(8, 8, 8), 50)
     frame = payload.index(b"\xff\xc0") + 5
     huge = payload[:frame] + struct.pack(">HH", 60_000, 60_000) + payload[frame + 4 :]
     assert MAXIMUM_PIXELS < 60_000 * 60_000

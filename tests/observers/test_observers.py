@@ -27,8 +27,8 @@ EVENTS: tuple[Event, ...] = (
     RunStarted("train", 4, {"ladder": (5.0, 30.0), "lambdas": {5.0: 0.5}, "folder": Path("a/b"), "none": None}),
     StepDone("train", 1, 4, {"objective": 0.1 + 0.2}),
     CheckpointSaved(1, Path("a/state.pt")),
-    PointMeasured("plain", POINT),
-    CurveDone(RateAccuracyCurve("plain", (POINT,), {"sigma": 0.5})),
+    PointMeasured("anchor", POINT),
+    CurveDone(RateAccuracyCurve("anchor", (POINT,), {"sigma": 0.5})),
     Notice("evaluate", "ü \n 2"),
     RunFinished("train", float("inf")),
 )
@@ -214,7 +214,7 @@ def test_curves_checkpoints_and_notices_get_a_line() -> None:
         observer(event)
 
     assert out.getvalue().splitlines() == [
-        "plain: 1 points, 0.300 to 0.300 bpp",
+        "anchor: 1 points, 0.300 to 0.300 bpp",
         "evaluate: ü ",
         " 2",
         "calibrate: starts",
@@ -245,8 +245,8 @@ def test_tensorboard_gets_the_scalars_the_points_and_the_notices(tmp_path: Path)
 
     read = accumulator.EventAccumulator(str(tmp_path / "tb"))
     read.Reload()
-    assert read.Tags()["scalars"] == ["train/objective", "plain/bpp", "plain/task_loss", "plain/top1"]
-    (step,), (point,) = read.Scalars("train/objective"), read.Scalars("plain/top1")
+    assert read.Tags()["scalars"] == ["train/objective", "anchor/bpp", "anchor/task_loss", "anchor/top1"]
+    (step,), (point,) = read.Scalars("train/objective"), read.Scalars("anchor/top1")
     assert (step.step, step.value) == (1, pytest.approx(0.3))
     assert (point.step, point.value) == (5, pytest.approx(1 / 3))
     assert read.Tags()["tensors"] == ["evaluate/notice/text_summary"]

@@ -1,4 +1,4 @@
-"""Pictures for the codecs of Pillow and its neighbours."""
+"""Images for the codecs of Pillow and its neighbours."""
 
 from collections.abc import Callable
 
@@ -9,8 +9,8 @@ from torch import Tensor
 
 
 @pytest.fixture(scope="session")
-def picture() -> Callable[[int, int], Tensor]:
-    """A smooth picture with some texture and an edge, (3, height, width) uint8."""
+def make_image() -> Callable[[int, int], Tensor]:
+    """A smooth image with some texture and an edge, (3, height, width) uint8."""
 
     def make(height: int, width: int) -> Tensor:
         y, x = np.mgrid[0:height, 0:width].astype(np.float64)

@@ -17,7 +17,7 @@ from precomp_pillow import AVIFCodec, HEICCodec, JPEG2000Codec, JPEGXLCodec, Web
 from precomp_pillow._base import MAX_PIXELS
 from precomp_sdk import BitstreamError, Codec, CodecError, MissingDependencyError
 
-Picture = Callable[[int, int], Tensor]
+ImageFactory = Callable[[int, int], Tensor]
 KINDS: list[type[Codec]] = [WebPCodec, AVIFCodec, JPEG2000Codec]
 KINDS += [JPEGXLCodec] if importlib.util.find_spec("pillow_jxl") or importlib.util.find_spec("imagecodecs") else []
 KINDS += [HEICCodec] if importlib.util.find_spec("pillow_heif") else []
@@ -36,9 +36,9 @@ def test_rubbish(kind: type[Codec]) -> None:
 
 
 @KINDS_BY_NAME
-def test_mutations_decode_or_raise_bitstream_error(kind: type[Codec], picture: Picture) -> None:
+def test_mutations_decode_or_raise_bitstream_error(kind: type[Codec], make_image: ImageFactory) -> None:
     codec, chance = kind(), random.Random(7)
-    payload = codec.encode(picture(20, 26), codec.quality_scale.ladder[4])
+    payload = codec.encode(make_image(20, 26), codec.quality_scale.ladder[4])
     refused, start = 0, time.monotonic()
     for _ in range(500):
         damaged = bytearray(payload)
@@ -60,11 +60,11 @@ def _jpeg_xl_header(width: int, height: int) -> bytes:
     return b"\xff\x0a" + bits.to_bytes(12, "little")
 
 
-def test_gigapixel_claims(picture: Picture) -> None:
+def test_gigapixel_claims(make_image: ImageFactory) -> None:
     extended = b"VP8X" + (10).to_bytes(4, "little") + bytes(4) + 2 * (GIGAPIXEL - 1).to_bytes(3, "little")
     with pytest.raises(BitstreamError, match=f"{GIGAPIXEL}x{GIGAPIXEL}"):
         WebPCodec().decode(b"RIFF" + (len(extended) + 4).to_bytes(4, "little") + b"WEBP" + extended)
-    largest = bytearray(WebPCodec().encode(picture(8, 8), 5))
+    largest = bytearray(WebPCodec().encode(make_image(8, 8), 5))
     largest[26:30] = b"\xff\x3f\xff\x3f"
     with pytest.raises(BitstreamError, match="16383x16383"):
         WebPCodec().decode(bytes(largest))
@@ -72,12 +72,12 @@ def test_gigapixel_claims(picture: Picture) -> None:
     with pytest.raises(BitstreamError, match="16384x16384"):
         WebPCodec().decode(b"RIFF" + (len(lossless) + 4).to_bytes(4, "little") + b"WEBP" + lossless)
 
-    codestream = bytearray(JPEG2000Codec().encode(picture(8, 8), 30))
+    codestream = bytearray(JPEG2000Codec().encode(make_image(8, 8), 30))
     codestream[8:16] = codestream[24:32] = 2 * GIGAPIXEL.to_bytes(4)
     with pytest.raises(BitstreamError, match=f"{GIGAPIXEL}x{GIGAPIXEL}"):
         JPEG2000Codec().decode(bytes(codestream))
 
-    avif = AVIFCodec().encode(picture(8, 8), 30)
+    avif = AVIFCodec().encode(make_image(8, 8), 30)
     assert avif.count(b"ispe") == 1
     at = avif.index(b"ispe") + 8
     with pytest.raises(BitstreamError, match="avif decoder"):
@@ -85,24 +85,24 @@ def test_gigapixel_claims(picture: Picture) -> None:
 
 
 @pytest.mark.skipif(JPEGXLCodec not in KINDS, reason="no package for JPEG XL")
-def test_jpeg_xl_gigapixel_claim_and_size_header(picture: Picture) -> None:
+def test_jpeg_xl_gigapixel_claim_and_size_header(make_image: ImageFactory) -> None:
     with pytest.raises(BitstreamError, match=f"{GIGAPIXEL}x{GIGAPIXEL}"):
         JPEGXLCodec().decode(_jpeg_xl_header(GIGAPIXEL, GIGAPIXEL))
     # All shapes of the header: small and large sides, a ratio or none.
     for height, width in [(8, 8), (16, 24), (24, 16), (40, 40), (40, 48), (9, 9), (30, 36), (600, 7), (7, 600)]:
-        assert JPEGXLCodec().transcode(picture(height, width), 30).image.shape == (3, height, width)
+        assert JPEGXLCodec().transcode(make_image(height, width), 30).image.shape == (3, height, width)
 
 
 @pytest.mark.skipif(HEICCodec not in KINDS, reason="no package for HEIC")
-def test_heic_gigapixel_claim(picture: Picture) -> None:
-    heic = HEICCodec().encode(picture(64, 64), 30)
+def test_heic_gigapixel_claim(make_image: ImageFactory) -> None:
+    heic = HEICCodec().encode(make_image(64, 64), 30)
     at = heic.index(b"ispe") + 8
     with pytest.raises(BitstreamError, match="heic decoder"):
         HEICCodec().decode(heic[:at] + 2 * GIGAPIXEL.to_bytes(4) + heic[at + 8 :])
 
 
-def test_other_colour_modes_become_rgb(picture: Picture) -> None:
-    source = picture(12, 10)
+def test_other_colour_modes_become_rgb(make_image: ImageFactory) -> None:
+    source = make_image(12, 10)
     target = io.BytesIO()
     array = np.ascontiguousarray(source.permute(1, 2, 0).numpy())
     Image.fromarray(array).convert("RGBA").save(target, "WEBP", lossless=True)
@@ -113,8 +113,8 @@ def test_other_colour_modes_become_rgb(picture: Picture) -> None:
     assert torch.equal(decoded[0], decoded[2])
 
 
-def test_jpeg_2000_of_tile_parts_without_length(picture: Picture) -> None:
-    payload = JPEG2000Codec().encode(picture(12, 10), 30)
+def test_jpeg_2000_of_tile_parts_without_length(make_image: ImageFactory) -> None:
+    payload = JPEG2000Codec().encode(make_image(12, 10), 30)
     at = payload.index(b"\xff\x90") + 6
     to_the_end = payload[:at] + bytes(4) + payload[at + 4 :]
     assert torch.equal(JPEG2000Codec().decode(to_the_end), JPEG2000Codec().decode(payload))
@@ -122,7 +122,7 @@ def test_jpeg_2000_of_tile_parts_without_length(picture: Picture) -> None:
         JPEG2000Codec().decode(to_the_end[:-1])
 
 
-def test_picture_too_large_for_the_format() -> None:
+def test_image_too_large_for_the_format() -> None:
     wide = torch.zeros(3, 1, 16_384, dtype=torch.uint8)
     with pytest.raises(CodecError, match="webp encoder"):
         WebPCodec().encode(wide, 10)
@@ -176,7 +176,9 @@ def test_heic_without_an_encoder(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @KINDS_BY_NAME
-def test_library_failure_is_wrapped(kind: type[Codec], picture: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_library_failure_is_wrapped(
+    kind: type[Codec], make_image: ImageFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
     codec = kind()
 
     def fail(*_: object, **__: object) -> None:
@@ -189,4 +191,4 @@ def test_library_failure_is_wrapped(kind: type[Codec], picture: Picture, monkeyp
     else:
         monkeypatch.setattr(Image.Image, "save", fail)
     with pytest.raises(CodecError, match="the library's own words"):
-        codec.encode(picture(8, 8), codec.quality_scale.ladder[0])
+        codec.encode(make_image(8, 8), codec.quality_scale.ladder[0])

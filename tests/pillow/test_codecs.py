@@ -14,7 +14,7 @@ import precomp_pillow
 from precomp_pillow import AVIFCodec, HEICCodec, JPEG2000Codec, JPEGXLCodec, WebPCodec
 from precomp_sdk import BitstreamError, Codec, OptionError, QualityError, Registry
 
-Picture = Callable[[int, int], Tensor]
+ImageFactory = Callable[[int, int], Tensor]
 
 
 def _needs(module: str) -> pytest.MarkDecorator:
@@ -51,10 +51,10 @@ def psnr(one: Tensor, other: Tensor) -> float:
 
 
 @pytest.mark.parametrize(("kind", "options"), [*CODECS, *STRONGEST])
-def test_every_size_from_one_pixel_up(kind: type[Codec], options: dict[str, object], picture: Picture) -> None:
+def test_every_size_from_one_pixel_up(kind: type[Codec], options: dict[str, object], make_image: ImageFactory) -> None:
     codec = kind(**options)
     for height, width in [(1, 1), (1, 2), (2, 1), (1, 40), (40, 1), (3, 3), (5, 4), (16, 16), (33, 31)]:
-        source = picture(height, width)
+        source = make_image(height, width)
         before = source.clone()
         for quality in (codec.quality_scale.minimum, codec.quality_scale.maximum):
             done = codec.transcode(source, quality)
@@ -64,8 +64,8 @@ def test_every_size_from_one_pixel_up(kind: type[Codec], options: dict[str, obje
 
 
 @pytest.mark.parametrize(("kind", "options"), CODECS)
-def test_ladder_trades_bits_for_quality(kind: type[Codec], options: dict[str, str], picture: Picture) -> None:
-    codec, source = kind(**options), picture(96, 128)
+def test_ladder_trades_bits_for_quality(kind: type[Codec], options: dict[str, str], make_image: ImageFactory) -> None:
+    codec, source = kind(**options), make_image(96, 128)
     done = [codec.transcode(source, quality) for quality in codec.quality_scale.from_mild_to_strong()]
     bits = [item.bits for item in done]
     quality = [psnr(item.image, source) for item in done]
@@ -79,9 +79,9 @@ def test_ladder_trades_bits_for_quality(kind: type[Codec], options: dict[str, st
 
 @pytest.mark.parametrize(("kind", "weak", "strong"), EFFORTS)
 def test_effort_changes_the_bytes(
-    kind: type[Codec], weak: dict[str, object], strong: dict[str, object], picture: Picture
+    kind: type[Codec], weak: dict[str, object], strong: dict[str, object], make_image: ImageFactory
 ) -> None:
-    source = picture(96, 128)
+    source = make_image(96, 128)
     quality = kind.quality_scale.ladder[3]
     small, large = kind(**strong), kind(**weak)
     assert set(weak) <= set(small.options)
@@ -90,7 +90,7 @@ def test_effort_changes_the_bytes(
 
 @pytest.mark.parametrize("chroma", ["420", "422", "444"])
 @pytest.mark.parametrize("kind", [AVIFCodec, pytest.param(HEICCodec, marks=_needs("pillow_heif"))])
-def test_chroma_resolution(kind: type[Codec], chroma: str, picture: Picture) -> None:
+def test_chroma_resolution(kind: type[Codec], chroma: str, make_image: ImageFactory) -> None:
     codec = kind(chroma=chroma)  # type: ignore[call-arg]
     red, blue = torch.tensor([255, 0, 0]), torch.tensor([0, 0, 255])
     stripes = torch.stack([red, blue] * 16, dim=1)[:, None, :].expand(3, 32, 32).to(torch.uint8).contiguous()
@@ -101,10 +101,10 @@ def test_chroma_resolution(kind: type[Codec], chroma: str, picture: Picture) -> 
 
 @pytest.mark.parametrize(("kind", "options"), CODECS)
 def test_bytes_do_not_depend_on_history_threads_or_instance(
-    kind: type[Codec], options: dict[str, str], picture: Picture
+    kind: type[Codec], options: dict[str, str], make_image: ImageFactory
 ) -> None:
     codec = kind(**options)
-    sources = [picture(40 + 3 * index, 50) for index in range(6)]
+    sources = [make_image(40 + 3 * index, 50) for index in range(6)]
     quality = codec.quality_scale.ladder[2]
     alone = [kind(**options).encode(source, quality) for source in sources]
     with ThreadPoolExecutor(4) as pool:
@@ -124,20 +124,20 @@ def test_version_names_the_library(kind: type[Codec], options: dict[str, str]) -
 
 
 @pytest.mark.parametrize(("kind", "options"), CODECS)
-def test_truncation_raises(kind: type[Codec], options: dict[str, str], picture: Picture) -> None:
+def test_truncation_raises(kind: type[Codec], options: dict[str, str], make_image: ImageFactory) -> None:
     codec = kind(**options)
-    payload = codec.encode(picture(24, 30), codec.quality_scale.ladder[4])
+    payload = codec.encode(make_image(24, 30), codec.quality_scale.ladder[4])
     for length in range(1, len(payload)):
         with pytest.raises(BitstreamError, match="decoder: expected"):
             codec.decode(payload[:length])
 
 
 @pytest.mark.parametrize(("kind", "options"), CODECS)
-def test_quality_off_the_scale(kind: type[Codec], options: dict[str, str], picture: Picture) -> None:
+def test_quality_off_the_scale(kind: type[Codec], options: dict[str, str], make_image: ImageFactory) -> None:
     codec = kind(**options)
     for quality in (codec.quality_scale.minimum - 1, codec.quality_scale.maximum + 1, float("nan")):
         with pytest.raises(QualityError):
-            codec.encode(picture(8, 8), quality)
+            codec.encode(make_image(8, 8), quality)
 
 
 @pytest.mark.parametrize(

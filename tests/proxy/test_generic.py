@@ -17,7 +17,7 @@ from precomp_sdk.training import fit_proxy, load_proxy, save_proxy
 
 
 class Kept(TaskDataset):
-    """The upper left quarter of pictures that take long to draw, drawn once."""
+    """The upper left quarter of images that take long to draw, drawn once."""
 
     name, source, target_kind = "kept", "another set", None
 
@@ -47,9 +47,7 @@ def test_a_codec_without_a_proxy_gets_it_and_is_told_to_fit_it_first() -> None:
 
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 33), (32, 32), (40, 20)])
-def test_any_size_gives_a_picture_positive_bits_and_finite_gradients(
-    proxy: GenericProxy, size: tuple[int, int]
-) -> None:
+def test_any_size_gives_a_image_positive_bits_and_finite_gradients(proxy: GenericProxy, size: tuple[int, int]) -> None:
     images = torch.rand(2, 3, *size, requires_grad=True)
     output = proxy(images, [5, 70])
     assert output.images.shape == images.shape
@@ -61,7 +59,7 @@ def test_any_size_gives_a_picture_positive_bits_and_finite_gradients(
     assert gradient.abs().sum() > 0
 
 
-def test_every_picture_of_a_mixed_batch_is_treated_by_itself(proxy: GenericProxy) -> None:
+def test_every_image_of_a_mixed_batch_is_treated_by_itself(proxy: GenericProxy) -> None:
     _randomize(proxy)
     images, qualities = torch.rand(3, 3, 24, 40), [5, 30, 70]
     together = proxy(images, qualities)
@@ -72,7 +70,7 @@ def test_every_picture_of_a_mixed_batch_is_treated_by_itself(proxy: GenericProxy
 
 
 def test_bits_count_only_what_is_coded(proxy: GenericProxy) -> None:
-    """A picture that fills its blocks costs what it costs beside padding, but for what the padding repeats."""
+    """An image that fills its blocks costs what it costs beside padding, but for what the padding repeats."""
     _randomize(proxy)
     image = torch.rand(1, 3, 32, 32)
     wide = torch.cat([image, image[..., -1:].expand(-1, -1, -1, 1)], dim=-1)  # one more column: 8 more are coded
@@ -98,7 +96,7 @@ def test_stronger_compression_means_larger_steps_and_fewer_bits(proxy: GenericPr
     assert bits[0] < bits[1] < bits[2]
 
 
-def test_it_learns_a_codec_from_its_pictures() -> None:
+def test_it_learns_a_codec_from_its_images() -> None:
     codec, ladder = WebPCodec(method=0), (10, 50)
     fitted, unfitted = GenericProxy(codec, width=16, depth=1), GenericProxy(codec, width=16, depth=1)
     unfitted.mark_fitted()

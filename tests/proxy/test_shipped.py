@@ -17,7 +17,7 @@ from precomp_pillow import (
 )
 from precomp_proxy import GenericProxy
 from precomp_sdk import Codec, MissingDependencyError, NotFittedError, Registry, stack_images, to_float, to_uint8
-from precomp_sdk.testing import natural_picture
+from precomp_sdk.testing import natural_image
 from precomp_sdk.training import read_module
 
 SHIPPED: dict[type[Codec], type[GenericProxy]] = {
@@ -44,9 +44,9 @@ def test_it_is_the_codecs_own_and_needs_no_fitting(codec: Codec) -> None:
     assert bool(proxy.fitted)
 
 
-def test_it_predicts_pictures_and_bits(codec: Codec) -> None:
-    """On a drawn picture without noise, at the strongest and the mildest compression; it was fitted to photographs."""
-    image = to_uint8(functional.avg_pool2d(to_float(natural_picture(512, 512, seed=3)), 4))
+def test_it_predicts_images_and_bits(codec: Codec) -> None:
+    """On a drawn image without noise, at the strongest and the mildest compression; it was fitted to photographs."""
+    image = to_uint8(functional.avg_pool2d(to_float(natural_image(512, 512, seed=3)), 4))
     ladder = codec.quality_scale.from_mild_to_strong()
     source = stack_images([image])
     with torch.no_grad():

@@ -16,7 +16,7 @@ from precomp_torchvision import Classifier, Detector, Segmenter
 
 
 class Marks(FakeTask):
-    """Its features say where pictures are brighter than a limit, at a quarter of the resolution."""
+    """Its features say where images are brighter than a limit, at a quarter of the resolution."""
 
     def __init__(self, limit: float = 0.5) -> None:
         super().__init__()
@@ -112,8 +112,8 @@ def test_its_weights_file_holds_no_task(tmp_path: Path) -> None:
     again = Compressor.load(
         tmp_path / "sender.safetensors", codec=FakeCodec(), preprocessor=GuidedQACNN(task, **network.options)
     )
-    picture = torch.randint(0, 256, (3, 21, 35), dtype=torch.uint8)
-    assert again.compress(picture, 30) == sender.compress(picture, 30)
+    image = torch.randint(0, 256, (3, 21, 35), dtype=torch.uint8)
+    assert again.compress(image, 30) == sender.compress(image, 30)
 
 
 def test_it_changes_nothing_in_the_task() -> None:
@@ -131,11 +131,11 @@ def test_it_changes_nothing_in_the_task() -> None:
 
 def test_threads_do_not_get_each_others_features() -> None:
     sender = Compressor(FakeCodec(), stirred(GuidedQACNN(Classifier(architecture="squeezenet1_1"), width=16, depth=1)))
-    pictures = [torch.randint(0, 256, (3, 64, 64 + 2 * index), dtype=torch.uint8) for index in range(3)]
-    pictures += [torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8) for _ in range(9)]
-    expected = [sender.compress(picture, 30) for picture in pictures]
+    images = [torch.randint(0, 256, (3, 64, 64 + 2 * index), dtype=torch.uint8) for index in range(3)]
+    images += [torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8) for _ in range(9)]
+    expected = [sender.compress(image, 30) for image in images]
     with ThreadPoolExecutor(4) as threads:
-        assert list(threads.map(lambda picture: sender.compress(picture, 30), pictures * 2)) == expected * 2
+        assert list(threads.map(lambda image: sender.compress(image, 30), images * 2)) == expected * 2
 
 
 @pytest.mark.parametrize("maps", [[], [torch.zeros(1, 5, 8)], [torch.zeros(1, 8)]])

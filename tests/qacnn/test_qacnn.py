@@ -77,8 +77,8 @@ def test_receptive_field_of_the_light_network() -> None:
     with torch.no_grad():
         for layer in (net.correction, net.local_weights):
             layer.weight.normal_()
-    assert field_px(net) == 256  # the context sees the whole picture
-    for mixer in net.mixers:  # without the two things that average over the picture: 5x5 convolutions on an 8x8 grid
+    assert field_px(net) == 256  # the context sees the whole image
+    for mixer in net.mixers:  # without the two things that average over the image: 5x5 convolutions on an 8x8 grid
         mixer.context.weight.data.zero_()
         mixer.norm = nn.Identity()
     net.norm = nn.Identity()
@@ -118,7 +118,7 @@ def test_the_smoothing_branch_smooths_luma_and_chroma_apart() -> None:
             assert (change - luma_change[:, None]).abs().amax(dim=1)[inside].max() < 1e-5
 
 
-def test_it_fades_to_the_untouched_picture() -> None:
+def test_it_fades_to_the_untouched_image() -> None:
     whole, fading = LightQACNN(width=8, depth=1).eval(), LightQACNN(width=8, depth=1, fade=(0.25, 0.75)).eval()
     with torch.no_grad():
         for value in whole.parameters():

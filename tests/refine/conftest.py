@@ -25,7 +25,7 @@ class Nothing(Scorer):
     def measure(self, prediction: Any, target: Target) -> NDArray[np.float64]:
         return np.zeros(1)
 
-    def combine(self, evidence: Sequence[NDArray[np.float64]], counts: NDArray[np.float64]) -> dict[str, float]:
+    def combine(self, statistics: Sequence[NDArray[np.float64]], counts: NDArray[np.float64]) -> dict[str, float]:
         return {"none": 0.0}
 
 
@@ -52,13 +52,13 @@ class PixelTask(TaskModel):
     def _predict(self, images: Tensor) -> Sequence[Any]:
         return list(self._logits(images))
 
-    def _own_targets(self, images: Tensor) -> Sequence[Target]:
+    def _pseudo_labels(self, images: Tensor) -> Sequence[Target]:
         soft = self._logits(images).softmax(dim=1)
         return [Mask(labels=row.argmax(dim=0), probabilities=row) for row in soft]
 
 
 class SpotTask(TaskModel):
-    """Finds 8x8 cells that are bright: boxes; none in a dark picture."""
+    """Finds 8x8 cells that are bright: boxes; none in a dark image."""
 
     name = "spots"
     source = "a double"
@@ -78,9 +78,9 @@ class SpotTask(TaskModel):
         return functional.binary_cross_entropy_with_logits(scores, wanted, reduction="none").mean(dim=(1, 2))
 
     def _predict(self, images: Tensor) -> Sequence[Any]:
-        return self._own_targets(images)
+        return self._pseudo_labels(images)
 
-    def _own_targets(self, images: Tensor) -> Sequence[Target]:
+    def _pseudo_labels(self, images: Tensor) -> Sequence[Target]:
         found = []
         for row in self._scores(images):
             corner = 8.0 * row.gt(0).nonzero().flip(1)
@@ -89,7 +89,7 @@ class SpotTask(TaskModel):
 
 
 @pytest.fixture
-def pictures() -> list[Tensor]:
+def photographs() -> list[Tensor]:
     dataset = FakeDataset(count=6, size=(24, 32), seed=3)
     return [dataset[index].image for index in range(len(dataset))]
 

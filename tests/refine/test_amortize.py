@@ -27,14 +27,14 @@ class Brightener(Preprocessor):
 
 
 class Shifting(Refiner):
-    """Refines most pictures by adding 8 levels, and remembers at which qualities."""
+    """Refines most images by adding 8 levels, and remembers at which qualities."""
 
     def refine(self, images: Any, qualities: Any, **options: Any) -> Any:
         done = super().refine(images, qualities, **options)
         self.asked = list(qualities)
-        for index, (picture, image) in enumerate(zip(done.pictures, images, strict=True)):
-            levels = 0 if index % 4 == 0 else 8  # some pictures cannot be refined
-            object.__setattr__(picture, "image", (image.to(torch.int16) + levels).clamp(0, 255).to(torch.uint8))
+        for index, (source, image) in enumerate(zip(done.images, images, strict=True)):
+            levels = 0 if index % 4 == 0 else 8  # some images cannot be refined
+            object.__setattr__(source, "image", (image.to(torch.int16) + levels).clamp(0, 255).to(torch.uint8))
         return done
 
 
@@ -48,7 +48,7 @@ def shifting(make: Callable[..., Refiner]) -> Shifting:
 
 @pytest.mark.parametrize("batch_size", [1, 3, 16])
 def test_a_network_learns_what_refinement_does(shifting: Shifting, batch_size: int) -> None:
-    """One offset for all, of 6 to 8 levels where a quarter of the pictures stay: 2 / 3 to 3 / 4 of the change."""
+    """One offset for all, of 6 to 8 levels where a quarter of the images stay: 2 / 3 to 3 / 4 of the change."""
     network, events = Brightener(), list[Event]()
     result = amortize(
         network, shifting, FakeDataset(count=40), ladder=LADDER, steps=400, batch_size=batch_size, learning_rate=2e-3,
@@ -56,9 +56,9 @@ def test_a_network_learns_what_refinement_does(shifting: Shifting, batch_size: i
     )  # fmt: skip
     assert set(shifting.asked) == set(LADDER)
     assert network.offset.detach().flatten().tolist() == pytest.approx([7 / 255] * 3, abs=2 / 255)
-    assert result.pictures == 40
+    assert result.images == 40
     assert result.explained == pytest.approx(0.71, abs=0.1)
-    assert -1.0 < result.held_out_explained <= 1.0  # of 4 pictures
+    assert -1.0 < result.held_out_explained <= 1.0  # of 4 images
     assert not network.training
     losses = [event.scalars["unexplained"] for event in events if isinstance(event, StepDone)]
     assert len(losses) == 400
@@ -80,7 +80,7 @@ def test_wrong_numbers_are_refused(make: Callable[..., Refiner], options: dict[s
 @pytest.mark.parametrize(
     "dataset", [Subset(FakeDataset(count=10), range(9)), FakeDataset(count=12, sizes=[(8, 8), (9, 8)])]
 )
-def test_too_few_pictures_or_several_sizes_are_refused(make: Callable[..., Refiner], dataset: Any) -> None:
+def test_too_few_images_or_several_sizes_are_refused(make: Callable[..., Refiner], dataset: Any) -> None:
     with pytest.raises(OptionError, match="of one size"):
         amortize(Brightener(), make(FakeTask()), dataset, ladder=LADDER)
 
@@ -93,15 +93,15 @@ def test_what_cannot_be_amortized_is_refused(make: Callable[..., Refiner], shift
         def _process(self, images: Tensor, strengths: Tensor) -> Tensor:
             return images
 
-    pictures = FakeDataset(count=10)
+    sources = FakeDataset(count=10)
     with pytest.raises(OptionError, match="with parameters"):
-        amortize(Bare(), shifting, pictures, ladder=LADDER)
+        amortize(Bare(), shifting, sources, ladder=LADDER)
     with pytest.raises(OptionError, match="a ladder of one quality"):
-        amortize(Brightener(), shifting, pictures, ladder=())
+        amortize(Brightener(), shifting, sources, ladder=())
     with pytest.raises(OptionError, match=r"resolution, 0\.5 at strength"):
-        amortize(Brightener(), make(FakeTask(), resolutions=[[0.0, 0.5]]), pictures, ladder=LADDER)
-    with pytest.raises(OptionError, match="changes some picture"):
-        amortize(Brightener(), make(FakeTask(), steps=1, step_levels=1e-6), pictures, ladder=LADDER)
+        amortize(Brightener(), make(FakeTask(), resolutions=[[0.0, 0.5]]), sources, ladder=LADDER)
+    with pytest.raises(OptionError, match="changes some image"):
+        amortize(Brightener(), make(FakeTask(), steps=1, step_levels=1e-6), sources, ladder=LADDER)
 
 
 def test_a_loss_that_is_not_finite_names_its_step(make: Callable[..., Refiner]) -> None:
@@ -109,20 +109,20 @@ def test_a_loss_that_is_not_finite_names_its_step(make: Callable[..., Refiner]) 
         amortize(Brightener(float("nan")), make(FakeTask(), steps=1), FakeDataset(count=10), ladder=LADDER)
 
 
-def test_a_resolution_is_refined_at_and_kept(make: Callable[..., Refiner], pictures: list[Tensor]) -> None:
-    """What is coded is the shrunk picture: the plain terms are the codec's of it, and no picture gets worse."""
-    from precomp_sdk import Transcoder, shrink, stack_images
+def test_a_resolution_is_refined_at_and_kept(make: Callable[..., Refiner], images: list[Tensor]) -> None:
+    """What is coded is the downscaled image: the plain terms are the codec's of it, and no image gets worse."""
+    from precomp_sdk import Transcoder, downscale, stack_images
 
     refiner = make(FakeTask(), resolutions=[[0.0, 0.5]])
     assert refiner.resolution(0.3) == 0.5
-    refinement = refiner.refine(pictures, 5)
+    refinement = refiner.refine(images, 5)
     with Transcoder(refiner.codec) as transcoder:
-        for picture, source in zip(refinement.pictures, pictures, strict=True):
-            for terms, image in ((picture.plain, source), (picture.refined, picture.image)):
-                sent = shrink(stack_images([image]), 0.5)
+        for source, source in zip(refinement.images, images, strict=True):
+            for terms, image in ((source.anchor, source), (source.refined, source.image)):
+                sent = downscale(stack_images([image]), 0.5)
                 assert transcoder.submit(sent, [5]).result()[0].bits == terms.bits
-            assert picture.image.shape == source.shape
-            assert picture.refined.objective <= picture.plain.objective
+            assert source.image.shape == source.shape
+            assert source.refined.objective <= source.anchor.objective
 
 
 def test_the_resolution_of_the_start_is_taken_where_none_is_given(make: Callable[..., Refiner]) -> None:

@@ -42,17 +42,17 @@ class Detached(FakeTask):
 
 
 class Silent(FakeTask):
-    """Neither own targets nor features."""
+    """Neither pseudo-labels nor features."""
 
-    def _own_targets(self, images: Tensor) -> Sequence[Target]:
-        return super(FakeTask, self)._own_targets(images)
+    def _pseudo_labels(self, images: Tensor) -> Sequence[Target]:
+        return super(FakeTask, self)._pseudo_labels(images)
 
     def _features(self, images: Tensor) -> Sequence[Tensor]:
         return super(FakeTask, self)._features(images)
 
 
 class Poisoned(FakeTask):
-    """NaN for one of two pictures: in the loss, or in its gradient alone."""
+    """NaN for one of two images: in the loss, or in its gradient alone."""
 
     def __init__(self, *, loss: bool) -> None:
         super().__init__()
@@ -72,7 +72,7 @@ class Unfitted(FakeProxy):
 
 
 class Flat(FakeProxy):
-    """Decoded pictures without a gradient."""
+    """Decoded images without a gradient."""
 
     def _predict(self, images: Tensor, qualities: Tensor) -> ProxyOutput:
         output = super()._predict(images, qualities)
@@ -95,11 +95,11 @@ class Flat(FakeProxy):
         ({"feature_weight": -1.0}, "feature_weight"),
         ({"shift_px": -1}, "shift_px"),
         ({"scale": 1.0}, "scale"),
-        ({"when_nothing": "plane"}, "Did you mean 'plain'"),
+        ({"when_nothing": "untuched"}, "Did you mean 'untouched'"),
         ({"shares": [1.0, 1.0]}, "1 numbers above 0, one per task network"),
         ({"shares": [0.0]}, "shares"),
         ({"lambda_scale": 0.0}, "lambda_scale"),
-        ({"calibration_pictures": 0}, "calibration_pictures"),
+        ({"calibration_images": 0}, "calibration_images"),
         ({"lambdas": {}}, "lambdas"),
         ({"lambdas": {5: 0.0}}, "lambdas"),
     ],
@@ -116,10 +116,10 @@ def test_a_proxy_of_another_codec_is_refused() -> None:
         Refiner(FakeCodec(), FakeProxy(FakeCodec(level=1)), FakeTask())
 
 
-def test_lambda_has_to_be_known(make: Make, pictures: list[Tensor]) -> None:
+def test_lambda_has_to_be_known(make: Make, photographs: list[Tensor]) -> None:
     for options in ({"lambdas": "auto"}, {"feature_weight": 0.5}):
         with pytest.raises(NotFittedError, match="prepare"):
-            make(**options).refine(pictures, 5)
+            make(**options).refine(photographs, 5)
 
 
 def test_a_codec_that_does_not_hurt_has_no_lambda(make: Make) -> None:
@@ -128,34 +128,34 @@ def test_a_codec_that_does_not_hurt_has_no_lambda(make: Make) -> None:
         refiner.prepare(FakeDataset(count=4, contrast=0.0, noise=0.0), (99, 100))
 
 
-def test_a_proxy_has_to_be_fitted(pictures: list[Tensor]) -> None:
+def test_a_proxy_has_to_be_fitted(photographs: list[Tensor]) -> None:
     codec = FakeCodec()
     with pytest.raises(NotFittedError, match="fit_proxy"):
-        Refiner(codec, Unfitted(codec), FakeTask(), lambdas=LAMBDAS).refine(pictures, 5)
+        Refiner(codec, Unfitted(codec), FakeTask(), lambdas=LAMBDAS).refine(photographs, 5)
 
 
-def test_a_proxy_needs_a_gradient(pictures: list[Tensor]) -> None:
+def test_a_proxy_needs_a_gradient(photographs: list[Tensor]) -> None:
     codec = FakeCodec()
     with pytest.raises(ContractError, match="Choose a differentiable proxy"):
-        Refiner(codec, Flat(codec), FakeTask(), lambdas=LAMBDAS).refine(pictures, 5)
+        Refiner(codec, Flat(codec), FakeTask(), lambdas=LAMBDAS).refine(photographs, 5)
 
 
 @pytest.mark.parametrize("kind", [Frozen, Detached])
-def test_a_task_without_a_gradient_is_named(make: Make, pictures: list[Tensor], kind: type[FakeTask]) -> None:
+def test_a_task_without_a_gradient_is_named(make: Make, photographs: list[Tensor], kind: type[FakeTask]) -> None:
     with pytest.raises(ContractError, match=r"against 'fake': expected a task loss with a gradient"):
-        make(kind()).refine(pictures, 5)
+        make(kind()).refine(photographs, 5)
 
 
-def test_a_task_has_to_offer_what_is_asked_of_it(make: Make, pictures: list[Tensor]) -> None:
+def test_a_task_has_to_offer_what_is_asked_of_it(make: Make, photographs: list[Tensor]) -> None:
     with pytest.raises(OptionError, match="its own predictions as targets"):
-        make(Silent()).refine(pictures, 5)
+        make(Silent()).refine(photographs, 5)
     refiner = make(PixelTask(), feature_weight=1.0)
     with pytest.raises(OptionError, match="intermediate features"):
         refiner.prepare(FakeDataset(count=4), (5, 30))
 
 
-def test_pictures_and_qualities_are_checked(make: Make, pictures: list[Tensor]) -> None:
-    broken = stack_images(pictures)
+def test_images_and_qualities_are_checked(make: Make, photographs: list[Tensor]) -> None:
+    broken = stack_images(photographs)
     broken[2, 0, 3, 3] = torch.nan
     with pytest.raises(ImageError, match="NaN"):
         make().refine(broken, 5)
@@ -164,32 +164,32 @@ def test_pictures_and_qualities_are_checked(make: Make, pictures: list[Tensor]) 
     with pytest.raises(ImageError, match="uint8 samples"):
         make().refine([torch.rand(3, 8, 8)], 5)
     with pytest.raises(QualityError):
-        make().refine(pictures, 500)
+        make().refine(photographs, 500)
     with pytest.raises(ContractError, match="one quality"):
-        make().refine(pictures, [5, 5])
+        make().refine(photographs, [5, 5])
 
 
-def test_targets_have_to_fit(make: Make, pictures: list[Tensor]) -> None:
+def test_targets_have_to_fit(make: Make, photographs: list[Tensor]) -> None:
     masks = [Mask(torch.zeros(24, 32, dtype=torch.int64))] * 6
     with pytest.raises(TargetError):
-        make().refine(pictures, 5, targets=masks)
+        make().refine(photographs, 5, targets=masks)
     with pytest.raises(OptionError, match="no transformations, or targets of the networks' own"):
-        make(PixelTask(), flip=True).refine(pictures, 5, targets=masks)
+        make(PixelTask(), flip=True).refine(photographs, 5, targets=masks)
     with pytest.raises(TargetError, match="6 targets"):
-        make().refine(pictures, 5, targets=FakeTask().own_targets(stack_images(pictures[:5])))
+        make().refine(photographs, 5, targets=FakeTask().pseudo_labels(stack_images(photographs[:5])))
 
 
-def test_a_loss_that_is_not_finite_is_an_error(make: Make, pictures: list[Tensor]) -> None:
-    pictures[1] = pictures[1] // 8
-    with pytest.raises(NonFiniteError, match="the untouched picture"):
-        make(Poisoned(loss=True)).refine(pictures, 5)
+def test_a_loss_that_is_not_finite_is_an_error(make: Make, photographs: list[Tensor]) -> None:
+    photographs[1] = photographs[1] // 8
+    with pytest.raises(NonFiniteError, match="the untouched image"):
+        make(Poisoned(loss=True)).refine(photographs, 5)
 
 
-def test_a_gradient_that_is_not_finite_ends_that_picture_alone(make: Make, pictures: list[Tensor]) -> None:
-    pictures[1] = pictures[1] // 8
+def test_a_gradient_that_is_not_finite_ends_that_image_alone(make: Make, photographs: list[Tensor]) -> None:
+    photographs[1] = photographs[1] // 8
 
-    refined = make(Poisoned(loss=False)).refine(pictures, 70).pictures
+    refined = make(Poisoned(loss=False)).refine(photographs, 70).photographs
 
-    assert [picture.stopped for picture in refined].count("steps") == 5
+    assert [source.stopped for source in refined].count("steps") == 5
     assert (refined[1].stopped, refined[1].steps) == ("non-finite gradient", 0)
-    assert torch.equal(refined[1].image, pictures[1])
+    assert torch.equal(refined[1].image, photographs[1])

@@ -49,7 +49,7 @@ class Curious(Preprocessor):
 
     name = "curious"
     source = "a double"
-    parts = ("codec", "receiver")
+    requires = ("codec", "receiver")
 
     def __init__(self, codec: Codec, receiver: object) -> None:
         super().__init__()
@@ -89,11 +89,11 @@ def test_the_plugin_is_installed() -> None:
 
 
 def test_an_evaluation_needs_no_training(refining: Tables, registry: Registry, tmp_path: Path) -> None:
-    refining["preprocessor"] |= {"lambdas": "auto", "lambda_scale": 1e-3, "calibration_pictures": 20}
+    refining["preprocessor"] |= {"lambdas": "auto", "lambda_scale": 1e-3, "calibration_images": 20}
 
     evaluation = run_evaluation(parse_experiment(refining), registry)
 
-    assert [curve.label for curve in evaluation.curves] == ["plain", "refine"]
+    assert [curve.label for curve in evaluation.curves] == ["anchor", "refine"]
     assert read_results(tmp_path / "run" / "results.json").curves == evaluation.curves
     assert evaluation.curves[0].points != evaluation.curves[1].points
 
@@ -103,10 +103,10 @@ def test_the_same_objects_give_the_same(refining: Tables, registry: Registry) ->
 
     assert isinstance(parts.preprocessor, Refiner)
     assert parts.proxy is not None
-    picture = parts.val[0].image
+    source = parts.val[0].image
     codec = FakeCodec()
     alone = Refiner(codec, FakeProxy(codec), parts.task.eval(), steps=2, lambdas={5: 2.0, 30: 2.0})
-    first, second = (item.refine([picture], 5).pictures[0] for item in (parts.preprocessor, alone))
+    first, second = (item.refine([source], 5).images[0] for item in (parts.preprocessor, alone))
     assert torch.equal(first.image, second.image)
     assert first.refined == second.refined
 
@@ -115,14 +115,14 @@ def test_the_command_line_prepares_evaluates_and_sends(
     refining: Tables, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    refining["preprocessor"] |= {"lambdas": "auto", "lambda_scale": 1e-3, "calibration_pictures": 20}
-    write_image(FakeDataset(seed=2)[0].image, tmp_path / "picture.png")
+    refining["preprocessor"] |= {"lambdas": "auto", "lambda_scale": 1e-3, "calibration_images": 20}
+    write_image(FakeDataset(seed=2)[0].image, tmp_path / "image.png")
     (tmp_path / "mine.toml").write_text(dump_experiment(parse_experiment(refining)), encoding="utf-8")
 
     trained = CliRunner().invoke(cli.app, ["train", "mine.toml", "--output", "out"], obj=registry)
     evaluated = CliRunner().invoke(cli.app, ["evaluate", "out"], obj=registry)
     sent = CliRunner().invoke(
-        cli.app, ["compress", "out", "picture.png", "--quality", "5", "--output", "payload"], obj=registry
+        cli.app, ["compress", "out", "image.png", "--quality", "5", "--output", "payload"], obj=registry
     )
 
     done = (trained, evaluated, sent)
@@ -131,8 +131,8 @@ def test_the_command_line_prepares_evaluates_and_sends(
     assert "refine" in evaluated.stdout
     parts = build(load_experiment(tmp_path / "out"), registry)
     parts.preprocessor.prepare(parts.train, (5, 30))
-    sender, picture = Compressor(parts.codec, parts.preprocessor), read_image(tmp_path / "picture.png")
-    assert (tmp_path / "payload").read_bytes() == sender.compress(picture, 5) != parts.codec.encode(picture, 5)
+    sender, source = Compressor(parts.codec, parts.preprocessor), read_image(tmp_path / "image.png")
+    assert (tmp_path / "payload").read_bytes() == sender.compress(source, 5) != parts.codec.encode(source, 5)
 
 
 def test_training_fits_the_task_and_the_proxy_that_refinement_works_with(
@@ -198,7 +198,7 @@ def test_mistakes_in_inner_components_name_their_key(refining: Tables, registry:
 def test_a_part_that_an_experiment_does_not_have_is_refused(tables: Tables, registry: Registry) -> None:
     tables["preprocessor"] = {"name": "curious"}
     with pytest.raises(
-        PluginError, match=r"Curious.parts: expected names among 'codec', 'proxy', 'task'; got 'receiver'"
+        PluginError, match=r"Curious.requires: expected names among 'codec', 'proxy', 'task'; got 'receiver'"
     ):
         build_evaluation(parse_experiment(tables), registry)
 
@@ -222,7 +222,7 @@ def test_a_matrix_refines_with_its_loop(registry: Registry, tmp_path: Path) -> N
     told = json.loads((tmp_path / "out" / "transfer.json").read_text(encoding="utf-8"))
     assert len(told["transfer"]["cells"]) == 4
     del tables["data"]["train"]
-    with pytest.raises(ConfigError, match=r"data.train: expected pictures to prepare 'refine' on"):
+    with pytest.raises(ConfigError, match=r"data.train: expected images to prepare 'refine' on"):
         run_transfer(parse_transfer(tables), registry)
     tables["preprocessors"]["refine"]["tasks"] = []
     with pytest.raises(

@@ -52,7 +52,7 @@ class Moody(FakeDataset):
         if mood == "option":
             raise OptionError(where="option 'mood'", expected="good", got="bad", remedy="Smile.")
         if mood == "file":
-            raise DatasetError(where="some/folder", expected="pictures", got="none", remedy="Look.")
+            raise DatasetError(where="some/folder", expected="images", got="none", remedy="Look.")
 
 
 class Other(FakeCodec):
@@ -96,7 +96,7 @@ def test_names_become_objects_with_their_options(tables: Tables, registry: Regis
     assert parts.proxy.name == "fake"
 
 
-def test_without_tables_of_their_own_task_and_held_out_share_the_training_pictures(
+def test_without_tables_of_their_own_task_and_held_out_share_the_training_images(
     tables: Tables, registry: Registry
 ) -> None:
     parts = built(tables, registry)
@@ -177,7 +177,7 @@ def test_a_component_that_refuses_is_told_with_file_and_table(
         (["task.fit.epochs=1", "data.task={name='fake', labelled=false}"], "data.task"),
     ],
 )
-def test_pictures_without_labels_are_refused_where_labels_are_needed(
+def test_images_without_labels_are_refused_where_labels_are_needed(
     tables: Tables, registry: Registry, overrides: list[str], key: str
 ) -> None:
     with pytest.raises(TargetError, match="no targets") as caught:
@@ -185,13 +185,17 @@ def test_pictures_without_labels_are_refused_where_labels_are_needed(
 
     assert caught.value.where == f"mine.toml, {key}"
     remedy = (
-        "under data.task, or leave task.fit out" if overrides[0] == "task.fit.epochs=1" else 'train.targets = "own"'
+        "under data.task, or leave task.fit out"
+        if overrides[0] == "task.fit.epochs=1"
+        else 'train.targets = "pseudo-labels"'
     )
     assert remedy in caught.value.remedy
 
 
-def test_pictures_without_labels_suffice_for_the_tasks_own_answers(tables: Tables, registry: Registry) -> None:
-    parts = built(tables, registry, "data.train.labelled=false", "data.val.labelled=false", "evaluate.own_targets=true")
+def test_images_without_labels_suffice_for_the_tasks_own_answers(tables: Tables, registry: Registry) -> None:
+    parts = built(
+        tables, registry, "data.train.labelled=false", "data.val.labelled=false", "evaluate.pseudo_labels=true"
+    )
 
     assert parts.train.target_kind is None
 
@@ -241,7 +245,7 @@ def test_what_an_evaluation_would_refuse_is_refused_before_training(
     assert caught.value.where == where
 
 
-def test_an_evaluation_needs_neither_proxy_nor_training_pictures(tables: Tables, registry: Registry) -> None:
+def test_an_evaluation_needs_neither_proxy_nor_training_images(tables: Tables, registry: Registry) -> None:
     tables["data"]["train"] = {"name": "gone"}
 
     parts = build_evaluation(parse_experiment(tables, overrides=["codec.name=other"]), registry)

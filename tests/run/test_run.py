@@ -82,7 +82,7 @@ def interrupt(stage: str, step: int) -> Callable[[Event], None]:
 def test_an_experiment_trains_what_the_objects_would(tables: Tables, registry: Registry, tmp_path: Path) -> None:
     outcome = trained(tables, registry)
 
-    parts = outcome.parts
+    parts = outcome.components
     preprocessor = FakePreprocessor()
     codec = FakeCodec()
     result = Trainer(
@@ -114,7 +114,7 @@ def test_an_evaluation_takes_up_what_training_left(tables: Tables, registry: Reg
     evaluation = run_evaluation(load_experiment(folder), registry)
 
     assert outcome.task_fit is not None
-    assert [curve.label for curve in evaluation.curves] == ["plain", "fake", "blur"]
+    assert [curve.label for curve in evaluation.curves] == ["anchor", "fake", "blur"]
     assert read_results(folder / "results.json") == evaluation
     assert (folder / "rate_accuracy.svg").exists()
     assert not equal(weights_of(folder, "task"), FakeTask().state_dict())  # it is the fitted task that was measured
@@ -230,8 +230,8 @@ def test_a_proxy_that_needs_fitting_is_fitted(tables: Tables, registry: Registry
     started = next(event for event in events if isinstance(event, RunStarted) and event.stage == "fit-proxy")
     assert outcome.proxy_fit is not None
     assert started.settings["ladder"] == (30.0,)  # the run's, since the table names none
-    assert bool(outcome.parts.proxy.fitted)
-    assert not any(parameter.requires_grad for parameter in outcome.parts.proxy.parameters())
+    assert bool(outcome.components.proxy.fitted)
+    assert not any(parameter.requires_grad for parameter in outcome.components.proxy.parameters())
     assert read_module(tmp_path / "run" / "proxy.safetensors").facts["codec_version"].startswith("zlib")
 
 
@@ -250,8 +250,8 @@ def test_a_fitted_proxy_is_taken_from_its_file(tables: Tables, registry: Registr
     assert result.proxy == "learned"
     assert result.fit.bits_error > 0.0
     assert outcome.proxy_fit is None
-    assert outcome.parts.proxy.name == "learned"
-    assert equal(dict(outcome.parts.proxy.state_dict()), weights_of(tmp_path, "learned"))
+    assert outcome.components.proxy.name == "learned"
+    assert equal(dict(outcome.components.proxy.state_dict()), weights_of(tmp_path, "learned"))
 
 
 def test_a_proxy_of_another_version_of_the_codec_is_told(tables: Tables, registry: Registry, tmp_path: Path) -> None:
@@ -285,13 +285,13 @@ def test_a_task_that_trains_along_is_kept_and_measured(tables: Tables, registry:
 
     evaluation = run_evaluation(load_experiment(folder), registry)
 
-    assert equal(weights_of(folder, "task"), dict(outcome.parts.task.state_dict()))
-    assert equal(weights_of(folder, "proxy"), dict(outcome.parts.proxy.state_dict()))
+    assert equal(weights_of(folder, "task"), dict(outcome.components.task.state_dict()))
+    assert equal(weights_of(folder, "proxy"), dict(outcome.components.proxy.state_dict()))
     assert not equal(weights_of(folder, "task"), dict(FakeTask().state_dict()))
     (folder / "task.safetensors").unlink()
     with pytest.raises(CheckpointError, match="Train first"):
         run_evaluation(load_experiment(folder), registry)
-    assert evaluation.pictures == 12
+    assert evaluation.images == 12
 
 
 def test_weights_of_another_codec_are_measured_with_a_notice(
@@ -323,7 +323,7 @@ def test_a_task_fitted_with_other_settings_is_not_taken_over(
     assert trained(tables, registry, resume=True).task_fit is None  # it is taken over
 
 
-def test_resolutions_are_chosen_on_the_calibration_pictures(tables: Tables, registry: Registry) -> None:
+def test_resolutions_are_chosen_on_the_calibration_images(tables: Tables, registry: Registry) -> None:
     """Never on the held-out ones: their objective is logged."""
     seen: list[int] = []
 

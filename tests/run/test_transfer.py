@@ -76,7 +76,7 @@ def test_every_cell_is_what_an_evaluation_gives(matrix: Tables, registry: Regist
                 replicates=30,
             )
             cell = result.cell("smooth", label, task_label)
-            assert (cell.plain, cell.curve) == expected.curves
+            assert (cell.anchor, cell.curve) == expected.curves
             assert cell.comparisons == expected.comparisons
     assert result.codec_versions == dict.fromkeys(("tight", "loose"), FakeCodec().version)
     assert result.cell("smooth", "tight", "dull").main.metric == "top1"
@@ -117,7 +117,7 @@ def test_the_files_hold_the_matrix(matrix: Tables, registry: Registry, tmp_path:
     again = load_transfer(folder / "transfer.toml")
     assert dump_transfer(again) == dump_transfer(parse_transfer(matrix))
     summary = result.summary()
-    assert "BD-rate on top1 against the plain codec, fake: 40 pictures" in summary
+    assert "BD-rate on top1 against the anchor, fake: 40 images" in summary
     assert summary.count("codec and backbone") == 1
 
 

@@ -38,11 +38,11 @@ def predict(rng, boxes, labels, *, extra=4, ties=False):
     return Boxes(torch.tensor(where).float(), torch.tensor(what), scores=torch.tensor(scores).float())
 
 
-def make_set(pictures, *, seed=0, ties=False, crowds=True, most=12, extra=4):
-    """Return predictions and targets; some pictures are empty, some classes rare, some regions crowds."""
+def make_set(images, *, seed=0, ties=False, crowds=True, most=12, extra=4):
+    """Return predictions and targets; some images are empty, some classes rare, some regions crowds."""
     rng = np.random.default_rng(seed)
     predictions, targets = [], []
-    for index in range(pictures):
+    for index in range(images):
         count = 0 if index % 7 == 3 else int(rng.integers(1, most))
         boxes, labels = objects(rng, count), np.minimum(rng.geometric(0.4, count) - 1, CLASSES - 1)
         crowd = torch.tensor(rng.random(count) < 0.15) if crowds else None
@@ -52,7 +52,7 @@ def make_set(pictures, *, seed=0, ties=False, crowds=True, most=12, extra=4):
 
 
 def coco_files(predictions, targets, repeats=None):
-    """Return the same as COCO's own structures; picture i stands there ``repeats[i]`` times in a row."""
+    """Return the same as COCO's own structures; image i stands there ``repeats[i]`` times in a row."""
     repeats = [1] * len(targets) if repeats is None else repeats
     images, annotations, results = [], [], []
     for prediction, target, repeat in zip(predictions, targets, repeats, strict=True):
@@ -102,11 +102,11 @@ def measure(scorer, predictions, targets):
 def test_equals_pycocotools(seed, ties):
     predictions, targets = make_set(60, seed=seed, ties=ties)
     scorer = BoxScorer(CLASSES)
-    evidence = measure(scorer, predictions, targets)
-    scores = scorer.combine(evidence, np.ones(60))
+    statistics = measure(scorer, predictions, targets)
+    scores = scorer.combine(statistics, np.ones(60))
     expected, per_class = by_pycocotools(*coco_files(predictions, targets))
     assert scores == pytest.approx(expected, abs=1e-9)
-    np.testing.assert_allclose(scorer.per_class(evidence), per_class, atol=1e-9)
+    np.testing.assert_allclose(scorer.per_class(statistics), per_class, atol=1e-9)
     assert 0.05 < scores["mAP"] < scores["mAP50"] < 0.9  # neither nothing nor everything is found
 
 
@@ -124,7 +124,7 @@ def test_more_than_100_detections_of_a_class():
     assert scores == pytest.approx(by_pycocotools(*coco_files([prediction], [target]))[0], abs=1e-9)
 
 
-def test_a_picture_that_counts_twice_is_there_twice():
+def test_a_image_that_counts_twice_is_there_twice():
     predictions, targets = make_set(25, seed=4)
     scorer = BoxScorer(CLASSES)
     counts = np.random.default_rng(0).multinomial(25, np.full(25, 1 / 25), size=3).astype(float)
@@ -137,20 +137,20 @@ def test_a_picture_that_counts_twice_is_there_twice():
 
 def test_one_by_one_and_together_are_alike():
     scorer = BoxScorer(CLASSES)
-    evidence = measure(scorer, *make_set(20, seed=6))
+    statistics = measure(scorer, *make_set(20, seed=6))
     counts = np.random.default_rng(1).integers(0, 4, (7, 20)).astype(float)
-    many = scorer.combine_many(evidence, counts)
+    many = scorer.combine_many(statistics, counts)
     for row, count in enumerate(counts):
-        assert scorer.combine(evidence, count) == pytest.approx({name: many[name][row] for name in scorer.metrics})
+        assert scorer.combine(statistics, count) == pytest.approx({name: many[name][row] for name in scorer.metrics})
 
 
 def test_2000_replicates_in_seconds():
     predictions, targets = make_set(300, seed=3, most=14, extra=60)
     scorer = BoxScorer(CLASSES)
-    evidence = measure(scorer, predictions, targets)
+    statistics = measure(scorer, predictions, targets)
     counts = np.random.default_rng(0).multinomial(300, np.full(300, 1 / 300), size=2000).astype(float)
     begin = time.process_time()
-    values = scorer.combine_many(evidence, counts)["mAP"]
+    values = scorer.combine_many(statistics, counts)["mAP"]
     assert time.process_time() - begin < 30  # about 3 s on one core
     assert values.std() > 0
 
@@ -178,23 +178,23 @@ def test_detections_in_a_crowd_region_count_for_nothing():
 
 def test_classes_without_objects_take_no_part():
     scorer = BoxScorer(3)
-    evidence = [
+    statistics = [
         scorer.measure(boxes_of([[0, 0, 9, 9], [0, 0, 9, 9]], [0, 2], [0.5, 0.9]), boxes_of([[0, 0, 9, 9]], [0])),
         scorer.measure(boxes_of([], [], []), boxes_of([[0, 0, 9, 9]], [1])),
     ]
-    assert scorer.combine(evidence, np.array([1.0, 0.0]))["mAP"] == pytest.approx(1.0)
-    assert scorer.combine(evidence, np.ones(2))["mAP"] == pytest.approx(0.5)
-    np.testing.assert_allclose(scorer.per_class(evidence), [1.0, 0.0, np.nan])
+    assert scorer.combine(statistics, np.array([1.0, 0.0]))["mAP"] == pytest.approx(1.0)
+    assert scorer.combine(statistics, np.ones(2))["mAP"] == pytest.approx(0.5)
+    np.testing.assert_allclose(scorer.per_class(statistics), [1.0, 0.0, np.nan])
 
 
-def test_pictures_without_objects():
+def test_images_without_objects():
     scorer = BoxScorer(2)
     nothing = scorer.measure(boxes_of([], [], []), boxes_of([], []))
     false = scorer.measure(boxes_of([[0, 0, 9, 9]], [1], [0.9]), boxes_of([], []))
     right = scorer.measure(boxes_of([[0, 0, 9, 9]], [1], [0.8]), boxes_of([[0, 0, 9, 9]], [1]))
     assert scorer.combine([nothing, right], np.ones(2))["mAP"] == pytest.approx(1.0)
     assert scorer.combine([false, right], np.ones(2))["mAP"] == pytest.approx(0.5)
-    with pytest.raises(TargetError, match="pictures with one object or more, crowd regions aside; got none in 2"):
+    with pytest.raises(TargetError, match="images with one object or more, crowd regions aside; got none in 2"):
         scorer.combine([nothing, false], np.ones(2))
     many = scorer.combine_many([nothing, right], np.array([[2.0, 0.0], [0.0, 2.0]]))
     np.testing.assert_allclose(many["mAP"], [np.nan, 1.0])

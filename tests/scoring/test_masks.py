@@ -10,10 +10,10 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassJaccardInd
 from precomp_sdk import Boxes, ContractError, Mask, MaskScorer, TargetError
 
 
-def make_set(pictures, classes=6, *, ignore=255, used=5):
+def make_set(images, classes=6, *, ignore=255, used=5):
     """Return predictions that are right on about 70% of the pixels, and targets; the last class never occurs."""
     predictions, targets = [], []
-    for index in range(pictures):
+    for index in range(images):
         size = (20 + index % 3, 31)
         labels = torch.randint(0, used, size)
         answer = torch.where(torch.rand(size) < 0.7, labels, torch.randint(0, used, size))
@@ -47,7 +47,7 @@ def test_equals_torchmetrics(ignore):
     assert 0.3 < scores["mIoU"] < scores["pixel_accuracy"] < 0.9
 
 
-def test_a_picture_that_counts_twice_is_there_twice():
+def test_a_image_that_counts_twice_is_there_twice():
     predictions, targets = make_set(6)
     scorer = MaskScorer(6)
     counts = np.array([[2.0, 0, 1, 1, 0, 3], [0, 0, 0, 0, 0, 1]])
@@ -68,26 +68,26 @@ def test_class_scores_are_answered_by_the_highest():
 
 def test_per_class():
     scorer = MaskScorer(3)
-    evidence = [scorer.measure(torch.tensor([[0, 0, 1, 1]]), Mask(torch.tensor([[0, 1, 1, 255]])))]
-    np.testing.assert_allclose(scorer.per_class(evidence), [0.5, 0.5, np.nan])
-    assert scorer.combine(evidence, np.ones(1)) == {"mIoU": 0.5, "pixel_accuracy": pytest.approx(2 / 3)}
+    statistics = [scorer.measure(torch.tensor([[0, 0, 1, 1]]), Mask(torch.tensor([[0, 1, 1, 255]])))]
+    np.testing.assert_allclose(scorer.per_class(statistics), [0.5, 0.5, np.nan])
+    assert scorer.combine(statistics, np.ones(1)) == {"mIoU": 0.5, "pixel_accuracy": pytest.approx(2 / 3)}
 
 
 def test_2000_replicates_in_seconds():
     scorer = MaskScorer(11)
-    evidence = [np.random.default_rng(index).random((3, 11)) for index in range(1000)]
+    statistics = [np.random.default_rng(index).random((3, 11)) for index in range(1000)]
     begin = time.process_time()
-    values = scorer.combine_many(evidence, np.random.default_rng(0).integers(0, 3, (2000, 1000)).astype(float))
+    values = scorer.combine_many(statistics, np.random.default_rng(0).integers(0, 3, (2000, 1000)).astype(float))
     assert time.process_time() - begin < 10
     assert values["mIoU"].shape == (2000,)
 
 
-def test_pictures_without_a_labelled_pixel():
+def test_images_without_a_labelled_pixel():
     scorer = MaskScorer(2)
     nothing = scorer.measure(torch.zeros(1, 4).long(), Mask(torch.full((1, 4), 255)))
     right = scorer.measure(torch.zeros(1, 4).long(), Mask(torch.zeros(1, 4).long()))
     assert scorer.combine([nothing, right], np.ones(2)) == {"mIoU": 1.0, "pixel_accuracy": 1.0}
-    with pytest.raises(TargetError, match="pictures with one labelled pixel or more; got none in 1"):
+    with pytest.raises(TargetError, match="images with one labelled pixel or more; got none in 1"):
         scorer.combine([nothing], np.ones(1))
     np.testing.assert_array_equal(scorer.combine_many([nothing, right], np.eye(2))["mIoU"], [np.nan, 1.0])
 

@@ -46,7 +46,7 @@ def make_pixels():
         predict=list,
         scorer=MaskScorer(2),
         target_kind="mask",
-        own_targets=lambda logits: [Mask(item.argmax(0)) for item in logits],
+        pseudo_labels=lambda logits: [Mask(item.argmax(0)) for item in logits],
         feature_layers=["0"],
     )
 
@@ -64,7 +64,7 @@ def test_members_of_one_kind_share_the_targets():
     expected = (3.0 * FakeTask().losses(IMAGES, LABELS) + FakeTask(sharpness=4.0).losses(IMAGES, LABELS)) / 4.0
     assert torch.allclose(losses, expected, atol=1e-6)
     assert torch.autograd.grad(losses[0], images)[0][0].abs().sum() > 0
-    predictions, judged = task.judge(IMAGES, LABELS)
+    predictions, judged = task.predict_with_losses(IMAGES, LABELS)
     assert torch.allclose(judged, losses.detach())
     assert torch.equal(predictions[2][1], FakeTask(sharpness=4.0).predict(IMAGES)[2])
 
@@ -83,23 +83,25 @@ def test_scores_of_every_member_and_their_mean_first():
 def test_members_of_two_kinds_answer_each_for_itself():
     task = mixed(weights={"pixels": 2.0})
     assert task.target_kind is TargetKind.COMPOSITE
-    own = task.own_targets(IMAGES)
+    own = task.pseudo_labels(IMAGES)
     assert all(isinstance(item, Composite) and kind_of(item) is TargetKind.COMPOSITE for item in own)
-    assert [kind_of(part) for part in own[0].parts] == [TargetKind.LABEL, TargetKind.MASK]
-    parts = [[item.parts[place] for item in own] for place in range(2)]
+    assert [kind_of(part) for part in own[0].targets] == [TargetKind.LABEL, TargetKind.MASK]
+    parts = [[item.targets[place] for item in own] for place in range(2)]
     expected = (FakeTask().losses(IMAGES, parts[0]) + 2.0 * make_pixels().losses(IMAGES, parts[1])) / 3.0
-    predictions, losses = task.judge(IMAGES, own)
+    predictions, losses = task.predict_with_losses(IMAGES, own)
     assert torch.allclose(losses, expected.detach(), atol=1e-6)
-    evidence = [task.scorer.measure(*both) for both in zip(predictions, own, strict=True)]
-    scores = task.scorer.combine(evidence, np.ones(3))
+    statistics = [task.scorer.measure(*both) for both in zip(predictions, own, strict=True)]
+    scores = task.scorer.combine(statistics, np.ones(3))
     assert scores == pytest.approx(dict.fromkeys(task.scorer.metrics, 1.0))
     assert task.scorer.metrics == ("mean", "kind/top1", "kind/top5", "pixels/mIoU", "pixels/pixel_accuracy")
 
 
 def test_own_answers_of_members_of_one_kind():
     task = pair()
-    own = task.own_targets(IMAGES)
-    assert torch.allclose(own[1].parts[1].probabilities, FakeTask(sharpness=4.0).own_targets(IMAGES)[1].probabilities)
+    own = task.pseudo_labels(IMAGES)
+    assert torch.allclose(
+        own[1].targets[1].probabilities, FakeTask(sharpness=4.0).pseudo_labels(IMAGES)[1].probabilities
+    )
     assert task.losses(IMAGES, own).shape == (3,)
 
 
@@ -111,15 +113,15 @@ def test_features_are_the_members_one_after_the_other():
 
 def test_many_multisets_are_combined_by_the_members():
     task = mixed()
-    own = task.own_targets(IMAGES)
+    own = task.pseudo_labels(IMAGES)
     targets = [own[1], own[0], own[2]]
-    evidence = [task.scorer.measure(*both) for both in zip(task.predict(IMAGES), targets, strict=True)]
+    statistics = [task.scorer.measure(*both) for both in zip(task.predict(IMAGES), targets, strict=True)]
     counts = np.array([[1.0, 0.0, 2.0], [0.0, 3.0, 1.0]])
-    many = task.scorer.combine_many(evidence, counts)
+    many = task.scorer.combine_many(statistics, counts)
     assert set(many) == set(task.scorer.metrics)
     for row, count in enumerate(counts):
         assert {name: values[row] for name, values in many.items()} == pytest.approx(
-            task.scorer.combine(evidence, count)
+            task.scorer.combine(statistics, count)
         )
     assert many["mean"][0] == pytest.approx((many["kind/top1"][0] + many["pixels/mIoU"][0]) / 2)
 
@@ -127,7 +129,7 @@ def test_many_multisets_are_combined_by_the_members():
 def test_images_of_unequal_sizes():
     task = mixed()
     images = [torch.rand(3, 12, 12), torch.rand(3, 16, 12), torch.rand(3, 12, 12)]
-    own = task.own_targets(images)
+    own = task.pseudo_labels(images)
     alone = [task.losses([image], [target]) for image, target in zip(images, own, strict=True)]
     assert torch.allclose(task.losses(images, own), torch.cat(alone), atol=1e-5)
 

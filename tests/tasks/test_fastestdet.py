@@ -19,7 +19,7 @@ from torchvision.ops import batched_nms, generalized_box_iou_loss
 
 from precomp_sdk import Boxes, BoxScorer, ModuleTask
 
-PICTURES = 48
+IMAGES = 48
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +37,7 @@ def network(shared_data):
 
 
 class FastestDet(nn.Module):
-    """Stretches to 352 pixels, BGR; gives boxes in the picture's pixels, objectness and classes per grid cell."""
+    """Stretches to 352 pixels, BGR; gives boxes in the image's pixels, objectness and classes per grid cell."""
 
     def __init__(self, network):
         super().__init__()
@@ -96,8 +96,8 @@ def truth(shared_data):
 
 
 def read(shared_data, record):
-    with Image.open(shared_data / "coco256" / "images" / "val" / record["file_name"]) as picture:
-        return torch.from_numpy(np.asarray(picture.convert("RGB")).copy()).permute(2, 0, 1).float() / 255
+    with Image.open(shared_data / "coco256" / "images" / "val" / record["file_name"]) as image:
+        return torch.from_numpy(np.asarray(image.convert("RGB")).copy()).permute(2, 0, 1).float() / 255
 
 
 def target_of(truth, record):
@@ -110,12 +110,12 @@ def target_of(truth, record):
 
 
 def test_its_scores_equal_those_of_pycocotools_on_its_prediction_file(shared_data, task, truth, tmp_path):
-    chosen = truth["images"][:PICTURES]
+    chosen = truth["images"][:IMAGES]
     images = [read(shared_data, record) for record in chosen]
     targets = [target_of(truth, record) for record in chosen]
     predictions = task.predict(images)
-    evidence = [task.scorer.measure(*both) for both in zip(predictions, targets, strict=True)]
-    scores = task.scorer.combine(evidence, np.ones(PICTURES))
+    statistics = [task.scorer.measure(*both) for both in zip(predictions, targets, strict=True)]
+    scores = task.scorer.combine(statistics, np.ones(IMAGES))
 
     rows = [
         {"image_id": record["id"], "category_id": truth["categories"][int(label)]["id"], "score": float(score),
@@ -133,10 +133,10 @@ def test_its_scores_equal_those_of_pycocotools_on_its_prediction_file(shared_dat
         evaluation.accumulate()
         evaluation.summarize()
     assert scores == pytest.approx(dict(zip(("mAP", "mAP50", "mAP75"), evaluation.stats[:3], strict=True)), abs=1e-6)
-    assert scores["mAP50"] > 0.25  # 0.342 over all 128 pictures
+    assert scores["mAP50"] > 0.25  # 0.342 over all 128 images
 
 
-def test_its_loss_has_a_gradient_to_the_picture(shared_data, task, truth):
+def test_its_loss_has_a_gradient_to_the_image(shared_data, task, truth):
     record = truth["images"][0]
     image = read(shared_data, record)[None].requires_grad_()
     losses = task.losses(image, [target_of(truth, record)])

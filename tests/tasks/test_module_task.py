@@ -51,7 +51,7 @@ def test_a_network_in_a_few_lines():
     assert gradient[1].abs().sum() > 0
     assert gradient[0].abs().sum() == 0
     assert torch.equal(torch.stack(task.predict(IMAGES)), task.module(IMAGES))
-    predictions, judged = task.judge(IMAGES, LABELS)
+    predictions, judged = task.predict_with_losses(IMAGES, LABELS)
     assert torch.equal(judged, losses.detach())
     assert torch.equal(torch.stack(predictions), torch.stack(task.predict(IMAGES)))
     first, second = task.features(images)
@@ -64,7 +64,7 @@ def test_a_network_in_a_few_lines():
 def test_judging_runs_the_network_once():
     task, runs = make(), []
     task.module.register_forward_hook(lambda *_: runs.append(1))
-    task.judge(IMAGES, LABELS)
+    task.predict_with_losses(IMAGES, LABELS)
     assert len(runs) == 1
 
 
@@ -86,13 +86,14 @@ def test_its_classes_are_those_of_the_data_set():
 
 def test_it_can_be_fitted_and_a_preprocessor_trained_for_it(tmp_path):
     data = FakeDataset(count=24, contrast=0.5)
-    task = make(feature_layers=["1"], own_targets=lambda logits: [Label(int(row.argmax())) for row in logits])
+    task = make(feature_layers=["1"], pseudo_labels=lambda logits: [Label(int(row.argmax())) for row in logits])
     before = score_task(task, data)["top1"]
     fit_task(task, data, epochs=12, batch_size=8, learning_rate=0.01, workers=1)
     assert score_task(task, data)["top1"] > max(0.6, before)
     codec, preprocessor = FakeCodec(), FakePreprocessor()
     settings = TrainSettings(
-        steps=2, batch_size=4, ladder=(5.0, 30.0), lambdas={5.0: 1.0, 30.0: 1.0}, feature_weight=0.5, targets="own",
+        steps=2, batch_size=4, ladder=(5.0, 30.0), lambdas={5.0: 1.0, 30.0: 1.0}, feature_weight=0.5,
+        targets="pseudo-labels",
         held_out_images=4, calibration_images=4, warmup_steps=1, learning_rate=0.05,
     )  # fmt: skip
     with torch.random.fork_rng():
@@ -138,13 +139,13 @@ def test_a_network_that_finds_boxes():
         Boxes(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64)),
     ]
     task = ModuleTask(
-        Boxer(), loss=box_loss, predict=find_boxes, scorer=BoxScorer(1), target_kind="boxes", own_targets=find_boxes
+        Boxer(), loss=box_loss, predict=find_boxes, scorer=BoxScorer(1), target_kind="boxes", pseudo_labels=find_boxes
     )
-    predictions, losses = task.judge(images, targets)
+    predictions, losses = task.predict_with_losses(images, targets)
     assert losses.tolist() == [0.0, 0.0]
-    evidence = [task.scorer.measure(*pair) for pair in zip(predictions, targets, strict=True)]
-    assert task.scorer.combine(evidence, np.ones(2))["mAP"] == pytest.approx(1.0)
-    assert torch.equal(task.own_targets(images)[0].boxes, targets[0].boxes)
+    statistics = [task.scorer.measure(*pair) for pair in zip(predictions, targets, strict=True)]
+    assert task.scorer.combine(statistics, np.ones(2))["mAP"] == pytest.approx(1.0)
+    assert torch.equal(task.pseudo_labels(images)[0].boxes, targets[0].boxes)
 
 
 def test_a_network_that_labels_pixels():
@@ -154,10 +155,10 @@ def test_a_network_that_labels_pixels():
 
     task = ModuleTask(nn.Conv2d(3, 2, 1), loss=loss, predict=list, scorer=MaskScorer(2), target_kind=TargetKind.MASK)
     masks = [Mask(torch.randint(0, 2, (20, 24))) for _ in range(3)]
-    predictions, losses = task.judge(IMAGES, masks)
+    predictions, losses = task.predict_with_losses(IMAGES, masks)
     assert losses.shape == (3,)
-    evidence = [task.scorer.measure(*pair) for pair in zip(predictions, masks, strict=True)]
-    assert 0.0 < task.scorer.combine(evidence, np.ones(3))["mIoU"] < 1.0
+    statistics = [task.scorer.measure(*pair) for pair in zip(predictions, masks, strict=True)]
+    assert 0.0 < task.scorer.combine(statistics, np.ones(3))["mIoU"] < 1.0
 
 
 @pytest.mark.parametrize(
@@ -195,13 +196,13 @@ def test_a_tensor_of_predictions_is_one_per_row():
     assert len(make(predict=lambda logits: logits).predict(IMAGES)) == 3
 
 
-def test_own_targets_of_another_kind():
-    with pytest.raises(ContractError, match="own_targets function: expected targets of kind 'label'; got Mask"):
-        make(own_targets=lambda logits: [Mask(row) for row in logits]).own_targets(IMAGES)
+def test_pseudo_labels_of_another_kind():
+    with pytest.raises(ContractError, match="pseudo_labels function: expected targets of kind 'label'; got Mask"):
+        make(pseudo_labels=lambda logits: [Mask(row) for row in logits]).pseudo_labels(IMAGES)
     with pytest.raises(ContractError, match="targets of kind 'label'; got Tensor"):
-        make(own_targets=list).own_targets(IMAGES)
-    with pytest.raises(ContractError, match="own_targets function: expected 3 answers"):
-        make(own_targets=lambda logits: [Label(0)]).own_targets(IMAGES)
+        make(pseudo_labels=list).pseudo_labels(IMAGES)
+    with pytest.raises(ContractError, match="pseudo_labels function: expected 3 answers"):
+        make(pseudo_labels=lambda logits: [Label(0)]).pseudo_labels(IMAGES)
 
 
 def test_targets_of_another_kind():
@@ -210,8 +211,8 @@ def test_targets_of_another_kind():
 
 
 def test_what_was_not_given_is_not_offered():
-    with pytest.raises(OptionError, match="a ModuleTask without own_targets"):
-        make().own_targets(IMAGES)
+    with pytest.raises(OptionError, match="a ModuleTask without pseudo_labels"):
+        make().pseudo_labels(IMAGES)
     with pytest.raises(OptionError, match="a ModuleTask without feature_layers"):
         make().features(IMAGES)
 

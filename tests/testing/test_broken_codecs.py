@@ -65,7 +65,7 @@ class KeepsTheHeader(FakeCodec):
 class NoSinglePixels(FakeCodec):
     def _encode(self, image: Tensor, quality: float) -> bytes:
         if 1 in image.shape[1:]:
-            raise CodecError(where="broken", expected="two pixels", got="one", remedy="Enlarge it.")
+            raise CodecError(where="broken", expected="two pixels", got="one", remedy="Upscale it.")
         return super()._encode(image, quality)
 
 
@@ -80,7 +80,7 @@ class WrongSize(FakeCodec):
 
 
 class Remembers(FakeCodec):
-    """A picture that comes back after another one costs other bytes."""
+    """An image that comes back after another one costs other bytes."""
 
     def __init__(self, *, level: int = 6) -> None:
         super().__init__(level=level)
@@ -107,7 +107,7 @@ class ReadsMemoryInOrder(FakeCodec):
 
 
 class KeepsItsOutput(FakeCodec):
-    """Hands out the picture in its cache."""
+    """Hands out the image in its cache."""
 
     def __init__(self, *, level: int = 6) -> None:
         super().__init__(level=level)
@@ -120,7 +120,7 @@ class KeepsItsOutput(FakeCodec):
 
 
 class OneScratch(FakeCodec):
-    """All threads share one place for the picture."""
+    """All threads share one place for the image."""
 
     def _encode(self, image: Tensor, quality: float) -> bytes:
         self._image = image
@@ -222,7 +222,7 @@ class WrapsAround(FakeCodec):
         return torch.where((image == 255).all(dim=0).all(), torch.zeros_like(image), image)
 
 
-class RefusesFlatPictures(FakeCodec):
+class RefusesFlatImages(FakeCodec):
     def _encode(self, image: Tensor, quality: float) -> bytes:
         if len(image.unique()) == 1:
             raise CodecError(where="broken", expected="contrast", got="none", remedy="Add noise.")
@@ -271,7 +271,7 @@ BROKEN: list[tuple[str, type[Any]]] = [
     ("C12", CostsTheSame),
     ("C13", LosesNothing),
     ("C14", WrapsAround),
-    ("C14", RefusesFlatPictures),
+    ("C14", RefusesFlatImages),
     ("C15", StopsBeforeItsEnd),
     ("C15", ClampsQuality),
     ("C16", TakesAnything),

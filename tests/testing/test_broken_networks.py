@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from precomp_sdk import Borrowed, Codec, Preprocessor, ProxyCodec, ProxyOutput, TaskModel
+from precomp_sdk import Codec, ModuleReference, Preprocessor, ProxyCodec, ProxyOutput, TaskModel
 from precomp_sdk.testing import PROMISES, FakeCodec, FakePreprocessor, FakeProxy, FakeTask, Outcome, examine
 
 
@@ -50,18 +50,18 @@ class TooBright(Changed):
         return decoded * 1.02
 
 
-class NaNOfFlatPictures(Changed):
+class NaNOfFlatImages(Changed):
     def _images(self, images: Tensor, decoded: Tensor, qualities: Tensor) -> Tensor:
         flat = (images == images[..., :1, :1]).flatten(1).all(dim=1)
         return torch.where(flat[:, None, None, None], torch.nan, decoded)
 
 
-class DetachedPicture(Changed):
+class DetachedImage(Changed):
     def _images(self, images: Tensor, decoded: Tensor, qualities: Tensor) -> Tensor:
         return decoded.detach()
 
 
-class InfinitePictureGradient(Changed):
+class InfiniteImageGradient(Changed):
     def _images(self, images: Tensor, decoded: Tensor, qualities: Tensor) -> Tensor:
         return decoded + 0.0 * (images - images.detach()).abs().sqrt()
 
@@ -153,9 +153,9 @@ BROKEN_PROXIES: list[tuple[str, type[ProxyCodec]]] = [
     ("P1", SourcelessProxy),
     ("P2", ProxyOfPairs),
     ("P3", TooBright),
-    ("P3", NaNOfFlatPictures),
-    ("P4", DetachedPicture),
-    ("P4", InfinitePictureGradient),
+    ("P3", NaNOfFlatImages),
+    ("P4", DetachedImage),
+    ("P4", InfiniteImageGradient),
     ("P5", DetachedRate),
     ("P6", NegativeBits),
     ("P7", RateUpsideDown),
@@ -251,11 +251,11 @@ class WithATask(Strong):
     """Constructed with a part, so that the kit cannot rebuild it from its options alone."""
 
     name = "with-a-task"
-    parts = ("task",)
+    requires = ("task",)
 
     def __init__(self, task: TaskModel, *, gains: int = 1) -> None:
         super().__init__(gains=gains)
-        self._task = Borrowed(task)
+        self._task = ModuleReference(task)
 
 
 class ForgetsItsOptionsBesideAPart(WithATask):

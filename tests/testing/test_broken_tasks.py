@@ -13,7 +13,7 @@ from torch import Tensor
 from precomp_sdk import Boxes, Label, LabelScorer, Sample, Target, TargetKind, TaskDataset, TaskModel
 from precomp_sdk.testing import PROMISES, FakeDataset, FakeTask, examine
 
-Evidence = Sequence[NDArray[np.float64]]
+Statistics = Sequence[NDArray[np.float64]]
 
 
 class ClassNamesInAList(FakeTask):
@@ -22,7 +22,7 @@ class ClassNamesInAList(FakeTask):
         self.class_names = list(self.class_names)  # type: ignore[assignment]  # that is what is broken
 
 
-class NaNOfFlatPictures(FakeTask):
+class NaNOfFlatImages(FakeTask):
     def _logits(self, images: Tensor) -> Tensor:
         spread = images.std(dim=(1, 2, 3), unbiased=False)
         return super()._logits(images) * (spread / spread)[:, None]
@@ -67,11 +67,11 @@ class _Scorer(LabelScorer):
     def _turn(self, value: Any) -> Any:
         return value
 
-    def combine(self, evidence: Evidence, counts: NDArray[np.float64]) -> dict[str, float]:
-        return {metric: self._turn(value) for metric, value in super().combine(evidence, counts).items()}
+    def combine(self, statistics: Statistics, counts: NDArray[np.float64]) -> dict[str, float]:
+        return {metric: self._turn(value) for metric, value in super().combine(statistics, counts).items()}
 
-    def combine_many(self, evidence: Evidence, counts: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-        return {metric: self._turn(value) for metric, value in super().combine_many(evidence, counts).items()}
+    def combine_many(self, statistics: Statistics, counts: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        return {metric: self._turn(value) for metric, value in super().combine_many(statistics, counts).items()}
 
 
 class Percent(_Scorer):
@@ -85,21 +85,21 @@ class Errors(_Scorer):
 
 
 class Uncounted(LabelScorer):
-    def combine(self, evidence: Evidence, counts: NDArray[np.float64]) -> dict[str, float]:
-        return super().combine(evidence, np.ones(len(evidence)))
+    def combine(self, statistics: Statistics, counts: NDArray[np.float64]) -> dict[str, float]:
+        return super().combine(statistics, np.ones(len(statistics)))
 
 
 class OnceForAll(LabelScorer):
-    def combine_many(self, evidence: Evidence, counts: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
-        many = super().combine_many(evidence, counts)
+    def combine_many(self, statistics: Statistics, counts: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        many = super().combine_many(statistics, counts)
         return {metric: np.full(len(values), values[0]) for metric, values in many.items()}
 
 
 class NoGoodOwnTargets(FakeTask):
-    def _own_targets(self, images: Tensor) -> Sequence[Target]:
+    def _pseudo_labels(self, images: Tensor) -> Sequence[Target]:
         return [
             Label(target.index, torch.full((4,), torch.nan))
-            for target in super()._own_targets(images)
+            for target in super()._pseudo_labels(images)
             if isinstance(target, Label)
         ]
 
@@ -159,7 +159,7 @@ def scored_by(scorer: LabelScorer) -> Callable[[], TaskModel]:
 
 BROKEN_TASKS: list[tuple[str, Callable[[], TaskModel]]] = [
     ("T1", ClassNamesInAList),
-    ("T2", NaNOfFlatPictures),
+    ("T2", NaNOfFlatImages),
     ("T3", DetachedLosses),
     ("T4", LooksAtTheBatch),
     ("T5", MultiplesOfEight),
@@ -219,7 +219,7 @@ class LabelsFromOne(Changed):
 
 
 class GoodBoxes(Changed):
-    """One box per picture, inside it."""
+    """One box per image, inside it."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -277,7 +277,7 @@ class DrawsByInstance(FakeDataset):
 
 class OneKey(FakeDataset):
     def key(self, index: int) -> str:
-        return "picture"
+        return "image"
 
 
 BROKEN_DATASETS: list[tuple[str, Callable[[], TaskDataset]]] = [

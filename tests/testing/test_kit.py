@@ -37,8 +37,8 @@ from precomp_sdk.testing import (
     codec_cases,
     dataset_cases,
     examine,
-    extreme_pictures,
-    natural_picture,
+    extreme_images,
+    natural_image,
     preprocessor_cases,
     proxy_cases,
     task_cases,
@@ -51,15 +51,15 @@ test_the_proxy_double = proxy_cases(lambda: FakeProxy(FakeCodec(level=1)))
 test_the_preprocessor_double = preprocessor_cases(FakePreprocessor)
 test_the_task_double = task_cases(FakeTask)
 test_the_data_set_double = dataset_cases(lambda: FakeDataset(sizes=[(1, 1), (9, 30)]))
-test_unlabelled_pictures = dataset_cases(lambda: FakeDataset(labelled=False))
+test_unlabelled_images = dataset_cases(lambda: FakeDataset(labelled=False))
 test_an_excused_preprocessor = preprocessor_cases(
     lambda: FakePreprocessor(gain=0.5), expected_failures={"N2": "starts as a blur"}
 )
 
 
 class Uncounted(LabelScorer):
-    def combine(self, evidence: Any, counts: Any) -> dict[str, float]:
-        return super().combine(evidence, torch.ones(len(evidence)).numpy())
+    def combine(self, statistics: Any, counts: Any) -> dict[str, float]:
+        return super().combine(statistics, torch.ones(len(statistics)).numpy())
 
 
 class Lossy(FakeCodec):
@@ -121,7 +121,7 @@ def test_a_check_is_a_plain_function() -> None:
         def _decode(self, payload: bytes) -> torch.Tensor:
             return torch.full_like(super()._decode(payload), self._number)
 
-    with pytest.raises(BrokenPromiseError, match="expected the picture that the encoder itself decodes"):
+    with pytest.raises(BrokenPromiseError, match="expected the image that the encoder itself decodes"):
         check_needs_only_the_payload(Numbered())
 
 
@@ -243,20 +243,20 @@ def test_a_task_may_bring_targets_and_predictions() -> None:
     assert [item.promise.number for item in examine(task, wrong).failures] == ["T9"]
 
 
-def test_pictures_are_like_photographs_and_repeat_themselves() -> None:
-    picture = natural_picture(40, 56)
-    assert torch.equal(picture, natural_picture(40, 56))
-    assert not torch.equal(picture, natural_picture(40, 56, seed=1))
-    values = picture.float()
+def test_images_are_like_photographs_and_repeat_themselves() -> None:
+    image = natural_image(40, 56)
+    assert torch.equal(image, natural_image(40, 56))
+    assert not torch.equal(image, natural_image(40, 56, seed=1))
+    values = image.float()
     steps = values.diff(dim=2).abs().mean()
     assert 20 < values.std() < 90
     assert 3 < steps < values.std()  # neighbours are alike, but not the same
     assert (values[0] - values[1]).abs().mean() > 5  # it has colour
-    assert natural_picture(1, 1).shape == (3, 1, 1)
-    extremes = extreme_pictures(6, 9)
+    assert natural_image(1, 1).shape == (3, 1, 1)
+    extremes = extreme_images(6, 9)
     assert len(extremes) == 9
     assert all(item.shape == (3, 6, 9) and item.dtype == torch.uint8 for item in extremes.values())
-    gray = extremes["a gray picture"]
+    gray = extremes["a gray image"]
     assert torch.equal(gray[0], gray[1])
 
 

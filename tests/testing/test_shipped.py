@@ -37,7 +37,7 @@ from precomp_sdk.testing import (
     check_preprocessor,
     check_proxy,
     check_task,
-    natural_picture,
+    natural_image,
 )
 from precomp_torchvision import Classifier, Detector, Segmenter, SmallClassifier
 
@@ -58,7 +58,7 @@ def made(kind: str, name: str, **options: Any) -> Any:
 
 @pytest.mark.parametrize("name", shipped("codec"))
 def test_codecs(name: str) -> None:
-    check_codec(lambda: made("codec", name), CodecSettings(sizes=FEW_SIZES, pictures=2, damages=16))
+    check_codec(lambda: made("codec", name), CodecSettings(sizes=FEW_SIZES, images=2, damages=16))
 
 
 @pytest.mark.parametrize(
@@ -77,7 +77,7 @@ def test_codecs_with_other_options(codec: Codec) -> None:
 
 def test_bpg_with_other_options() -> None:
     pytest.importorskip("av")
-    check_codec(BPGCodec(chroma="444", effort="fast"), CodecSettings(sizes=FEW_SIZES, pictures=1, damages=8))
+    check_codec(BPGCodec(chroma="444", effort="fast"), CodecSettings(sizes=FEW_SIZES, images=1, damages=8))
 
 
 @pytest.mark.parametrize("name", shipped("proxy"))
@@ -87,18 +87,20 @@ def test_proxies(name: str) -> None:
     check_proxy(lambda: REGISTRY.proxy_for(codec, name), ProxySettings(sizes=FEW_SIZES))
 
 
-def test_the_jpeg_surrogate_with_other_options() -> None:
+def test_the_jpeg_proxy_with_other_options() -> None:
     codec = JPEGCodec(subsampling="4:4:4", progressive=True)
     options: dict[str, Any] = {"rounding": 0.5, "rate_rule": "smooth", "stuffing": False}
     check_proxy(lambda: JPEGProxy(codec, **options, trainable_tables=True, trainable_rate=True))
 
 
-@pytest.mark.parametrize("name", [name for name in shipped("preprocessor") if not REGISTRY.preprocessors[name].parts])
+@pytest.mark.parametrize(
+    "name", [name for name in shipped("preprocessor") if not REGISTRY.preprocessors[name].requires]
+)
 def test_preprocessors(name: str) -> None:
     check_preprocessor(lambda: made("preprocessor", name), PreprocessorSettings(size=(20, 36), sizes=FEW_SIZES))
 
 
-@pytest.mark.parametrize("name", [name for name in shipped("preprocessor") if REGISTRY.preprocessors[name].parts])
+@pytest.mark.parametrize("name", [name for name in shipped("preprocessor") if REGISTRY.preprocessors[name].requires])
 def test_preprocessors_that_work_with_other_parts(name: str) -> None:
     run_check(name, REGISTRY).raise_if_failed()
 
@@ -119,29 +121,29 @@ def test_scenes(target: str) -> None:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    """Folders of three classes in two splits, with pictures of unequal sizes in two formats."""
+def images(tmp_path: Path) -> Path:
+    """Folders of three classes in two splits, with images of unequal sizes in two formats."""
     for split in ("train", "val"):
         for label, name in enumerate(("cat", "dog", "owl")):
             folder = tmp_path / split / name
             folder.mkdir(parents=True)
             for index, suffix in enumerate(("png", "jpg", "png")):
-                picture = natural_picture(20 + 9 * index, 31 + label, seed=3 * label + index)
-                Image.fromarray(picture.permute(1, 2, 0).numpy()).save(folder / f"{index}.{suffix}")
+                image = natural_image(20 + 9 * index, 31 + label, seed=3 * label + index)
+                Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / f"{index}.{suffix}")
     return tmp_path
 
 
-def test_folders(pictures: Path) -> None:
-    check_dataset(lambda: ImageFolder(root=pictures))
-    check_dataset(lambda: ImageFolder(root=pictures, split="val", classes=["owl", "cat"], resize=24, crop=16))
-    check_dataset(lambda: ImageFolder(root=pictures, crop=16, augment=True, seed=3))
-    check_dataset(lambda: UnlabelledFolder(root=pictures))
-    check_dataset(lambda: UnlabelledFolder(root=pictures, crop=40, augment=True))
+def test_folders(images: Path) -> None:
+    check_dataset(lambda: ImageFolder(root=images))
+    check_dataset(lambda: ImageFolder(root=images, split="val", classes=["owl", "cat"], resize=24, crop=16))
+    check_dataset(lambda: ImageFolder(root=images, crop=16, augment=True, seed=3))
+    check_dataset(lambda: UnlabelledFolder(root=images))
+    check_dataset(lambda: UnlabelledFolder(root=images, crop=40, augment=True))
 
 
 def test_everything_was_found() -> None:
     assert {"jpeg", "bpg", "hevc-intra", "webp", "avif", "heic", "jpeg-xl", "jpeg2000"} <= set(shipped("codec"))
-    assert "jpeg-surrogate" in shipped("proxy")
+    assert "jpeg-proxy" in shipped("proxy")
     assert {"qa-light", "qa-paper"} <= set(shipped("preprocessor"))
 
 

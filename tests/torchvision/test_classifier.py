@@ -76,10 +76,10 @@ def test_label_smoothing_touches_hard_labels_only():
     assert torch.allclose(smooth.losses(images, soft), plain.losses(images, soft))
 
 
-def test_own_targets_are_its_softened_predictions():
+def test_pseudo_labels_are_its_softened_predictions():
     task, images = make(temperature=2.0), random_images()
     logits = torch.stack(task.predict(images))
-    targets = task.own_targets(images)
+    targets = task.pseudo_labels(images)
     assert [target.index for target in targets] == logits.argmax(1).tolist()
     assert torch.allclose(torch.stack([target.probabilities for target in targets]), (logits / 2).softmax(1))
     loss = task.losses(images, targets)
@@ -145,7 +145,7 @@ def test_targets_that_do_not_fit(target):
 @pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 300), (17, 2), (64, 64), (65, 300)])
 @pytest.mark.parametrize("architecture", ["squeezenet1_1", "resnet18"])
 def test_any_image_size(architecture, height, width):
-    task = make(architecture=architecture).train()  # batch normalization of a single picture needs positions
+    task = make(architecture=architecture).train()  # batch normalization of a single image needs positions
     images = torch.rand(1, 3, height, width, requires_grad=True)
     task.losses(images, [Label(1)]).sum().backward()
     assert images.grad.abs().sum() > 0

@@ -60,18 +60,18 @@ def test_every_detection_network_of_torchvision(architecture):
     (gradient,) = torch.autograd.grad(losses[0], images)
     assert gradient[0].abs().sum() > 0
     assert gradient[1:].abs().sum() == 0
-    (found, *_), judged = task.judge(images.detach(), TARGETS[: len(images)])
+    (found, *_), judged = task.predict_with_losses(images.detach(), TARGETS[: len(images)])
     assert torch.allclose(judged, losses.detach(), atol=1e-6)
     assert len(found.labels) > 0
     assert int(found.labels.min()) >= 0
     assert int(found.labels.max()) <= 2
     assert float(found.boxes.max()) <= 64.01
-    evidence = task.scorer.measure(found, TARGETS[0])
-    assert 0.0 <= task.scorer.combine([evidence], np.ones(1))["mAP"] <= 1.0
+    statistics = task.scorer.measure(found, TARGETS[0])
+    assert 0.0 <= task.scorer.combine([statistics], np.ones(1))["mAP"] <= 1.0
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_losses_are_torchvisions_on_each_picture_alone(family):
+def test_losses_are_torchvisions_on_each_image_alone(family):
     task, images = make(family), random_images()
     losses = task.losses(images, TARGETS)
     network = task.network.train()  # SqueezeNet's backbone has no layer that behaves otherwise in training
@@ -84,7 +84,7 @@ def test_losses_are_torchvisions_on_each_picture_alone(family):
 def test_predictions_are_torchvisions(family):
     task, images = make(family, score_threshold=0.0), random_images()
     expected = task.network.eval()(list(images))
-    predictions, losses = task.judge(images, TARGETS)
+    predictions, losses = task.predict_with_losses(images, TARGETS)
     assert torch.allclose(losses, task.losses(images, TARGETS))
     for found, other in zip(predictions, expected, strict=True):
         real = other["labels"] > 0  # FCOS and RetinaNet have an output for the background too
@@ -95,7 +95,7 @@ def test_predictions_are_torchvisions(family):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_in_evaluation_a_loss_is_a_function_of_its_picture(family):
+def test_in_evaluation_a_loss_is_a_function_of_its_image(family):
     task, images = make(family), random_images()
     losses = task.losses(images, TARGETS)
     torch.manual_seed(7)
@@ -131,7 +131,7 @@ def test_the_sampler_takes_torchvisions_shares():
     assert not torch.equal(sampler(matched)[0][0], many)
 
 
-def test_gradients_reach_every_picture_with_an_object():
+def test_gradients_reach_every_image_with_an_object():
     task, images = make(), random_images().requires_grad_()
     task.losses(images, TARGETS).sum().backward()
     assert bool((images.grad.abs().sum((1, 2, 3)) > 0).all())
@@ -149,13 +149,13 @@ def test_its_own_confident_boxes_are_targets():
     task, images = make("fasterrcnn", score_threshold=0.05), random_images()
     scores = torch.cat([found.scores for found in task.predict(images)])
     task = make("fasterrcnn", score_threshold=0.05, own_threshold=float(scores.median()))
-    own = task.own_targets(images)
+    own = task.pseudo_labels(images)
     assert sum(len(item.labels) for item in own) == int((scores >= scores.median()).sum())
     assert all(item.scores is None for item in own)
     assert bool(torch.isfinite(task.losses(images, own)).all())
-    evidence = [task.scorer.measure(*both) for both in zip(task.predict(images), own, strict=True)]
-    assert task.scorer.combine(evidence, np.ones(3))["mAP50"] > 0.99
-    assert all(len(item.labels) == 0 for item in make(own_threshold=1.0).own_targets(images))
+    statistics = [task.scorer.measure(*both) for both in zip(task.predict(images), own, strict=True)]
+    assert task.scorer.combine(statistics, np.ones(3))["mAP50"] > 0.99
+    assert all(len(item.labels) == 0 for item in make(own_threshold=1.0).pseudo_labels(images))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -187,11 +187,11 @@ def sizes_seen(task, images):
     [({}, (64, 96)), ({"min_size": 128}, (128, 160)), ({"min_size": 128, "max_size": 130}, (128, 160)),
      ({"min_size": 32, "max_size": 32}, (32, 32))],
 )  # fmt: skip
-def test_pictures_go_in_at_their_own_size_unless_told_otherwise(options, expected):
+def test_images_go_in_at_their_own_size_unless_told_otherwise(options, expected):
     assert sizes_seen(make(**options), random_images(1)) == expected  # a multiple of 32
 
 
-def test_boxes_come_back_in_the_pictures_own_pixels():
+def test_boxes_come_back_in_the_images_own_pixels():
     task, images = make("fasterrcnn", min_size=128, score_threshold=0.0), random_images(1)
     found = task.predict(images)[0]
     assert 64 < float(found.boxes[:, 2].max()) <= 80.01
@@ -275,7 +275,7 @@ class Squares(TaskDataset):
         rng = np.random.default_rng((self._seed, index))
         image = torch.full((3, 64, 64), 90, dtype=torch.uint8)
         rows = []
-        for column in range(2 if index % 4 else 0):  # every fourth picture has no object
+        for column in range(2 if index % 4 else 0):  # every fourth image has no object
             side, label = int(rng.integers(14, 28)), int(rng.integers(2))
             x, y = 32 * column + int(rng.integers(0, 32 - side)), int(rng.integers(0, 64 - side))
             image[2 * label, y : y + side, x : x + side] = 230

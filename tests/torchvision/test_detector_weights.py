@@ -62,7 +62,7 @@ def test_a_new_head_keeps_everything_else(tmp_path, options):
         same = [key for key in old if "classification_head.conv" in key]
         assert same
         assert all(torch.equal(new[key], old[key]) for key in same)
-    second.losses(torch.rand(1, 3, 64, 64), second.own_targets(torch.rand(1, 3, 64, 64)))
+    second.losses(torch.rand(1, 3, 64, 64), second.pseudo_labels(torch.rand(1, 3, 64, 64)))
 
 
 def test_a_backbone_brings_a_classifiers_weights(tmp_path):
@@ -163,7 +163,7 @@ def test_numbers_that_stand_for_nothing_are_no_classes():
 def test_published_weights_with_a_new_head(download):
     task = make(architecture=LITE, weights="DEFAULT", num_classes=3, new_head=True)
     assert (task.num_classes, task.class_names) == (3, ())
-    task.losses(torch.rand(1, 3, 64, 64), task.own_targets(torch.rand(1, 3, 64, 64)))
+    task.losses(torch.rand(1, 3, 64, 64), task.pseudo_labels(torch.rand(1, 3, 64, 64)))
 
 
 def test_batch_normalization_of_pretrained_networks_is_frozen_by_default(download):

@@ -74,7 +74,7 @@ def test_finding_layers_leaves_the_network_as_it_is():
 def test_no_hook_is_left_behind():
     task = make("squeezenet1_1")
     task.features(torch.rand(1, 3, 64, 64))
-    with pytest.raises(RuntimeError):  # pictures of a type the network cannot take
+    with pytest.raises(RuntimeError):  # images of a type the network cannot take
         task.features(torch.rand(1, 3, 64, 64, dtype=torch.float64))
     assert not any(module._forward_hooks for module in task.network.modules())
 

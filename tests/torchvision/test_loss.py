@@ -30,7 +30,7 @@ def test_judge_agrees_with_predict_and_losses() -> None:
     task = SmallClassifier(num_classes=3).eval()
     images = torch.rand(3, 3, 40, 40)
     targets = [Label(0), Label(1), Label(2)]
-    predictions, losses = task.judge(images, targets)
+    predictions, losses = task.predict_with_losses(images, targets)
     torch.testing.assert_close(torch.stack(predictions), torch.stack(task.predict(images)))
     torch.testing.assert_close(losses, task.losses(images, targets).detach())
 

@@ -19,16 +19,16 @@ def task(shared_data):
 
 
 def test_recognizes_photographs(task, shared_data):
-    evidence = []
+    statistics = []
     for index, name in enumerate(task.class_names):
         for path in sorted((shared_data / "imagenette" / "val" / name).iterdir())[:4]:
-            with Image.open(path) as picture:
-                pixels = np.asarray(picture.convert("RGB")).copy()
+            with Image.open(path) as photograph:
+                pixels = np.asarray(photograph.convert("RGB")).copy()
             image = torch.from_numpy(pixels).permute(2, 0, 1).float() / 255
-            evidence.append(task.scorer.measure(task.predict(image[None])[0], Label(index)))
-    assert len(evidence) == 40
-    scores = task.scorer.combine(evidence, np.ones(len(evidence)))
-    assert scores["top1"] >= 0.9  # 0.964 over all 1000 pictures
+            statistics.append(task.scorer.measure(task.predict(image[None])[0], Label(index)))
+    assert len(statistics) == 40
+    scores = task.scorer.combine(statistics, np.ones(len(statistics)))
+    assert scores["top1"] >= 0.9  # 0.964 over all 1000 images
     assert scores["top5"] >= 0.95
 
 

@@ -62,12 +62,12 @@ def test_every_segmentation_network_of_torchvision(architecture):
     (gradient,) = torch.autograd.grad(losses[0], images)
     assert gradient[0].abs().sum() > 0
     assert gradient[1].abs().sum() == 0
-    predictions, judged = task.judge(images, masks)
+    predictions, judged = task.predict_with_losses(images, masks)
     assert torch.allclose(judged, losses.detach(), atol=1e-6)
     expected = task.network((images.detach() - task._mean) / task._std)["out"].argmax(1)
     assert torch.equal(torch.stack(predictions), expected)
-    evidence = [task.scorer.measure(*both) for both in zip(predictions, masks, strict=True)]
-    assert 0.0 <= task.scorer.combine(evidence, np.ones(2))["mIoU"] <= 1.0
+    statistics = [task.scorer.measure(*both) for both in zip(predictions, masks, strict=True)]
+    assert 0.0 <= task.scorer.combine(statistics, np.ones(2))["mIoU"] <= 1.0
 
 
 @pytest.mark.parametrize("ignore", [255, -1, 9])
@@ -94,7 +94,7 @@ def test_the_expected_error_follows_the_accuracy():
     assert torch.allclose(task.train().losses(images, masks), make().train().losses(images, masks))
 
 
-def test_a_picture_without_a_labelled_pixel_has_no_loss():
+def test_a_image_without_a_labelled_pixel_has_no_loss():
     task, images = make(), random_images().requires_grad_()
     losses = task.losses(images, [Mask(torch.full((70, 90), 255)), random_masks(1)[0]])
     assert losses[0].item() == 0.0
@@ -106,20 +106,20 @@ def test_a_picture_without_a_labelled_pixel_has_no_loss():
 
 def test_its_own_soft_answer_is_a_target():
     task, images = make(temperature=2.0), random_images()
-    own = task.own_targets(images)
+    own = task.pseudo_labels(images)
     soft = (task._logits(images) / 2.0).softmax(1)
     assert torch.allclose(torch.stack([item.probabilities for item in own]), soft)
     assert torch.equal(torch.stack([item.labels for item in own]), torch.stack(task.predict(images)))
     expected = -(soft * task._logits(images).log_softmax(1)).sum(1).mean((1, 2))
     assert torch.allclose(task.losses(images, own), expected.detach(), atol=1e-5)
-    evidence = [task.scorer.measure(*both) for both in zip(task.predict(images), own, strict=True)]
-    assert task.scorer.combine(evidence, np.ones(2))["mIoU"] == 1.0
+    statistics = [task.scorer.measure(*both) for both in zip(task.predict(images), own, strict=True)]
+    assert task.scorer.combine(statistics, np.ones(2))["mIoU"] == 1.0
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 @pytest.mark.parametrize("size", [(1, 1), (3, 100), (65, 97)])
 def test_any_image_size(family, size):
-    task = make(family).train()  # also of a single picture
+    task = make(family).train()  # also of a single image
     images = torch.rand(1, 3, *size, requires_grad=True)
     task.losses(images, [Mask(torch.zeros(size, dtype=torch.int64))]).sum().backward()
     assert images.grad.abs().sum() > 0
@@ -207,7 +207,7 @@ def test_it_learns_from_nothing():
 @pytest.mark.parametrize(
     ("mask", "message"),
     [
-        (Mask(torch.zeros(70, 91, dtype=torch.int64)), r"a mask of the picture's size, \(70, 90\); got \(70, 91\)"),
+        (Mask(torch.zeros(70, 91, dtype=torch.int64)), r"a mask of the image's size, \(70, 90\); got \(70, 91\)"),
         (Mask(torch.full((70, 90), 4)), "labels from 0 to 3, or 255 to ignore; got 4 to 4"),
         (Mask(torch.full((70, 90), -1)), "labels from 0 to 3, or 255 to ignore; got -1 to -1"),
         (

@@ -14,7 +14,7 @@ from precomp_torchvision import Detector, Segmenter
 
 
 class Blobs(TaskDataset):
-    """A bright rectangle on noise, as a box or as a mask; every third picture has none."""
+    """A bright rectangle on noise, as a box or as a mask; every third image has none."""
 
     name = "blobs"
     source = "test"
@@ -71,11 +71,11 @@ def train(task, data, folder, **options):
     ("make", "kind", "options"),
     [
         (detector, "boxes", {"targets": "dataset"}),
-        (detector, "boxes", {"targets": "own", "feature_weight": 0.5, "precision": "bf16-mixed"}),
+        (detector, "boxes", {"targets": "pseudo-labels", "feature_weight": 0.5, "precision": "bf16-mixed"}),
         (lambda: detector("fasterrcnn"), "boxes", {"targets": "dataset", "precision": "bf16-mixed"}),
-        (segmenter, "mask", {"targets": "own", "feature_weight": 0.5, "precision": "bf16-mixed"}),
+        (segmenter, "mask", {"targets": "pseudo-labels", "feature_weight": 0.5, "precision": "bf16-mixed"}),
         (segmenter, "mask", {"targets": "dataset"}),
-        (segmenter, "mask", {"targets": "own", "task_weight": 0.0, "feature_weight": 1.0}),
+        (segmenter, "mask", {"targets": "pseudo-labels", "task_weight": 0.0, "feature_weight": 1.0}),
     ],
 )
 def test_a_preprocessor_is_trained_for_it(make, kind, options, tmp_path):
@@ -84,7 +84,7 @@ def test_a_preprocessor_is_trained_for_it(make, kind, options, tmp_path):
 
 def test_a_preprocessor_is_trained_for_two_tasks_without_labels(tmp_path):
     both = EnsembleTask(members={"boxes": detector(), "pixels": segmenter()})
-    assert train(both, Blobs("mask"), tmp_path, targets="own") != 0.0
+    assert train(both, Blobs("mask"), tmp_path, targets="pseudo-labels") != 0.0
 
 
 @pytest.mark.parametrize("make", [detector, lambda: detector("fasterrcnn"), segmenter])
@@ -100,15 +100,15 @@ def test_a_task_that_training_saved_can_be_loaded(make, tmp_path):
     assert torch.equal(task.features(image)[0], other.features(image)[0])
 
 
-@pytest.mark.parametrize("own_targets", [False, True])
+@pytest.mark.parametrize("pseudo_labels", [False, True])
 @pytest.mark.parametrize(("make", "kind", "first"), [(detector, "boxes", "mAP"), (segmenter, "mask", "mIoU")])
-def test_curves_with_intervals(make, kind, first, own_targets):
+def test_curves_with_intervals(make, kind, first, pseudo_labels):
     task, data = make(), Blobs(kind)
-    plain = measure_curve(FakeCodec(), task, data, ladder=(5, 30, 70), own_targets=own_targets)
+    plain = measure_curve(FakeCodec(), task, data, ladder=(5, 30, 70), pseudo_labels=pseudo_labels)
     scores = [point.scores[first] for point in plain.curve().points]
     assert len(scores) == 3
-    if own_targets:
-        assert scores == sorted(scores)  # the milder the codec, the nearer to the answer on the clean picture
+    if pseudo_labels:
+        assert scores == sorted(scores)  # the milder the codec, the nearer to the answer on the clean image
         assert 0.0 < scores[-1] <= 1.0
         result = bootstrap_bd_rate(plain, plain, first, replicates=50)
         assert result.value_percent == pytest.approx(0.0, abs=1e-6)

@@ -263,7 +263,7 @@ def test_unknown_weights_are_answered_with_the_nearest():
 
 
 def test_published_weights_of_one_size(monkeypatch, small_vit):
-    """ViT's larger weights need larger pictures; the network says so itself."""
+    """ViT's larger weights need larger images; the network says so itself."""
     built = torchvision.models.vit_b_32(image_size=64, num_classes=1000)
     monkeypatch.setattr("precomp_torchvision._networks.load_enum", lambda architecture, weights: built)
     task = Classifier(architecture="vit_b_32", weights="DEFAULT").eval()

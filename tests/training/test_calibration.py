@@ -46,7 +46,7 @@ def test_calibrate_measures_the_real_codec() -> None:
     assert points[0].trade_off == pytest.approx(expected)
 
 
-def test_the_clean_loss_is_that_of_the_pictures_themselves() -> None:
+def test_the_clean_loss_is_that_of_the_images_themselves() -> None:
     task, dataset = FakeTask().eval(), FakeDataset(count=10)
     with Transcoder(FakeCodec()) as transcoder:
         points = calibrate(transcoder, task, dataset, (5, 30), targets="dataset", clean=True, batch_size=4)
@@ -74,18 +74,18 @@ def test_a_table_replaces_the_slopes_and_must_be_complete() -> None:
             calibrate(transcoder, FakeTask().eval(), FakeDataset(count=4), (5, 50), lambdas=table)
 
 
-def test_unlabelled_pictures_need_the_tasks_own_targets() -> None:
+def test_unlabelled_images_need_the_tasks_pseudo_labels() -> None:
     with Transcoder(FakeCodec()) as transcoder:
         unlabelled = FakeDataset(count=4, labelled=False)
-        with pytest.raises(OptionError, match='targets="own"'):
+        with pytest.raises(OptionError, match='targets="pseudo-labels"'):
             calibrate(transcoder, FakeTask().eval(), unlabelled, (5, 50), targets="dataset")
-        assert len(calibrate(transcoder, FakeTask().eval(), unlabelled, (5, 50), targets="own")) == 2
+        assert len(calibrate(transcoder, FakeTask().eval(), unlabelled, (5, 50), targets="pseudo-labels")) == 2
 
 
 @pytest.mark.parametrize(
     ("dataset", "got"),
     [(FakeDataset(count=2, unreadable=(0, 1)), "2 unreadable ones, first: .*fake"), (FakeDataset(count=0), "got none")],
 )
-def test_not_one_readable_picture(dataset: FakeDataset, got: str) -> None:
-    with Transcoder(FakeCodec()) as transcoder, pytest.raises(DatasetError, match=f"calibration pictures.*{got}"):
+def test_not_one_readable_image(dataset: FakeDataset, got: str) -> None:
+    with Transcoder(FakeCodec()) as transcoder, pytest.raises(DatasetError, match=f"calibration images.*{got}"):
         calibrate(transcoder, FakeTask().eval(), dataset, (5, 30), skip_unreadable=True)

@@ -24,7 +24,7 @@ def test_fitting_brings_the_bits_closer_and_marks_the_proxy() -> None:
     assert not proxy.training
 
 
-def test_unlabelled_pictures_of_any_size_do() -> None:
+def test_unlabelled_images_of_any_size_do() -> None:
     proxy = FakeProxy(FakeCodec())
     dataset = FakeDataset(count=6, labelled=False, sizes=((8, 8), (9, 13)), unreadable=(1,))
     result = fit_proxy(proxy, dataset, steps=3, batch_size=3, skip_unreadable=True)
@@ -76,7 +76,7 @@ def test_a_loss_that_explodes_stops_with_its_step() -> None:
         fit_proxy(Exploding(FakeCodec()), FakeDataset(), steps=5)
 
 
-def test_the_loss_weighs_picture_and_bits() -> None:
+def test_the_loss_weighs_image_and_bits() -> None:
     images, bits = torch.rand(2, 3, 4, 4), torch.tensor([100.0, 200.0])
     best = fitting_loss(ProxyOutput(images, bits), images, bits)
     assert fitting_loss(ProxyOutput(images, bits * 1.1), images, bits) > best

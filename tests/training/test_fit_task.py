@@ -41,7 +41,7 @@ class Shades(TaskDataset):
 
     def _sample(self, index):
         if index in self.broken:
-            raise DatasetError(where=str(index), expected="a picture", got="rubbish", remedy="Repair it.")
+            raise DatasetError(where=str(index), expected="an image", got="rubbish", remedy="Repair it.")
         shade = 60 + 130 * (index % 2) + index
         return torch.full((3, 4, 4 + index % 3 * self.unequal), shade, dtype=torch.uint8), Label(index % 2)
 
@@ -150,7 +150,7 @@ def test_leaves_evaluation_mode_and_no_gradients_and_respects_frozen_parameters(
     assert all(parameter.grad is None for parameter in task.parameters())
 
 
-def test_pictures_of_one_size_are_one_batch_and_others_are_grouped():
+def test_images_of_one_size_are_one_batch_and_others_are_grouped():
     task = make_tiny()
     fit_task(task, Shades(), **FIT)
     assert set(task.sizes) == {(4, 3, 4, 4)}
@@ -198,8 +198,8 @@ def test_any_kind_of_target():
         def measure(self, prediction, target):
             return np.array(-abs(float(prediction) - float(target.boxes[0, 3])))
 
-        def combine(self, evidence, counts):
-            return {"closeness": float(np.average(np.asarray(evidence), weights=counts))}
+        def combine(self, statistics, counts):
+            return {"closeness": float(np.average(np.asarray(statistics), weights=counts))}
 
     class Heights(TaskModel):
         name = "heights"
@@ -232,7 +232,7 @@ def _after_step(task, limit):
     return kept, observer
 
 
-def test_nan_in_the_loss_names_step_term_and_picture():
+def test_nan_in_the_loss_names_step_term_and_image():
     class Breaks(Tiny):
         def _losses(self, images, targets):
             losses = super()._losses(images, targets)
@@ -241,7 +241,7 @@ def test_nan_in_the_loss_names_step_term_and_picture():
     torch.manual_seed(0)
     task = Breaks()
     kept, observer = _after_step(task, 2)
-    with pytest.raises(NonFiniteError, match=r"fit-task, step 3: expected a finite loss; got inf \(pictures \d+, "):
+    with pytest.raises(NonFiniteError, match=r"fit-task, step 3: expected a finite loss; got inf \(images \d+, "):
         fit_task(task, Shades(), observer=observer, **FIT)
     assert len(kept) > 0
     assert all(torch.equal(value, kept[name]) for name, value in task.named_parameters())
@@ -263,7 +263,7 @@ def test_nan_in_the_gradient_names_step_and_term():
     assert all(torch.equal(value, kept[name]) for name, value in task.named_parameters())
 
 
-def test_unreadable_pictures():
+def test_unreadable_images():
     with pytest.raises(DatasetError, match="rubbish"):
         fit_task(make_tiny(), Shades(broken={5}), **FIT)
     events = []
@@ -278,7 +278,7 @@ def test_unreadable_pictures():
     assert [item.key for item in result.skipped] == ["5", "2"]
     notices = [event.message for event in events if isinstance(event, Notice)]
     assert len(notices) == 2
-    assert notices[0].startswith("skipped 5: 5: expected a picture; got rubbish")
+    assert notices[0].startswith("skipped 5: 5: expected an image; got rubbish")
 
 
 def test_steps_count_what_was_taken():

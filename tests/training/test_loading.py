@@ -10,7 +10,7 @@ from precomp_sdk.training.loading import Batches
 
 
 class Stamped(TaskDataset):
-    """Pictures that say which epoch they were loaded in; remembers what happened."""
+    """Images that say which epoch they were loaded in; remembers what happened."""
 
     name = "stamped"
     source = "test"
@@ -44,7 +44,7 @@ class Stamped(TaskDataset):
             self.loaded.append(index)
         assert not changed, "the epoch changed while a sample was being loaded"
         if index in self.broken:
-            raise DatasetError(where=str(index), expected="a picture", got="rubbish", remedy="Repair it.")
+            raise DatasetError(where=str(index), expected="an image", got="rubbish", remedy="Repair it.")
         return torch.full((3, 1, 1), epoch, dtype=torch.uint8), Label(index)
 
 
@@ -203,14 +203,14 @@ def test_an_unreadable_sample_is_an_error_and_stays_one():
         assert batches.state == (0, 1)
 
 
-@pytest.mark.parametrize(("options", "pictures"), [({}, "at least 10"), ({"world_size": 2}, "at least 20")])
-def test_too_few_pictures(options, pictures):
-    with pytest.raises(DatasetError, match=f"{pictures} pictures.*got 9"):
+@pytest.mark.parametrize(("options", "images"), [({}, "at least 10"), ({"world_size": 2}, "at least 20")])
+def test_too_few_images(options, images):
+    with pytest.raises(DatasetError, match=f"{images} images.*got 9"):
         Batches(Stamped(9), batch_size=10, **options)
 
 
-def test_no_pictures():
-    with pytest.raises(DatasetError, match="at least 1 pictures"):
+def test_no_images():
+    with pytest.raises(DatasetError, match="at least 1 images"):
         Batches(Stamped(0), batch_size=1, drop_last=False)
 
 

@@ -2,35 +2,35 @@ import pytest
 import torch
 
 from precomp_sdk.training import (
+    AnchorPoint,
     Calibration,
     ObjectiveTerms,
-    PlainPoint,
-    composite_bits,
-    composite_images,
     feature_distances,
+    straight_through_bits,
+    straight_through_images,
 )
 
 POINTS = (
-    PlainPoint(quality=10.0, bpp=0.5, task_loss=2.0, feature_loss=0.4, trade_off=0.1, clean_loss=0.3),
-    PlainPoint(quality=40.0, bpp=1.5, task_loss=0.5, feature_loss=0.1, trade_off=1.0, clean_loss=0.3),
+    AnchorPoint(quality=10.0, bpp=0.5, task_loss=2.0, feature_loss=0.4, trade_off=0.1, clean_loss=0.3),
+    AnchorPoint(quality=40.0, bpp=1.5, task_loss=0.5, feature_loss=0.1, trade_off=1.0, clean_loss=0.3),
 )
 
 
 def test_plain_codec_scores_one_at_every_quality() -> None:
     calibration = Calibration(POINTS, task_weight=1.0, feature_weight=0.5, beta=3.0, clean_weight=0.7)
-    plain = ObjectiveTerms(
+    anchor = ObjectiveTerms(
         bpps=torch.tensor([0.5, 1.5]),
         task_losses=torch.tensor([2.0, 0.5]),
         feature_losses=torch.tensor([0.4, 0.1]),
         clean_losses=torch.tensor([0.3, 0.3]),
         mses=torch.zeros(2),
     )
-    torch.testing.assert_close(calibration.objectives([10.0, 40.0], plain), torch.ones(2))
+    torch.testing.assert_close(calibration.objectives([10.0, 40.0], anchor), torch.ones(2))
 
 
 def test_each_term_has_its_weight() -> None:
     calibration = Calibration(POINTS, task_weight=2.0, feature_weight=0.5, beta=3.0, clean_weight=0.7)
-    plain = 0.5 + 0.1 * (2.5 * 2.0 + 0.7 * 0.3)
+    anchor = 0.5 + 0.1 * (2.5 * 2.0 + 0.7 * 0.3)
     nothing = ObjectiveTerms(*torch.zeros(5, 1))
     assert calibration.objectives([10.0], nothing).item() == 0.0
     for name, expected in (
@@ -41,18 +41,18 @@ def test_each_term_has_its_weight() -> None:
         ("mses", 3.0),
     ):
         one = calibration.objectives([10.0], nothing._replace(**{name: torch.ones(1)}))
-        assert one.item() == pytest.approx(expected / plain), name
+        assert one.item() == pytest.approx(expected / anchor), name
 
 
 def test_composite_has_the_codecs_value_and_the_proxys_gradient() -> None:
     source = torch.rand(2, 3, 4, 4, requires_grad=True)
     real = torch.rand(2, 3, 4, 4)
-    images = composite_images(real, 3.0 * source)
+    images = straight_through_images(real, 3.0 * source)
     assert torch.equal(images.detach(), real + (3.0 * source - 3.0 * source).detach())
     torch.testing.assert_close(torch.autograd.grad(images.sum(), source)[0], torch.full_like(source, 3.0))
     real_bits = torch.tensor([1000.0, 2000.0])
     predicted = 500.0 * source.mean(dim=(1, 2, 3))
-    bits = composite_bits(real_bits, predicted)
+    bits = straight_through_bits(real_bits, predicted)
     torch.testing.assert_close(bits.detach(), real_bits)
     slope = torch.autograd.grad(bits.sum(), source, retain_graph=True)[0]
     log_slope = torch.autograd.grad((real_bits * predicted.log()).sum(), source)[0]

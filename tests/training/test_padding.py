@@ -1,4 +1,4 @@
-"""Pictures of unequal sizes in one padded batch: nothing of the padding enters a bit, a loss or a gradient."""
+"""Images of unequal sizes in one padded batch: nothing of the padding enters a bit, a loss or a gradient."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -11,14 +11,14 @@ from torch import Tensor
 from precomp_sdk import ImageError, OptionError, Preprocessor, Sample, Target, Transcoder
 from precomp_sdk.images import stack_images, stack_padded
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeProxy, FakeTask
-from precomp_sdk.training import Calibration, PlainPoint, Trainer, TrainSettings
-from precomp_sdk.training.finite import FiniteGuard
+from precomp_sdk.training import AnchorPoint, Calibration, Trainer, TrainSettings
 from precomp_sdk.training.grouping import group_by_padding, group_by_size
+from precomp_sdk.training.nan_guard import NaNGuard
 from precomp_sdk.training.step import training_step
 
 SIZES = ((24, 24), (17, 31), (8, 40), (24, 24))
 QUALITIES = [5.0, 30.0, 30.0, 5.0]
-POINTS = (PlainPoint(5.0, 0.9, 1.2, 0.5, 0.4), PlainPoint(30.0, 2.0, 0.7, 0.3, 0.8))
+POINTS = (AnchorPoint(5.0, 0.9, 1.2, 0.5, 0.4), AnchorPoint(30.0, 2.0, 0.7, 0.3, 0.8))
 
 
 class SpyCodec(FakeCodec):
@@ -57,7 +57,7 @@ def samples() -> list[Sample]:
 
 
 def step(
-    pictures: Sequence[Sample],
+    images: Sequence[Sample],
     qualities: Sequence[float],
     network: Preprocessor,
     *,
@@ -71,7 +71,7 @@ def step(
     network.zero_grad()
     with Transcoder(codec) as transcoder:
         result = training_step(
-            pictures,
+            images,
             qualities,
             preprocessor=network,
             proxy=FakeProxy(codec),
@@ -80,7 +80,7 @@ def step(
             calibration=Calibration(POINTS, 1.0, settings.feature_weight, settings.beta, settings.clean_weight),
             settings=settings,
             fabric=Fabric(accelerator="cpu", devices=1),
-            guard=FiniteGuard("test"),
+            guard=NaNGuard("test"),
         )
     result.loss.backward()
     gradients = [parameter.grad.flatten() for parameter in network.parameters() if parameter.grad is not None]
@@ -89,14 +89,18 @@ def step(
 
 @pytest.mark.parametrize(
     "options",
-    [{}, {"forward": "proxy"}, {"train": ("preprocessor", "proxy")}, {"targets": "own"}, {"clean_weight": 0.5}],
+    [
+        {},
+        {"forward": "proxy"},
+        {"train": ("preprocessor", "proxy")},
+        {"targets": "pseudo-labels"},
+        {"clean_weight": 0.5},
+    ],
 )
-def test_a_padded_batch_equals_one_picture_at_a_time(options: dict[str, Any]) -> None:
+def test_a_padded_batch_equals_one_image_at_a_time(options: dict[str, Any]) -> None:
     network = FakePreprocessor(gain=0.3)
     loss, terms, gradient = step(samples(), QUALITIES, network, **options)
-    alone = [
-        step([picture], [quality], network, **options) for picture, quality in zip(samples(), QUALITIES, strict=True)
-    ]
+    alone = [step([image], [quality], network, **options) for image, quality in zip(samples(), QUALITIES, strict=True)]
     assert loss == pytest.approx(sum(item[0] for item in alone) / 4, rel=1e-5)
     for name in terms:
         assert terms[name] == pytest.approx(sum(item[1][name] for item in alone) / 4, rel=1e-5), name
@@ -113,15 +117,15 @@ def test_the_preprocessor_alone_sees_padding() -> None:
     assert task.shapes == [(2, 3, 24, 24), (1, 3, 17, 31), (1, 3, 8, 40)]
 
 
-def test_every_picture_keeps_its_quality_and_its_target() -> None:
+def test_every_image_keeps_its_quality_and_its_target() -> None:
     """Order must survive the cut into sizes: a single other quality or target changes the sum."""
     network = FakePreprocessor(gain=0.3)
     order = [2, 0, 3, 1]
-    pictures = samples()
-    first = step(pictures, QUALITIES, network)[0]
-    second = step([pictures[place] for place in order], [QUALITIES[place] for place in order], network)[0]
+    images = samples()
+    first = step(images, QUALITIES, network)[0]
+    second = step([images[place] for place in order], [QUALITIES[place] for place in order], network)[0]
     assert first == pytest.approx(second, rel=1e-5)
-    assert first != pytest.approx(step(pictures, [30.0, 5.0, 30.0, 5.0], network)[0], rel=1e-3)
+    assert first != pytest.approx(step(images, [30.0, 5.0, 30.0, 5.0], network)[0], rel=1e-3)
 
 
 def test_padding_repeats_the_border() -> None:
@@ -149,23 +153,23 @@ def keys(groups: list[list[Sample]]) -> list[list[str]]:
 
 
 def test_no_padding_means_one_size_each() -> None:
-    pictures = blank((8, 8), (6, 8), (8, 8), (6, 8))
-    assert keys(group_by_padding(pictures, 0.0)) == [["0", "2"], ["1", "3"]]
-    assert keys(group_by_size(pictures, 4)) == [["0", "2"], ["1", "3"]]
-    assert keys(group_by_size(pictures, 1)) == [["0"], ["2"], ["1"], ["3"]]
+    images = blank((8, 8), (6, 8), (8, 8), (6, 8))
+    assert keys(group_by_padding(images, 0.0)) == [["0", "2"], ["1", "3"]]
+    assert keys(group_by_size(images, 4)) == [["0", "2"], ["1", "3"]]
+    assert keys(group_by_size(images, 1)) == [["0"], ["2"], ["1"], ["3"]]
 
 
 def test_the_share_of_padding_is_kept() -> None:
-    pictures = blank((48, 64), (64, 48), (47, 64), (48, 63), (4, 4), (64, 43), (200, 300))
+    images = blank((48, 64), (64, 48), (47, 64), (48, 63), (4, 4), (64, 43), (200, 300))
     for share in (0.01, 0.1, 0.3, 0.6, 0.9):
-        groups = group_by_padding(pictures, share)
+        groups = group_by_padding(images, share)
         assert sorted(sample.key for group in groups for sample in group) == [str(place) for place in range(7)]
         for group in groups:
             heights, widths = zip(*(sample.image.shape[1:] for sample in group), strict=True)
             room = max(heights) * max(widths) * len(group)
             assert room - sum(h * w for h, w in zip(heights, widths, strict=True)) <= share * room
-    assert keys(group_by_padding(pictures, 0.1)) == [["5", "1"], ["4"], ["2", "3", "0"], ["6"]]
-    assert len(group_by_padding(pictures, 0.9)) == 1
+    assert keys(group_by_padding(images, 0.1)) == [["5", "1"], ["4"], ["2", "3", "0"], ["6"]]
+    assert len(group_by_padding(images, 0.9)) == 1
 
 
 @pytest.mark.parametrize("share", [-0.1, 1.0, float("nan")])

@@ -1,4 +1,4 @@
-"""Two processes, started by torchrun, end with the same weights and train on different pictures."""
+"""Two processes, started by torchrun, end with the same weights and train on different images."""
 
 import subprocess
 import sys

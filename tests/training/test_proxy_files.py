@@ -21,14 +21,14 @@ def path(tmp_path: Path) -> Path:
     proxy = FakeProxy(FakeCodec())
     with torch.no_grad():
         proxy.log_scale.fill_(0.5)
-    save_proxy(tmp_path / "proxy.safetensors", proxy, facts={"pictures": 3})
+    save_proxy(tmp_path / "proxy.safetensors", proxy, facts={"images": 3})
     return tmp_path / "proxy.safetensors"
 
 
 def test_codec_options_version_and_facts_are_inside(path: Path) -> None:
     codec = FakeCodec()
     assert read_module(path).facts == {
-        "pictures": 3,
+        "images": 3,
         "codec": "fake",
         "codec_options": {"level": 6},
         "codec_version": codec.version,

@@ -12,15 +12,15 @@ from precomp_sdk import (
     ResolutionCurve,
     Sample,
     Transcoder,
-    enlarge,
-    shrink,
+    downscale,
     stack_images,
     to_float,
+    upscale,
 )
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeProxy, FakeTask
 from precomp_sdk.training import ResolutionChoice, Trainer, TrainSettings, choose_resolutions, resolution_points
-from precomp_sdk.training.finite import FiniteGuard
 from precomp_sdk.training.held_out import HeldOutBatch
+from precomp_sdk.training.nan_guard import NaNGuard
 from precomp_sdk.training.step import training_step
 
 LADDER = (5, 30, 70)
@@ -52,11 +52,11 @@ def trained(preprocessor: FakePreprocessor, **settings: Any) -> tuple[Trainer, l
 
 @pytest.mark.parametrize("size", [(1, 1), (7, 30), (64, 48)])
 @pytest.mark.parametrize("factor", [1.0, 0.5, 0.01])
-def test_pictures_shrink_and_come_back_in_their_size(size: tuple[int, int], factor: float) -> None:
+def test_images_downscale_and_come_back_in_their_size(size: tuple[int, int], factor: float) -> None:
     images = torch.rand(2, 3, *size, requires_grad=True)
-    small = shrink(images, factor)
+    small = downscale(images, factor)
     assert small.shape[-2:] == tuple(max(1, round(side * factor)) for side in size)
-    back = enlarge(small, size)
+    back = upscale(small, size)
     assert back.shape == images.shape
     assert float(back.detach().min()) >= 0
     assert float(back.detach().max()) <= 1
@@ -68,26 +68,26 @@ def test_pictures_shrink_and_come_back_in_their_size(size: tuple[int, int], fact
 @pytest.mark.parametrize("factor", [0.0, -1.0, 1.5, float("nan")])
 def test_a_resolution_out_of_range_is_refused_where_it_is_used(factor: float) -> None:
     with pytest.raises(OptionError, match=r"Preprocessor\.resolution"):
-        shrink(torch.rand(1, 3, 8, 8), factor)
+        downscale(torch.rand(1, 3, 8, 8), factor)
 
 
 @pytest.mark.parametrize("size", [(4, 8), (8, 4), (0, 8), (8,), (8.5, 9), (8, 8, 8)])
 def test_a_size_below_the_coded_one_is_refused(size: Any) -> None:
     with pytest.raises(ImageError, match="height first"):
-        enlarge(torch.rand(1, 3, 8, 8), size)
+        upscale(torch.rand(1, 3, 8, 8), size)
 
 
 def test_samples_of_8_bits_are_refused() -> None:
-    for call in (lambda images: shrink(images, 0.5), lambda images: enlarge(images, (16, 16))):
+    for call in (lambda images: downscale(images, 0.5), lambda images: upscale(images, (16, 16))):
         with pytest.raises(ImageError, match="float"):
             call(torch.zeros(1, 3, 8, 8, dtype=torch.uint8))
 
 
-def test_flat_pictures_survive_and_fine_stripes_do_not_alias() -> None:
+def test_flat_images_survive_and_fine_stripes_do_not_alias() -> None:
     flat = torch.full((1, 3, 32, 32), 0.3)
-    torch.testing.assert_close(enlarge(shrink(flat, 0.5), (32, 32)), flat)
+    torch.testing.assert_close(upscale(downscale(flat, 0.5), (32, 32)), flat)
     stripes = (torch.arange(64) % 2).float().expand(1, 3, 64, 64)
-    assert float(shrink(stripes, 0.5).std()) < 0.05
+    assert float(downscale(stripes, 0.5).std()) < 0.05
 
 
 def test_a_curve_goes_through_its_points_and_stays_constant_beyond() -> None:
@@ -110,8 +110,8 @@ def test_points_out_of_range_are_refused(points: Any) -> None:
         ResolutionCurve(points)
 
 
-def test_a_step_counts_the_small_pictures_bits_and_judges_the_enlarged_ones() -> None:
-    """A batch of two sizes and both resolutions has the terms of its pictures sent one by one."""
+def test_a_step_counts_the_small_images_bits_and_judges_the_upscaled_ones() -> None:
+    """A batch of two sizes and both resolutions has the terms of its images sent one by one."""
     codec, task, net = FakeCodec(), FakeTask(), Halving(gain=0.8)
     trainer, _ = trained(net, targets="dataset")
     dataset = FakeDataset(count=4, sizes=[(20, 28), (33, 17)])
@@ -129,23 +129,23 @@ def test_a_step_counts_the_small_pictures_bits_and_judges_the_enlarged_ones() ->
             calibration=points,
             settings=trainer.settings,
             fabric=trainer.fabric,
-            guard=FiniteGuard("step 1"),
+            guard=NaNGuard("step 1"),
         )
     bpps, losses = [], []
     for sample, quality in zip(samples, qualities, strict=True):
         strength = codec.quality_scale.strength(quality)
-        sent = shrink(net(stack_images([sample.image]), strength), net.resolution(strength))
+        sent = downscale(net(stack_images([sample.image]), strength), net.resolution(strength))
         height, width = sample.image.shape[1:]
         assert tuple(sent.shape[-2:]) == ((height, width) if quality == 70 else (round(height / 2), round(width / 2)))
         received = codec.transcode((sent[0] * 255).round().to(torch.uint8), quality)
-        decoded = enlarge(to_float(received.image)[None], (height, width))
+        decoded = upscale(to_float(received.image)[None], (height, width))
         bpps.append(received.bits / (height * width))
         losses.append(float(task.losses(decoded, [sample.target]).detach()))  # type: ignore[list-item]
     assert terms.scalars["bpp"] == pytest.approx(sum(bpps) / 4)
     assert terms.scalars["task_loss"] == pytest.approx(sum(losses) / 4, abs=1e-5)
 
 
-def test_the_task_sees_all_pictures_of_a_size_at_once() -> None:
+def test_the_task_sees_all_images_of_a_size_at_once() -> None:
     """However many resolutions a batch has: statistics over a batch would suffer otherwise."""
     seen: list[int] = []
 
@@ -169,7 +169,7 @@ def test_the_task_sees_all_pictures_of_a_size_at_once() -> None:
     )
     trainer.run(FakeDataset(count=20))
     assert seen.count(6) >= 2  # the steps
-    assert set(seen) <= {6, 2}  # and calibration and held-out pictures
+    assert set(seen) <= {6, 2}  # and calibration and held-out images
 
 
 def test_a_run_at_half_resolution_needs_fewer_bits_and_learns() -> None:
@@ -188,10 +188,10 @@ def test_the_held_out_objective_is_of_what_is_sent() -> None:
         trainer, _ = trained(FakePreprocessor(gain=1.0))
         calibration = trainer._calibrate(transcoder, dataset, None)
         batch = HeldOutBatch(samples, transcoder, FakeTask(), calibration, trainer.settings, torch.device("cpu"))
-        plain = batch.relative(FakePreprocessor(gain=1.0), FiniteGuard("x"))
-        halved = batch.relative(Halving(gain=1.0), FiniteGuard("x"))
-    assert halved[70] == plain[70]
-    assert halved[5] != pytest.approx(plain[5], abs=1e-3)
+        anchor = batch.relative(FakePreprocessor(gain=1.0), NaNGuard("x"))
+        halved = batch.relative(Halving(gain=1.0), NaNGuard("x"))
+    assert halved[70] == anchor[70]
+    assert halved[5] != pytest.approx(anchor[5], abs=1e-3)
 
 
 def test_every_resolution_is_measured_with_the_real_codec() -> None:
@@ -214,9 +214,9 @@ def test_every_resolution_is_measured_with_the_real_codec() -> None:
             bits, losses = 0, []
             for index in range(6):
                 sample = dataset[index]
-                sent = shrink(stack_images([sample.image]), tried.factor)
+                sent = downscale(stack_images([sample.image]), tried.factor)
                 received = codec.transcode((sent[0] * 255).round().to(torch.uint8), choice.quality)
-                decoded = enlarge(to_float(received.image)[None], (sample.image.shape[1], sample.image.shape[2]))
+                decoded = upscale(to_float(received.image)[None], (sample.image.shape[1], sample.image.shape[2]))
                 bits += received.bits
                 losses.append(float(task.losses(decoded, [sample.target]).detach()))  # type: ignore[list-item]
             bpp = bits / sum(dataset[index].image[0].numel() for index in range(6))
@@ -238,7 +238,7 @@ def test_cheap_bits_choose_full_resolution_and_dear_ones_the_lowest() -> None:
         return [choice.factor for choice in choices]
 
     assert chosen(1e-9) == [0.35] * 3
-    assert chosen(1e6)[-1] == 1.0  # at quality 70 the double loses nothing that shrinking could win back
+    assert chosen(1e6)[-1] == 1.0  # at quality 70 the double loses nothing that downscaling could win back
 
 
 def choice(quality: float, factor: float) -> ResolutionChoice:

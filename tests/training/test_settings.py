@@ -25,7 +25,7 @@ from precomp_sdk.training import TrainSettings
         ("learning_rate", math.inf, "finite number, more than 0"),
         ("clip_norm", math.nan, "finite number, more than 0"),
         ("ema_decay", 1.0, "below 1"),
-        ("targets", "labels", "'dataset', 'own'"),
+        ("targets", "labels", "'dataset', 'pseudo-labels'"),
         ("forward", "real", "'codec', 'proxy'"),
         ("lambdas", "automatic", '"auto"'),
         ("train", ("proces",), "Did you mean 'preprocessor'"),

@@ -51,7 +51,7 @@ def test_cheap_bits_are_saved_and_a_dear_task_is_spared() -> None:
     assert gains[1e3] < 0  # sharpening makes the gratings clearer
 
 
-def test_the_clean_weight_spares_the_picture_that_no_codec_touches() -> None:
+def test_the_clean_weight_spares_the_image_that_no_codec_touches() -> None:
     gains = {}
     for weight in (0.0, 1e6):
         run = trainer(
@@ -73,7 +73,7 @@ def test_events_tell_the_story() -> None:
     assert [event.step for event in steps] == [0, 1, 2, 3, 4, 5, 6]
     measured = [event.step for event in steps if "relative/quality_5" in event.scalars]
     assert measured == [0, 3, 6]
-    # the double starts as the identity; only rounding separates it from the plain codec
+    # the double starts as the identity; only rounding separates it from the anchor
     assert steps[0].scalars["relative/mean"] == pytest.approx(1.0, abs=1e-6)
     assert {"objective", "bpp", "task_loss", "clean_loss", "gradient_norm", "learning_rate"} <= steps[1].scalars.keys()
     assert 0 < steps[1].scalars["clean_loss"] < steps[1].scalars["task_loss"]
@@ -112,7 +112,7 @@ def test_resuming_a_finished_run_changes_nothing(tmp_path: Path) -> None:
 
 
 class Drawn(FakeDataset):
-    """Draws other pictures in each epoch, as a set of random crops does."""
+    """Draws other images in each epoch, as a set of random crops does."""
 
     def set_epoch(self, epoch: int) -> None:
         self._seed = 1000 + epoch
@@ -120,7 +120,7 @@ class Drawn(FakeDataset):
 
 def test_what_was_drawn_before_a_run_does_not_matter_to_it() -> None:
     fresh, used = Drawn(count=16), Drawn(count=16)
-    used.set_epoch(4)  # as fitting the task on the same pictures leaves it
+    used.set_epoch(4)  # as fitting the task on the same images leaves it
     first, second = trainer().run(fresh, held_out=Drawn(count=8)), trainer().run(used, held_out=Drawn(count=8))
     assert first.calibration == second.calibration
     assert first.relative == second.relative
@@ -231,12 +231,12 @@ def test_nan_names_step_and_term_and_keeps_the_last_checkpoint(tmp_path: Path) -
 def test_targets_must_fit_the_task() -> None:
     with pytest.raises(TargetError, match="targets of kind 'label'; got none"):
         trainer(targets="dataset").run(FakeDataset(labelled=False))
-    trainer(targets="own").run(FakeDataset(labelled=False))  # needs no labels
+    trainer(targets="pseudo-labels").run(FakeDataset(labelled=False))  # needs no labels
 
 
-def test_unreadable_pictures_stop_or_are_named_and_counted() -> None:
+def test_unreadable_images_stop_or_are_named_and_counted() -> None:
     dataset = FakeDataset(count=24, unreadable=(3, 7))
-    with pytest.raises(DatasetError, match="fake picture"):
+    with pytest.raises(DatasetError, match="fake image"):
         trainer().run(dataset)
     notices: list[Event] = []
     result = trainer(notices.append, skip_unreadable=True, steps=12).run(dataset)
@@ -254,12 +254,12 @@ def test_the_notice_names_three_and_says_whether_more_follow(count: int) -> None
     (notice,) = (event for event in notices if isinstance(event, Notice) and "could not be read" in event.message)
     names = ", ".join(item.key for item in result.skipped[:3])
     assert notice.message.endswith(
-        f"{count} pictures could not be read and were left out: {names}" + ", ..." * (count - 3)
+        f"{count} images could not be read and were left out: {names}" + ", ..." * (count - 3)
     )
 
 
-def test_not_one_readable_picture_held_out() -> None:
-    with pytest.raises(DatasetError, match=r"held-out pictures: expected at least one readable.*4 unreadable ones"):
+def test_not_one_readable_image_held_out() -> None:
+    with pytest.raises(DatasetError, match=r"held-out images: expected at least one readable.*4 unreadable ones"):
         trainer(skip_unreadable=True).run(FakeDataset(), held_out=FakeDataset(count=4, unreadable=(0, 1, 2, 3)))
 
 
@@ -270,8 +270,8 @@ def test_a_task_that_does_not_mind_the_codec_is_told(sharpness: float, flat: boo
     assert any("hardly depends on the codec" in str(event) for event in events) == flat
 
 
-def test_too_few_pictures() -> None:
-    with pytest.raises(DatasetError, match="at least 5 pictures"):
+def test_too_few_images() -> None:
+    with pytest.raises(DatasetError, match="at least 5 images"):
         trainer().run(FakeDataset(count=4))
 
 
@@ -309,7 +309,7 @@ def test_task_or_proxy_learn_jointly(part: str) -> None:
 
 
 def test_a_learning_task_is_scored_in_evaluation_mode() -> None:
-    modes: dict[bool, set[bool]] = {False: set(), True: set()}  # by whether the pictures carry a gradient
+    modes: dict[bool, set[bool]] = {False: set(), True: set()}  # by whether the images carry a gradient
 
     class Watched(FakeTask):
         def _losses(self, images: Tensor, targets: Any) -> Tensor:

@@ -28,15 +28,15 @@ def test_the_transform_is_orthonormal() -> None:
 
 
 def test_a_fine_step_is_almost_lossless() -> None:
-    picture = FakeDataset(size=(19, 30))[2].image
-    error = HaarCodec().transcode(picture, 0).image.int() - picture.int()
+    image = FakeDataset(size=(19, 30))[2].image
+    error = HaarCodec().transcode(image, 0).image.int() - image.int()
     assert error.abs().max() <= 3
 
 
 def test_the_network_learns() -> None:
     torch.manual_seed(0)
-    pictures = FakeDataset(count=160, contrast=0.3)
-    result = fit_task(TextureNet(num_classes=4, filters=24), pictures, epochs=6, batch_size=8, learning_rate=1e-2,
+    images = FakeDataset(count=160, contrast=0.3)
+    result = fit_task(TextureNet(num_classes=4, filters=24), images, epochs=6, batch_size=8, learning_rate=1e-2,
                       validation=FakeDataset(count=40, contrast=0.3, seed=1))  # fmt: skip
     assert result.scores["top1"] > 0.7  # 0.25 by chance
 

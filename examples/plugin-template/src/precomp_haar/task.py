@@ -12,13 +12,13 @@ __all__ = ["TextureNet"]
 
 
 class TextureNet(TaskModel):
-    """A bank of learned filters, their energy over the whole picture, and one linear layer.
+    """A bank of learned filters, their energy over the whole image, and one linear layer.
 
     ::
 
         image ─▶ high pass ▶ 7x7, F filters ▶ square ▶ log of the mean ▶ linear ─▶ logits (N, K)
 
-    Takes any size from 1x1. Its own answers serve as targets, so that pictures without labels train too.
+    Takes any size from 1x1. Its own answers serve as targets, so that images without labels train too.
 
     Args:
         num_classes: K.
@@ -71,7 +71,7 @@ class TextureNet(TaskModel):
     def _predict(self, images: Tensor) -> Sequence[Tensor]:
         return list(self._logits(images))
 
-    def _own_targets(self, images: Tensor) -> Sequence[Target]:
+    def _pseudo_labels(self, images: Tensor) -> Sequence[Target]:
         return [Label(int(row.argmax()), probabilities=row) for row in self._logits(images).softmax(dim=1)]
 
     def _distribution(self, target: Target) -> Tensor:

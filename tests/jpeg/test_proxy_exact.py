@@ -1,4 +1,4 @@
-"""The surrogate's pixels are libjpeg's, bit by bit."""
+"""The proxy's pixels are libjpeg's, bit by bit."""
 
 import io
 from collections.abc import Callable
@@ -19,12 +19,12 @@ SIZES = ((1, 1), (1, 9), (2, 2), (3, 5), (5, 3), (8, 8), (9, 6), (15, 16), (16, 
 
 def by_pillow(image: Tensor, quality: int, subsampling: str) -> Tensor:
     """Independent of JPEGCodec: what a user's own Pillow call gives."""
-    picture = Image.fromarray(image.permute(1, 2, 0).numpy())
+    pillow_image = Image.fromarray(image.permute(1, 2, 0).numpy())
     buffer = io.BytesIO()
     if subsampling == "gray":
-        picture.convert("L").save(buffer, "JPEG", quality=quality)
+        pillow_image.convert("L").save(buffer, "JPEG", quality=quality)
     else:
-        picture.save(buffer, "JPEG", quality=quality, subsampling=subsampling)
+        pillow_image.save(buffer, "JPEG", quality=quality, subsampling=subsampling)
     return torch.from_numpy(np.array(Image.open(buffer).convert("RGB"))).permute(2, 0, 1)
 
 
@@ -37,10 +37,10 @@ def predicted(images: Tensor, qualities: list[int], subsampling: str) -> Tensor:
 @pytest.mark.parametrize("subsampling", SUBSAMPLINGS)
 @pytest.mark.parametrize("size", SIZES, ids=lambda size: f"{size[0]}x{size[1]}")
 def test_pixels_equal_pillows_for_any_size_with_mixed_qualities(
-    picture: Callable[..., Tensor], size: tuple[int, int], subsampling: str
+    make_image: Callable[..., Tensor], size: tuple[int, int], subsampling: str
 ) -> None:
     qualities = [1, *QUALITIES, 100]
-    images = torch.stack([picture(*size, seed) for seed in range(len(qualities))])
+    images = torch.stack([make_image(*size, seed) for seed in range(len(qualities))])
     real = torch.stack([by_pillow(image, q, subsampling) for image, q in zip(images, qualities, strict=True)])
     assert torch.equal(predicted(images, qualities, subsampling), real)
 
@@ -68,15 +68,15 @@ def test_pixels_equal_pillows_on_photographs(photographs: list[Tensor], quality:
     assert not unequal
 
 
-def test_every_quality_has_libjpegs_steps(picture: Callable[..., Tensor]) -> None:
+def test_every_quality_has_libjpegs_steps(make_image: Callable[..., Tensor]) -> None:
     qualities = list(range(1, 101))
-    images = picture(16, 16, 3).expand(100, -1, -1, -1)
+    images = make_image(16, 16, 3).expand(100, -1, -1, -1)
     real = torch.stack([by_pillow(images[0], quality, "4:2:0") for quality in qualities])
     assert torch.equal(predicted(images, qualities, "4:2:0"), real)
 
 
-def test_options_that_only_change_the_coding_change_no_pixel(picture: Callable[..., Tensor]) -> None:
-    image = picture(33, 47, 1)
+def test_options_that_only_change_the_coding_change_no_pixel(make_image: Callable[..., Tensor]) -> None:
+    image = make_image(33, 47, 1)
     for options in ({"optimize": True}, {"progressive": True}):
         codec = JPEGCodec(**options)
         output = JPEGProxy(codec)(image[None].float() / 255, 30)
@@ -85,9 +85,9 @@ def test_options_that_only_change_the_coding_change_no_pixel(picture: Callable[.
 
 @pytest.mark.parametrize("option", [{"rounding": "straight-through"}, {"rounding": 0.3}, {"rate_rule": "smooth"}])
 def test_backward_rules_leave_the_forward_value_alone(
-    picture: Callable[..., Tensor], option: dict[str, str | float]
+    make_image: Callable[..., Tensor], option: dict[str, str | float]
 ) -> None:
-    images = picture(24, 40, 2)[None].float() / 255
+    images = make_image(24, 40, 2)[None].float() / 255
     codec = JPEGCodec()
     usual = JPEGProxy(codec)(images.clone().requires_grad_(), 20)
     other = JPEGProxy(codec, **option)(images.clone().requires_grad_(), 20)
@@ -95,8 +95,8 @@ def test_backward_rules_leave_the_forward_value_alone(
     assert torch.equal(usual.bits, other.bits)
 
 
-def test_values_are_exact_when_matrix_products_are_allowed_to_be_sloppy(picture: Callable[..., Tensor]) -> None:
-    image = picture(64, 64, 4)
+def test_values_are_exact_when_matrix_products_are_allowed_to_be_sloppy(make_image: Callable[..., Tensor]) -> None:
+    image = make_image(64, 64, 4)
     before = torch.get_float32_matmul_precision()
     try:
         torch.set_float32_matmul_precision("medium")
@@ -107,9 +107,9 @@ def test_values_are_exact_when_matrix_products_are_allowed_to_be_sloppy(picture:
     assert torch.equal(got, by_pillow(image, 90, "4:2:0"))
 
 
-def test_half_precision_and_out_of_range_inputs_are_rounded_and_clipped(picture: Callable[..., Tensor]) -> None:
+def test_half_precision_and_out_of_range_inputs_are_rounded_and_clipped(make_image: Callable[..., Tensor]) -> None:
     proxy = JPEGProxy(JPEGCodec())
-    image = picture(16, 24, 5)[None]
+    image = make_image(16, 24, 5)[None]
     wide = image.float() / 255 * 1.4 - 0.2
     assert torch.equal(proxy(wide, 50).images, proxy(wide.clamp(0, 1), 50).images)
     coarse = (image.float() / 255).to(torch.bfloat16)
@@ -117,8 +117,8 @@ def test_half_precision_and_out_of_range_inputs_are_rounded_and_clipped(picture:
     assert torch.equal(proxy(coarse, 50).images, proxy(coarse.float(), 50).images)
 
 
-def test_nan_reaches_the_output_instead_of_crashing(picture: Callable[..., Tensor]) -> None:
-    images = picture(16, 16, 6)[None].float() / 255
+def test_nan_reaches_the_output_instead_of_crashing(make_image: Callable[..., Tensor]) -> None:
+    images = make_image(16, 16, 6)[None].float() / 255
     images[0, 1, 3, 3] = torch.nan
     images.requires_grad_()
     output = JPEGProxy(JPEGCodec())(images, 50)
@@ -126,10 +126,10 @@ def test_nan_reaches_the_output_instead_of_crashing(picture: Callable[..., Tenso
     assert bool(output.images.isnan().any())
 
 
-def test_a_cuda_device_gives_the_same_integers(picture: Callable[..., Tensor]) -> None:
+def test_a_cuda_device_gives_the_same_integers(make_image: Callable[..., Tensor]) -> None:
     if not torch.cuda.is_available():
         pytest.skip("no CUDA device")
-    images = torch.stack([picture(48, 72, seed) for seed in range(4)]).float() / 255
+    images = torch.stack([make_image(48, 72, seed) for seed in range(4)]).float() / 255
     proxy = JPEGProxy(JPEGCodec())
     here = proxy(images, [5, 30, 75, 95])
     there = proxy.cuda()(images.cuda(), [5, 30, 75, 95])

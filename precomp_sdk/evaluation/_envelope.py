@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from precomp_sdk.evaluation._pchip import pchip_integral
 
-__all__ = ["Frontiers", "RateDifferences", "rate_differences"]
+__all__ = ["RateDifferences", "UpperEnvelopes", "rate_differences"]
 
 Array = NDArray[np.float64]
 
@@ -15,7 +15,7 @@ _TIE = 1e-9  # scores closer than this are one score: what is left is the roundi
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Frontiers:
+class UpperEnvelopes:
     """The upper envelopes of R curves: points that score more than every cheaper point.
 
     Shapes and units:
@@ -33,7 +33,7 @@ class Frontiers:
     high: Array
 
     @classmethod
-    def of(cls, rates: Array, scores: Array) -> "Frontiers":
+    def of(cls, rates: Array, scores: Array) -> "UpperEnvelopes":
         """Build them from rates (R, Q) > 0 and scores (R, Q), higher is better, in any order."""
         order = np.lexsort((-scores, rates), axis=-1)  # of points with one rate, the best first
         rates = np.take_along_axis(rates, order, axis=1)
@@ -90,7 +90,7 @@ class RateDifferences:
     high: Array
 
 
-def rate_differences(anchor: Frontiers, test: Frontiers) -> RateDifferences:
+def rate_differences(anchor: UpperEnvelopes, test: UpperEnvelopes) -> RateDifferences:
     """Compare R pairs of envelopes over the scores that both reach."""
     low, high = np.maximum(anchor.low, test.low), np.minimum(anchor.high, test.high)
     difference = test.mean_log_rates(low, high) - anchor.mean_log_rates(low, high)

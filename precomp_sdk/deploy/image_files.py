@@ -1,4 +1,4 @@
-"""Picture files of a sender and a receiver: 8-bit RGB and gray."""
+"""Image files of a sender and a receiver: 8-bit RGB and gray."""
 
 from pathlib import Path
 
@@ -7,8 +7,8 @@ import torch
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from precomp_sdk.atomic_io import replacing
 from precomp_sdk.errors import ImageError
-from precomp_sdk.files import replacing
 from precomp_sdk.images import check_image
 
 __all__ = ["read_image", "write_image"]
@@ -17,20 +17,20 @@ _MODES = ("RGB", "L", "P", "1")
 
 
 def read_image(path: Path | str) -> Tensor:
-    """Read a picture file, turned upright as its EXIF data says.
+    """Read an image file, turned upright as its EXIF data says.
 
     Returns:
         (3, H, W) uint8.
 
     Raises:
-        ImageError: it is no picture, damaged, or not 8-bit RGB, gray or palette without transparency.
+        ImageError: it is no image, damaged, or not 8-bit RGB, gray or palette without transparency.
         OSError: there is no such file.
     """
     try:
-        with Image.open(path) as picture:
-            if picture.mode not in _MODES or picture.has_transparency_data:
-                raise _wrong(path, f"a picture of mode {picture.mode!r}", "Convert it first: Image.convert('RGB').")
-            upright = ImageOps.exif_transpose(picture).convert("RGB")
+        with Image.open(path) as image:
+            if image.mode not in _MODES or image.has_transparency_data:
+                raise _wrong(path, f"an image of mode {image.mode!r}", "Convert it first: Image.convert('RGB').")
+            upright = ImageOps.exif_transpose(image).convert("RGB")
     except FileNotFoundError:
         raise
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
@@ -42,7 +42,7 @@ def read_image(path: Path | str) -> Tensor:
 
 
 def write_image(image: Tensor, path: Path | str) -> None:
-    """Write (3, H, W) uint8 as a picture file without loss, in the format of the path's ending.
+    """Write (3, H, W) uint8 as an image file without loss, in the format of the path's ending.
 
     Raises:
         ImageError: the image is not ``uint8 (3, H, W)``, or the ending is not ``.png``.
@@ -51,15 +51,15 @@ def write_image(image: Tensor, path: Path | str) -> None:
         raise ImageError(
             where=str(path), expected="a path that ends in .png", got=Path(path).suffix, remedy="PNG loses nothing."
         )
-    picture = Image.fromarray(check_image(image, str(path)).permute(1, 2, 0).cpu().numpy())
+    pillow_image = Image.fromarray(check_image(image, str(path)).permute(1, 2, 0).cpu().numpy())
     with replacing(Path(path)) as temporary:
-        picture.save(temporary, format="PNG")
+        pillow_image.save(temporary, format="PNG")
 
 
 def _wrong(path: Path | str, got: str, remedy: str) -> ImageError:
     return ImageError(
         where=str(path),
-        expected="a whole picture of 8-bit RGB or gray, without transparency",
+        expected="a whole image of 8-bit RGB or gray, without transparency",
         got=got,
         remedy=remedy,
     )

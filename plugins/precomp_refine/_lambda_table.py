@@ -10,9 +10,9 @@ from torch import Tensor
 
 from precomp_refine._settings import wrong
 from precomp_sdk import QualityScale, Subset, TaskDataset, TaskModel, Transcoder
-from precomp_sdk.training import PlainPoint, calibrate
+from precomp_sdk.training import AnchorPoint, calibrate
 
-__all__ = ["PriceList", "Prices", "measure_points"]
+__all__ = ["LambdaTable", "Prices", "measure_points"]
 
 _LEAST = 1e-12  # guards logarithms and divisions by a distance that vanished
 
@@ -22,7 +22,7 @@ class Prices:
     """Prices of a batch.
 
     Shapes and units:
-        trade_offs: (N, M) lambda in bpp per unit of task loss, for each picture and network.
+        trade_offs: (N, M) lambda in bpp per unit of task loss, for each image and network.
         exchanges: (N, M) units of task loss per unit of feature distance.
     """
 
@@ -30,11 +30,11 @@ class Prices:
     exchanges: Tensor
 
     def rows(self, kept: list[int]) -> "Prices":
-        """Return the prices of some of the pictures."""
+        """Return the prices of some of the images."""
         return Prices(self.trade_offs[kept], self.exchanges[kept])
 
 
-class PriceList:
+class LambdaTable:
     """Lambda per quality and network; between the qualities it is interpolated, its logarithm over the strength.
 
     Beyond the ends of the list the price at the end holds.
@@ -50,8 +50,8 @@ class PriceList:
         self._table = table.detach().cpu().double()
 
     @classmethod
-    def of_points(cls, scale: QualityScale, points: Sequence[Sequence[PlainPoint]]) -> "PriceList":
-        """Return the prices at which the plain codec was measured, at every quality for each network."""
+    def of_points(cls, scale: QualityScale, points: Sequence[Sequence[AnchorPoint]]) -> "LambdaTable":
+        """Return the prices at which the anchor was measured, at every quality for each network."""
         order = sorted(range(len(points[0])), key=lambda row: scale.strength(points[0][row].quality))
         strengths = [scale.strength(points[0][row].quality) for row in order]
         trade_offs = [[own[row].trade_off for row in order] for own in points]
@@ -62,11 +62,11 @@ class PriceList:
     @classmethod
     def of_table(
         cls, scale: QualityScale, lambdas: Mapping[float, float], lambda_scale: float, networks: int
-    ) -> "PriceList":
+    ) -> "LambdaTable":
         """Return the prices of a table from quality to lambda, the same for all networks; features have none."""
         check_table(lambdas)
         points = [
-            PlainPoint(scale.check(quality), 0.0, 1.0, 1.0, lambda_scale * value) for quality, value in lambdas.items()
+            AnchorPoint(scale.check(quality), 0.0, 1.0, 1.0, lambda_scale * value) for quality, value in lambdas.items()
         ]
         return cls.of_points(scale, [points] * networks)
 
@@ -91,7 +91,7 @@ def check_table(lambdas: Mapping[float, float]) -> None:
 def measure_points(
     transcoder: Transcoder,
     tasks: Sequence[TaskModel],
-    pictures: TaskDataset,
+    images: TaskDataset,
     ladder: Sequence[float],
     *,
     lambdas: Literal["auto"] | Mapping[float, float],
@@ -99,17 +99,17 @@ def measure_points(
     features: bool,
     count: int,
     device: torch.device,
-) -> list[tuple[PlainPoint, ...]]:
-    """Measure the plain codec for every network on pictures spread evenly over a data set; see `calibrate`."""
-    spread = np.linspace(0, len(pictures) - 1, min(count, len(pictures))).round().astype(int).tolist()
-    chosen = Subset(pictures, spread)
+) -> list[tuple[AnchorPoint, ...]]:
+    """Measure the anchor for every network on images spread evenly over a data set; see `calibrate`."""
+    spread = np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int).tolist()
+    chosen = Subset(images, spread)
     return [
         calibrate(
             transcoder,
             task,
             chosen,
             ladder,
-            targets="own",
+            targets="pseudo-labels",
             features=features,
             lambdas=lambdas,
             lambda_scale=lambda_scale,

@@ -1,4 +1,4 @@
-"""A picture and its target as torchvision's typed tensors, so that one geometric operation moves all of them."""
+"""An image and its target as torchvision's typed tensors, so that one geometric operation moves all of them."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -11,35 +11,35 @@ from torchvision.transforms.v2 import functional as kernels
 
 from precomp_sdk import Boxes, Mask, Target
 
-__all__ = ["Parts", "crop", "flip", "from_parts", "resize", "to_parts"]
+__all__ = ["Tensors", "crop", "flip", "from_tensors", "resize", "to_tensors"]
 
-Parts: TypeAlias = list[tv_tensors.TVTensor]  #: the picture, then what its target is made of
+Tensors: TypeAlias = list[tv_tensors.TVTensor]  #: the image, then what its target is made of
 
 _LEAST_SIDE_PX = 1.0  # of a box that a crop has cut
 
 
-def to_parts(image: Tensor, target: Target | None) -> Parts:
-    """Wrap a picture (3, H, W) and its target; what cannot be moved about, such as a label, is left out."""
-    parts: Parts = [tv_tensors.Image(image)]
+def to_tensors(image: Tensor, target: Target | None) -> Tensors:
+    """Wrap an image (3, H, W) and its target; what cannot be moved about, such as a label, is left out."""
+    tensors: Tensors = [tv_tensors.Image(image)]
     if isinstance(target, Boxes):
         size = (int(image.shape[-2]), int(image.shape[-1]))
-        parts.append(tv_tensors.BoundingBoxes(target.boxes, format="XYXY", canvas_size=size))
+        tensors.append(tv_tensors.BoundingBoxes(target.boxes, format="XYXY", canvas_size=size))
     elif isinstance(target, Mask):
-        parts.append(tv_tensors.Mask(target.labels[None]))  # (1, H, W)
+        tensors.append(tv_tensors.Mask(target.labels[None]))  # (1, H, W)
         if target.probabilities is not None:
-            parts.append(tv_tensors.Image(target.probabilities))
-    return parts
+            tensors.append(tv_tensors.Image(target.probabilities))
+    return tensors
 
 
-def from_parts(parts: Parts, target: Target | None, *, cut: bool) -> tuple[Tensor, Target | None]:
-    """Return the picture and the target that the parts were made of, moved.
+def from_tensors(tensors: Tensors, target: Target | None, *, cut: bool) -> tuple[Tensor, Target | None]:
+    """Return the image and the target that the tensors were made of, moved.
 
     Args:
-        parts: as `to_parts` gave them, after any of the operations.
+        tensors: as `to_tensors` gave them, after any of the operations.
         target: as it was before.
         cut: a crop was among them: boxes less than a pixel wide or high are then left out.
     """
-    image, *rest = (part.as_subclass(Tensor).contiguous() for part in parts)
+    image, *rest = (part.as_subclass(Tensor).contiguous() for part in tensors)
     if isinstance(target, Boxes):
         (boxes,) = rest
         if not cut:
@@ -52,8 +52,8 @@ def from_parts(parts: Parts, target: Target | None, *, cut: bool) -> tuple[Tenso
     return image, target
 
 
-def resize(parts: Parts, size: tuple[int, int]) -> Parts:
-    """Resize to (height, width): pictures bilinear and antialiased, masks by the nearest pixel."""
+def resize(tensors: Tensors, size: tuple[int, int]) -> Tensors:
+    """Resize to (height, width): images bilinear and antialiased, masks by the nearest pixel."""
 
     def one(part: Tensor) -> Tensor:
         if isinstance(part, tv_tensors.Mask):  # v2's own kernel takes the upper left neighbour, which moves the mask
@@ -65,23 +65,23 @@ def resize(parts: Parts, size: tuple[int, int]) -> Parts:
         moved: Tensor = kernels.resize(part, list(size), antialias=True)
         return moved
 
-    return _each(parts, one)
+    return _each(tensors, one)
 
 
-def crop(parts: Parts, top: int, left: int, height: int, width: int) -> Parts:
+def crop(tensors: Tensors, top: int, left: int, height: int, width: int) -> Tensors:
     """Cut a rectangle out; boxes are clipped to it."""
 
     def one(part: Tensor) -> Tensor:
         moved: Tensor = kernels.crop(part, top, left, height, width)
         return moved
 
-    return _each(parts, one)
+    return _each(tensors, one)
 
 
-def flip(parts: Parts) -> Parts:
+def flip(tensors: Tensors) -> Tensors:
     """Flip left to right."""
-    return _each(parts, kernels.horizontal_flip)
+    return _each(tensors, kernels.horizontal_flip)
 
 
-def _each(parts: Sequence[tv_tensors.TVTensor], operation: Callable[[Tensor], Tensor]) -> Parts:
-    return [operation(part) for part in parts]
+def _each(tensors: Sequence[tv_tensors.TVTensor], operation: Callable[[Tensor], Tensor]) -> Tensors:
+    return [operation(part) for part in tensors]

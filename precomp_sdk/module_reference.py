@@ -7,12 +7,12 @@ from typing import Any, Generic, Self, TypeVar
 
 from torch import nn
 
-__all__ = ["Borrowed"]
+__all__ = ["ModuleReference"]
 
 M = TypeVar("M", bound=nn.Module)
 
 
-class Borrowed(Generic[M]):
+class ModuleReference(Generic[M]):
     """Holds a module for a preprocessor that works with it: the task network, the proxy.
 
     As an attribute it is no submodule: its weights are neither in the holder's weights file nor trained with it. A copy
@@ -25,7 +25,7 @@ class Borrowed(Generic[M]):
         >>> class Holder(nn.Module):
         ...     def __init__(self, task: nn.Module) -> None:
         ...         super().__init__()
-        ...         self._task = Borrowed(task)
+        ...         self._task = ModuleReference(task)
         >>> list(Holder(nn.Linear(2, 2)).state_dict())
         []
     """

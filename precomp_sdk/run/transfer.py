@@ -4,12 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from precomp_sdk.atomic_io import write_whole
 from precomp_sdk.codec import Codec
 from precomp_sdk.config import Proxy, Trained, Transfer, dump_transfer
 from precomp_sdk.errors import ConfigError, nearest
-from precomp_sdk.evaluation import Loop, TransferMatrix, transfer_matrix, write_transfer
+from precomp_sdk.evaluation import TrainedWith, TransferMatrix, transfer_matrix, write_transfer
 from precomp_sdk.events import Event
-from precomp_sdk.files import write_whole
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.registry import Registry
 from precomp_sdk.run.build import Builder, check_recorded_options, located
@@ -46,7 +46,7 @@ def run_transfer(
     codecs: dict[str, Codec] = {
         label: builder.make("codec", table, f"codecs.{label}") for label, table in transfer.codecs.items()
     }
-    for key, ladders in (("ladders", transfer.ladders), ("plain_ladders", transfer.plain_ladders)):
+    for key, ladders in (("ladders", transfer.ladders), ("anchor_ladders", transfer.anchor_ladders)):
         for label, ladder in ladders.items():
             if label in codecs:  # `transfer_matrix` tells of others
                 builder.check_ladder(codecs[label], ladder, f"{key}.{label}", at_least=2)
@@ -66,9 +66,9 @@ def run_transfer(
         codecs,
         tasks,
         val,
-        loops={label: Loop(table.codecs, table.tasks) for label, table in transfer.preprocessors.items()},
+        trained_with={label: TrainedWith(table.codecs, table.tasks) for label, table in transfer.preprocessors.items()},
         ladders=transfer.ladders,
-        plain_ladders=transfer.plain_ladders,
+        anchor_ladders=transfer.anchor_ladders,
         device=device,
         observer=observer,
         **transfer.arguments(),
@@ -101,12 +101,12 @@ def _preprocessor(
     parts: dict[str, Any] = {}
     if table.codecs:
         parts["codec"] = codecs[table.codecs[0]]
-        if "proxy" in builder.parts_of(table):
+        if "proxy" in builder.requirements_of(table):
             proxy = transfer.proxies.get(table.codecs[0], Proxy())
             parts["proxy"] = builder.make_proxy(proxy, parts["codec"])
     if table.tasks:
         parts["task"] = tasks[table.tasks[0]]
-    for name in builder.parts_of(table):
+    for name in builder.requirements_of(table):
         if name not in parts:
             option = "tasks" if name == "task" else "codecs"
             raise ConfigError(
@@ -122,11 +122,11 @@ def _preprocessor(
         if transfer.data.train is None:
             raise ConfigError(
                 where=f"{transfer.origin}, data.train",
-                expected=f"pictures to prepare {label!r} on",
+                expected=f"images to prepare {label!r} on",
                 got="none",
                 remedy="Add the table data.train.",
             )
-        pictures = builder.make("dataset", transfer.data.train, "data.train")
+        images = builder.make("dataset", transfer.data.train, "data.train")
         with located(f"{transfer.origin}, {key}"):
-            made.prepare(pictures, transfer.ladders.get(table.codecs[0]) if table.codecs else None)
+            made.prepare(images, transfer.ladders.get(table.codecs[0]) if table.codecs else None)
     return made

@@ -29,7 +29,7 @@ def load_compressor(
 ) -> Compressor:
     """Read the folder of a training run, or a file as `Compressor.load` does.
 
-    A preprocessor that works with the task network or the codec's proxy (its ``parts``) needs the folder: the
+    A preprocessor that works with the task network or the codec's proxy (its ``requires``) needs the folder: the
     experiment in it says what they are, and their weights lie beside it where training fitted them.
 
     Args:
@@ -48,7 +48,7 @@ def load_compressor(
         return Compressor.load(weights, registry, device=device, observer=observer)
     experiment = without_start(load_experiment(path / EXPERIMENT_FILE))
     builder = Builder(registry, experiment.origin, experiment.train.seed)
-    needed = builder.parts_of(experiment.preprocessor)
+    needed = builder.requirements_of(experiment.preprocessor)
     if not needed:
         return Compressor.load(weights, registry, device=device, observer=observer)
     codec: Codec = builder.make("codec", experiment.codec, "codec")

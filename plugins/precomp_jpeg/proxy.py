@@ -1,4 +1,4 @@
-"""JPEG's trainable stand-in: libjpeg's own arithmetic, with gradients."""
+"""JPEG's trainable proxy: libjpeg's own arithmetic, with gradients."""
 
 from collections.abc import Mapping
 from typing import Any, Final
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from precomp_sdk import Codec, OptionError, PluginError, ProxyCodec, ProxyOutput, nearest
 
-from ._functional import jpeg_surrogate
+from ._functional import jpeg_proxy
 from ._rate import RateOptions, RateRule
 from ._tables import base_tables, quality_percent, scaled_tables
 from .codec import JPEGCodec
@@ -64,7 +64,7 @@ class JPEGProxy(ProxyCodec):
         True
     """
 
-    name = "jpeg-surrogate"
+    name = "jpeg-proxy"
     source = "ITU-T T.81; libjpeg's integer arithmetic"
     codec_name = "jpeg"
     tables: Tensor  #: (2, 8, 8) base quantization tables before the quality scales them
@@ -137,7 +137,7 @@ class JPEGProxy(ProxyCodec):
 
     def _predict(self, images: Tensor, qualities: Tensor) -> ProxyOutput:
         steps = scaled_tables(self.tables, quality_percent(qualities))
-        coded = jpeg_surrogate(images, steps, subsampling=self._codec.subsampling, options=self._rules)
+        coded = jpeg_proxy(images, steps, subsampling=self._codec.subsampling, options=self._rules)
         entropy, tables, header_bytes = coded.entropy_bits, coded.table_bits, _HEADER_BYTES[self._kind]
         if self._codec.progressive:
             header_bytes = _PROGRESSIVE_HEADER_BYTES[self._kind]

@@ -21,8 +21,8 @@ def export(
     from precomp_sdk.run import load_compressor
 
     sender = load_compressor(run, registry_of(ctx), observer=tell_notice)
-    if sender.preprocessor.parts and output.suffix != ".onnx":
-        told = f"{sender.preprocessor.name!r} works with its {' and '.join(sender.preprocessor.parts)}"
+    if sender.preprocessor.requires and output.suffix != ".onnx":
+        told = f"{sender.preprocessor.name!r} works with its {' and '.join(sender.preprocessor.requires)}"
         raise typer.BadParameter(
             f"{told}, which no weights file holds: expected an .onnx file; `precomp compress` takes the run's folder",
             param_hint="--output",
@@ -35,19 +35,19 @@ def export(
 def compress(
     ctx: typer.Context,
     file: Annotated[Path, typer.Argument(help="What `precomp export` wrote, or the folder of `precomp train`.")],
-    image: Annotated[Path, typer.Argument(help="A picture of 8-bit RGB or gray.")],
+    image: Annotated[Path, typer.Argument(help="An image of 8-bit RGB or gray.")],
     quality: Annotated[float, typer.Option(help="On the codec's own scale.")],
     output: Annotated[Path, typer.Option(help="File for the payload.")],
 ) -> None:
-    """Preprocess and encode one picture."""
+    """Preprocess and encode one image."""
+    from precomp_sdk.atomic_io import write_whole
     from precomp_sdk.deploy import read_image
-    from precomp_sdk.files import write_whole
     from precomp_sdk.run import load_compressor
 
-    picture = read_image(image)
-    payload = load_compressor(file, registry_of(ctx), observer=tell_notice).compress(picture, quality)
+    source = read_image(image)
+    payload = load_compressor(file, registry_of(ctx), observer=tell_notice).compress(source, quality)
     write_whole(output, payload)
-    pixels = picture.shape[-2] * picture.shape[-1]
+    pixels = source.shape[-2] * source.shape[-1]
     typer.echo(f"{output}: {len(payload)} bytes, {8 * len(payload) / pixels:.3f} bits per pixel")
 
 
@@ -56,7 +56,7 @@ def decompress(
     ctx: typer.Context,
     file: Annotated[Path, typer.Argument(help="What `precomp export` wrote, or the folder of `precomp train`.")],
     payload: Annotated[Path, typer.Argument(help="What `precomp compress` wrote.")],
-    output: Annotated[Path, typer.Option(help="PNG file for the picture.")],
+    output: Annotated[Path, typer.Option(help="PNG file for the image.")],
     size: Annotated[
         str | None,
         typer.Option(metavar="HEIGHTxWIDTH", help="Of the source, where it was coded at a lower resolution."),

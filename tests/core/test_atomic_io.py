@@ -3,8 +3,8 @@ import threading
 
 import pytest
 
+from precomp_sdk.atomic_io import check_target, replacing, write_files, write_whole
 from precomp_sdk.errors import OptionError
-from precomp_sdk.files import check_target, replacing, write_files, write_whole
 
 
 def test_a_failure_leaves_the_old_file_and_nothing_else(tmp_path):

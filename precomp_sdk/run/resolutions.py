@@ -1,4 +1,4 @@
-"""An experiment's resolutions: measured on its training pictures, before it is trained."""
+"""An experiment's resolutions: measured on its training images, before it is trained."""
 
 from collections.abc import Callable, Sequence
 
@@ -22,7 +22,7 @@ def run_choice(
     factors: Sequence[float] = FACTORS,
     observer: Callable[[Event], None] | None = None,
 ) -> tuple[ResolutionChoice, ...]:
-    """Choose the resolution at every quality of ``train.ladder`` on the pictures that training calibrates lambda on.
+    """Choose the resolution at every quality of ``train.ladder`` on the images that training calibrates lambda on.
 
     A task that is to be fitted is fitted first and left in the output folder, where `precomp train --resume` takes it
     from; one that lies there already is used.
@@ -44,12 +44,12 @@ def run_choice(
     prepare_task(experiment, parts, fabric, observer, resume=True)
     order = shuffled(parts.train, settings.seed)
     first = 0 if parts.held_out is not None else held_back(len(order), settings)
-    pictures = Subset(parts.train, order[first : first + settings.calibration_images])
+    images = Subset(parts.train, order[first : first + settings.calibration_images])
     with Transcoder(parts.codec, workers=settings.codec_workers) as transcoder:
         return choose_resolutions(
             transcoder,
             parts.task.to(fabric.device).eval(),
-            pictures,
+            images,
             settings.ladder or parts.codec.quality_scale.ladder,
             factors=factors,
             targets=settings.targets,

@@ -9,9 +9,9 @@ import pytest
 from torch import Tensor
 
 from precomp_sdk import NonFiniteError
-from precomp_sdk.records import ProxyOutput
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeProxy, FakeTask
 from precomp_sdk.training import STATE_FILE, Trainer, TrainSettings
+from precomp_sdk.types import ProxyOutput
 
 SMALL: dict[str, Any] = {
     "steps": 6, "batch_size": 4, "held_out_images": 4, "calibration_images": 8, "held_out_every": 3,
@@ -31,14 +31,14 @@ def trainer(preprocessor: FakePreprocessor | None = None, proxy: FakeProxy | Non
 
 
 class SpoiledBits(FakeProxy):
-    """Predicts its pictures well, and NaN bits."""
+    """Predicts its images well, and NaN bits."""
 
     def _predict(self, images: Tensor, qualities: Tensor) -> ProxyOutput:
         output = super()._predict(images, qualities)
         return ProxyOutput(output.images, output.bits * math.nan)
 
 
-class SpoiledPictures(FakePreprocessor):
+class SpoiledImages(FakePreprocessor):
     """Gives NaN from a call on, counted over training or over evaluation."""
 
     def __init__(self, call: int, *, training: bool) -> None:
@@ -53,7 +53,7 @@ class SpoiledPictures(FakePreprocessor):
 
 
 class SpoiledGradient(FakePreprocessor):
-    """Its pictures are well, and what flows back through them is not."""
+    """Its images are well, and what flows back through them is not."""
 
     def _process(self, images: Tensor, strengths: Tensor) -> Tensor:
         processed = super()._process(images, strengths)
@@ -68,14 +68,14 @@ def test_the_bits_are_named_and_not_their_sum() -> None:
         trainer(proxy=SpoiledBits(FakeCodec())).run(FakeDataset())
 
 
-def test_the_preprocessors_own_pictures_are_named() -> None:
-    with pytest.raises(NonFiniteError, match=r"training step 3, term 'processed picture'.*no folder"):
-        trainer(SpoiledPictures(3, training=True)).run(FakeDataset())
+def test_the_preprocessors_own_images_are_named() -> None:
+    with pytest.raises(NonFiniteError, match=r"training step 3, term 'processed image'.*no folder"):
+        trainer(SpoiledImages(3, training=True)).run(FakeDataset())
 
 
-def test_held_out_pictures_are_named() -> None:
-    with pytest.raises(NonFiniteError, match="held-out pictures after training step 0, term 'processed picture'"):
-        trainer(SpoiledPictures(1, training=False)).run(FakeDataset())
+def test_held_out_images_are_named() -> None:
+    with pytest.raises(NonFiniteError, match="held-out images after training step 0, term 'processed image'"):
+        trainer(SpoiledImages(1, training=False)).run(FakeDataset())
 
 
 def test_the_gradient_norm_is_named(tmp_path: Path) -> None:

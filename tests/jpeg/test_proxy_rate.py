@@ -1,4 +1,4 @@
-"""The surrogate's bits are those of the file that libjpeg writes."""
+"""The proxy's bits are those of the file that libjpeg writes."""
 
 from collections.abc import Callable
 
@@ -26,13 +26,13 @@ def bits_without_stuffing(payload: bytes) -> int:
 @pytest.mark.parametrize("optimize", [False, True])
 @pytest.mark.parametrize("subsampling", SUBSAMPLINGS)
 def test_bits_equal_the_files_less_its_stuffed_bytes(
-    picture: Callable[..., Tensor], subsampling: str, optimize: bool
+    make_image: Callable[..., Tensor], subsampling: str, optimize: bool
 ) -> None:
     codec = JPEGCodec(subsampling=subsampling, optimize=optimize)
     proxy = JPEGProxy(codec, stuffing=False)
     qualities = [1, 5, 20, 50, 90, 100]
     for size in ((1, 1), (7, 25), (24, 24), (41, 50)):  # 1x1, 7x25 and 41x50 need blocks that only complete a unit
-        images = torch.stack([picture(*size, seed) for seed in range(len(qualities))])
+        images = torch.stack([make_image(*size, seed) for seed in range(len(qualities))])
         real = [
             bits_without_stuffing(codec.encode(image, quality))
             for image, quality in zip(images, qualities, strict=True)
@@ -42,7 +42,7 @@ def test_bits_equal_the_files_less_its_stuffed_bytes(
 
 @pytest.mark.parametrize("optimize", [False, True])
 def test_long_runs_and_large_values_are_counted(optimize: bool) -> None:
-    """Single high frequencies (runs beyond 15), extremes (large sizes) and flat pictures (empty blocks)."""
+    """Single high frequencies (runs beyond 15), extremes (large sizes) and flat images (empty blocks)."""
     x = torch.arange(32.0)
     ripple = (
         128
@@ -83,10 +83,10 @@ def test_progressive_bits_are_close_on_photographs(photographs: list[Tensor], su
     assert torch.tensor(errors).median() < 0.02
 
 
-def test_dc_is_predicted_in_the_order_of_the_minimum_coded_units(picture: Callable[..., Tensor]) -> None:
+def test_dc_is_predicted_in_the_order_of_the_minimum_coded_units(make_image: Callable[..., Tensor]) -> None:
     """Two by two luma blocks make a unit at 4:2:0; raster order would count other bits."""
     codec = JPEGCodec(subsampling="4:2:0")
-    image = picture(48, 48, 9)
+    image = make_image(48, 48, 9)
     luma, _ = rgb_to_ycc(image[None].float() / 255)
     options = RateOptions("finite-difference", 1.0, optimize=False, stuffing=False)
     coefficients = forward_dct(luma).view(1, 6, 8, 6, 8)
@@ -106,10 +106,10 @@ def test_scan_of_four_by_three_blocks_in_units_of_two_by_two() -> None:
     assert scan_of(2, 3, 1, 2, CPU) == Scan(None, 2)
 
 
-def test_bits_depend_on_differences_of_dc_only(picture: Callable[..., Tensor]) -> None:
-    """A brighter copy costs what the picture costs, but for the very first difference."""
+def test_bits_depend_on_differences_of_dc_only(make_image: Callable[..., Tensor]) -> None:
+    """A brighter copy costs what the image costs, but for the very first difference."""
     proxy = JPEGProxy(JPEGCodec(subsampling="gray"), stuffing=False)
-    dark = (picture(32, 32, 1) // 4 + 20).float() / 255
+    dark = (make_image(32, 32, 1) // 4 + 20).float() / 255
     bright = dark + 16 * 8 / 255  # whole steps of the DC at quality 50: 16 * 8 in coefficients, 16 in samples
     costs = proxy(torch.stack([dark, bright]), 50).bits
     assert abs(costs[0] - costs[1]) <= 16
@@ -170,8 +170,8 @@ def test_expected_stuffing_is_what_a_simulation_stuffs() -> None:
     assert expected[drawn].sum().item() == pytest.approx(windows, rel=0.05)
 
 
-def test_trainable_rate_corrects_the_bits(picture: Callable[..., Tensor]) -> None:
-    images = picture(16, 16, 0)[None].float() / 255
+def test_trainable_rate_corrects_the_bits(make_image: Callable[..., Tensor]) -> None:
+    images = make_image(16, 16, 0)[None].float() / 255
     proxy = JPEGProxy(JPEGCodec(), trainable_rate=True)
     plain = proxy(images, 50).bits
     assert {name for name, _ in proxy.named_parameters()} == {"log_scale", "offset_bits"}

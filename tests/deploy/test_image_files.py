@@ -8,19 +8,19 @@ from PIL import Image
 from precomp_sdk import ImageError
 from precomp_sdk.deploy import read_image, write_image
 
-PICTURE = torch.arange(3 * 4 * 5, dtype=torch.uint8).reshape(3, 4, 5)
+IMAGE = torch.arange(3 * 4 * 5, dtype=torch.uint8).reshape(3, 4, 5)
 
 
 def test_a_round_trip_loses_nothing(tmp_path: Path) -> None:
-    write_image(PICTURE, tmp_path / "a.png")
-    assert torch.equal(read_image(tmp_path / "a.png"), PICTURE)
+    write_image(IMAGE, tmp_path / "a.png")
+    assert torch.equal(read_image(tmp_path / "a.png"), IMAGE)
 
 
 def test_gray_and_upright(tmp_path: Path) -> None:
-    picture = Image.fromarray(np.arange(6, dtype=np.uint8).reshape(2, 3))
+    image = Image.fromarray(np.arange(6, dtype=np.uint8).reshape(2, 3))
     exif = Image.Exif()
     exif[0x0112] = 6  # turn it by 90 degrees clockwise
-    picture.save(tmp_path / "a.png", exif=exif)
+    image.save(tmp_path / "a.png", exif=exif)
     read = read_image(tmp_path / "a.png")
     assert read.shape == (3, 3, 2)
     assert read[0].tolist() == [[3, 0], [4, 1], [5, 2]]
@@ -39,7 +39,7 @@ def test_rubbish_and_halves_are_refused(tmp_path: Path) -> None:
         read_image(tmp_path / "a.png")
     write_image(torch.randint(0, 256, (3, 40, 40), dtype=torch.uint8), tmp_path / "b.png")
     (tmp_path / "b.png").write_bytes((tmp_path / "b.png").read_bytes()[:800])
-    with pytest.raises(ImageError, match="a whole picture"):
+    with pytest.raises(ImageError, match="a whole image"):
         read_image(tmp_path / "b.png")
     with pytest.raises(FileNotFoundError):
         read_image(tmp_path / "none.png")
@@ -47,6 +47,6 @@ def test_rubbish_and_halves_are_refused(tmp_path: Path) -> None:
 
 def test_only_png_is_written(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match=r"got \.jpg"):
-        write_image(PICTURE, tmp_path / "a.jpg")
+        write_image(IMAGE, tmp_path / "a.jpg")
     with pytest.raises(ImageError, match="uint8"):
-        write_image(PICTURE.float(), tmp_path / "a.png")
+        write_image(IMAGE.float(), tmp_path / "a.png")

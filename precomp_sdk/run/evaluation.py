@@ -1,25 +1,25 @@
-"""An experiment's evaluation: the trained preprocessor against the plain codec and the baselines."""
+"""An experiment's evaluation: the trained preprocessor against the anchor and the baselines."""
 
 from collections.abc import Callable
 from pathlib import Path
 
+from precomp_sdk.atomic_io import write_whole
 from precomp_sdk.config import EXPERIMENT_FILE, Experiment, dump_experiment
 from precomp_sdk.errors import CheckpointError
 from precomp_sdk.evaluation import Evaluation, evaluate, write_report
 from precomp_sdk.events import Event, Notice
-from precomp_sdk.files import write_whole
 from precomp_sdk.registry import Registry
 from precomp_sdk.run.build import (
     Builder,
-    EvaluationParts,
+    EvaluationComponents,
     build_evaluation,
     check_recorded_options,
     prepare,
     without_start,
 )
+from precomp_sdk.run.compression import load_fitted
 from precomp_sdk.run.fabric import make_fabric
 from precomp_sdk.run.record import record
-from precomp_sdk.run.sending import load_fitted
 from precomp_sdk.training import WEIGHTS_FILE, load_module
 
 __all__ = ["run_evaluation"]
@@ -38,7 +38,7 @@ def run_evaluation(
 ) -> Evaluation:
     """Carry out the evaluation of an experiment with the weights that its training left behind.
 
-    A preprocessor that has nothing to train is prepared on the training pictures instead; its run needs no training,
+    A preprocessor that has nothing to train is prepared on the training images instead; its run needs no training,
     unless that is to fit the task or the proxy.
 
     Args:
@@ -95,7 +95,7 @@ def run_evaluation(
 
 def _load(
     experiment: Experiment,
-    parts: EvaluationParts,
+    parts: EvaluationComponents,
     folder: Path,
     weights: Path,
     unfinished: bool,

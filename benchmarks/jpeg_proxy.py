@@ -1,10 +1,10 @@
-"""JPEG's surrogate beside kornia's: how true, and how fast, in one run.
+"""JPEG's proxy beside kornia's: how true, and how fast, in one run.
 
-    python benchmarks/jpeg_surrogate.py ../shared/data/imagenette/val
+    python benchmarks/jpeg_proxy.py ../shared/data/imagenette/val
 
-Fidelity: PSNR of each surrogate's decoded picture against what libjpeg-turbo decodes, at 4:2:0, and the miss of the
-predicted bits against the real file. Speed: forward and backward on the same batch of 8 pictures of 256 x 256, one
-thread, CPU time of the thread, the two taking turns, the fastest turn of each. Writes ``results/jpeg_surrogate.json``
+Fidelity: PSNR of each proxy's decoded image against what libjpeg-turbo decodes, at 4:2:0, and the miss of the
+predicted bits against the real file. Speed: forward and backward on the same batch of 8 images of 256 x 256, one
+thread, CPU time of the thread, the two taking turns, the fastest turn of each. Writes ``results/jpeg_proxy.json``
 and ``.md``.
 """
 
@@ -32,9 +32,9 @@ def photographs(folder: Path, count: int, side: int) -> Tensor:
     files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in {".jpg", ".jpeg", ".png", ".webp"})
     chosen = files[:: max(1, len(files) // count)][:count]
     if len(chosen) < count:
-        raise SystemExit(f"{folder}: {count} pictures are needed, {len(files)} found")
-    pictures = [Image.open(file).convert("RGB").resize((side, side), Image.Resampling.LANCZOS) for file in chosen]
-    return torch.stack([torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous() for picture in pictures])
+        raise SystemExit(f"{folder}: {count} images are needed, {len(files)} found")
+    images = [Image.open(file).convert("RGB").resize((side, side), Image.Resampling.LANCZOS) for file in chosen]
+    return torch.stack([torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous() for image in images])
 
 
 def psnr_db(a: Tensor, b: Tensor) -> float:
@@ -42,15 +42,15 @@ def psnr_db(a: Tensor, b: Tensor) -> float:
     return float("inf") if error == 0 else 10 * float(np.log10(255**2 / error))
 
 
-def fidelity(pictures: Tensor) -> list[dict[str, float]]:
+def fidelity(images: Tensor) -> list[dict[str, float]]:
     codec = JPEGCodec()
     proxy = JPEGProxy(codec)
     rows = []
     for quality in QUALITIES:
         ours, theirs, misses = [], [], []
-        for picture in pictures:
-            real = codec.transcode(picture, quality)
-            image = picture[None].float() / 255
+        for source in images:
+            real = codec.transcode(source, quality)
+            image = source[None].float() / 255
             with torch.no_grad():
                 output = proxy(image, quality)
                 other = kornia.enhance.jpeg_codec_differentiable(image, torch.tensor([float(quality)]))
@@ -60,8 +60,8 @@ def fidelity(pictures: Tensor) -> list[dict[str, float]]:
         rows.append(
             {
                 "quality": quality,
-                "identical_pictures": sum(value == float("inf") for value in ours),
-                "pictures": len(ours),
+                "identical_images": sum(value == float("inf") for value in ours),
+                "images": len(ours),
                 "worst_psnr_db": min(ours),
                 "kornia_psnr_db": fmean(theirs),
                 "bits_median_miss_percent": 100 * median(misses),
@@ -71,8 +71,8 @@ def fidelity(pictures: Tensor) -> list[dict[str, float]]:
     return rows
 
 
-def speed(pictures: Tensor, turns: int) -> dict[str, float]:
-    images = pictures[:8].float() / 255
+def speed(sources: Tensor, turns: int) -> dict[str, float]:
+    images = sources[:8].float() / 255
     qualities = torch.tensor([5.0, 10.0, 20.0, 30.0, 40.0, 50.0, 75.0, 95.0])
     weights = torch.randn_like(images)
     proxies = {
@@ -107,15 +107,15 @@ def table(rows: list[dict[str, float]], times: dict[str, float]) -> str:
         "| quality | identical to libjpeg-turbo | kornia, PSNR dB | bits, median miss | bits, worst miss |",
         "| --- | --- | --- | --- | --- |",
         *(
-            f"| {row['quality']} | {row['identical_pictures']} of {row['pictures']} | {row['kornia_psnr_db']:.1f} "
+            f"| {row['quality']} | {row['identical_images']} of {row['images']} | {row['kornia_psnr_db']:.1f} "
             f"| {row['bits_median_miss_percent']:.2f}% | {row['bits_worst_miss_percent']:.2f}% |"
             for row in rows
         ),
         "",
-        "Forward and backward of one 256 x 256 picture in a batch of 8, one thread, CPU time:",
+        "Forward and backward of one 256 x 256 image in a batch of 8, one thread, CPU time:",
         f"kornia {times['kornia_ms']:.1f} ms; ours, which also counts and differentiates the bits,",
         f"{times['ours_ms']:.1f} ms ({times['times_faster_than_kornia']:.1f} times faster); with Huffman tables made",
-        f"for each picture {times['ours_optimized_huffman_ms']:.1f} ms.",
+        f"for each image {times['ours_optimized_huffman_ms']:.1f} ms.",
     ]
     return "\n".join(lines) + "\n"
 
@@ -124,17 +124,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="photographs")
     parser.add_argument("--count", type=int, default=24, help="how many of them")
-    parser.add_argument("--turns", type=int, default=12, help="timed turns of each surrogate")
+    parser.add_argument("--turns", type=int, default=12, help="timed turns of each proxy")
     options = parser.parse_args()
     torch.manual_seed(0)
     torch.set_num_threads(1)
-    pictures = photographs(options.folder, max(8, options.count), 256)
-    rows, times = fidelity(pictures), speed(pictures, options.turns)
+    images = photographs(options.folder, max(8, options.count), 256)
+    rows, times = fidelity(images), speed(images, options.turns)
     versions = {"torch": torch.__version__, "kornia": kornia.__version__, "codec": JPEGCodec().version}
     RESULTS.mkdir(exist_ok=True)
-    record = {"fidelity": rows, "milliseconds_per_picture": times, "versions": versions}
-    (RESULTS / "jpeg_surrogate.json").write_text(json.dumps(record, indent=2).replace("Infinity", '"infinite"') + "\n")
-    (RESULTS / "jpeg_surrogate.md").write_text(table(rows, times))
+    record = {"fidelity": rows, "milliseconds_per_image": times, "versions": versions}
+    (RESULTS / "jpeg_proxy.json").write_text(json.dumps(record, indent=2).replace("Infinity", '"infinite"') + "\n")
+    (RESULTS / "jpeg_proxy.md").write_text(table(rows, times))
     print(table(rows, times))
 
 

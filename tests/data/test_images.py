@@ -1,4 +1,4 @@
-"""Every picture Pillow reads becomes (3, H, W) uint8, or an error that names it."""
+"""Every image Pillow reads becomes (3, H, W) uint8, or an error that names it."""
 
 import struct
 import warnings
@@ -12,8 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from precomp_data import read_picture
-from precomp_data.pictures import is_picture_name, to_rgb
+from precomp_data import read_image
+from precomp_data.images import is_image_name, to_rgb
 from precomp_sdk import DatasetError
 
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
@@ -48,7 +48,7 @@ def png_header(width: int, height: int) -> bytes:
 def test_lossless_formats_keep_every_sample(tmp_path: Path, kind: str) -> None:
     path = tmp_path / f"ramp.{kind.lower()}"
     path.write_bytes(encoded(ramp(), kind))
-    for image in (read_picture(path), read_picture(str(path)), read_picture(path.read_bytes())):
+    for image in (read_image(path), read_image(str(path)), read_image(path.read_bytes())):
         assert image.dtype == torch.uint8
         assert image.is_contiguous()
         assert torch.equal(image, torch.from_numpy(np.array(ramp())).permute(2, 0, 1))
@@ -63,27 +63,27 @@ def test_exif_orientation_is_honoured(orientation: int) -> None:
         3: lambda a: a[::-1, ::-1],
         4: lambda a: a[::-1],
         5: lambda a: a.transpose(1, 0, 2),
-        6: lambda a: a.transpose(1, 0, 2)[::-1],  # row 0 is the picture's right side
+        6: lambda a: a.transpose(1, 0, 2)[::-1],  # row 0 is the image's right side
         7: lambda a: a.transpose(1, 0, 2)[::-1, ::-1],
-        8: lambda a: a.transpose(1, 0, 2)[:, ::-1],  # row 0 is the picture's left side, from below
+        8: lambda a: a.transpose(1, 0, 2)[:, ::-1],  # row 0 is the image's left side, from below
     }
     exif = Image.Exif()
     exif[0x0112] = orientation
     image = Image.fromarray(np.ascontiguousarray(stored[orientation](upright)))
-    assert torch.equal(read_picture(encoded(image, exif=exif)), torch.from_numpy(upright).permute(2, 0, 1))
+    assert torch.equal(read_image(encoded(image, exif=exif)), torch.from_numpy(upright).permute(2, 0, 1))
 
 
 @pytest.mark.parametrize("exif", [b"Exif\x00\x00rubbish", b"Exif\x00\x00II*\x00\xff\xff\xff\x7f", b""])
-def test_broken_exif_leaves_the_picture_readable(exif: bytes) -> None:
+def test_broken_exif_leaves_the_image_readable(exif: bytes) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow warns of corrupt EXIF data
-        assert read_picture(encoded(ramp(), "JPEG", exif=exif)).shape == (3, 6, 8)
+        assert read_image(encoded(ramp(), "JPEG", exif=exif)).shape == (3, 6, 8)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "PPM"])
 def test_16_bit_gray_is_scaled_not_clipped(kind: str) -> None:
     values = np.array([[0, 128, 257, 32768, 65535 - 129, 65535]], np.uint16)
-    image = read_picture(encoded(Image.fromarray(values), kind))
+    image = read_image(encoded(Image.fromarray(values), kind))
     assert image[0, 0].tolist() == [0, 0, 1, 128, 254, 255]
     assert torch.equal(image[0], image[1])
     assert torch.equal(image[0], image[2])
@@ -91,7 +91,7 @@ def test_16_bit_gray_is_scaled_not_clipped(kind: str) -> None:
 
 def test_32_bit_integers_within_16_bits_are_scaled() -> None:
     values = np.array([[0, 32768, 65535]], np.int32)
-    assert read_picture(encoded(Image.fromarray(values), "TIFF"))[0, 0].tolist() == [0, 128, 255]
+    assert read_image(encoded(Image.fromarray(values), "TIFF"))[0, 0].tolist() == [0, 128, 255]
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_32_bit_integers_within_16_bits_are_scaled() -> None:
 )
 def test_samples_without_a_defined_range_are_refused(values: np.ndarray) -> None:
     with pytest.raises(DatasetError, match="scan\\.tif: expected 8 or 16 bits"):
-        read_picture(encoded(Image.fromarray(values), "TIFF"), where="scan.tif")
+        read_image(encoded(Image.fromarray(values), "TIFF"), where="scan.tif")
 
 
 @pytest.mark.parametrize(("color", "channels"), [(2, 3), (4, 2), (6, 4)], ids=["RGB", "LA", "RGBA"])
@@ -112,25 +112,25 @@ def test_16_bit_color_and_alpha_are_scaled_and_lie_on_white(color: int, channels
     header = struct.pack(">IIBBBBB", 1, 1, 16, color, 0, 0, 0)
     parts = chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(b"\0" + samples)), chunk(b"IEND", b"")
     expected = 128 if color == 2 else 191  # half of it lies on white
-    found = read_picture(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
+    found = read_image(b"\x89PNG\r\n\x1a\n" + b"".join(parts))
     assert pixel(found) == pytest.approx((expected,) * 3, abs=1)
 
 
-def test_gray_1_bit_and_palette_pictures_become_rgb() -> None:
+def test_gray_1_bit_and_palette_images_become_rgb() -> None:
     gray = Image.new("L", (3, 2), 77)
-    assert pixel(read_picture(encoded(gray))) == (77, 77, 77)
+    assert pixel(read_image(encoded(gray))) == (77, 77, 77)
     bits = Image.new("1", (3, 2), 1)
-    assert pixel(read_picture(encoded(bits))) == WHITE
+    assert pixel(read_image(encoded(bits))) == WHITE
     palette = Image.new("P", (3, 2), 1)
     palette.putpalette([0, 0, 0, 10, 20, 30])
-    assert pixel(read_picture(encoded(palette, "GIF"))) == (10, 20, 30)
-    assert pixel(read_picture(encoded(palette, "PNG"))) == (10, 20, 30)
+    assert pixel(read_image(encoded(palette, "GIF"))) == (10, 20, 30)
+    assert pixel(read_image(encoded(palette, "PNG"))) == (10, 20, 30)
 
 
 def test_cmyk_becomes_rgb() -> None:
     red = Image.new("CMYK", (16, 16), (0, 255, 255, 0))
-    assert pixel(read_picture(encoded(red, "TIFF"))) == RED
-    found = read_picture(encoded(red, "JPEG", quality=100))
+    assert pixel(read_image(encoded(red, "TIFF"))) == RED
+    found = read_image(encoded(red, "JPEG", quality=100))
     assert (found[:, 8, 8] - torch.tensor(RED)).abs().max() <= 3
 
 
@@ -138,7 +138,7 @@ def test_cmyk_becomes_rgb() -> None:
 def test_alpha_lies_on_white(mode: str) -> None:
     image = Image.new(mode, (2, 1), (0, 0, 0, 0) if mode == "RGBA" else (0, 0))  # transparent black
     image.putpixel((1, 0), (0, 0, 0, 128) if mode == "RGBA" else (0, 128))
-    found = read_picture(encoded(image))
+    found = read_image(encoded(image))
     assert pixel(found) == WHITE
     assert pixel(found, column=1) == pytest.approx((127, 127, 127), abs=1)
 
@@ -152,14 +152,14 @@ def test_transparent_palette_entries_lie_on_white() -> None:
         encoded(image, transparency=b"\x00\xff"),
         encoded(image, "GIF", transparency=0),
     ):
-        found = read_picture(data)
+        found = read_image(data)
         assert pixel(found) == WHITE
         assert pixel(found, column=1) == BLUE
 
 
 def test_premultiplied_alpha_is_understood() -> None:
     for mode, colour in (("RGBa", (64, 0, 0, 64)), ("La", (0, 64))):
-        found = to_rgb(Image.new(mode, (1, 1), colour), "picture")
+        found = to_rgb(Image.new(mode, (1, 1), colour), "image")
         assert pixel(found)[1] == pytest.approx(191, abs=1)
 
 
@@ -167,14 +167,14 @@ def test_the_first_frame_of_an_animation_is_taken() -> None:
     frames = [Image.new("RGB", (4, 4), colour) for colour in (RED, BLUE)]
     for kind in ("GIF", "PNG", "TIFF"):
         data = encoded(frames[0], kind, save_all=True, append_images=frames[1:])
-        assert pixel(read_picture(data)) == RED
+        assert pixel(read_image(data)) == RED
 
 
 @pytest.mark.parametrize(
     ("data", "reason"),
     [
         (b"", r"an empty file \(0 bytes\)"),
-        (b"hello, this is text", "expected a picture that Pillow can read; got something else"),
+        (b"hello, this is text", "expected an image that Pillow can read; got something else"),
         (encoded(ramp(64, 64), "JPEG")[:-200], "truncated"),
         (encoded(ramp(64, 64), "PNG")[:-40], "corrupt, truncated or unsupported"),
         (encoded(ramp(64, 64), "JPEG")[:30], "expected a"),
@@ -188,10 +188,10 @@ def test_what_cannot_be_read_is_named_with_the_reason(tmp_path: Path, data: byte
     path = tmp_path / "broken.jpg"
     path.write_bytes(data)
     with pytest.raises(DatasetError, match=reason) as raised:
-        read_picture(path)
+        read_image(path)
     assert raised.value.where == str(path)
     with pytest.raises(DatasetError, match=f"sample 3: .*{reason}"):
-        read_picture(data, where="sample 3")
+        read_image(data, where="sample 3")
 
 
 def test_a_corrupt_chunk_is_an_error() -> None:
@@ -199,40 +199,40 @@ def test_a_corrupt_chunk_is_an_error() -> None:
     place = data.index(b"IDAT") + 20
     data[place : place + 8] = b"\xff" * 8
     with pytest.raises(DatasetError, match="corrupt, truncated or unsupported"):
-        read_picture(bytes(data))
+        read_image(bytes(data))
 
 
 def test_lab_becomes_rgb() -> None:
-    white = read_picture(encoded(Image.new("LAB", (2, 2), (255, 128, 128)), "TIFF"))
+    white = read_image(encoded(Image.new("LAB", (2, 2), (255, 128, 128)), "TIFF"))
     assert white.min() > 250
 
 
 def test_bytes_without_a_name_say_how_many_they_are() -> None:
-    with pytest.raises(DatasetError, match="picture of 3 bytes"):
-        read_picture(b"abc")
+    with pytest.raises(DatasetError, match="image of 3 bytes"):
+        read_image(b"abc")
 
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"gone.png: .*No such file"):
-        read_picture(tmp_path / "gone.png")
+        read_image(tmp_path / "gone.png")
     with pytest.raises(DatasetError, match="directory"):
-        read_picture(tmp_path)
+        read_image(tmp_path)
 
 
 def test_max_pixels_is_a_limit_on_the_declared_size() -> None:
     data = encoded(ramp(8, 6))
-    assert read_picture(data, max_pixels=48).shape == (3, 6, 8)
+    assert read_image(data, max_pixels=48).shape == (3, 6, 8)
     with pytest.raises(DatasetError, match="at most 47 pixels; got 8 x 6"):
-        read_picture(data, max_pixels=47)
+        read_image(data, max_pixels=47)
 
 
 @pytest.mark.parametrize("action", ["error", "ignore"])
 @pytest.mark.parametrize("side", [9_500, 60_000])
-def test_a_huge_picture_is_refused_before_it_is_decoded(action: str, side: int) -> None:
+def test_a_huge_image_is_refused_before_it_is_decoded(action: str, side: int) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter(action)  # type: ignore[arg-type]
-        with pytest.raises(DatasetError, match="expected a picture of at most"):
-            read_picture(png_header(side, side))
+        with pytest.raises(DatasetError, match="expected an image of at most"):
+            read_image(png_header(side, side))
 
 
 def test_pillows_own_limit_holds_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,13 +241,13 @@ def test_pillows_own_limit_holds_too(monkeypatch: pytest.MonkeyPatch) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with pytest.raises(DatasetError, match="at most 40 pixels"):
-            read_picture(data)
+            read_image(data)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
-    assert read_picture(data).shape == (3, 6, 8)
+    assert read_image(data).shape == (3, 6, 8)
 
 
-def test_picture_names() -> None:
-    assert all(is_picture_name(name) for name in ("a.jpg", "b.JPEG", "c.png", "d.webp", "e.tif", "f.bmp", "g.gif"))
+def test_image_names() -> None:
+    assert all(is_image_name(name) for name in ("a.jpg", "b.JPEG", "c.png", "d.webp", "e.tif", "f.bmp", "g.gif"))
     assert not any(
-        is_picture_name(name) for name in ("a.txt", "b", ".hidden.jpg", "c.pdf", "d.eps", "e.jpg.json", "f.mpg")
+        is_image_name(name) for name in ("a.txt", "b", ".hidden.jpg", "c.pdf", "d.eps", "e.jpg.json", "f.mpg")
     )

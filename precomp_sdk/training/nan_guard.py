@@ -9,11 +9,11 @@ from torch import Tensor
 
 from precomp_sdk.errors import NonFiniteError
 
-__all__ = ["FiniteGuard"]
+__all__ = ["NaNGuard"]
 
 
 @dataclass(frozen=True, slots=True)
-class FiniteGuard:
+class NaNGuard:
     """Refuses NaN and infinity, and names the place.
 
     Args:
@@ -43,5 +43,5 @@ class FiniteGuard:
             where=f"{self.where}, term {term!r}",
             expected="a finite number",
             got=got,
-            remedy=f"Lower learning_rate or clip_norm, or look at the pictures of this step. {kept}",
+            remedy=f"Lower learning_rate or clip_norm, or look at the images of this step. {kept}",
         )

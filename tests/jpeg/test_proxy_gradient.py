@@ -1,4 +1,4 @@
-"""The surrogate's gradients: adjoints of the linear parts, the rules for rounding and rate, and their use."""
+"""The proxy's gradients: adjoints of the linear parts, the rules for rounding and rate, and their use."""
 
 from collections.abc import Callable
 
@@ -14,7 +14,7 @@ from precomp_jpeg._scan import scan_of
 from precomp_sdk import to_uint8
 
 CPU = torch.device("cpu")
-HEADER_BYTES = 625  # of which no picture can save any
+HEADER_BYTES = 625  # of which no image can save any
 
 
 def assert_adjoint(function: Callable[[Tensor], Tensor], at: Tensor, direction: Tensor, tolerance: float) -> None:
@@ -164,8 +164,8 @@ def test_rate_gradient_carries_the_roundings_weight() -> None:
     assert torch.allclose(slopes[1], slopes[0] * 12 * (unrounded - rounded) ** 2, atol=1e-4)
 
 
-def test_rate_gradient_of_a_batch_is_that_of_its_pictures(picture: Callable[..., Tensor]) -> None:
-    images = torch.stack([picture(24, 40, seed) for seed in range(3)]).float() / 255
+def test_rate_gradient_of_a_batch_is_that_of_its_images(make_image: Callable[..., Tensor]) -> None:
+    images = torch.stack([make_image(24, 40, seed) for seed in range(3)]).float() / 255
     qualities = [8, 40, 90]
     for options in ({}, {"optimize": True}):
         proxy = JPEGProxy(JPEGCodec(**options))
@@ -198,11 +198,11 @@ def test_rate_never_pulls_on_dc_itself(rule: str) -> None:
 
 @pytest.mark.parametrize(("rounding", "rate_rule"), [("nearness", "finite-difference"), ("straight-through", "smooth")])
 def test_descent_along_the_rates_gradient_shrinks_real_files(
-    picture: Callable[..., Tensor], rounding: str, rate_rule: str
+    make_image: Callable[..., Tensor], rounding: str, rate_rule: str
 ) -> None:
     codec = JPEGCodec()
     proxy = JPEGProxy(codec, rounding=rounding, rate_rule=rate_rule)
-    source = torch.stack([picture(64, 64, seed) for seed in (11, 12)])
+    source = torch.stack([make_image(64, 64, seed) for seed in (11, 12)])
     images = (source.float() / 255).requires_grad_()
     qualities = [10, 40]
     optimizer = torch.optim.Adam([images], lr=0.01)
@@ -218,7 +218,7 @@ def test_descent_along_the_rates_gradient_shrinks_real_files(
 
 
 @pytest.mark.parametrize("rounding", ["nearness", "straight-through"])
-def test_descent_along_the_pictures_gradient_steers_real_pixels(rounding: str) -> None:
+def test_descent_along_the_images_gradient_steers_real_pixels(rounding: str) -> None:
     codec = JPEGCodec()
     proxy = JPEGProxy(codec, rounding=rounding)
     x = torch.linspace(0, 1, 32)
@@ -237,8 +237,8 @@ def test_descent_along_the_pictures_gradient_steers_real_pixels(rounding: str) -
     assert error(to_uint8(images.detach())[0]) < 0.2 * error(source)
 
 
-def test_tables_train_and_the_real_codec_follows(picture: Callable[..., Tensor]) -> None:
-    source = torch.stack([picture(40, 40, seed) for seed in (21, 22)])
+def test_tables_train_and_the_real_codec_follows(make_image: Callable[..., Tensor]) -> None:
+    source = torch.stack([make_image(40, 40, seed) for seed in (21, 22)])
     images = source.float() / 255
     proxy = JPEGProxy(JPEGCodec(), trainable_tables=True)
     plain = JPEGProxy(JPEGCodec())(images, [20, 70])

@@ -35,7 +35,7 @@ class TargetKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Label:
-    """One class for the whole picture.
+    """One class for the whole image.
 
     Args:
         index: the class, 0-based.
@@ -48,7 +48,7 @@ class Label:
 
 @dataclass(frozen=True, slots=True)
 class Boxes:
-    """The objects of one picture.
+    """The objects of one image.
 
     Shapes and units:
         boxes: (M, 4) float32, x1 y1 x2 y2 in pixels, x2 and y2 exclusive; M may be 0.
@@ -83,10 +83,10 @@ class Composite:
     """One target per member of an ensemble, in the order of the members.
 
     Args:
-        parts: the members' targets.
+        targets: the members' targets.
     """
 
-    parts: tuple["Label | Boxes | Mask | Composite", ...]
+    targets: tuple["Label | Boxes | Mask | Composite", ...]
 
 
 Target: TypeAlias = Label | Boxes | Mask | Composite
@@ -107,12 +107,12 @@ def kind_of(target: Target) -> TargetKind:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One picture of a data set.
+    """One image of a data set.
 
     Args:
         image: (3, H, W) uint8, sRGB.
         target: its target, or None in an unlabelled set.
-        key: names the picture within its data set, for messages and result files.
+        key: names the image within its data set, for messages and result files.
     """
 
     image: Tensor
@@ -134,7 +134,7 @@ class Transcoded:
 
     @property
     def bpp(self) -> float:
-        """Bits per pixel of the picture."""
+        """Bits per pixel of the image."""
         return self.bits / (self.image.shape[-2] * self.image.shape[-1])
 
 
@@ -143,7 +143,7 @@ class ProxyOutput:
     """What a proxy predicts for a batch.
 
     Shapes and units:
-        images: (N, 3, H, W) float in [0, 1], the decoded pictures.
+        images: (N, 3, H, W) float in [0, 1], the decoded images.
         bits: (N,) float, size of each payload in bits, headers counted.
     """
 
@@ -176,10 +176,10 @@ class RatePoint:
 
 @dataclass(frozen=True, slots=True)
 class RateAccuracyCurve:
-    """The points of one way to send pictures, sorted by bpp.
+    """The points of one way to send images, sorted by bpp.
 
     Args:
-        label: names the way in plots and tables, such as ``"plain"`` or ``"qa-light"``.
+        label: names the way in plots and tables, such as ``"anchor"`` or ``"qa-light"``.
         points: one per quality.
         settings: what was chosen for this curve, such as a blur's sigma.
     """

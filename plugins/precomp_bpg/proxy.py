@@ -1,4 +1,4 @@
-"""BPG's own trainable stand-in: the generic proxy, fitted to BPG."""
+"""BPG's own trainable proxy: the generic proxy, fitted to BPG."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ class BPGProxy(GenericProxy):
         PluginError: the codec is not BPG.
     """
 
-    name = "bpg-surrogate"
+    name = "bpg-proxy"
     source = "this project's generic proxy, fitted to BPG 4:2:0 (x265)"
     codec_name = "bpg"
     weights_files = (Path(__file__).parent / "weights" / "bpg_420_default.safetensors",)

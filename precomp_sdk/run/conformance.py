@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from precomp_sdk.codec import Codec
-from precomp_sdk.config import Component, Loadable, Proxy, parse_options
+from precomp_sdk.config import ComponentTable, Loadable, Proxy, parse_options
 from precomp_sdk.errors import ConfigError, UnknownNameError, nearest
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.proxy import ANY_CODEC
@@ -57,15 +57,15 @@ def run_check(
                 got=f"codec={codec_options!r}",
                 remedy="Name the codec by --codec.",
             )
-        table = Component(name=_codec_of(name, registry, codec, origin), **codec_options)
+        table = ComponentTable(name=_codec_of(name, registry, codec, origin), **codec_options)
         made: Codec = builder.make("codec", table, "codec")
         make = partial(builder.make_proxy, Proxy(name=name, load=load, **tables), made)
     elif codec is not None:
         raise ConfigError(where=origin, expected="no codec", got=codec, remedy="Leave out --codec: it is for proxies.")
-    elif kind == "preprocessor" and load is not None and registry.preprocessors[name].parts:
+    elif kind == "preprocessor" and load is not None and registry.preprocessors[name].requires:
         raise ConfigError(
             where=origin,
-            expected="no weights: it works with parts of an experiment, and is checked with stand-ins for them",
+            expected="no weights: it works with parts of an experiment, and is checked with doubles of them",
             got=str(load),
             remedy="Leave out --load.",
         )
@@ -76,12 +76,12 @@ def run_check(
     elif load is not None:
         raise ConfigError(where=origin, expected="no weights", got=str(load), remedy=f"A {kind} has none to load.")
     else:
-        make = partial(builder.make, kind, Component(name=name, **tables), kind)
+        make = partial(builder.make, kind, ComponentTable(name=name, **tables), kind)
     return examine(make, expected_failures=expected_failures)
 
 
 def _make_preprocessor(builder: Builder, table: Loadable) -> Preprocessor:
-    """Construct a preprocessor, with stand-ins for what it works with, and prepare it where it is not trained."""
+    """Construct a preprocessor, with doubles of what it works with, and prepare it where it is not trained."""
     codec = FakeCodec()
     parts = {"codec": codec, "proxy": FakeProxy(codec), "task": FakeTask()}
     made: Preprocessor = builder.make("preprocessor", table, "preprocessor", parts)

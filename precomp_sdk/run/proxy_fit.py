@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 
+from precomp_sdk.atomic_io import check_target
 from precomp_sdk.codec import Codec
-from precomp_sdk.config import Component, ProxyEvaluation, ProxyFitting
+from precomp_sdk.config import ComponentTable, ProxyEvaluation, ProxyFitting
 from precomp_sdk.data import TaskDataset
 from precomp_sdk.evaluation import ProxyReport, evaluate_proxy
 from precomp_sdk.events import Event
-from precomp_sdk.files import check_target
 from precomp_sdk.proxy import ProxyCodec
 from precomp_sdk.registry import Registry
 from precomp_sdk.run.build import Builder
@@ -99,7 +99,7 @@ def run_proxy_evaluation(
 
 def fit_and_save_task(
     task: TaskModel,
-    table: Component,
+    table: ComponentTable,
     settings: Mapping[str, Any],
     dataset: TaskDataset,
     validation: TaskDataset | None,
@@ -130,6 +130,6 @@ def fit_and_save_proxy(
     return result
 
 
-def save_task(path: Path, task: TaskModel, table: Component, facts: Mapping[str, Any]) -> None:
+def save_task(path: Path, task: TaskModel, table: ComponentTable, facts: Mapping[str, Any]) -> None:
     """Write the weights of a task, with its options."""
     save_module(path, task, name=task.name, options=table.options, facts=facts)
