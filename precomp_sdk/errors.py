@@ -4,8 +4,9 @@ Each one derives from `PrecompError` and from the builtin a caller would expect,
 what was expected, what came instead and what to do about it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
+from typing import Self
 
 __all__ = [
     "BitstreamError",
@@ -31,6 +32,8 @@ __all__ = [
     "UnknownNameError",
     "nearest",
 ]
+
+_VALUE_CHARACTERS = 80  # of a wrong value that a message shows
 
 
 class PrecompError(Exception):
@@ -82,7 +85,55 @@ class ContractError(PrecompError, TypeError):
 
 
 class OptionError(PrecompError, TypeError):
-    """An option is unknown, or has a value out of its range."""
+    """An option is unknown, or has a value out of its range.
+
+    Example:
+        >>> print(OptionError.choice("task 'classifier'", "loss", ["expected-error", "cross-entropy"], "cross"))
+        task 'classifier', option 'loss': expected 'expected-error' or 'cross-entropy'; got 'cross'. Did you mean \
+'cross-entropy'?
+        >>> print(OptionError.number("TrainSettings", "steps", "a whole number of 1 or more", 0))
+        TrainSettings, option 'steps': expected a whole number of 1 or more; got 0. Set it to a whole number of 1 or \
+more, or leave it out for its default.
+        >>> print(OptionError.number("TrainSettings", "steps", "a whole number of 1 or more", "10"))
+        TrainSettings, option 'steps': expected a whole number of 1 or more; got '10', which is text. Write it \
+without quotes.
+    """
+
+    @classmethod
+    def choice(cls, where: str, option: str, choices: Iterable[object], got: object) -> Self:
+        """Return the error for a value that is none of an option's choices; the remedy names the nearest of them.
+
+        Args:
+            where: what has the option.
+            option: its name.
+            choices: every value that is right, one or more; numbers and booleans too.
+            got: what came instead.
+        """
+        choices = list(choices)
+        *others, last = map(repr, choices)
+        expected = f"{', '.join(others)} or {last}" if others else last
+        remedy = _nearest_choice(got, choices)
+        return cls(where=_option(where, option), expected=expected, got=_value(got), remedy=remedy)
+
+    @classmethod
+    def number(cls, where: str, option: str, expected: str, got: object) -> Self:
+        """Return the error for a number that is out of an option's range, or is none; the remedy names the range.
+
+        Args:
+            where: what has the option.
+            option: its name.
+            expected: the range in words, such as ``"a number above 0 and up to 1"``.
+            got: what came instead.
+        """
+        if isinstance(got, str) and _is_number(got):
+            return cls(
+                where=_option(where, option),
+                expected=expected,
+                got=f"{_value(got)}, which is text",
+                remedy="Write it without quotes.",
+            )
+        remedy = f"Set it to {expected}, or leave it out for its default."
+        return cls(where=_option(where, option), expected=expected, got=_value(got), remedy=remedy)
 
 
 class PluginError(PrecompError, ImportError):
@@ -139,6 +190,37 @@ class CurveError(PrecompError, ValueError):
 
 class ConformanceError(PrecompError, AssertionError):
     """A component breaks promises of its contract; the message lists every one."""
+
+
+def _option(where: str, option: str) -> str:
+    return f"{where}, option {option!r}" if where else f"option {option!r}"
+
+
+def _value(value: object) -> str:
+    """Return a value as it is written, on one line, and so much of it as helps."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= _VALUE_CHARACTERS else f"{text[:_VALUE_CHARACTERS]}..."
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _nearest_choice(got: object, choices: Sequence[object]) -> str:
+    """Return a remedy that names the choices closest to a value: in spelling, or in size where all are numbers."""
+    if isinstance(got, str) and _is_number(got) and float(got) in choices:
+        return "Write it without quotes."
+    close: Sequence[object] = ()
+    if all(isinstance(item, int | float) and not isinstance(item, bool) for item in (*choices, got)):
+        numbers = [(abs(item - got), item) for item in choices]  # type: ignore[operator]  # all are numbers
+        close = [item for distance, item in numbers if distance == min(numbers)[0]]
+    elif isinstance(got, str):
+        close = get_close_matches(got, [item for item in choices if isinstance(item, str)], n=3, cutoff=0.5)
+    return f"Did you mean {' or '.join(map(repr, close))}?" if close else "Choose one of them."
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -4,7 +4,7 @@ At the codec boundary an image is ``uint8 (3, H, W)``, sRGB. At the network boun
 [0, 1]. Nothing else in the package multiplies or divides by 255.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 
 import torch
 from torch import Tensor
@@ -17,6 +17,8 @@ __all__ = [
     "check_image",
     "coded_size",
     "downscale",
+    "group_by_size",
+    "group_equal",
     "pad_to_multiple",
     "round_to_8_bit",
     "stack_images",
@@ -127,6 +129,38 @@ def stack_padded(images: Sequence[Tensor]) -> Tensor:
         for image in images
     ]
     return torch.stack(padded)
+
+
+def group_by_size(images: Sequence[Tensor] | Tensor, limit: int | None = None) -> list[list[int]]:
+    """Return which images can be stacked: the places of those of one shape, in order, sizes as they first occur.
+
+    Args:
+        images: each (3, H, W), or a batch of them.
+        limit: most images in a group; None for no limit.
+
+    Example:
+        >>> group_by_size([torch.zeros(3, 8, 8), torch.zeros(3, 4, 4), torch.zeros(3, 8, 8), torch.zeros(3, 8, 8)], 2)
+        [[0, 2], [3], [1]]
+    """
+    return group_equal([tuple(image.shape) for image in images], limit)
+
+
+def group_equal(keys: Sequence[Hashable], limit: int | None = None) -> list[list[int]]:
+    """Return the places of equal keys, in order, at most ``limit`` together.
+
+    Raises:
+        OptionError: the limit is below 1.
+    """
+    if limit is not None and limit < 1:
+        raise OptionError.number("group_by_size", "limit", "a whole number of 1 or more", limit)
+    groups: dict[Hashable, list[int]] = {}
+    for place, key in enumerate(keys):
+        groups.setdefault(key, []).append(place)
+    return [
+        places[first : first + (limit or len(places))]
+        for places in groups.values()
+        for first in range(0, len(places), limit or len(places))
+    ]
 
 
 def pad_to_multiple(images: Tensor, multiple: int) -> Tensor:

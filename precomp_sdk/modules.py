@@ -1,0 +1,73 @@
+"""What is done to any module: evaluation mode for a while, and where its weights are."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import nn
+
+__all__ = ["device_of", "evaluation_mode"]
+
+_LOCK = threading.Lock()
+_USES: dict[nn.Module, tuple[int, bool]] = {}  # of modules inside an evaluation_mode: how many, and the mode before
+
+
+@contextmanager
+def evaluation_mode(*modules: nn.Module) -> Iterator[None]:
+    """Put modules into evaluation mode; afterwards every submodule has its own mode again, also after an error.
+
+    Only the ``training`` flags change, on the way in and on the way out: a batch normalization that its owner froze
+    stays frozen, a module that was in evaluation mode before stays so, and a subclass's ``train`` is not called.
+    Gradients, devices and weights are not touched.
+
+    Threads: uses of one module may overlap, in several threads or one inside another. It is in evaluation mode for as
+    long as any of them lasts, and the last one to end gives it its mode back. What must not run twice at once needs a
+    lock of its own: see `precomp_sdk.module_reference.ModuleReference`.
+
+    Args:
+        modules: with all their submodules; one that is given twice, or is part of another, counts once.
+
+    Example:
+        >>> network = nn.Sequential(nn.Dropout(), nn.BatchNorm2d(3).eval())
+        >>> with evaluation_mode(network):
+        ...     [part.training for part in network]
+        [False, False]
+        >>> [part.training for part in network]
+        [True, False]
+    """
+    parts = list(dict.fromkeys(part for module in modules for part in module.modules()))
+    with _LOCK:
+        switched = {part for part in parts if part in _USES and part.training}  # to training, inside another use
+        for part in parts:
+            uses, before = _USES.get(part, (0, part.training))
+            _USES[part] = uses + 1, before
+            part.training = False
+    try:
+        yield
+    finally:
+        with _LOCK:
+            for part in parts:
+                uses, before = _USES.pop(part)
+                if uses > 1:
+                    _USES[part] = uses - 1, before
+                    part.training = part in switched
+                else:
+                    part.training = before
+
+
+def device_of(module: nn.Module, default: torch.device | str = "cpu") -> torch.device:
+    """Return the device of a module's first parameter, of its first buffer where it has none, or ``default``.
+
+    Args:
+        module: whose inputs are to be brought to it.
+        default: where a module without any tensor works.
+
+    Example:
+        >>> device_of(nn.ReLU())
+        device(type='cpu')
+    """
+    for tensors in (module.parameters(), module.buffers()):
+        for tensor in tensors:
+            return tensor.device
+    return torch.device(default)
