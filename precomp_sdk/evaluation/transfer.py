@@ -57,7 +57,7 @@ def transfer_matrix(
         codecs: by label.
         tasks: backbones by label, of one kind of target and one set of metrics.
         dataset: the held-out images, with targets that fit every backbone.
-        trained_with: what each preprocessor was trained with, by its label; missing ones were trained with nothing here.
+        trained_with: what each preprocessor was trained with, by its label; missing ones: with nothing here.
         ladders: qualities by the codec's label; default: its scale's ladder.
         anchor_ladders: other qualities for the anchor, where it needs more bits to reach the same scores.
         replicates: as for `evaluate`, like all that follow.
