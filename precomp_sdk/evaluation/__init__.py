@@ -10,19 +10,19 @@ from precomp_sdk.evaluation.baselines import (
     TunedBaseline,
     tune,
 )
-from precomp_sdk.evaluation.bd_rate import TASK_LOSS, BDRate, Interval, bd_rate
-from precomp_sdk.evaluation.bootstrap import ResampledCurve, bootstrap_bd_rate, bootstrap_interval, resample
+from precomp_sdk.evaluation.curves import MAX_BATCH_PIXELS, Measurer
 from precomp_sdk.evaluation.evaluator import evaluate
 from precomp_sdk.evaluation.measure import measure_curve
-from precomp_sdk.evaluation.measured import CleanScore, MeasuredCurve, MeasuredPoint, UncodedScore
-from precomp_sdk.evaluation.measurer import MAX_BATCH_PIXELS, Measurer
 from precomp_sdk.evaluation.proxy_report import GradientCheck, ProxyPoint, ProxyReport, evaluate_proxy
+from precomp_sdk.evaluation.rates.bjontegaard import TASK_LOSS, BDRate, Interval, bd_rate
+from precomp_sdk.evaluation.rates.bootstrap import ResampledCurve, bootstrap_bd_rate, bootstrap_interval, resample
 from precomp_sdk.evaluation.report import write_report
 from precomp_sdk.evaluation.results import Evaluation, read_results
 from precomp_sdk.evaluation.routes import DownscaledRoute, PreprocessedRoute, Route
-from precomp_sdk.evaluation.transfer import transfer_matrix
-from precomp_sdk.evaluation.transfer_records import TrainedWith, TransferCell, TransferMatrix
-from precomp_sdk.evaluation.transfer_report import read_transfer, write_transfer
+from precomp_sdk.evaluation.statistics import CleanScore, MeasuredCurve, MeasuredPoint, UncodedScore
+from precomp_sdk.evaluation.transfer.matrix import transfer_matrix
+from precomp_sdk.evaluation.transfer.records import TrainedWith, TransferCell, TransferMatrix
+from precomp_sdk.evaluation.transfer.report import read_transfer, write_transfer
 
 __all__ = [
     "BLUR",

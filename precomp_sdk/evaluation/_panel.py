@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from precomp_sdk.evaluation.measured import MeasuredCurve, MeasuredPoint
+from precomp_sdk.evaluation.statistics import MeasuredCurve, MeasuredPoint
 from precomp_sdk.task import Scorer, TaskModel
 from precomp_sdk.types import Target
 

@@ -10,8 +10,8 @@ from torch.nn import functional
 
 from precomp_sdk.data import TaskDataset
 from precomp_sdk.errors import OptionError, UnknownNameError, nearest
-from precomp_sdk.evaluation.bd_rate import TASK_LOSS, BDRate, bd_rate
-from precomp_sdk.evaluation.measurer import Measurer
+from precomp_sdk.evaluation.curves import Measurer
+from precomp_sdk.evaluation.rates.bjontegaard import TASK_LOSS, BDRate, bd_rate
 from precomp_sdk.evaluation.routes import DownscaledRoute, PreprocessedRoute, Route
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.types import RateAccuracyCurve

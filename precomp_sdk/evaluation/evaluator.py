@@ -13,12 +13,12 @@ from precomp_sdk.codec import Codec
 from precomp_sdk.data import Subset, TaskDataset
 from precomp_sdk.errors import CurveError, OptionError
 from precomp_sdk.evaluation.baselines import Baseline, TunedBaseline, find_baselines, tune
-from precomp_sdk.evaluation.bd_rate import TASK_LOSS, BDRate, bd_rate
-from precomp_sdk.evaluation.bootstrap import bootstrap_interval, resample
-from precomp_sdk.evaluation.measured import MeasuredCurve, UncodedScore
-from precomp_sdk.evaluation.measurer import MAX_BATCH_PIXELS, Measurer
+from precomp_sdk.evaluation.curves import MAX_BATCH_PIXELS, Measurer
+from precomp_sdk.evaluation.rates.bjontegaard import TASK_LOSS, BDRate, bd_rate
+from precomp_sdk.evaluation.rates.bootstrap import bootstrap_interval, resample
 from precomp_sdk.evaluation.results import Evaluation, OptionValue
 from precomp_sdk.evaluation.routes import PreprocessedRoute, Route
+from precomp_sdk.evaluation.statistics import MeasuredCurve, UncodedScore
 from precomp_sdk.events import CurveDone, Event, Notice, PointMeasured, RunFinished, RunStarted
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.task import TaskModel

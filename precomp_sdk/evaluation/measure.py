@@ -6,9 +6,9 @@ import torch
 
 from precomp_sdk.codec import Codec
 from precomp_sdk.data import TaskDataset
-from precomp_sdk.evaluation.measured import MeasuredCurve
-from precomp_sdk.evaluation.measurer import MAX_BATCH_PIXELS, Measurer
+from precomp_sdk.evaluation.curves import MAX_BATCH_PIXELS, Measurer
 from precomp_sdk.evaluation.routes import PreprocessedRoute, Route
+from precomp_sdk.evaluation.statistics import MeasuredCurve
 from precomp_sdk.events import Event
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.task import TaskModel

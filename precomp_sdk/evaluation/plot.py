@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-from precomp_sdk.evaluation.bd_rate import TASK_LOSS, BDRate
+from precomp_sdk.evaluation.rates.bjontegaard import TASK_LOSS, BDRate
 from precomp_sdk.evaluation.results import Evaluation
 from precomp_sdk.types import RateAccuracyCurve
 

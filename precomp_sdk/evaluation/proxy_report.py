@@ -15,7 +15,7 @@ from torch import Tensor
 from precomp_sdk.data import Subset, TaskDataset
 from precomp_sdk.errors import DatasetError, OptionError, QualityError
 from precomp_sdk.evaluation._batches import evaluating, load_batches
-from precomp_sdk.evaluation.measurer import MAX_BATCH_PIXELS
+from precomp_sdk.evaluation.curves import MAX_BATCH_PIXELS
 from precomp_sdk.events import Event, RunFinished, RunStarted, StepDone
 from precomp_sdk.images import round_to_8_bit, stack_images
 from precomp_sdk.proxy import ProxyCodec

@@ -12,8 +12,8 @@ from pydantic import TypeAdapter, ValidationError
 from precomp_sdk.data import SkippedSample
 from precomp_sdk.errors import CurveError, nearest
 from precomp_sdk.evaluation.baselines import TunedBaseline
-from precomp_sdk.evaluation.bd_rate import TASK_LOSS, BDRate
-from precomp_sdk.evaluation.measured import CleanScore, UncodedScore
+from precomp_sdk.evaluation.rates.bjontegaard import TASK_LOSS, BDRate
+from precomp_sdk.evaluation.statistics import CleanScore, UncodedScore
 from precomp_sdk.types import RateAccuracyCurve
 
 __all__ = ["Evaluation", "OptionValue", "read_record_json", "read_results", "record_json", "results_json"]

@@ -97,10 +97,13 @@ def test_plugins_import_public_names_only() -> None:
 
 def test_the_check_of_imports_sees_what_is_private() -> None:
     tree = ast.parse(
-        "from precomp_sdk.evaluation._envelope import UpperEnvelopes\nimport precomp_sdk.codec\nimport torch"
+        "from precomp_sdk.evaluation.rates._pchip import pchip_integral\nimport precomp_sdk.codec\nimport torch"
     )
 
-    assert list(imports(tree)) == [("precomp_sdk.evaluation._envelope", "UpperEnvelopes"), ("precomp_sdk.codec", "")]
+    assert list(imports(tree)) == [
+        ("precomp_sdk.evaluation.rates._pchip", "pchip_integral"),
+        ("precomp_sdk.codec", ""),
+    ]
 
 
 def test_plugins_use_names_of_the_package_only_through_imports() -> None:

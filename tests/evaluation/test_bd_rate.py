@@ -7,7 +7,7 @@ from scipy.interpolate import PchipInterpolator
 
 from precomp_sdk import CurveError, RateAccuracyCurve
 from precomp_sdk.evaluation import TASK_LOSS, Interval, bd_rate
-from precomp_sdk.evaluation._pchip import pchip_integral
+from precomp_sdk.evaluation.rates._pchip import pchip_integral
 
 RATES = [0.2, 0.3, 0.5, 0.8, 1.2, 1.9]
 SCORES = [0.31, 0.48, 0.63, 0.72, 0.78, 0.81]

@@ -90,7 +90,7 @@ def test_a_replicate_is_the_curve_of_the_drawn_images(simulate, monkeypatch):
 def test_many_images_are_drawn_in_parts(simulate, monkeypatch):
     curve = simulate("anchor", RATES, TRUTH, np.random.default_rng(0).random(20), np.random.default_rng(1))
     whole = resample(curve, replicates=50, seed=0)
-    monkeypatch.setattr("precomp_sdk.evaluation.bootstrap._COUNTS_AT_A_TIME", 20 * 7)
+    monkeypatch.setattr("precomp_sdk.evaluation.rates.bootstrap._COUNTS_AT_A_TIME", 20 * 7)
     parts = resample(curve, replicates=50, seed=0)
     assert parts.bpp.shape == whole.bpp.shape == (50, 6)
     np.testing.assert_allclose(parts.bpp, whole.bpp)  # the stream of draws is the same

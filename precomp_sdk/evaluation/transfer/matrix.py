@@ -12,13 +12,13 @@ from precomp_sdk.codec import Codec
 from precomp_sdk.data import TaskDataset
 from precomp_sdk.errors import CurveError, OptionError, nearest
 from precomp_sdk.evaluation._panel import Panel, split
-from precomp_sdk.evaluation.bd_rate import TASK_LOSS, BDRate, bd_rate
-from precomp_sdk.evaluation.bootstrap import bootstrap_interval, resample
+from precomp_sdk.evaluation.curves import Measurer
 from precomp_sdk.evaluation.evaluator import environment_versions, ignore
-from precomp_sdk.evaluation.measured import MeasuredCurve
-from precomp_sdk.evaluation.measurer import Measurer
+from precomp_sdk.evaluation.rates.bjontegaard import TASK_LOSS, BDRate, bd_rate
+from precomp_sdk.evaluation.rates.bootstrap import bootstrap_interval, resample
 from precomp_sdk.evaluation.routes import PreprocessedRoute, Route
-from precomp_sdk.evaluation.transfer_records import TrainedWith, TransferCell, TransferMatrix
+from precomp_sdk.evaluation.statistics import MeasuredCurve
+from precomp_sdk.evaluation.transfer.records import TrainedWith, TransferCell, TransferMatrix
 from precomp_sdk.events import Event, Notice, RunFinished, RunStarted
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.task import TaskModel
@@ -57,7 +57,7 @@ def transfer_matrix(
         codecs: by label.
         tasks: backbones by label, of one kind of target and one set of metrics.
         dataset: the held-out images, with targets that fit every backbone.
-        trained_with: what each preprocessor was trained with, by its label; missing ones: with nothing here.
+        trained_with: what each preprocessor was trained with, by its label; a missing one: with nothing here.
         ladders: qualities by the codec's label; default: its scale's ladder.
         anchor_ladders: other qualities for the anchor, where it needs more bits to reach the same scores.
         replicates: as for `evaluate`, like all that follow.

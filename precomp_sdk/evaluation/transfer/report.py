@@ -6,7 +6,7 @@ from pathlib import Path
 
 from precomp_sdk.atomic_io import write_files
 from precomp_sdk.evaluation.results import read_record_json, record_json
-from precomp_sdk.evaluation.transfer_records import TransferMatrix
+from precomp_sdk.evaluation.transfer.records import TransferMatrix
 
 __all__ = ["read_transfer", "write_transfer"]
 
@@ -30,7 +30,7 @@ def write_transfer(matrix: TransferMatrix, folder: Path | str) -> tuple[Path, ..
     Raises:
         OSError: the folder cannot be written to.
     """
-    from precomp_sdk.evaluation.heat_map import draw_matrix  # Matplotlib takes long to import
+    from precomp_sdk.evaluation.transfer.plot import draw_matrix  # Matplotlib takes long to import
 
     return write_files(
         folder,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from precomp_sdk.evaluation._pchip import pchip_integral
+from precomp_sdk.evaluation.rates._pchip import pchip_integral
 
 __all__ = ["RateDifferences", "UpperEnvelopes", "rate_differences"]
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from precomp_sdk.errors import CurveError, nearest
-from precomp_sdk.evaluation.bd_rate import BDRate
+from precomp_sdk.evaluation.rates.bjontegaard import BDRate
 from precomp_sdk.types import RateAccuracyCurve
 
 __all__ = ["TrainedWith", "TransferCell", "TransferMatrix"]

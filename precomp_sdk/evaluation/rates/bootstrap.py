@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from precomp_sdk.errors import CurveError, OptionError
-from precomp_sdk.evaluation._envelope import UpperEnvelopes, rate_differences
-from precomp_sdk.evaluation.bd_rate import TASK_LOSS, BDRate, Interval, bd_rate
-from precomp_sdk.evaluation.measured import MeasuredCurve
+from precomp_sdk.evaluation.rates._envelope import UpperEnvelopes, rate_differences
+from precomp_sdk.evaluation.rates.bjontegaard import TASK_LOSS, BDRate, Interval, bd_rate
+from precomp_sdk.evaluation.statistics import MeasuredCurve
 
 __all__ = ["ResampledCurve", "bootstrap_bd_rate", "bootstrap_interval", "resample"]
 

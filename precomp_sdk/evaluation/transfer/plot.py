@@ -12,7 +12,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from precomp_sdk.evaluation.transfer_records import TransferCell, TransferMatrix
+from precomp_sdk.evaluation.transfer.records import TransferCell, TransferMatrix
 
 __all__ = ["draw_matrix"]
 

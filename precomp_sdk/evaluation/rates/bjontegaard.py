@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from precomp_sdk.errors import CurveError, nearest
-from precomp_sdk.evaluation._envelope import UpperEnvelopes, rate_differences
+from precomp_sdk.evaluation.rates._envelope import UpperEnvelopes, rate_differences
 from precomp_sdk.types import RateAccuracyCurve
 
 __all__ = ["TASK_LOSS", "BDRate", "Interval", "bd_rate", "check_rates", "score_matrix"]

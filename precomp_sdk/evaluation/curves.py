@@ -15,8 +15,8 @@ from precomp_sdk.codec import Codec
 from precomp_sdk.data import SkippedSample, TaskDataset
 from precomp_sdk.errors import DatasetError, NonFiniteError, OptionError, QualityError, TargetError
 from precomp_sdk.evaluation._batches import LoadedBatch, evaluating, load_batches
-from precomp_sdk.evaluation.measured import CleanScore, MeasuredCurve, MeasuredPoint
 from precomp_sdk.evaluation.routes import Route
+from precomp_sdk.evaluation.statistics import CleanScore, MeasuredCurve, MeasuredPoint
 from precomp_sdk.events import Event, StepDone
 from precomp_sdk.images import to_float
 from precomp_sdk.task import TaskModel
