@@ -7,6 +7,8 @@ from typing import Any, Generic, Self, TypeVar
 
 from torch import nn
 
+from precomp_sdk.modules import evaluation_mode
+
 __all__ = ["ModuleReference"]
 
 M = TypeVar("M", bound=nn.Module)
@@ -37,15 +39,8 @@ class ModuleReference(Generic[M]):
     @contextmanager
     def evaluating(self) -> Iterator[M]:
         """Lend the module in evaluation mode, to one thread at a time; afterwards each part has its own mode again."""
-        with self._lock:
-            training = [part for part in self.module.modules() if part.training]
-            try:
-                for part in training:
-                    part.training = False
-                yield self.module
-            finally:
-                for part in training:
-                    part.training = True
+        with self._lock, evaluation_mode(self.module):
+            yield self.module
 
     def __copy__(self) -> Self:
         return self

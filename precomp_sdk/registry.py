@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, overload
 
 import pluggy
 
@@ -154,6 +154,21 @@ class Registry:
         self._load()
         title = name or str(getattr(plugin, "__name__", type(plugin).__name__))
         self._add(plugin, PluginStatus(name=title, package="(registered in code)", version="", state="ok"))
+
+    @overload
+    def create(self, kind: Literal["codec"], name: str, **options: Any) -> Codec: ...
+
+    @overload
+    def create(self, kind: Literal["preprocessor"], name: str, **options: Any) -> Preprocessor: ...
+
+    @overload
+    def create(self, kind: Literal["task"], name: str, **options: Any) -> TaskModel: ...
+
+    @overload
+    def create(self, kind: Literal["dataset"], name: str, **options: Any) -> TaskDataset: ...
+
+    @overload
+    def create(self, kind: str, name: str, **options: Any) -> Any: ...
 
     def create(self, kind: str, name: str, **options: Any) -> Any:
         """Construct a component by name.

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from precomp_sdk.errors import ContractError, OptionError, TargetError
-from precomp_sdk.images import check_batch
+from precomp_sdk.images import check_batch, group_by_size
 from precomp_sdk.types import Label, Target, TargetKind, kind_of
 
 __all__ = ["LabelScorer", "Scorer", "TaskModel"]
@@ -254,9 +254,7 @@ def _by_size(images: Tensor | Sequence[Tensor], where: str) -> _Groups:
     """Group images by size: (their indices, their batch) per size."""
     if isinstance(images, Tensor):
         return [(list(range(len(images))), check_batch(images, where))]
-    groups: dict[tuple[int, ...], list[int]] = {}
-    for index, image in enumerate(images):
-        groups.setdefault(tuple(image.shape), []).append(index)
     return [
-        (indices, check_batch(torch.stack([images[index] for index in indices]), where)) for indices in groups.values()
+        (indices, check_batch(torch.stack([images[index] for index in indices]), where))
+        for indices in group_by_size(images)
     ]

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torchvision.models import VisionTransformer
 
-from precomp_sdk import OptionError, nearest
+from precomp_sdk import OptionError, evaluation_mode, nearest
 from precomp_torchvision._networks import head_of
 
 __all__ = ["check_layers", "default_layers", "map_layers", "shapes_of"]
@@ -110,15 +110,11 @@ def shapes_of(network: nn.Module, height: int, width: int) -> dict[str, tuple[in
 
     handles = [module.register_forward_hook(record(name)) for name, module in network.named_modules() if name]
     handles.append(network.get_submodule(head_of(network)).register_forward_pre_hook(stop))
-    modes = {module: module.training for module in network.modules()}
     tensors = {name: value.to("meta") for name, value in [*network.named_parameters(), *network.named_buffers()]}
     try:
-        network.eval()
-        with torch.no_grad():
+        with evaluation_mode(network), torch.no_grad():
             functional_call(network, tensors, (torch.empty(1, 3, height, width, device="meta"),))
     finally:
         for handle in handles:
             handle.remove()
-        for module, training in modes.items():
-            module.training = training
     return shapes

@@ -8,6 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from precomp_sdk.errors import OptionError
+from precomp_sdk.modules import device_of, evaluation_mode
 from precomp_sdk.preprocessor import Preprocessor
 
 __all__ = ["Cost", "measure_cost"]
@@ -61,20 +62,14 @@ def measure_cost(preprocessor: Preprocessor, *, height: int = 256, width: int = 
             got=f"{height}, {width} and {repeats}",
             remedy="Correct them.",
         )
-    parameters = list(preprocessor.parameters())
-    device = parameters[0].device if parameters else torch.device("cpu")
+    device = device_of(preprocessor)
     image = torch.full((1, 3, height, width), 0.5, device=device)
-    training = preprocessor.training
-    preprocessor.eval()
-    try:
-        with torch.no_grad():
-            with FlopCounterMode(display=False) as counter:
-                preprocessor(image, 0.5)
-            times = [_seconds(preprocessor, image) for _ in range(repeats)]
-    finally:
-        preprocessor.train(training)
+    with evaluation_mode(preprocessor), torch.no_grad():
+        with FlopCounterMode(display=False) as counter:
+            preprocessor(image, 0.5)
+        times = [_seconds(preprocessor, image) for _ in range(repeats)]
     return Cost(
-        parameters=sum(item.numel() for item in parameters),
+        parameters=sum(item.numel() for item in preprocessor.parameters()),
         macs_per_pixel=counter.get_total_flops() / 2 / (height * width),  # it counts two operations for each
         milliseconds=1000.0 * median(times),
         height=height,

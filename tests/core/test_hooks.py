@@ -1,10 +1,12 @@
 import ast
 import inspect
+import pydoc
 import subprocess
 import sys
 from collections.abc import Iterator
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, version
+from importlib.util import find_spec
 from pathlib import Path
 
 import pluggy
@@ -36,26 +38,53 @@ def test_every_hook_is_a_typed_specification_with_a_text() -> None:
                 spec()
 
 
-def test_every_public_name_exists_and_is_documented() -> None:
-    assert len(precomp_sdk.__all__) > 50
-    assert len(set(precomp_sdk.__all__)) == len(precomp_sdk.__all__)
-    for name in precomp_sdk.__all__:
+def listed() -> tuple[dict[str, str], set[str]]:
+    """Return what the stub lists: the public names with their modules, and the modules."""
+    tree = ast.parse(Path(precomp_sdk.__file__).with_suffix(".pyi").read_text(encoding="ascii"))
+    found = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    assert all(alias.asname == alias.name for node in found for alias in node.names)  # or no type checker exports it
+    names = [(alias.name, node.module) for node in found if node.module for alias in node.names]
+    assert len(dict(names)) == len(names)
+    return dict(names), {alias.name for node in found if not node.module for alias in node.names}
+
+
+def test_every_public_name_is_one_of_its_module_and_documented() -> None:
+    names, _ = listed()
+    assert len(names) > 80
+    for name, module in names.items():
+        assert name in import_module(f"precomp_sdk.{module}").__all__, name
         item = getattr(precomp_sdk, name)
         if inspect.isclass(item) or inspect.isfunction(item):
             assert item.__doc__, name
 
 
-def test_public_names_are_those_that_a_type_checker_sees_and_are_imported_when_used() -> None:
-    tree = ast.parse(Path(precomp_sdk.__file__).read_text(encoding="utf-8"))
-    seen = {name for module, name in imports(tree) if module.startswith("precomp_sdk.")}
-    assert seen == set(precomp_sdk.__all__) <= set(dir(precomp_sdk))
-    with pytest.raises(AttributeError, match="no attribute 'Codek'"):
+def test_public_names_and_modules_are_those_that_a_type_checker_sees() -> None:
+    names, modules = listed()
+    there = {path.stem for path in Path(precomp_sdk.__file__).parent.iterdir() if path.name[0].isalpha()}
+    assert modules == {name for name in there if find_spec(f"precomp_sdk.{name}")} - {"builtin"}
+    assert set(dir(precomp_sdk)) == {*names, *modules}
+    assert not names.keys() & modules  # no module bears the name of a public function
+    with pytest.raises(AttributeError, match=r"module 'precomp_sdk' has no attribute 'Codek'"):
         _ = precomp_sdk.Codek
-    code = "import sys, precomp_sdk; print('torch' in sys.modules); precomp_sdk.Codec; print('torch' in sys.modules)"
+
+
+def test_what_is_public_is_imported_when_it_is_used() -> None:
+    code = (
+        "import sys, precomp_sdk; print('torch' in sys.modules, precomp_sdk.__version__)\n"
+        "precomp_sdk.Codec; print('torch' in sys.modules, 'precomp_sdk.training' in sys.modules)\n"
+        "print(precomp_sdk.training.Trainer is precomp_sdk.Trainer)\n"
+        "from precomp_sdk import Compressor, TrainSettings, evaluate; print(callable(evaluate))"
+    )
 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
-    assert done.stdout.split() == ["False", "True"]
+    assert done.stdout.split() == ["False", version("precomp-sdk"), "True", "False", "True", "True"]
+
+
+def test_help_on_the_package_fits_a_page() -> None:
+    page = pydoc.plain(pydoc.render_doc(precomp_sdk)).splitlines()
+    assert len(page) < 80
+    assert any("Trainer" in line for line in page)
 
 
 def test_what_is_shipped_comes_through_entry_points_and_works() -> None:
@@ -92,7 +121,8 @@ def test_plugins_import_public_names_only() -> None:
     for path, names in found.items():
         for module, name in names:
             assert not any(part.startswith("_") for part in module.split(".")), f"{path}: {module}"
-            assert name in import_module(module).__all__, f"{path}: {name} of {module} is not public"
+            public = dir(precomp_sdk) if module == "precomp_sdk" else import_module(module).__all__
+            assert name in public, f"{path}: {name} of {module} is not public"
 
 
 def test_the_check_of_imports_sees_what_is_private() -> None:
@@ -111,7 +141,7 @@ def test_plugins_use_names_of_the_package_only_through_imports() -> None:
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "precomp_sdk":
-                assert node.attr in precomp_sdk.__all__, f"{path}:{node.lineno}"
+                assert node.attr in dir(precomp_sdk), f"{path}:{node.lineno}"
 
 
 def test_the_core_does_not_import_plugins() -> None:

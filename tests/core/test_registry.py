@@ -1,5 +1,5 @@
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args, get_overloads, get_type_hints
 
 import pytest
 
@@ -253,3 +253,12 @@ def test_events_reach_every_plugin_and_their_errors_pass() -> None:
     assert first.seen == second.seen == [event]
     with pytest.raises(MissingDependencyError):
         registry.notify(event)
+
+
+def test_create_is_typed_for_every_kind_it_makes():
+    typed = {}
+    for overload in get_overloads(Registry.create):
+        hints = get_type_hints(overload)
+        if get_args(hints["kind"]):
+            typed[get_args(hints["kind"])[0]] = hints["return"]
+    assert typed == {"codec": Codec, "preprocessor": Preprocessor, "task": TaskModel, "dataset": TaskDataset}
