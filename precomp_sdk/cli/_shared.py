@@ -1,6 +1,9 @@
 """The application, the options that commands share, and how errors are told."""
 
 import json
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,6 +11,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
+from precomp_sdk._deprecated import OldNameWarning
 from precomp_sdk.errors import PrecompError
 
 if TYPE_CHECKING:
@@ -25,7 +29,8 @@ class _Group(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            with _old_names_told():
+                return super().invoke(ctx)
         except (PrecompError, OSError) as error:
             if ctx.params.get("traceback"):
                 raise
@@ -35,6 +40,25 @@ class _Group(TyperGroup):
             resumable = ctx.invoked_subcommand in _RESUMABLE
             complain("interrupted; --resume goes on from the last checkpoint" if resumable else "interrupted")
             raise typer.Exit(_INTERRUPTED) from error
+
+
+@contextmanager
+def _old_names_told() -> Iterator[None]:
+    """Tell each warning of old names in a file once, as a notice of one line; other warnings are shown as ever."""
+    told: set[str] = set()
+    with warnings.catch_warnings():
+        warnings.simplefilter("always", OldNameWarning)
+        shown = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
+            if not issubclass(category, OldNameWarning):
+                shown(message, category, *where)
+            elif str(message) not in told:
+                told.add(str(message))
+                complain(str(message))
+
+        warnings.showwarning = show
+        yield
 
 
 app = typer.Typer(

@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
+from precomp_sdk._deprecated import current_tables
 from precomp_sdk.config._messages import explain
 from precomp_sdk.config._toml import merged, parse_override, to_toml
 from precomp_sdk.config.experiment import Experiment, ProxyEvaluation, ProxyFitting, Table
@@ -130,8 +131,10 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _parse(model: type[T], tables: Mapping[str, Any], origin: str, overrides: Iterable[str]) -> T:
-    for override in overrides:
-        tables = merged(tables, parse_override(override))
+    tables = current_tables(tables, origin)
+    for override in overrides:  # one by one: each may use old names beside a file with new ones
+        more = current_tables(parse_override(override), f"override {override!r}", over=tables)
+        tables = merged(tables, more)
     # as JSON, because there a list is a tuple and a key a number where the model says so, and nothing else is converted
     text = json.dumps(dict(tables), default=str)
     try:

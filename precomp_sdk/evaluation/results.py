@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 from pydantic import TypeAdapter, ValidationError
 
+from precomp_sdk._deprecated import current_results
 from precomp_sdk.data import SkippedSample
 from precomp_sdk.errors import CurveError, nearest
 from precomp_sdk.evaluation.baselines import TunedBaseline
@@ -165,7 +166,7 @@ def read_record_json(path: Path, file_format: str, key: str, cls: type) -> Any:
         data = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(data, dict) or data.get("format") != file_format:
             raise _not_results(path, file_format, "another format")
-        return TypeAdapter(cls).validate_python(data.get(key))
+        return TypeAdapter(cls).validate_python(current_results(data.get(key)))
     except (UnicodeDecodeError, json.JSONDecodeError) as error:
         raise _not_results(path, file_format, f"no JSON ({error})") from error
     except ValidationError as error:

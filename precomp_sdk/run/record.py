@@ -8,6 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from precomp_sdk._deprecated import current_tables
 from precomp_sdk.atomic_io import write_whole
 from precomp_sdk.codec import Codec
 from precomp_sdk.config import Experiment
@@ -77,6 +78,9 @@ def read_record(folder: Path) -> dict[str, Any]:
         raise CheckpointError(
             where=str(path), expected="the record of a run", got=str(error), remedy="Train anew, or choose its folder."
         ) from error
+    for stage, told in whole.items():
+        if isinstance(told, dict) and isinstance(told.get("experiment"), dict):
+            told["experiment"] = current_tables(told["experiment"], f"{path}, {stage}")
     return whole
 
 

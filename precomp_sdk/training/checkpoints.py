@@ -11,6 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from precomp_sdk._deprecated import current_facts, current_options, current_state
 from precomp_sdk.atomic_io import check_target, replacing
 from precomp_sdk.errors import CheckpointError
 
@@ -73,7 +74,7 @@ def load_state(path: Path) -> dict[str, Any]:
             got=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
             remedy="Start the run anew, or restore the file.",
         ) from error
-    return state
+    return current_state(state, str(path))
 
 
 def check_unused(folder: Path, names: Iterable[str], remedy: str) -> None:
@@ -132,7 +133,8 @@ def read_module(path: Path | str) -> SavedModule:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
-        return SavedModule(metadata["name"], json.loads(metadata["options"]), json.loads(metadata["facts"]), weights)
+        name, options = current_options(metadata["name"], json.loads(metadata["options"]), str(path))
+        return SavedModule(name, options, current_facts(json.loads(metadata["facts"])), weights)
     except (OSError, SafetensorError, KeyError, ValueError) as error:
         raise CheckpointError(
             where=str(path),
