@@ -5,7 +5,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 from rich.console import Console
@@ -50,9 +50,16 @@ def _old_names_told() -> Iterator[None]:
         warnings.simplefilter("always", OldNameWarning)
         shown = warnings.showwarning
 
-        def show(message: Warning | str, category: type[Warning], *where: Any) -> None:
+        def show(
+            message: Warning | str,
+            category: type[Warning],
+            filename: str,
+            lineno: int,
+            file: TextIO | None = None,
+            line: str | None = None,
+        ) -> None:
             if not issubclass(category, OldNameWarning):
-                shown(message, category, *where)
+                shown(message, category, filename, lineno, file, line)
             elif str(message) not in told:
                 told.add(str(message))
                 complain(str(message))
