@@ -10,7 +10,6 @@ import dataclasses
 import inspect
 import re
 import sys
-import textwrap
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import NoneType, UnionType
@@ -22,6 +21,7 @@ from precomp_sdk import ProxyCodec, Registry
 from precomp_sdk.cli import app
 from precomp_sdk.config import ComponentTable, Data, Experiment, Output, Proxy, Task
 from precomp_sdk.evaluation import evaluate
+from precomp_sdk.run.description import arguments_of_docstring, options_of, summary_of
 from precomp_sdk.testing import PROMISES
 from precomp_sdk.training import TrainSettings, fit_proxy, fit_task
 
@@ -86,7 +86,7 @@ def tables() -> str:
     ]
     parts = []
     for name, text, holder, documented in sections:
-        told = _arguments(documented)
+        told = {name: _text(text) for name, text in arguments_of_docstring(documented).items()}
         rows = [(f"`{key}`", _type(hint), _default(default), told.get(key, "")) for key, hint, default in _keys(holder)]
         parts.append(f"### `[{name}]`\n\n{text}\n\n" + _table(("key", "type", "default", "meaning"), rows))
     return "\n".join(parts)
@@ -99,19 +99,16 @@ def components() -> str:
     for kind in ("codec", "proxy", "preprocessor", "task", "dataset"):
         parts.append(f"### {kind.capitalize()}\n" if kind != "dataset" else "### Data set\n")
         for item in (item for item in found if item.kind == kind):
-            notes = _text((inspect.getdoc(item.cls) or "").split("\n\n")[0])
+            notes = _text(summary_of(item.cls))
             if issubclass(item.cls, ProxyCodec):
                 notes = f"For `{item.cls.codec_name}`. {notes}"
             scale = getattr(item.cls, "quality_scale", None) if kind == "codec" else None
             if scale is not None:
                 notes += f" `{scale.name}` {scale.minimum:g} to {scale.maximum:g}; ladder {_numbers(scale.ladder)}."
-            told: dict[str, str] = {}
-            for cls in reversed(item.cls.__mro__):
-                told |= _arguments(cls)
             rows = [
-                (f"`{name}`", _default(parameter.default), told.get(name, ""))
-                for name, parameter in inspect.signature(item.cls).parameters.items()
-                if parameter.kind is parameter.KEYWORD_ONLY
+                (f"`{option.name}`", _default(signature.parameters[option.name].default), _text(option.meaning))
+                for signature in [inspect.signature(item.cls)]
+                for option in options_of(item.cls)
             ]
             parts.append(f"#### `{item.name}`\n\n{notes}\n")
             if rows:
@@ -144,15 +141,6 @@ def _keys(holder: Any) -> Iterator[tuple[str, Any, Any]]:
         model = next(item for item in inside if hasattr(item, "model_fields"))
     for name, field in model.model_fields.items():
         yield name, field.annotation, field.default if not field.is_required() else inspect.Parameter.empty
-
-
-def _arguments(documented: Any) -> dict[str, str]:
-    """Return what the ``Args`` section of a docstring says, by argument."""
-    section = re.search(r"^Args:\n((?:    .*\n?|\n)+)", inspect.getdoc(documented) or "", re.MULTILINE)
-    if section is None:
-        return {}
-    entries = re.split(r"\n(?=\w)", textwrap.dedent(section[1]).strip())
-    return {name: _text(text) for name, _, text in (entry.partition(":") for entry in entries)}
 
 
 def _type(hint: Any) -> str:

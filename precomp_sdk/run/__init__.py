@@ -3,6 +3,7 @@
 from precomp_sdk.run.build import EvaluationComponents, TrainingComponents, build, build_evaluation
 from precomp_sdk.run.compression import load_compressor, load_fitted
 from precomp_sdk.run.conformance import run_check
+from precomp_sdk.run.description import ComponentDescription, describe
 from precomp_sdk.run.evaluation import run_evaluation
 from precomp_sdk.run.fabric import leave_a_core
 from precomp_sdk.run.proxy_fit import ProxyFittingResult, run_proxy_evaluation, run_proxy_fitting
@@ -16,12 +17,14 @@ __all__ = [
     "PROXY_FILE",
     "RECORD_FILE",
     "TASK_FILE",
+    "ComponentDescription",
     "EvaluationComponents",
     "ProxyFittingResult",
     "TrainingComponents",
     "TrainingOutcome",
     "build",
     "build_evaluation",
+    "describe",
     "leave_a_core",
     "load_compressor",
     "load_fitted",

@@ -14,7 +14,7 @@ from precomp_sdk.registry import Registry
 from precomp_sdk.run.build import Builder, located
 from precomp_sdk.testing import PROMISES, FakeCodec, FakeDataset, FakeProxy, FakeTask, Report, examine
 
-__all__ = ["run_check"]
+__all__ = ["kind_of", "run_check"]
 
 
 def run_check(
@@ -43,7 +43,7 @@ def run_check(
         ConfigError: the name is of several kinds, or an option is unknown or wrong.
         PrecompError: the component cannot be made.
     """
-    kind = _kind_of(name, registry, kind)
+    kind = kind_of(name, registry, kind, command="check")
     origin = f"check of {kind} {name!r}"
     tables = parse_options(options)
     builder = Builder(registry, origin, seed=0)
@@ -91,18 +91,23 @@ def _make_preprocessor(builder: Builder, table: Loadable) -> Preprocessor:
     return made
 
 
-def _kind_of(name: str, registry: Registry, kind: str | None) -> str:
-    """Return the one kind that has this name, or the given one if it has it."""
+def kind_of(name: str, registry: Registry, kind: str | None, *, command: str) -> str:
+    """Return the one kind that has this name, or the given one if it has it; ``command`` is who asks.
+
+    Raises:
+        UnknownNameError: no plugin offers the name, or there is no such kind.
+        ConfigError: the name is of several kinds.
+    """
     if kind not in (None, *PROMISES):
         raise UnknownNameError(
-            where="check", expected="a kind of component", got=repr(kind), remedy=nearest(str(kind), PROMISES)
+            where=command, expected="a kind of component", got=repr(kind), remedy=nearest(str(kind), PROMISES)
         )
     known = [component for component in registry.components() if kind in (None, component.kind)]
     kinds = [component.kind for component in known if component.name == name]
     if not kinds:
         failed = [f"{item.name} of {item.package}" for item in registry.plugins() if item.state != "ok"]
         raise UnknownNameError(
-            where="check",
+            where=command,
             expected=f"the name of a {kind or 'component'}",
             got=repr(name),
             remedy=nearest(name, {component.name for component in known})
@@ -110,7 +115,7 @@ def _kind_of(name: str, registry: Registry, kind: str | None) -> str:
         )
     if len(kinds) > 1:
         raise ConfigError(
-            where=f"check of {name!r}",
+            where=f"{command} of {name!r}",
             expected="a name of one kind",
             got=f"one of {', '.join(kinds)}",
             remedy=f"Say which: --kind {kinds[0]}.",
