@@ -27,7 +27,7 @@ from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.proxy import ANY_CODEC, ProxyCodec
 from precomp_sdk.task import TaskModel
 
-__all__ = ["Component", "PluginStatus", "Registry", "construct"]
+__all__ = ["KINDS", "Component", "PluginStatus", "Registry", "construct"]
 
 T = TypeVar("T")
 
@@ -38,6 +38,8 @@ _KINDS: Mapping[str, tuple[str, type]] = {
     "task": ("precomp_register_tasks", TaskModel),
     "dataset": ("precomp_register_datasets", TaskDataset),
 }
+
+KINDS = tuple(_KINDS)  #: of components, in the order in which they are listed
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
-"""The application, the options that commands share, and how errors are told."""
+"""The application, the options that commands share, and how errors and results are told."""
 
 import json
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,10 +16,31 @@ from precomp_sdk._deprecated import OldNameWarning
 from precomp_sdk.errors import PrecompError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from precomp_sdk.events import Event
     from precomp_sdk.registry import Registry
 
-__all__ = ["Output", "Overwrite", "Resume", "Settings", "app", "complain", "overrides_of", "registry_of", "tell_notice"]
+__all__ = [
+    "STREAM",
+    "AsJSON",
+    "Output",
+    "Overwrite",
+    "Resume",
+    "Settings",
+    "app",
+    "complain",
+    "overrides_of",
+    "progress",
+    "quiet",
+    "read_input",
+    "registry_of",
+    "tell_json",
+    "tell_notice",
+    "write_output",
+]
+
+STREAM = Path("-")  #: standard input or output in the place of a file
 
 _INTERRUPTED = 130  # what shells give a program that ctrl-C ended
 _RESUMABLE = ("train", "quickstart")
@@ -32,7 +54,7 @@ class _Group(TyperGroup):
             with _old_names_told():
                 return super().invoke(ctx)
         except (PrecompError, OSError) as error:
-            if ctx.params.get("traceback"):
+            if ctx.params.get("traceback") or ctx.params.get("verbose"):
                 raise
             complain(str(error))
             raise typer.Exit(1) from error
@@ -73,8 +95,8 @@ app = typer.Typer(
     cls=_Group,
     help="Train a neural preprocessor in front of a standard image codec, for machine vision at fewer bits.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 
 Settings = Annotated[
@@ -84,13 +106,31 @@ Settings = Annotated[
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run in the output folder.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an older run in the output folder.")]
 Output = Annotated[Path | None, typer.Option("--output", help="Folder for the results, instead of output.folder.")]
+AsJSON = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, and nothing else there.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        typer.echo(f"precomp {version('precomp-sdk')}")
+        raise typer.Exit
 
 
 @app.callback()
 def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and end.")
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="No progress: only results, notices and errors.")
+    ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Every event as a line, and where an error comes from.")
+    ] = False,
     traceback: Annotated[bool, typer.Option("--traceback", help="Show where an error comes from.")] = False,
 ) -> None:
-    """Options of every command; `_Group` reads them."""
+    """Train a neural preprocessor in front of a standard image codec, for machine vision at fewer bits."""
 
 
 def registry_of(ctx: typer.Context) -> "Registry":
@@ -104,8 +144,54 @@ def overrides_of(settings: list[str] | None, folder: Path | None) -> list[str]:
     return [*(settings or ()), *([] if folder is None else [f"output.folder={json.dumps(str(folder))}"])]
 
 
+def quiet(ctx: typer.Context) -> bool:
+    """Say whether ``--quiet`` was given."""
+    return bool(ctx.find_root().params.get("quiet"))
+
+
+@contextmanager
+def progress(ctx: typer.Context) -> "Iterator[Callable[[Event], None]]":
+    """Offer an observer that shows a run as ``--quiet`` and ``--verbose`` ask for it, on standard error."""
+    from precomp_sdk.observers import ProgressObserver
+
+    if quiet(ctx):
+        yield tell_notice
+    elif ctx.find_root().params.get("verbose"):
+        yield lambda event: complain(str(event))
+    else:
+        with ProgressObserver() as observer:
+            yield observer
+
+
 def tell_notice(event: "Event") -> None:
-    complain(str(getattr(event, "message", event)))
+    """Tell a notice as a line on standard error; other events are nothing to tell."""
+    from precomp_sdk.events import Notice
+
+    if isinstance(event, Notice):
+        complain(f"{event.stage}: {event.message}")
+
+
+def tell_json(value: object) -> None:
+    """Print a result as JSON; numbers that JSON lacks become ``"nan"`` or ``"inf"``."""
+    from precomp_sdk.observers import plain
+
+    typer.echo(json.dumps(plain(value), indent=1, allow_nan=False, ensure_ascii=False))
+
+
+def read_input(path: Path) -> bytes:
+    """Return what a file holds, or standard input where the path is ``-``."""
+    return sys.stdin.buffer.read() if path == STREAM else path.read_bytes()
+
+
+def write_output(path: Path, content: bytes) -> None:
+    """Write a file atomically, or standard output where the path is ``-``."""
+    from precomp_sdk.atomic_io import write_whole
+
+    if path == STREAM:
+        sys.stdout.buffer.write(content)
+        sys.stdout.buffer.flush()
+    else:
+        write_whole(path, content)
 
 
 def complain(message: str) -> None:

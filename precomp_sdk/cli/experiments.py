@@ -15,7 +15,18 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from precomp_sdk.cli._shared import Output, Overwrite, Resume, Settings, app, overrides_of, registry_of
+from precomp_sdk.cli._shared import (
+    AsJSON,
+    Output,
+    Overwrite,
+    Resume,
+    Settings,
+    app,
+    overrides_of,
+    progress,
+    registry_of,
+    tell_json,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,12 +46,14 @@ def train(
     resume: Resume = False,
     overwrite: Overwrite = False,
     output: Output = None,
+    as_json: AsJSON = False,
 ) -> None:
     """Train the preprocessor of an experiment."""
     from precomp_sdk.config import load_experiment
 
     folder = experiment if output is None and experiment.is_dir() else output
-    _train(registry_of(ctx), load_experiment(experiment, overrides_of(settings, folder)), resume, overwrite)
+    loaded = load_experiment(experiment, overrides_of(settings, folder))
+    _train(ctx, loaded, resume, overwrite, as_json=as_json)
 
 
 @app.command("choose-resolutions")
@@ -52,18 +65,22 @@ def choose_resolutions(
     ] = None,
     settings: Settings = None,
     output: Output = None,
+    as_json: AsJSON = False,
 ) -> None:
     """Measure at which resolution the codec is best used, quality by quality, for a preprocessor's resolutions."""
     from precomp_sdk.config import load_experiment
-    from precomp_sdk.observers import ProgressObserver, fan_out
+    from precomp_sdk.observers import fan_out
     from precomp_sdk.run import run_choice
     from precomp_sdk.training import FACTORS, resolution_points
 
     registry = registry_of(ctx)
     loaded = load_experiment(experiment, overrides_of(settings, output))
-    with ProgressObserver() as progress:
-        choices = run_choice(loaded, registry, factors=factors or FACTORS, observer=fan_out(progress, registry.notify))
+    with progress(ctx) as shown:
+        choices = run_choice(loaded, registry, factors=factors or FACTORS, observer=fan_out(shown, registry.notify))
     if os.environ.get("RANK", "0") != "0":  # of torchrun: one process speaks for all
+        return
+    if as_json:
+        tell_json({"choices": choices, "resolutions": resolution_points(choices)})
         return
     table = Table("quality", "factor", "bpp", "task loss", "objective", box=None, pad_edge=False)
     for choice in choices:
@@ -83,14 +100,14 @@ def evaluate(
     settings: Settings = None,
     output: Annotated[Path | None, typer.Option(help="Folder for the results, instead of the run's.")] = None,
     unfinished: Annotated[bool, typer.Option("--unfinished", help="Measure a run that is not at its end yet.")] = False,
+    as_json: AsJSON = False,
 ) -> None:
     """Measure what a trained preprocessor saves, with the real codec."""
     from precomp_sdk.config import load_experiment
 
     folder = experiment if experiment.is_dir() else None
-    _evaluate(
-        registry_of(ctx), load_experiment(experiment, overrides_of(settings, folder)), weights, output, unfinished
-    )
+    loaded = load_experiment(experiment, overrides_of(settings, folder))
+    _evaluate(ctx, loaded, weights, output, unfinished, as_json=as_json)
 
 
 @app.command()
@@ -116,9 +133,8 @@ def quickstart(
         seeds += [f"data.{name}.seed={table.get('seed', 0) + seed}" for name, table in tables["data"].items()]
     overrides = [*seeds, *overrides_of(settings, output)]
     experiment = parse_experiment(tables, origin="quickstart.toml", overrides=overrides)
-    registry = registry_of(ctx)
-    _train(registry, experiment, resume, overwrite)
-    _evaluate(registry, experiment, None, None)
+    _train(ctx, experiment, resume, overwrite)
+    _evaluate(ctx, experiment, None, None)
 
 
 @app.command()
@@ -127,28 +143,39 @@ def transfer(
     file: Annotated[Path, typer.Argument(help="A TOML file with tables codecs, tasks and preprocessors.")],
     settings: Settings = None,
     output: Output = None,
+    as_json: AsJSON = False,
 ) -> None:
     """Score trained preprocessors on backbones and codecs they were trained with, and on others."""
     from precomp_sdk.config import load_transfer
-    from precomp_sdk.observers import ProgressObserver, fan_out
+    from precomp_sdk.observers import fan_out
     from precomp_sdk.run import leave_a_core, run_transfer
 
     leave_a_core()
     registry = registry_of(ctx)
     description = load_transfer(file, overrides_of(settings, output))
-    with ProgressObserver() as progress:
-        matrix = run_transfer(description, registry, observer=fan_out(progress, registry.notify))
+    with progress(ctx) as shown:
+        matrix = run_transfer(description, registry, observer=fan_out(shown, registry.notify))
+    if as_json:
+        tell_json(matrix)
+        return
     typer.echo(f"\n{matrix.summary()}\n\nresults and figure: {description.output.folder}")
 
 
-def _train(registry: "Registry", experiment: "Experiment", resume: bool, overwrite: bool) -> None:
+def _train(
+    ctx: typer.Context, experiment: "Experiment", resume: bool, overwrite: bool, *, as_json: bool = False
+) -> None:
     from precomp_sdk.run import run_training
 
-    with _observing(registry, experiment, experiment.output.folder, append=resume) as observer:
+    registry = registry_of(ctx)
+    with _observing(ctx, registry, experiment, experiment.output.folder, append=resume) as observer:
         outcome = run_training(
             experiment, registry, resume=resume, overwrite=overwrite, observer=observer, command=_command()
         )
     if os.environ.get("RANK", "0") != "0":  # of torchrun: one process speaks for all
+        return
+    if as_json:
+        fits = {"task_fit": outcome.task_fit, "proxy_fit": outcome.proxy_fit}
+        tell_json({"folder": outcome.folder, **fits, "training": outcome.result})
         return
     if outcome.result is None:
         told = f"preprocessor {outcome.components.preprocessor.name!r} has nothing to train and is prepared"
@@ -162,12 +189,19 @@ def _train(registry: "Registry", experiment: "Experiment", resume: bool, overwri
 
 
 def _evaluate(
-    registry: "Registry", experiment: "Experiment", weights: Path | None, output: Path | None, unfinished: bool = False
+    ctx: typer.Context,
+    experiment: "Experiment",
+    weights: Path | None,
+    output: Path | None,
+    unfinished: bool = False,
+    *,
+    as_json: bool = False,
 ) -> None:
     from precomp_sdk.run import run_evaluation
 
+    registry = registry_of(ctx)
     folder = experiment.output.folder if output is None else output
-    with _observing(registry, experiment, folder, append=True) as observer:
+    with _observing(ctx, registry, experiment, folder, append=True) as observer:
         evaluation = run_evaluation(
             experiment,
             registry,
@@ -177,23 +211,25 @@ def _evaluate(
             observer=observer,
             command=_command(),
         )
-    main_result = evaluation.comparison(evaluation.curves[1].label)
-    typer.echo(f"\n{evaluation.summary()}\n\n{main_result.statement}\nresults and plots: {folder}")
+    if as_json:
+        tell_json(evaluation)
+        return
+    typer.echo(f"\n{evaluation.summary()}\n\nresults and plots: {folder}")
 
 
 @contextmanager
 def _observing(
-    registry: "Registry", experiment: "Experiment", folder: Path, *, append: bool
+    ctx: typer.Context, registry: "Registry", experiment: "Experiment", folder: Path, *, append: bool
 ) -> "Iterator[Callable[[Event], None]]":
     """Offer an observer that shows progress, writes the logs and tells the plugins."""
-    from precomp_sdk.observers import JSONLObserver, ProgressObserver, TensorBoardObserver, fan_out
+    from precomp_sdk.observers import JSONLObserver, TensorBoardObserver, fan_out
     from precomp_sdk.run import EVENTS_FILE, leave_a_core
 
     leave_a_core()
     wanted: Literal["auto"] | bool = experiment.output.tensorboard
     with ExitStack() as stack:
         observers: list[Callable[[Event], None]] = [
-            stack.enter_context(ProgressObserver()),
+            stack.enter_context(progress(ctx)),
             stack.enter_context(JSONLObserver(folder / EVENTS_FILE, append=append)),
         ]
         if wanted is True or (wanted == "auto" and TensorBoardObserver.available()):

@@ -8,20 +8,32 @@ from typing import Annotated
 import typer
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from precomp_sdk.cli._shared import app, registry_of
+from precomp_sdk.cli._shared import AsJSON, app, registry_of, tell_json
 
 __all__: list[str] = []
 
 
 @app.command()
 def plugins(
-    ctx: typer.Context, as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False
+    ctx: typer.Context,
+    kind: Annotated[str | None, typer.Option(help="List only codecs, proxies ...: codec, proxy and so on.")] = None,
+    as_json: AsJSON = False,
 ) -> None:
     """List every codec, proxy, preprocessor, task and data set, and the plugins that did not load."""
+    from precomp_sdk.errors import UnknownNameError, nearest
+    from precomp_sdk.registry import KINDS
+
     registry = registry_of(ctx)
+    if kind not in (None, *KINDS):
+        raise UnknownNameError(
+            where="--kind", expected="a kind of component", got=repr(kind), remedy=nearest(str(kind), KINDS)
+        )
     rows = []
     for item in registry.components():
+        if kind not in (None, item.kind):
+            continue
         missing = item.missing()
         rows.append(
             {
@@ -38,7 +50,7 @@ def plugins(
     failed = [item for item in registry.plugins() if item.state != "ok"]
     if as_json:
         told = [{name: getattr(item, name) for name in item.__slots__} for item in registry.plugins()]
-        typer.echo(json.dumps({"components": rows, "plugins": told}, indent=1))
+        tell_json({"components": rows, "plugins": told})
         return
     table = Table("kind", "name", "package", "version", "state", "source", box=None, pad_edge=False)
     for row in rows:
@@ -52,6 +64,34 @@ def plugins(
             typer.echo(f"\n{row['kind']} {row['name']!r} is unavailable: {row['missing']}")
     for plugin in failed:
         typer.echo(f"\nplugin {plugin.name!r} is {plugin.state}: {plugin.error}")
+
+
+@app.command()
+def info(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(help="Name of a codec, proxy, preprocessor, task or data set.")],
+    kind: Annotated[str | None, typer.Option(help="Its kind, where the name is of several: codec, proxy ...")] = None,
+    as_json: AsJSON = False,
+) -> None:
+    """Say what a component is: its options with defaults and meanings, licence, source, and whether it is fitted."""
+    from precomp_sdk.run import describe
+
+    found = describe(name, registry_of(ctx), kind=kind)
+    if as_json:
+        tell_json(found)
+        return
+    lines = [f"{found.kind} {found.name}, of {found.package}: {found.state}", found.summary, ""]
+    facts = {"source": found.source, "licence": found.licence, **found.facts}
+    lines += [f"{key}: {value}" for key, value in facts.items() if value]
+    console = Console()
+    console = console if console.is_terminal else Console(width=160)
+    console.print("\n".join(lines), markup=False, highlight=False)
+    if found.options:
+        table = Table("option", "default", "meaning", box=None, pad_edge=False)
+        for option in found.options:
+            table.add_row(*(Text(cell) for cell in (option.name, option.default or "required", option.meaning)))
+        console.print()
+        console.print(table)
 
 
 @app.command("new-plugin")

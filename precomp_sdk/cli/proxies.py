@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from precomp_sdk.cli._shared import app, registry_of
+from precomp_sdk.cli._shared import AsJSON, app, progress, registry_of, tell_json
 
 __all__: list[str] = []
 
@@ -21,10 +21,11 @@ def fit_proxy(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Such as codec.subsampling=4:4:4 or fit.steps=100."),
     ] = None,
+    as_json: AsJSON = False,
 ) -> None:
     """Fit a proxy to its codec and write its weights."""
     from precomp_sdk.config import parse_proxy_fitting
-    from precomp_sdk.observers import ProgressObserver, fan_out
+    from precomp_sdk.observers import fan_out
     from precomp_sdk.run import run_proxy_fitting
 
     registry = registry_of(ctx)
@@ -34,8 +35,11 @@ def fit_proxy(
         "data": {"name": "unlabelled-images", "root": str(data), "crop": 128, "augment": True},
     }
     fitting = parse_proxy_fitting(tables, overrides=settings or ())
-    with ProgressObserver() as progress:
-        result = run_proxy_fitting(fitting, registry, output, observer=fan_out(progress, registry.notify))
+    with progress(ctx) as shown:
+        result = run_proxy_fitting(fitting, registry, output, observer=fan_out(shown, registry.notify))
+    if as_json:
+        tell_json(result)
+        return
     typer.echo(
         f"{result.proxy} for {codec}: {result.fit.psnr_db:.1f} dB from its images, "
         f"{result.fit.bits_error:.1%} from its bits\nweights: {result.path}"
@@ -54,11 +58,12 @@ def evaluate_proxy(
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Such as data.crop=128 or evaluate.images=32."),
     ] = None,
+    as_json: AsJSON = False,
 ) -> None:
     """Measure a proxy against its codec: images, bits, ranking, and where its gradients lead."""
     from precomp_sdk.atomic_io import check_target, write_whole
     from precomp_sdk.config import parse_proxy_evaluation
-    from precomp_sdk.observers import ProgressObserver, fan_out
+    from precomp_sdk.observers import fan_out
     from precomp_sdk.run import run_proxy_evaluation
 
     registry = registry_of(ctx)
@@ -71,10 +76,13 @@ def evaluate_proxy(
     evaluation = parse_proxy_evaluation(tables, overrides=settings or ())
     if output is not None:
         check_target(output)
-    with ProgressObserver() as progress:
-        report = run_proxy_evaluation(evaluation, registry, observer=fan_out(progress, registry.notify))
+    with progress(ctx) as shown:
+        report = run_proxy_evaluation(evaluation, registry, observer=fan_out(shown, registry.notify))
     if output is not None:
         write_whole(output, report.json())
+    if as_json:
+        typer.echo(report.json(), nl=False)
+        return
     fitted = f", fitted to {report.fitted_to}" if report.fitted_to not in ("", report.codec_version) else ""
     typer.echo(
         f"{report.proxy}{fitted} against {codec} ({report.codec_version}), {report.images} images\n\n"

@@ -164,10 +164,10 @@ def _fitted(component: Component, registry: Registry) -> str:
 
 def _licence(package: str) -> str:
     try:
-        found = metadata(package)
+        found = metadata(package).json
     except PackageNotFoundError:
         return ""
-    return str(found.get("License-Expression") or found.get("License") or "")
+    return str(found.get("license_expression") or found.get("license") or "")
 
 
 def _one_line(text: str) -> str:

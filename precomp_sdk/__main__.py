@@ -1,0 +1,5 @@
+"""``python -m precomp_sdk`` is ``precomp``."""
+
+from precomp_sdk.cli import main
+
+main()
