@@ -266,7 +266,7 @@ def test_the_plugin_registers_every_set() -> None:
     registry.register(precomp_data)
     others = {
         "image-folder",
-        "images",
+        "unlabelled-images",
         "coco-detection",
         "mask-folder",
         "voc-detection",

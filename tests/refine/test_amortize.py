@@ -109,20 +109,20 @@ def test_a_loss_that_is_not_finite_names_its_step(make: Callable[..., Refiner]) 
         amortize(Brightener(float("nan")), make(FakeTask(), steps=1), FakeDataset(count=10), ladder=LADDER)
 
 
-def test_a_resolution_is_refined_at_and_kept(make: Callable[..., Refiner], images: list[Tensor]) -> None:
+def test_a_resolution_is_refined_at_and_kept(make: Callable[..., Refiner], photographs: list[Tensor]) -> None:
     """What is coded is the downscaled image: the plain terms are the codec's of it, and no image gets worse."""
     from precomp_sdk import Transcoder, downscale, stack_images
 
     refiner = make(FakeTask(), resolutions=[[0.0, 0.5]])
     assert refiner.resolution(0.3) == 0.5
-    refinement = refiner.refine(images, 5)
+    refinement = refiner.refine(photographs, 5)
     with Transcoder(refiner.codec) as transcoder:
-        for source, source in zip(refinement.images, images, strict=True):
-            for terms, image in ((source.anchor, source), (source.refined, source.image)):
+        for refined, source in zip(refinement.images, photographs, strict=True):
+            for terms, image in ((refined.anchor, source), (refined.refined, refined.image)):
                 sent = downscale(stack_images([image]), 0.5)
                 assert transcoder.submit(sent, [5]).result()[0].bits == terms.bits
-            assert source.image.shape == source.shape
-            assert source.refined.objective <= source.anchor.objective
+            assert refined.image.shape == source.shape
+            assert refined.refined.objective <= refined.anchor.objective
 
 
 def test_the_resolution_of_the_start_is_taken_where_none_is_given(make: Callable[..., Refiner]) -> None:

@@ -188,7 +188,7 @@ def test_a_loss_that_is_not_finite_is_an_error(make: Make, photographs: list[Ten
 def test_a_gradient_that_is_not_finite_ends_that_image_alone(make: Make, photographs: list[Tensor]) -> None:
     photographs[1] = photographs[1] // 8
 
-    refined = make(Poisoned(loss=False)).refine(photographs, 70).photographs
+    refined = make(Poisoned(loss=False)).refine(photographs, 70).images
 
     assert [source.stopped for source in refined].count("steps") == 5
     assert (refined[1].stopped, refined[1].steps) == ("non-finite gradient", 0)

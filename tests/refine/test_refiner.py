@@ -24,7 +24,7 @@ class Wreck(Preprocessor):
     """A starting point that is far worse than none."""
 
     name = "wreck"
-    source = "a double"
+    found = "a double"
 
     def _process(self, images: Tensor, strengths: Tensor) -> Tensor:
         return torch.rand(images.shape, generator=torch.Generator().manual_seed(1))
@@ -67,19 +67,19 @@ def test_no_image_is_ever_worse_by_its_own_measure(
     for quality in (5, 70):
         refinement = make(task, **options).refine(photographs, quality)
 
-        for source, image, target in zip(refinement.images, photographs, targets, strict=True):
-            before, after = (objective(task, item, target, quality, 2.0) for item in (image, source.image))
-            assert source.anchor.objective == pytest.approx(before, rel=1e-5)
-            assert source.refined.objective == pytest.approx(after, rel=1e-5)
+        for found, image, target in zip(refinement.images, photographs, targets, strict=True):
+            before, after = (objective(task, item, target, quality, 2.0) for item in (image, found.image))
+            assert found.anchor.objective == pytest.approx(before, rel=1e-5)
+            assert found.refined.objective == pytest.approx(after, rel=1e-5)
             assert after <= before
-            assert (source.best_step is None) == torch.equal(source.image, image)
+            assert (found.best_step is None) == torch.equal(found.image, image)
 
 
 @pytest.mark.parametrize("build", TASKS)
 def test_images_get_better(make: Make, photographs: list[Tensor], build: Build) -> None:
     refinement = make(build(), steps=16, when_nothing="refine").refine(photographs, 5)
 
-    gains = [1.0 - source.refined.objective / source.anchor.objective for source in refinement.images]
+    gains = [1.0 - found.refined.objective / found.anchor.objective for found in refinement.images]
     assert sum(gains) / len(gains) > 0.01
     assert sum(gain > 0.0 for gain in gains) >= 4
 
@@ -104,7 +104,7 @@ def test_it_is_a_preprocessor_in_any_mode_of_autograd(make: Make, photographs: l
     scale = FakeCodec.quality_scale
     batch = stack_images(photographs)
     strengths = [scale.strength(quality) for quality in (5, 30, 70, 5, 30, 70)]
-    expected = [item.image for item in make().refine(photographs, [5, 30, 70, 5, 30, 70]).photographs]
+    expected = [item.image for item in make().refine(photographs, [5, 30, 70, 5, 30, 70]).images]
 
     with torch.no_grad():
         silent = make()(batch, strengths)
@@ -136,11 +136,11 @@ def test_images_of_any_sizes_come_back_in_order(make: Make) -> None:
 
     together = make(batch_size=2).refine(images, qualities)
 
-    for image, quality, source in zip(images, qualities, together.photographs, strict=True):
+    for image, quality, found in zip(images, qualities, together.images, strict=True):
         alone = make().refine([image], quality).images[0]
-        assert source.image.shape == image.shape
-        assert (source.quality, source.anchor.bits) == (quality, alone.anchor.bits)
-        assert source.refined.objective == pytest.approx(alone.refined.objective, rel=1e-3)
+        assert found.image.shape == image.shape
+        assert (found.quality, found.anchor.bits) == (quality, alone.anchor.bits)
+        assert found.refined.objective == pytest.approx(alone.refined.objective, rel=1e-3)
 
 
 def test_cost_is_counted(make: Make, photographs: list[Tensor]) -> None:
@@ -149,12 +149,12 @@ def test_cost_is_counted(make: Make, photographs: list[Tensor]) -> None:
     cost = refiner.refine(photographs, 5).cost
 
     # its pseudo-labels, then a look from each of 9 places, 3 of them through the codec
-    assert (cost.photographs, cost.task_forward, cost.task_backward) == (6, 6 * 10, 6 * 8)
+    assert (cost.images, cost.task_forward, cost.task_backward) == (6, 6 * 10, 6 * 8)
     assert (cost.proxy_forward, cost.proxy_backward, cost.encodes) == (6 * 8, 6 * 8, 6 * 3)
     assert cost.milliseconds > 0.0
     assert cost.statement.startswith("6 images, each 10.0 forward and 8.0 backward passes of a task network, 8.0 and ")
     refiner.refine(photographs[:2], 5)
-    assert refiner.cost.photographs == 8
+    assert refiner.cost.images == 8
     refiner.reset_cost()
     assert refiner.cost == RefinementCost()
 
@@ -176,21 +176,21 @@ def test_cost_counts_features_members_and_transformed_references(make: Make, pho
 def test_a_image_stops_when_nothing_improves(make: Make, photographs: list[Tensor]) -> None:
     refinement = make(steps=30, step_levels=120.0, patience=2).refine(photographs, 70)
 
-    stopped = [source for source in refinement.images if source.stopped == "patience"]
+    stopped = [found for found in refinement.images if found.stopped == "patience"]
     assert len(stopped) >= 3
-    for source in stopped:
-        assert source.steps == (source.best_step or 0) + 2
+    for found in stopped:
+        assert found.steps == (found.best_step or 0) + 2
     assert refinement.cost.encodes < 6 * 31
 
 
 def test_a_budget_of_time_ends_it(make: Make, photographs: list[Tensor]) -> None:
     refinement = make(budget_ms=1e-3).refine(photographs, 5)
 
-    for source, image in zip(refinement.images, photographs, strict=True):
-        assert (source.stopped, source.steps) == ("budget", 0)
-        assert torch.equal(source.image, image)
+    for found, image in zip(refinement.images, photographs, strict=True):
+        assert (found.stopped, found.steps) == ("budget", 0)
+        assert torch.equal(found.image, image)
     assert refinement.cost.encodes == 6
-    assert {item.stopped for item in make(budget_ms=1e6).refine(photographs, 5).photographs} == {"steps"}
+    assert {item.stopped for item in make(budget_ms=1e6).refine(photographs, 5).images} == {"steps"}
 
 
 def test_a_budget_checks_what_it_has(make: Make, photographs: list[Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -199,15 +199,15 @@ def test_a_budget_checks_what_it_has(make: Make, photographs: list[Tensor], monk
 
     refinement = make(steps=100, check_every=100, budget_ms=2000.0).refine(photographs, 5)
 
-    assert {source.stopped for source in refinement.images} == {"budget"}
-    assert all(0 < source.steps < 10 for source in refinement.images)
-    assert any(source.best_step == source.steps for source in refinement.images)
+    assert {found.stopped for found in refinement.images} == {"budget"}
+    assert all(0 < found.steps < 10 for found in refinement.images)
+    assert any(found.best_step == found.steps for found in refinement.images)
 
 
 def test_bounds_on_the_change_hold(make: Make, photographs: list[Tensor]) -> None:
-    free = make().refine(photographs, 5).photographs
-    narrow = make(max_change=3).refine(photographs, 5).photographs
-    faithful = make(min_psnr_db=42.0).refine(photographs, 5).photographs
+    free = make().refine(photographs, 5).images
+    narrow = make(max_change=3).refine(photographs, 5).images
+    faithful = make(min_psnr_db=42.0).refine(photographs, 5).images
 
     def change(item: Refined, image: Tensor) -> Tensor:
         return item.image.double() - image.double()
@@ -227,7 +227,7 @@ def test_it_goes_on_from_another_preprocessor(make: Make, photographs: list[Tens
     first = make(start=smoothing, steps=1, step_levels=1e-6).refine(photographs, 70)
 
     smoothed = smoothing(stack_images(photographs), FakeCodec.quality_scale.strength(70))
-    chosen = [row for row, source in enumerate(first.images) if source.best_step is not None]
+    chosen = [row for row, found in enumerate(first.images) if found.best_step is not None]
     assert len(chosen) >= 3  # smoothing saves bits at this price
     for row in chosen:
         assert torch.equal(to_float(first.images[row].image), (smoothed[row] * 255).round() / 255)
@@ -237,7 +237,7 @@ def test_it_goes_on_from_another_preprocessor(make: Make, photographs: list[Tens
 def test_transformations_are_drawn_alike_for_a_seed(make: Make, photographs: list[Tensor]) -> None:
     options = {"shift_px": 3, "scale": 0.1, "flip": True}
 
-    runs = [make(**options, seed=seed).refine(photographs, 5).photographs for seed in (0, 0, 1)]
+    runs = [make(**options, seed=seed).refine(photographs, 5).images for seed in (0, 0, 1)]
 
     same = [torch.equal(first.image, second.image) for first, second in zip(runs[0], runs[1], strict=True)]
     other = [torch.equal(first.image, second.image) for first, second in zip(runs[0], runs[2], strict=True)]
@@ -249,15 +249,15 @@ def test_several_networks_share_the_objective(make: Make, photographs: list[Tens
     first, second = FakeTask(), FakeTask(sharpness=10.0)
     targets = [task.pseudo_labels(stack_images(photographs)) for task in (first, second)]
 
-    refined = make(first, others=[second.eval()], shares=[3.0, 1.0]).refine(photographs, 5).photographs
+    refined = make(first, others=[second.eval()], shares=[3.0, 1.0]).refine(photographs, 5).images
 
-    for row, source in enumerate(refined):
-        done = FakeCodec().transcode(source.image, 5)
+    for row, found in enumerate(refined):
+        done = FakeCodec().transcode(found.image, 5)
         batch = to_float(done.image)[None]
         losses = [task.losses(batch, [own[row]]).item() for task, own in zip((first, second), targets, strict=True)]
         expected = done.bpp + 2.0 * (0.75 * losses[0] + 0.25 * losses[1])
-        assert source.refined.objective == pytest.approx(expected, rel=1e-5)
-        assert source.refined.task_loss == pytest.approx(0.75 * losses[0] + 0.25 * losses[1], rel=1e-5)
+        assert found.refined.objective == pytest.approx(expected, rel=1e-5)
+        assert found.refined.task_loss == pytest.approx(0.75 * losses[0] + 0.25 * losses[1], rel=1e-5)
 
 
 def test_labels_can_be_the_target(make: Make, photographs: list[Tensor]) -> None:
@@ -265,13 +265,13 @@ def test_labels_can_be_the_target(make: Make, photographs: list[Tensor]) -> None
     labels = [dataset[index].target for index in range(6)]
     task = FakeTask()
 
-    refined = make(task).refine(photographs, 5, targets=labels).photographs
+    refined = make(task).refine(photographs, 5, targets=labels).images
 
-    own = make(task).refine(photographs, 5).photographs
+    own = make(task).refine(photographs, 5).images
     assert [item.anchor.task_loss for item in refined] != [item.anchor.task_loss for item in own]
-    for source, image, label in zip(refined, photographs, labels, strict=True):
+    for found, image, label in zip(refined, photographs, labels, strict=True):
         assert label is not None
-        assert source.anchor.objective == pytest.approx(objective(task, image, label, 5, 2.0), rel=1e-5)
+        assert found.anchor.objective == pytest.approx(objective(task, image, label, 5, 2.0), rel=1e-5)
 
 
 def test_lambda_is_measured_as_for_training_and_interpolated(make: Make, photographs: list[Tensor]) -> None:
@@ -300,7 +300,7 @@ def test_features_are_priced_like_the_plain_codecs_task_loss(make: Make, photogr
     with Transcoder(FakeCodec()) as transcoder:
         point = calibrate(transcoder, task, dataset, (5,), features=True, lambdas={5: 2.0})[0]
 
-    refined = refiner.refine(photographs, 5).photographs
+    refined = refiner.refine(photographs, 5).images
 
     clean = task.features(stack_images(photographs[:1]))
     done = FakeCodec().transcode(refined[0].image, 5)
@@ -321,7 +321,7 @@ def test_what_was_measured_is_in_the_weights_file(make: Make, photographs: list[
     saved = load_module(path, fresh, name="refine")
 
     assert saved.options == as_recorded(fresh.options)
-    kept, again = (refiner.refine(photographs, 20).photographs for refiner in (measured, fresh))
+    kept, again = (refiner.refine(photographs, 20).images for refiner in (measured, fresh))
     assert [item.refined for item in kept] == [item.refined for item in again]
     with pytest.raises(CheckpointError, match=r"lambdas for 1 task networks.*for 2"):
         load_module(path, make(lambdas="auto", feature_weight=0.5), name="refine")
@@ -341,8 +341,8 @@ def test_a_image_without_anything_stays_as_it_is(make: Make) -> None:
     noise = torch.randint(0, 30, (3, 16, 16), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     photographs: Sequence[Tensor] = [dark + noise, bright + noise]
 
-    kept = make(SpotTask()).refine(photographs, 50).photographs
-    refined = make(SpotTask(), when_nothing="refine").refine(photographs, 50).photographs
+    kept = make(SpotTask()).refine(photographs, 50).images
+    refined = make(SpotTask(), when_nothing="refine").refine(photographs, 50).images
 
     assert (kept[0].stopped, kept[0].steps, kept[0].best_step) == ("nothing found", 0, None)
     assert torch.equal(kept[0].image, photographs[0])
