@@ -24,7 +24,7 @@ class Wreck(Preprocessor):
     """A starting point that is far worse than none."""
 
     name = "wreck"
-    found = "a double"
+    source = "a double"
 
     def _process(self, images: Tensor, strengths: Tensor) -> Tensor:
         return torch.rand(images.shape, generator=torch.Generator().manual_seed(1))
