@@ -41,6 +41,9 @@ from . import (
     images as images,
 )
 from . import (
+    jpeg_file as jpeg_file,
+)
+from . import (
     module_reference as module_reference,
 )
 from . import (
@@ -288,6 +291,15 @@ from .images import (
 )
 from .images import (
     upscale as upscale,
+)
+from .jpeg_file import (
+    JPEGHeader as JPEGHeader,
+)
+from .jpeg_file import (
+    check_jpeg as check_jpeg,
+)
+from .jpeg_file import (
+    decode_jpeg as decode_jpeg,
 )
 from .module_reference import ModuleReference as ModuleReference
 from .module_task import ModuleTask as ModuleTask

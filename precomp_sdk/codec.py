@@ -31,6 +31,7 @@ class Codec(ABC):
     name: ClassVar[str]  #: unique, kebab-case, as typed on the command line
     source: ClassVar[str]  #: the standard, paper or commit this follows
     quality_scale: ClassVar[QualityScale]
+    limits: ClassVar[frozenset[str]] = frozenset()  #: options that bound work and memory, and change no bit or pixel
 
     @abstractmethod
     def _encode(self, image: Tensor, quality: float) -> bytes:
@@ -44,6 +45,12 @@ class Codec(ABC):
     def options(self) -> Mapping[str, object]:
         """The options this codec was constructed with, by name, as result files record them."""
         return {}
+
+    @final
+    @property
+    def coding_options(self) -> Mapping[str, object]:
+        """The options less ``limits``: what two codecs must agree in to write the same bits."""
+        return {name: value for name, value in self.options.items() if name not in self.limits}
 
     @property
     def version(self) -> str:

@@ -116,7 +116,7 @@ def check_proxy_codec(proxy: ProxyCodec, codec: Codec, where: str) -> None:
     Raises:
         OptionError: it does.
     """
-    ours, theirs = ((item.name, dict(item.options)) for item in (codec, proxy.codec))
+    ours, theirs = ((item.name, dict(item.coding_options)) for item in (codec, proxy.codec))
     if ours != theirs:
         raise OptionError(
             where=f"{where}, proxy {proxy.name!r}",

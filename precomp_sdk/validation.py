@@ -6,7 +6,7 @@ import torch
 
 from precomp_sdk.errors import OptionError
 
-__all__ = ["check_instance", "find_device"]
+__all__ = ["check_instance", "check_whole_number", "find_device"]
 
 
 def check_instance(value: Any, contract: type, where: str) -> None:
@@ -22,6 +22,28 @@ def check_instance(value: Any, contract: type, where: str) -> None:
             got=f"the class {value.__name__}" if isinstance(value, type) else f"{' '.join(repr(value).split()):.80}",
             remedy="Construct one; Registry.create makes components by name.",
         )
+
+
+def check_whole_number(
+    value: object, where: str, option: str, minimum: int | None = None, maximum: int | None = None
+) -> int:
+    """Return an option's value as an int if it is a whole number of a range; 1.0 is one.
+
+    Raises:
+        OptionError: it is not.
+    """
+    whole = not isinstance(value, bool) and isinstance(value, int | float) and value == value // 1
+    if not whole or (minimum is not None and value < minimum) or (maximum is not None and value > maximum):  # type: ignore[operator]
+        if minimum is None and maximum is None:
+            expected = "a whole number"
+        elif maximum is None:
+            expected = f"a whole number of {minimum} or more"
+        elif minimum is None:
+            expected = f"a whole number of {maximum} or less"
+        else:
+            expected = f"a whole number from {minimum} to {maximum}"
+        raise OptionError.number(where, option, expected, value)
+    return int(value)  # type: ignore[call-overload, no-any-return]
 
 
 def find_device(device: torch.device | str, where: str) -> torch.device:

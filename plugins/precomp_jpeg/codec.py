@@ -10,10 +10,11 @@ import numpy as np
 import PIL
 import torch
 from PIL import Image, ImageFile, features
-from PIL.JpegImagePlugin import JpegImageFile
 from torch import Tensor
 
-from precomp_sdk import BitstreamError, Codec, CodecError, OptionError, QualityScale, nearest
+from precomp_sdk import Codec, CodecError, OptionError, QualityScale, decode_jpeg
+from precomp_sdk.jpeg_file import MAX_PIXELS, MAX_SCANS
+from precomp_sdk.validation import check_whole_number
 
 from ._tables import quality_percent, scaled_tables
 
@@ -21,11 +22,7 @@ __all__ = ["JPEGCodec", "Subsampling"]
 
 Subsampling = Literal["4:2:0", "4:2:2", "4:4:4", "gray"]
 
-#: Pillow's own limit against decompression bombs; refused here, before memory is taken
-MAXIMUM_PIXELS: Final = 89_478_485
 _PILLOW_SUBSAMPLING: Final = {"4:4:4": 0, "4:2:2": 1, "4:2:0": 2, "gray": 0}
-_END_OF_IMAGE: Final = b"\xff\xd9"
-_START_OF_SCAN: Final = b"\xff\xda"
 _buffer_lock = threading.Lock()
 
 
@@ -33,7 +30,8 @@ class JPEGCodec(Codec):
     """JPEG as Pillow writes it, and every JPEG that libjpeg-turbo reads.
 
     The decoder returns RGB: gray is repeated, CMYK and YCCK (with Adobe's inversion) are converted. EXIF orientation
-    is not applied: it belongs to whoever reads an image, not to a codec.
+    is not applied: it belongs to whoever reads an image, not to a codec. A file that is not whole and valid is an
+    error, see `precomp_sdk.jpeg_file`; so is one above a limit, before its pixels take memory or time.
 
     Args:
         subsampling: chroma resolution, or ``"gray"`` for luma only.
@@ -41,6 +39,8 @@ class JPEGCodec(Codec):
         progressive: spectral selection and successive approximation; implies ``optimize``.
         tables: quantization steps in place of Annex K's, ``(2, 8, 8)`` for luma and chroma, whole numbers 1..255 by
             rising frequency row by row; the quality scales them as it scales Annex K's.
+        max_pixels: largest image that is encoded or decoded.
+        max_scans: most scans of a file that is decoded; encoders write 1 to 12.
 
     Raises:
         OptionError: an option has no such value.
@@ -60,6 +60,7 @@ class JPEGCodec(Codec):
     quality_scale = QualityScale(
         "quality", 1, 100, higher_is_better=True, ladder=(3, 5, 8, 12, 18, 26, 38), integer=True
     )
+    limits = frozenset({"max_pixels", "max_scans"})
 
     def __init__(
         self,
@@ -68,19 +69,18 @@ class JPEGCodec(Codec):
         optimize: bool = False,
         progressive: bool = False,
         tables: Sequence[Sequence[Sequence[int]]] | None = None,
+        max_pixels: int = MAX_PIXELS,
+        max_scans: int = MAX_SCANS,
     ) -> None:
         known = get_args(Subsampling)
         if subsampling not in known:
-            raise OptionError(
-                where="'jpeg', option subsampling",
-                expected=f"one of {', '.join(known)}",
-                got=repr(subsampling),
-                remedy=nearest(str(subsampling), known),
-            )
+            raise OptionError.choice("'jpeg'", "subsampling", known, subsampling)
         self.subsampling: Final[Subsampling] = subsampling
         self.optimize: Final = bool(optimize)
         self.progressive: Final = bool(progressive)
         self.tables: Final = None if tables is None else _check_tables(tables)
+        self.max_pixels: Final = check_whole_number(max_pixels, "'jpeg'", "max_pixels", minimum=1)
+        self.max_scans: Final = check_whole_number(max_scans, "'jpeg'", "max_scans", minimum=1)
 
     @property
     def options(self) -> Mapping[str, object]:
@@ -91,21 +91,23 @@ class JPEGCodec(Codec):
                 "optimize": self.optimize,
                 "progressive": self.progressive,
                 "tables": self.tables,
+                "max_pixels": self.max_pixels,
+                "max_scans": self.max_scans,
             }
         )
 
     @property
     def version(self) -> str:
-        """Versions of Pillow and of the library beneath it."""
+        """Versions of Pillow and of the library beneath it, which encode; what decodes gives their pixels."""
         return f"Pillow {PIL.__version__}, libjpeg-turbo {features.version_feature('libjpeg_turbo')}"
 
     def _encode(self, image: Tensor, quality: float) -> bytes:
-        if image.shape[1] * image.shape[2] > MAXIMUM_PIXELS:
+        if image.shape[1] * image.shape[2] > self.max_pixels:
             raise CodecError(
                 where="jpeg encoder",
-                expected=f"at most {MAXIMUM_PIXELS} pixels",
+                expected=f"at most {self.max_pixels} pixels",
                 got=f"{image.shape[2]} x {image.shape[1]}",
-                remedy="Cut the image into tiles.",
+                remedy="Raise the option max_pixels, or cut the image into tiles.",
             )
         pillow_image = Image.fromarray(np.ascontiguousarray(image.permute(1, 2, 0).numpy()))
         if self.subsampling == "gray":
@@ -133,19 +135,7 @@ class JPEGCodec(Codec):
             ) from error
 
     def _decode(self, payload: bytes) -> Tensor:
-        # Pillow takes a file without its end for whole when only the last bytes are missing.
-        if payload.rfind(_END_OF_IMAGE) < payload.find(_START_OF_SCAN):
-            raise _bitstream_error("no end-of-image marker after the scan")
-        try:
-            with JpegImageFile(io.BytesIO(payload)) as image:
-                width, height = image.size
-                if width * height > MAXIMUM_PIXELS:
-                    raise _bitstream_error(f"a header that claims {width} x {height} pixels")
-                samples = np.array(image.convert("RGB"))
-        except BitstreamError:
-            raise
-        except Exception as error:  # fed rubbish, Pillow raises OSError, SyntaxError, ValueError, struct.error, ...
-            raise _bitstream_error(f"{type(error).__name__}: {error}") from error
+        samples = decode_jpeg(payload, where="jpeg decoder", max_pixels=self.max_pixels, max_scans=self.max_scans)
         return torch.from_numpy(samples).permute(2, 0, 1).contiguous()
 
 
@@ -186,13 +176,4 @@ def _tables_error(got: str) -> OptionError:
         expected="2 x 8 x 8 whole numbers from 1 to 255",
         got=got,
         remedy="Give one 8 x 8 table for luma and one for chroma, or leave the option out.",
-    )
-
-
-def _bitstream_error(got: str) -> BitstreamError:
-    return BitstreamError(
-        where="jpeg decoder",
-        expected="a whole, valid JPEG file",
-        got=got,
-        remedy="Check where the payload was cut or changed; decode only what an encoder returned.",
     )

@@ -67,7 +67,7 @@ class Compressor:
         return {
             **self._facts,
             "codec": self.codec.name,
-            "codec_options": dict(self.codec.options),
+            "codec_options": dict(self.codec.coding_options),
             "codec_version": self.codec.version,
             "ladder": list(self.ladder),
         }
@@ -157,12 +157,12 @@ class Compressor:
             assert registry is not None
             _refuse_without_parts(saved.name, registry, path)
             preprocessor = registry.create("preprocessor", saved.name, **saved.options)
-        ours = (codec.name, as_recorded(codec.options))
-        if ours != (name, as_recorded(options)):
+        ours = (codec.name, as_recorded(codec.coding_options))
+        if ours != (name, {key: value for key, value in as_recorded(options).items() if key not in codec.limits}):
             raise CheckpointError(
                 where=str(path),
                 expected=f"the codec it was trained for: {name!r} with options {options}",
-                got=f"{codec.name!r} with options {dict(codec.options)}",
+                got=f"{codec.name!r} with options {dict(codec.coding_options)}",
                 remedy="Construct that codec, or train for this one.",
             )
         load_module(path, preprocessor, name=preprocessor.name)

@@ -187,7 +187,7 @@ def evaluate(
         task=task_name or task.name,
         codec=codec.name,
         codec_version=codec.version,
-        codec_options={name: _option(value) for name, value in codec.options.items()},
+        codec_options={name: _option(value) for name, value in codec.coding_options.items()},
         quality_name=codec.quality_scale.name,
         metrics=tuple(task.scorer.metrics),
         clean=clean,

@@ -219,7 +219,7 @@ def evaluate_proxy(
         fitted_to=proxy.fitted_to,
         codec=proxy.codec.name,
         codec_version=proxy.codec.version,
-        codec_options=dict(proxy.codec.options),
+        codec_options=dict(proxy.codec.coding_options),
         quality_name=proxy.quality_scale.name,
         dataset=dataset.name,
         images=len(next(iter(measured.values())).bits),

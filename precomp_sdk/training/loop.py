@@ -216,7 +216,7 @@ class Loop:
                 options=network.options,
                 facts={
                     "codec": codec.name,
-                    "codec_options": dict(codec.options),
+                    "codec_options": dict(codec.coding_options),
                     "codec_version": codec.version,
                     "ladder": list(parts.ladder),
                     "task": parts.task.name,
@@ -263,7 +263,7 @@ def identity_of(parts: Parts) -> dict[str, Any]:
         **settings,
         "ladder": parts.ladder,
         "codec": codec.name,
-        "codec options": {key: str(value) for key, value in codec.options.items()},
+        "codec options": {key: str(value) for key, value in codec.coding_options.items()},
         "preprocessor": parts.preprocessor.name,
         "preprocessor options": {key: str(value) for key, value in parts.preprocessor.options.items()},
         "proxy": parts.proxy.name,

@@ -43,13 +43,14 @@ def load_proxy(path: Path | str, proxy: ProxyCodec, *, any_version: bool = False
             what, belongs to another proxy, or its keys or shapes differ. The proxy is unchanged then.
     """
     saved = read_module(path)
+    facts = _facts_of(saved, proxy.codec)
     ours = {**_identity(proxy.codec), **({} if any_version else {"codec_version": proxy.codec.version})}
     for key, value in ours.items():
-        if saved.facts.get(key) != value and (key in saved.facts or saved.name == proxy.name):
+        if facts.get(key) != value and (key in facts or saved.name == proxy.name):
             raise CheckpointError(
                 where=str(path),
                 expected=f"a proxy that was fitted to {key.replace('_', ' ')} {value!r}",
-                got=repr(saved.facts[key]) if key in saved.facts else "a file that does not say",
+                got=repr(facts[key]) if key in facts else "a file that does not say",
                 remedy="Fit one to this codec: precomp fit-proxy, or precomp_sdk.training.fit_proxy."
                 + (" any_version accepts it all the same." if key == "codec_version" else ""),
             )
@@ -67,17 +68,27 @@ def fits_proxy(path: Path | str, proxy: ProxyCodec) -> bool:
         CheckpointError: the file is missing or damaged.
     """
     saved = read_module(path)
+    facts = _facts_of(saved, proxy.codec)
     shapes = {key: value.shape for key, value in proxy.state_dict().items()}
     return (
         saved.name == proxy.name
         and {key: value.shape for key, value in saved.weights.items()} == shapes
-        and all(saved.facts.get(key) == value for key, value in _identity(proxy.codec).items())
+        and all(facts.get(key) == value for key, value in _identity(proxy.codec).items())
     )
+
+
+def _facts_of(saved: SavedModule, codec: Codec) -> dict[str, Any]:
+    """Return a file's facts without the codec's limits, which older files name among its options."""
+    facts = dict(saved.facts)
+    options = facts.get("codec_options")
+    if isinstance(options, dict):
+        facts["codec_options"] = {name: value for name, value in options.items() if name not in codec.limits}
+    return facts
 
 
 def _identity(codec: Codec) -> dict[str, Any]:
     options = {
         key: value if isinstance(value, bool | int | float | str) or value is None else str(value)
-        for key, value in codec.options.items()
+        for key, value in codec.coding_options.items()
     }
     return {"codec": codec.name, "codec_options": options}

@@ -165,3 +165,26 @@ def test_a_training_runs_own_file_is_read(tmp_path: Path, doubles: Registry) -> 
     assert loaded.ladder == (5, 30)
     assert loaded.compress(IMAGE, 5) == Compressor(codec, network).compress(IMAGE, 5)
     assert json.dumps(loaded.facts)
+
+
+class LimitedCodec(FakeCodec):
+    """With an option that changes no bit."""
+
+    limits = frozenset({"max_pixels"})
+
+    def __init__(self, *, level: int = 6, max_pixels: int = 1000) -> None:
+        super().__init__(level=level)
+        self._max_pixels = max_pixels
+
+    @property
+    def options(self) -> dict[str, object]:
+        return {**super().options, "max_pixels": self._max_pixels}
+
+
+def test_a_codecs_limits_are_not_in_the_file_and_may_be_the_users(tmp_path: Path) -> None:
+    path = tmp_path / "sender.safetensors"
+    Compressor(LimitedCodec(level=9), FakePreprocessor(), ladder=(5, 30)).save(path)
+    assert read_module(path).facts["codec_options"] == {"level": 9}
+    Compressor.load(path, codec=LimitedCodec(level=9, max_pixels=5), preprocessor=FakePreprocessor())
+    with pytest.raises(CheckpointError, match="level"):
+        Compressor.load(path, codec=LimitedCodec(level=8), preprocessor=FakePreprocessor())

@@ -62,7 +62,7 @@ def test_its_file_says_what_it_was_fitted_to(codec: Codec) -> None:
     saved = read_module(path)
     assert path.stat().st_size < 300_000
     assert (saved.name, saved.facts["codec"]) == (SHIPPED[type(codec)].name, codec.name)
-    assert saved.facts["codec_options"] == dict(codec.options)
+    assert saved.facts["codec_options"] == dict(codec.coding_options)
     assert saved.facts["codec_version"]
     assert saved.facts["fit"]["steps"] >= 1000
     assert saved.facts["fit"]["seed"] == 0

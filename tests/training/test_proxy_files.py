@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from precomp_sdk.errors import CheckpointError
+from precomp_sdk.errors import CheckpointError, OptionError
+from precomp_sdk.proxy import check_proxy_codec
 from precomp_sdk.testing import FakeCodec, FakeProxy
 from precomp_sdk.training import fits_proxy, load_proxy, read_module, save_module, save_proxy
 
@@ -87,3 +88,35 @@ def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.safetensors").write_bytes(b"rubbish")
     with pytest.raises(CheckpointError, match="written by precomp_sdk"):
         load_proxy(tmp_path / "x.safetensors", FakeProxy(FakeCodec()))
+
+
+class Limited(FakeCodec):
+    """With an option that changes no bit."""
+
+    limits = frozenset({"max_pixels"})
+
+    def __init__(self, *, level: int = 6, max_pixels: int = 1000) -> None:
+        super().__init__(level=level)
+        self._max_pixels = max_pixels
+
+    @property
+    def options(self) -> dict[str, object]:
+        return {**super().options, "max_pixels": self._max_pixels}
+
+
+def test_limits_are_no_part_of_what_a_proxy_was_fitted_to(tmp_path: Path) -> None:
+    path = tmp_path / "proxy.safetensors"
+    proxy = FakeProxy(Limited())
+    save_proxy(path, proxy)
+    assert read_module(path).facts["codec_options"] == {"level": 6}
+    load_proxy(path, FakeProxy(Limited(max_pixels=5)))
+    assert fits_proxy(path, FakeProxy(Limited(max_pixels=5)))
+    older = {"codec": "fake", "codec_options": {"level": 6, "max_pixels": 7}, "codec_version": Limited().version}
+    save_module(path, proxy, name=proxy.name, options=proxy.options, facts=older)
+    load_proxy(path, proxy)
+    assert fits_proxy(path, proxy)
+    with pytest.raises(CheckpointError, match="codec options"):
+        load_proxy(path, FakeProxy(Limited(level=1)))
+    check_proxy_codec(proxy, Limited(max_pixels=5), "a test")
+    with pytest.raises(OptionError, match="level"):
+        check_proxy_codec(proxy, Limited(level=1), "a test")
