@@ -14,9 +14,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from precomp_sdk import ModuleReference, Preprocessor, Registry
+from precomp_sdk import Channel, ModuleReference, Preprocessor, Registry
 from precomp_sdk.config import load_experiment
-from precomp_sdk.evaluation import MeasuredCurve, Measurer, PreprocessedRoute, Route, bootstrap_bd_rate
+from precomp_sdk.evaluation import MeasuredCurve, Measurer, bootstrap_bd_rate
 from precomp_sdk.run import build_evaluation, load_fitted
 from precomp_sdk.training import WEIGHTS_FILE, load_module
 
@@ -64,14 +64,14 @@ def main() -> None:
         metric = parts.task.scorer.metrics[0]
         trained = sorted(experiment.train.ladder or scale.ladder, key=scale.strength)
         with Measurer(parts.codec, parts.task, ladder=experiment.evaluate.ladder, workers=1) as measurer:
-            route = PreprocessedRoute(network)
+            channel = Channel(measurer.transcoder, network)
             cells = [f"{measurer.clean(parts.val).scores[metric]:.4f}"]
             for quality in (trained[0], trained[-1]):
-                score = measurer.clean(parts.val, route, quality).scores[metric]
+                score = measurer.clean(parts.val, channel, quality).scores[metric]
                 cells.append(f"{scale.name} {quality:g}: {score:.4f}")
             if min(network.resolution(scale.strength(quality)) for quality in trained) < 1.0:
-                routes = (Route(), PreprocessedRoute(Untouched(network)), route)
-                anchor, alone, whole = (measurer.curve(parts.val, route) for route in routes)
+                channels = (None, Channel(measurer.transcoder, Untouched(network)), channel)
+                anchor, alone, whole = (measurer.curve(parts.val, channel) for channel in channels)
                 cells += [told(anchor, alone, metric), told(alone, whole, metric)]
         print(f"| {run.name}, {metric} | {' | '.join(cells)} |", flush=True)
 

@@ -18,9 +18,9 @@ from typing import Any
 import torch
 
 from precomp_refine import Refiner
-from precomp_sdk import Registry, Subset
+from precomp_sdk import Channel, Registry, Subset
 from precomp_sdk.config import load_experiment
-from precomp_sdk.evaluation import TASK_LOSS, Measurer, PreprocessedRoute, Route, bootstrap_bd_rate
+from precomp_sdk.evaluation import TASK_LOSS, Measurer, bootstrap_bd_rate
 from precomp_sdk.run import build, load_fitted
 from precomp_sdk.training import shuffled
 
@@ -49,11 +49,11 @@ def main() -> None:
     calibration = Subset(parts.train, shuffled(parts.train, 0)[:64])
     with Measurer(parts.codec, parts.task, ladder=options.anchor, workers=1) as measurer:
         clean = measurer.clean(chosen)
-        anchor = measurer.curve(chosen, Route())
+        anchor = measurer.curve(chosen)
     refiner.prepare(calibration, sorted(set(options.anchor)))
     started = time.perf_counter()
     with Measurer(parts.codec, parts.task, ladder=options.ladder, batch_size=12, workers=1) as measurer:
-        refined = measurer.curve(chosen, PreprocessedRoute(refiner))
+        refined = measurer.curve(chosen, Channel(measurer.transcoder, refiner))
     seconds = time.perf_counter() - started
     rates: dict[str, Any] = {}
     for metric in [*parts.task.scorer.metrics, TASK_LOSS]:

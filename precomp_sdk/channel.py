@@ -15,17 +15,20 @@ from precomp_sdk.images import (
     check_image,
     coded_size,
     downscale,
+    group_by_size,
+    group_equal,
     round_to_8_bit,
     to_float,
     to_uint8,
     upscale,
 )
+from precomp_sdk.modules import device_of
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.proxy import ProxyCodec, check_proxy_codec
 from precomp_sdk.transcode import Transcoder
 from precomp_sdk.transmission import CodedBatch, Transmission, Transmitted, in_order
 
-__all__ = ["Channel", "Coding", "Transmission", "Transmitted"]
+__all__ = ["Channel", "Coding"]
 
 _WHERE = "Channel"
 
@@ -132,13 +135,14 @@ class Channel:
         Without a preprocessor they come back as they are. Images of one size go through it together, each at the
         strength of its own quality.
         """
+        _check(images)
         if self.preprocessor is None:
             return images if isinstance(images, Tensor) else list(images)
         strengths = [self.codec.quality_scale.strength(quality) for quality in qualities]
         if isinstance(images, Tensor):
             return self._process(images, strengths)
         done: dict[int, Tensor] = {}
-        for places in _grouped([_size(image) for image in images]):
+        for places in group_by_size(images):
             batch = _as_float(_stacked(images, places))
             done.update(zip(places, self._process(batch, [strengths[place] for place in places]), strict=True))
         return [done[place] for place in range(len(images))]
@@ -146,8 +150,7 @@ class Channel:
     def _process(self, batch: Tensor, strengths: Sequence[float]) -> Tensor:
         """Run the preprocessor over a float batch."""
         assert self.preprocessor is not None
-        weight = next(self.preprocessor.parameters(), None)
-        processed: Tensor = self.preprocessor(batch if weight is None else batch.to(weight.device), strengths)
+        processed: Tensor = self.preprocessor(batch.to(device_of(self.preprocessor, batch.device)), strengths)
         return processed
 
     def send(self, images: Tensor | Sequence[Tensor], qualities: Sequence[float]) -> list[Tensor]:
@@ -238,10 +241,11 @@ class Channel:
 
     def _coded(self, images: Tensor | Sequence[Tensor], codings: Sequence[Coding]) -> list[CodedBatch]:
         """Put images together by source size and coded size, and downscale them."""
+        _check(images)
         sizes = [_size(image) for image in images]
         keys = [(size, coded_size(size, coding.resolution)) for size, coding in zip(sizes, codings, strict=True)]
         coded = []
-        for places in _grouped(keys):
+        for places in group_equal(keys):
             size, small = keys[places[0]]
             batch = _stacked(images, places)
             if size != small:
@@ -276,25 +280,22 @@ def _size(image: Tensor) -> tuple[int, int]:
     return int(image.shape[-2]), int(image.shape[-1])
 
 
-def _grouped(keys: Sequence[object]) -> list[list[int]]:
-    """Return the places of equal keys, in the order in which keys occur."""
-    places: dict[object, list[int]] = {}
-    for place, key in enumerate(keys):
-        places.setdefault(key, []).append(place)
-    return list(places.values())
+def _check(images: Tensor | Sequence[Tensor]) -> None:
+    if isinstance(images, Tensor):
+        check_batch(images, _WHERE)
+        return
+    for image in images:
+        if isinstance(image, Tensor) and image.is_floating_point():
+            check_batch(image[None], _WHERE)
+        else:
+            check_image(image, _WHERE)
 
 
 def _stacked(images: Tensor | Sequence[Tensor], places: Sequence[int]) -> Tensor:
     """Return some images of one size as a batch, 8 bits or float as they are; a batch itself where it is all of it."""
     if isinstance(images, Tensor):
-        return check_batch(images if len(places) == len(images) else images[list(places)], _WHERE)
-    chosen = [images[place] for place in places]
-    for image in chosen:
-        if image.is_floating_point():
-            check_batch(image[None], _WHERE)
-        else:
-            check_image(image, _WHERE)
-    return torch.stack(chosen)
+        return images if len(places) == len(images) else images[list(places)]
+    return torch.stack([images[place] for place in places])
 
 
 def _as_float(batch: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -49,6 +50,9 @@ class Transcoder:
         self.codec = codec
         self.workers = workers or os.cpu_count() or 1
         self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix=f"precomp-{codec.name}")
+
+    def __reduce__(self) -> tuple[object, ...]:  # threads do not pickle: a copy has its own
+        return partial(Transcoder, workers=self.workers), (self.codec,)
 
     def submit(self, images: Tensor | Sequence[Tensor], qualities: Sequence[float] | Tensor) -> PendingBatch:
         """Start to encode and decode images; return at once.

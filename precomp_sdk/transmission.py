@@ -17,7 +17,6 @@ __all__ = [
     "CodedBatch",
     "Transmission",
     "Transmitted",
-    "in_order",
     "straight_through_bits",
     "straight_through_images",
 ]

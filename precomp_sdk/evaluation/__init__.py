@@ -5,6 +5,7 @@ from precomp_sdk.evaluation.baselines import (
     BLUR,
     DOWNSCALE,
     Baseline,
+    Downscale,
     GaussianBlur,
     TriedSetting,
     TunedBaseline,
@@ -18,7 +19,6 @@ from precomp_sdk.evaluation.rates.bjontegaard import TASK_LOSS, BDRate, Interval
 from precomp_sdk.evaluation.rates.bootstrap import ResampledCurve, bootstrap_bd_rate, bootstrap_interval, resample
 from precomp_sdk.evaluation.report import write_report
 from precomp_sdk.evaluation.results import Evaluation, read_results
-from precomp_sdk.evaluation.routes import DownscaledRoute, PreprocessedRoute, Route
 from precomp_sdk.evaluation.statistics import CleanScore, MeasuredCurve, MeasuredPoint, UncodedScore
 from precomp_sdk.evaluation.transfer.matrix import transfer_matrix
 from precomp_sdk.evaluation.transfer.records import TrainedWith, TransferCell, TransferMatrix
@@ -32,7 +32,7 @@ __all__ = [
     "BDRate",
     "Baseline",
     "CleanScore",
-    "DownscaledRoute",
+    "Downscale",
     "Evaluation",
     "GaussianBlur",
     "GradientCheck",
@@ -40,11 +40,9 @@ __all__ = [
     "MeasuredCurve",
     "MeasuredPoint",
     "Measurer",
-    "PreprocessedRoute",
     "ProxyPoint",
     "ProxyReport",
     "ResampledCurve",
-    "Route",
     "TrainedWith",
     "TransferCell",
     "TransferMatrix",

@@ -8,15 +8,26 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from precomp_sdk.channel import Channel
 from precomp_sdk.data import TaskDataset
 from precomp_sdk.errors import OptionError, UnknownNameError, nearest
 from precomp_sdk.evaluation.curves import Measurer
 from precomp_sdk.evaluation.rates.bjontegaard import TASK_LOSS, BDRate, bd_rate
-from precomp_sdk.evaluation.routes import DownscaledRoute, PreprocessedRoute, Route
 from precomp_sdk.preprocessor import Preprocessor
+from precomp_sdk.transcode import Transcoder
 from precomp_sdk.types import RateAccuracyCurve
 
-__all__ = ["BLUR", "DOWNSCALE", "Baseline", "GaussianBlur", "TriedSetting", "TunedBaseline", "find_baselines", "tune"]
+__all__ = [
+    "BLUR",
+    "DOWNSCALE",
+    "Baseline",
+    "Downscale",
+    "GaussianBlur",
+    "TriedSetting",
+    "TunedBaseline",
+    "find_baselines",
+    "tune",
+]
 
 
 class GaussianBlur(Preprocessor):
@@ -50,6 +61,33 @@ class GaussianBlur(Preprocessor):
         return functional.conv2d(across, kernel[:, None].expand(3, 1, -1, 1), groups=3)
 
 
+class Downscale(Preprocessor):
+    """Codes every image at a lower resolution, whatever the strength: the codec has fewer pixels to spend bits on.
+
+    Args:
+        factor: of height and width, in (0, 1).
+
+    Raises:
+        OptionError: the factor is not in (0, 1).
+    """
+
+    name = "downscale"
+    source = "bicubic both ways, antialiased on the way down"
+
+    def __init__(self, *, factor: float) -> None:
+        super().__init__()
+        if not 0 < factor < 1:
+            raise OptionError.number("Downscale", "factor", "a factor between 0 and 1", factor)
+        self._factor = factor
+
+    def resolution(self, strength: float) -> float:
+        """Return the factor."""
+        return self._factor
+
+    def _process(self, images: Tensor, strengths: Tensor) -> Tensor:
+        return images
+
+
 @dataclass(frozen=True, slots=True)
 class Baseline:
     """A trivial way to save bits, with one setting to choose.
@@ -58,13 +96,13 @@ class Baseline:
         name: labels its curve.
         parameter: what the setting is called.
         values: the settings that are tried, the mildest first; more of them take longer.
-        route: makes the way to send images from one setting.
+        channel: makes the way to send images from a codec with its threads, and one setting.
     """
 
     name: str
     parameter: str
     values: tuple[float, ...]
-    route: Callable[[float], Route]
+    channel: Callable[[Transcoder, float], Channel]
 
     def __post_init__(self) -> None:
         if not self.values:
@@ -73,12 +111,16 @@ class Baseline:
             )
 
 
-def _blur(sigma: float) -> Route:
-    return PreprocessedRoute(GaussianBlur(sigma=sigma), "blur", {"sigma": sigma})
+def _blur(codec: Transcoder, sigma: float) -> Channel:
+    return Channel(codec, GaussianBlur(sigma=sigma), settings={"sigma": sigma})
+
+
+def _downscale(codec: Transcoder, factor: float) -> Channel:
+    return Channel(codec, Downscale(factor=factor), settings={"factor": factor})
 
 
 BLUR = Baseline("blur", "sigma", (0.4, 0.6, 0.85, 1.2), _blur)  #: sigma in pixels
-DOWNSCALE = Baseline("downscale", "factor", (0.8, 0.65, 0.5, 0.35), DownscaledRoute)  #: of height and width
+DOWNSCALE = Baseline("downscale", "factor", (0.8, 0.65, 0.5, 0.35), _downscale)  #: of height and width
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +202,7 @@ def tune(
     tried: list[TriedSetting] = []
     images, min_overlap = 0, min(2 * min_overlap, 1.0)
     for value in baseline.values:
-        measured = measurer.curve(dataset, baseline.route(value))
+        measured = measurer.curve(dataset, baseline.channel(measurer.transcoder, value))
         curve, images = measured.curve(), len(measured)
         tried.append(
             TriedSetting(

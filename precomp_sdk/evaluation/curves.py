@@ -11,16 +11,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from precomp_sdk.channel import Channel
 from precomp_sdk.codec import Codec
 from precomp_sdk.data import SkippedSample, TaskDataset
 from precomp_sdk.errors import DatasetError, NonFiniteError, OptionError, QualityError, TargetError
 from precomp_sdk.evaluation._batches import LoadedBatch, evaluating, load_batches
-from precomp_sdk.evaluation.routes import Route
 from precomp_sdk.evaluation.statistics import CleanScore, MeasuredCurve, MeasuredPoint
 from precomp_sdk.events import Event, StepDone
 from precomp_sdk.images import to_float
 from precomp_sdk.task import TaskModel
-from precomp_sdk.transcode import PendingBatch, Transcoder
+from precomp_sdk.transcode import Transcoder
+from precomp_sdk.transmission import Transmission
 from precomp_sdk.types import Target
 from precomp_sdk.validation import find_device
 
@@ -55,7 +56,7 @@ class _Job:
     rows: _Rows
     batch: LoadedBatch
     targets: list[Target]
-    pending: PendingBatch
+    transmission: Transmission
 
 
 class Measurer:
@@ -112,7 +113,7 @@ class Measurer:
         self._device = None if device is None else find_device(device, "evaluation")
         self._pseudo_labels, self._skip_unreadable = pseudo_labels, skip_unreadable
         self._observer, self._step = observer, 0
-        self._transcoder = Transcoder(codec, workers=workers)
+        self.transcoder = Transcoder(codec, workers=workers)  #: the codec and its threads, for channels
 
     @property
     def mildest(self) -> float:
@@ -139,43 +140,49 @@ class Measurer:
             )
         self.task.check_dataset(dataset.class_names)
 
-    def clean(self, dataset: TaskDataset, route: Route | None = None, quality: float | None = None) -> CleanScore:
-        """Score 8-bit images that no codec touches: untouched, or as a route sends and receives them.
+    def clean(self, dataset: TaskDataset, channel: Channel | None = None, quality: float | None = None) -> CleanScore:
+        """Score 8-bit images that no codec touches: untouched, or as a channel sends and receives them.
 
         Args:
             dataset: the images.
-            route: what is done to them; None: nothing.
-            quality: whose strength the route is told; None: that of the ladder's mildest.
+            channel: what is done to them; None: nothing.
+            quality: what the channel is told; None: the ladder's mildest.
 
         Raises:
             DatasetError: there is no readable image, or one is unreadable and was not to be skipped.
             QualityError: the quality is off the scale.
             NonFiniteError: a loss is not finite.
         """
-        route, scale = route or Route("the clean images"), self.codec.quality_scale
-        strength = scale.strength(self.mildest if quality is None else scale.check(quality))
+        channel = channel or Channel(self.transcoder, label="the clean images")
+        quality = self.mildest if quality is None else self.codec.quality_scale.check(quality)
         rows = _Rows(0.0)
-        with evaluating(self.task, *route.modules, device=self._device):
+        with evaluating(self.task, *channel.modules, device=self._device):
             for batch in self._load(dataset):
                 if batch.samples:
                     sources = [sample.image for sample in batch.samples]
                     sizes = [(image.shape[1], image.shape[2]) for image in sources]
-                    images = route.receive(route.send(sources, strength), sizes)
-                    self._judge(rows, batch, self._targets(batch), images, f"{route.label!r} without a codec")
+                    images = channel.receive(channel.send(sources, [quality] * len(sources)), sizes)
+                    self._judge(rows, batch, self._targets(batch), images, f"{channel.label!r} without a codec")
                 self._advance(batch.count)
         if not rows.statistics:
             raise _empty(dataset, "none that can be read")
         scores = self.task.scorer.combine(rows.statistics, np.ones(len(rows.statistics)))
         return CleanScore(scores=scores, task_loss=float(np.mean(rows.losses)))
 
-    def curve(self, dataset: TaskDataset, route: Route) -> MeasuredCurve:
+    def curve(self, dataset: TaskDataset, channel: Channel | None = None) -> MeasuredCurve:
         """Measure one way to send images, at every quality of the ladder.
 
+        Args:
+            dataset: the images.
+            channel: of this codec, such as ``Channel(measurer.transcoder, preprocessor)``; None: the anchor.
+
         Raises:
+            OptionError: the channel is of another codec.
             DatasetError: there is no readable image, or one is unreadable and was not to be skipped.
             NonFiniteError: a loss is not finite.
         """
-        scale = self.codec.quality_scale
+        channel, scale = channel or Channel(self.transcoder), self.codec.quality_scale
+        self._check(channel)
         all_rows = [_Rows(quality) for quality in self.ladder]
         indices: list[int] = []
         keys: list[str] = []
@@ -186,18 +193,16 @@ class Measurer:
         def enough() -> bool:
             """Say whether the batches behind the oldest keep all the codec's threads at work."""
             behind = sum(len(job.batch.samples) for job in jobs) - len(jobs[0].batch.samples)
-            return len(jobs) >= _BATCHES_IN_FLIGHT and behind >= self._transcoder.workers
+            return len(jobs) >= _BATCHES_IN_FLIGHT and behind >= self.transcoder.workers
 
         def finish(job: _Job) -> None:
-            done = job.pending.result()
-            sizes = [(sample.image.shape[1], sample.image.shape[2]) for sample in job.batch.samples]
-            images = route.receive([item.image for item in done], sizes)
-            job.rows.bits.extend(item.bits for item in done)
-            where = f"{route.label!r} at {scale.name} {job.rows.quality:g}"
-            self._judge(job.rows, job.batch, job.targets, images, where)
+            received = job.transmission.result()
+            job.rows.bits.extend(received.bits.tolist())
+            where = f"{channel.label!r} at {scale.name} {job.rows.quality:g}"
+            self._judge(job.rows, job.batch, job.targets, received.images, where)
             self._advance(job.batch.count)
 
-        with evaluating(self.task, *route.modules, device=self._device):
+        with evaluating(self.task, *channel.modules, device=self._device):
             for batch in self._load(dataset):
                 skipped.extend(batch.skipped)
                 if not batch.samples:
@@ -209,9 +214,7 @@ class Measurer:
                 sources = [sample.image for sample in batch.samples]
                 targets = self._targets(batch)
                 for rows in all_rows:
-                    sent = route.send(sources, scale.strength(rows.quality))
-                    pending = self._transcoder.submit(sent, [rows.quality] * len(sent))
-                    jobs.append(_Job(rows, batch, targets, pending))
+                    jobs.append(_Job(rows, batch, targets, channel.start(sources, [rows.quality] * len(sources))))
                     while enough():
                         finish(jobs.popleft())
             while jobs:
@@ -219,8 +222,8 @@ class Measurer:
         if not keys:
             raise _empty(dataset, "none that can be read")
         return MeasuredCurve(
-            label=route.label,
-            settings=route.settings,
+            label=channel.label,
+            settings=channel.settings,
             scorer=self.task.scorer,
             points=tuple(rows.point() for rows in all_rows),
             indices=tuple(indices),
@@ -231,7 +234,7 @@ class Measurer:
 
     def close(self) -> None:
         """Stop the threads."""
-        self._transcoder.close()
+        self.transcoder.close()
 
     def __enter__(self) -> Self:
         return self
@@ -240,6 +243,15 @@ class Measurer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def _check(self, channel: Channel) -> None:
+        if channel.codec is not self.codec:
+            raise OptionError(
+                where=f"evaluation, channel {channel.label!r}",
+                expected=f"one of the codec that is measured, {self.codec.name!r}",
+                got=f"one of another object, {channel.codec.name!r}",
+                remedy="Construct it with the measurer's transcoder.",
+            )
 
     def _targets(self, batch: LoadedBatch) -> list[Target]:
         if self._pseudo_labels:

@@ -9,6 +9,7 @@ from importlib.metadata import PackageNotFoundError, version
 import numpy as np
 import torch
 
+from precomp_sdk.channel import Channel
 from precomp_sdk.codec import Codec
 from precomp_sdk.data import Subset, TaskDataset
 from precomp_sdk.errors import CurveError, OptionError
@@ -17,7 +18,6 @@ from precomp_sdk.evaluation.curves import MAX_BATCH_PIXELS, Measurer
 from precomp_sdk.evaluation.rates.bjontegaard import TASK_LOSS, BDRate, bd_rate
 from precomp_sdk.evaluation.rates.bootstrap import bootstrap_interval, resample
 from precomp_sdk.evaluation.results import Evaluation, OptionValue
-from precomp_sdk.evaluation.routes import PreprocessedRoute, Route
 from precomp_sdk.evaluation.statistics import MeasuredCurve, UncodedScore
 from precomp_sdk.events import CurveDone, Event, Notice, PointMeasured, RunFinished, RunStarted
 from precomp_sdk.preprocessor import Preprocessor
@@ -95,9 +95,9 @@ def evaluate(
     for name, part, contract in (("codec", codec, Codec), ("task", task, TaskModel), ("dataset", dataset, TaskDataset)):
         check_instance(part, contract, f"evaluate, {name}")
     tell: Callable[[Event], None] = observer or ignore
-    routes = _routes(preprocessor)
+    preprocessors = _labelled(preprocessor)
     chosen = find_baselines(baselines)
-    _check_labels(["anchor", *(route.label for route in routes), *(baseline.name for baseline in chosen)])
+    _check_labels(["anchor", *preprocessors, *(baseline.name for baseline in chosen)])
     if replicates < 0 or tuning_images < 1:
         raise OptionError(
             where="evaluate",
@@ -128,7 +128,7 @@ def evaluate(
         if tuning_dataset is not None:
             measurer.check(tuning_dataset)
         points, tried = len(measurer.ladder), sum(len(baseline.values) for baseline in chosen)
-        measurer.total_steps = len(dataset) * (1 + len(routes) + points * (1 + len(routes) + len(chosen)))
+        measurer.total_steps = len(dataset) * (1 + len(preprocessors) + points * (1 + len(preprocessors) + len(chosen)))
         if tuning_dataset is None:
             measurer.total_steps += min(tuning_images, len(dataset)) * points * tried
         elif chosen:
@@ -141,8 +141,8 @@ def evaluate(
             )
         )
 
-        def whole(route: Route) -> MeasuredCurve:
-            measured = measurer.curve(dataset, route)
+        def whole(channel: Channel) -> MeasuredCurve:
+            measured = measurer.curve(dataset, channel)
             curve = measured.curve()
             for point in curve.points:
                 tell(PointMeasured(curve.label, point))
@@ -151,13 +151,15 @@ def evaluate(
 
         clean = measurer.clean(dataset)
         mildest = measurer.mildest
-        uncoded = tuple(UncodedScore(route.label, mildest, measurer.clean(dataset, route)) for route in routes)
-        anchor = whole(Route())
+        codec_threads = measurer.transcoder
+        channels = [Channel(codec_threads, item, label=label) for label, item in preprocessors.items()]
+        uncoded = tuple(UncodedScore(one.label, mildest, measurer.clean(dataset, one)) for one in channels)
+        anchor = whole(Channel(codec_threads))
         for skipped in anchor.skipped:
             tell(Notice(_STAGE, f"skipped {skipped.key}: {skipped.reason}"))
         if replicates and len(anchor) < _FEW_IMAGES:
             tell(Notice(_STAGE, f"with {len(anchor)} images, confidence intervals come out too narrow"))
-        others = [whole(route) for route in routes]
+        others = [whole(channel) for channel in channels]
         tuned: list[TunedBaseline] = []
         if chosen:
             if tuning_dataset is None:
@@ -167,13 +169,13 @@ def evaluate(
                 anchor_there = anchor.subset(readable[spread].tolist()).curve()
             else:
                 tuning = tuning_dataset
-                anchor_there = measurer.curve(tuning, Route()).curve()
+                anchor_there = measurer.curve(tuning).curve()
             metric = task.scorer.metrics[0]
             for baseline in chosen:
                 tuned.append(tune(measurer, baseline, tuning, anchor_there, metric, min_overlap=min_overlap))
                 if len(baseline.values) > 1 and tuned[-1].value == baseline.values[-1]:
                     tell(Notice(_STAGE, f"{baseline.name} did best at the last {baseline.parameter} tried: try more"))
-                others.append(whole(baseline.route(tuned[-1].value)))
+                others.append(whole(baseline.channel(codec_threads, tuned[-1].value)))
         comparisons = _compare(anchor, others, replicates=replicates, seed=seed, min_overlap=min_overlap)
     for item in comparisons:
         if item.reason or not item.monotone:
@@ -205,15 +207,15 @@ def ignore(event: Event) -> None:
     """Observe nothing."""
 
 
-def _routes(preprocessor: Preprocessor | Mapping[str, Preprocessor] | None) -> list[Route]:
+def _labelled(preprocessor: Preprocessor | Mapping[str, Preprocessor] | None) -> dict[str, Preprocessor]:
     if preprocessor is None:
-        return []
+        return {}
     if not isinstance(preprocessor, Mapping):
         check_instance(preprocessor, Preprocessor, "evaluate, preprocessor")
-        return [PreprocessedRoute(preprocessor)]
+        return {preprocessor.name: preprocessor}
     for label, item in preprocessor.items():
         check_instance(item, Preprocessor, f"evaluate, preprocessor {label!r}")
-    return [PreprocessedRoute(item, label) for label, item in preprocessor.items()]
+    return dict(preprocessor)
 
 
 def _check_labels(labels: Sequence[str]) -> None:

@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
+from precomp_sdk.channel import Channel
 from precomp_sdk.codec import Codec
 from precomp_sdk.data import TaskDataset
 from precomp_sdk.evaluation.curves import MAX_BATCH_PIXELS, Measurer
-from precomp_sdk.evaluation.routes import PreprocessedRoute, Route
 from precomp_sdk.evaluation.statistics import MeasuredCurve
 from precomp_sdk.events import Event
 from precomp_sdk.preprocessor import Preprocessor
@@ -60,10 +60,6 @@ def measure_curve(
         QualityError: the ladder is empty or leaves the scale.
         NonFiniteError: a loss is not finite.
     """
-    if preprocessor is None:
-        route = Route(label or "anchor", settings)
-    else:
-        route = PreprocessedRoute(preprocessor, label, settings)
     with Measurer(
         codec,
         task,
@@ -78,4 +74,5 @@ def measure_curve(
     ) as measurer:
         measurer.check(dataset)
         measurer.total_steps = len(dataset) * len(measurer.ladder)
-        return measurer.curve(dataset, route)
+        channel = Channel(measurer.transcoder, preprocessor, label=label, settings=settings)
+        return measurer.curve(dataset, channel)

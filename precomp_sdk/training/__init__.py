@@ -18,8 +18,6 @@ from precomp_sdk.training.objective import (
     Calibration,
     ObjectiveTerms,
     feature_distances,
-    straight_through_bits,
-    straight_through_images,
 )
 from precomp_sdk.training.proxy_files import fits_proxy, load_proxy, save_proxy
 from precomp_sdk.training.resolutions import (
@@ -69,6 +67,4 @@ __all__ = [
     "score_task",
     "shuffled",
     "slopes",
-    "straight_through_bits",
-    "straight_through_images",
 ]

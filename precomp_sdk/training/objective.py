@@ -12,8 +12,6 @@ __all__ = [
     "Calibration",
     "ObjectiveTerms",
     "feature_distances",
-    "straight_through_bits",
-    "straight_through_images",
 ]
 
 _LEAST = 1e-12  # guards divisions by a distortion that vanished
@@ -111,26 +109,6 @@ class Calibration:
     def _anchor(self, point: AnchorPoint) -> float:
         decoded = (self.task_weight + self.feature_weight) * point.task_loss
         return point.bpp + point.trade_off * (decoded + self.clean_weight * point.clean_loss)
-
-
-def straight_through_images(real: Tensor, predicted: Tensor) -> Tensor:
-    """Return the real codec's images with the proxy's gradient.
-
-    Shapes and units:
-        both (N, 3, H, W) in [0, 1].
-
-    Source: straight-through estimation as in arXiv 2206.05650's released code.
-    """
-    return real + (predicted - predicted.detach())
-
-
-def straight_through_bits(real_bits: Tensor, predicted_bits: Tensor) -> Tensor:
-    """Return the real codec's bits with the proxy's relative gradient, d log(bits).
-
-    Shapes and units:
-        both (N,) bits.
-    """
-    return real_bits * predicted_bits / predicted_bits.detach().clamp_min(1.0)
 
 
 def feature_distances(features: Sequence[Tensor], clean: Sequence[Tensor]) -> Tensor:

@@ -19,11 +19,10 @@ from precomp_sdk.training.objective import (
     Calibration,
     ObjectiveTerms,
     feature_distances,
-    straight_through_bits,
-    straight_through_images,
 )
 from precomp_sdk.training.settings import TrainSettings
 from precomp_sdk.transcode import PendingBatch, Transcoder
+from precomp_sdk.transmission import straight_through_bits, straight_through_images
 from precomp_sdk.types import ProxyOutput, Sample
 
 __all__ = ["StepTerms", "training_step"]

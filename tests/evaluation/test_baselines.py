@@ -3,8 +3,8 @@ import pytest
 import torch
 from scipy.ndimage import gaussian_filter1d
 
-from precomp_sdk import OptionError, UnknownNameError
-from precomp_sdk.evaluation import BLUR, DOWNSCALE, TASK_LOSS, Baseline, GaussianBlur, Measurer, Route, tune
+from precomp_sdk import Channel, OptionError, Transcoder, UnknownNameError
+from precomp_sdk.evaluation import BLUR, DOWNSCALE, TASK_LOSS, Baseline, GaussianBlur, Measurer, tune
 from precomp_sdk.evaluation.baselines import find_baselines
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakeTask
 
@@ -38,26 +38,26 @@ def test_a_sigma_is_positive(sigma):
 
 
 def test_baselines_go_by_name_or_as_objects():
-    mine = Baseline("mine", "sigma", (0.5,), BLUR.route)
+    mine = Baseline("mine", "sigma", (0.5,), BLUR.channel)
     assert find_baselines(["downscale", mine, "blur"]) == (DOWNSCALE, mine, BLUR)
     assert find_baselines("blur") == (BLUR,)
     with pytest.raises(UnknownNameError, match="Did you mean 'blur'"):
         find_baselines(["blurr"])
     with pytest.raises(OptionError, match="one setting or more"):
-        Baseline("empty", "sigma", (), BLUR.route)
+        Baseline("empty", "sigma", (), BLUR.channel)
 
 
-def test_a_route_carries_its_setting():
+def test_a_baselines_channel_carries_its_setting():
     for baseline in (BLUR, DOWNSCALE):
-        route = baseline.route(0.5)
-        assert (route.label, route.settings) == (baseline.name, {baseline.parameter: 0.5})
+        channel = baseline.channel(Transcoder(FakeCodec()), 0.5)
+        assert (channel.label, channel.settings) == (baseline.name, {baseline.parameter: 0.5})
 
 
 def test_tuning_takes_the_lowest_bd_rate():
     dataset = FakeDataset(count=40, seed=3)
     with Measurer(FakeCodec(), FakeTask(), ladder=(5, 15, 30)) as measurer:
-        anchor = measurer.curve(dataset, Route()).curve()
-        tuned = tune(measurer, Baseline("blur", "sigma", (0.3, 0.45, 0.6), BLUR.route), dataset, anchor, "top1")
+        anchor = measurer.curve(dataset).curve()
+        tuned = tune(measurer, Baseline("blur", "sigma", (0.3, 0.45, 0.6), BLUR.channel), dataset, anchor, "top1")
     assert (tuned.name, tuned.parameter, tuned.images) == ("blur", "sigma", 40)
     values = {tried.value: tried.bd_rate.value_percent for tried in tuned.tried}
     assert list(values) == [0.3, 0.45, 0.6]
@@ -66,11 +66,11 @@ def test_tuning_takes_the_lowest_bd_rate():
     assert tuned.value == min(known, key=known.get)
 
 
-class _Shift(Route):
+class _Shift(Channel):
     """Sends the same image, and adds a constant number of levels at the receiver: worse, but no cheaper."""
 
-    def __init__(self, levels):
-        super().__init__("shift", {"levels": levels})
+    def __init__(self, codec, levels):
+        super().__init__(codec, label="shift", settings={"levels": levels})
         self._levels = levels
 
     def receive(self, images, sizes):
@@ -80,9 +80,9 @@ class _Shift(Route):
 def test_without_a_bd_rate_on_the_metric_the_task_loss_decides_and_then_the_mildest():
     dataset = FakeDataset(count=12, seed=3, contrast=0.5)  # easy: top-1 is 1 at all qualities
     with Measurer(FakeCodec(), FakeTask(), ladder=(15, 40, 70)) as measurer:
-        anchor = measurer.curve(dataset, Route()).curve()
+        anchor = measurer.curve(dataset).curve()
         assert {point.scores["top1"] for point in anchor.points} == {1.0}
-        by_loss = tune(measurer, Baseline("blur", "sigma", (2.0, 0.2), BLUR.route), dataset, anchor, "top1")
+        by_loss = tune(measurer, Baseline("blur", "sigma", (2.0, 0.2), BLUR.channel), dataset, anchor, "top1")
         alike = tune(measurer, Baseline("shift", "levels", (3, 3), _Shift), dataset, anchor, "top1")
     assert [tried.bd_rate.value_percent for tried in by_loss.tried] == [None, None]
     assert by_loss.tried[0].loss_bd_rate.value_percent is None
@@ -93,9 +93,9 @@ def test_without_a_bd_rate_on_the_metric_the_task_loss_decides_and_then_the_mild
 
 def test_tuning_asks_for_twice_the_overlap():
     dataset = FakeDataset(count=40, seed=3)
-    only = Baseline("blur", "sigma", (0.45,), BLUR.route)
+    only = Baseline("blur", "sigma", (0.45,), BLUR.channel)
     with Measurer(FakeCodec(), FakeTask(), ladder=(5, 15, 30)) as measurer:
-        anchor = measurer.curve(dataset, Route()).curve()
+        anchor = measurer.curve(dataset).curve()
         overlap = tune(measurer, only, dataset, anchor, "top1").tried[0].bd_rate.overlap
         strict = tune(measurer, only, dataset, anchor, "top1", min_overlap=0.6 * overlap).tried[0].bd_rate
         loose = tune(measurer, only, dataset, anchor, "top1", min_overlap=0.4 * overlap).tried[0].bd_rate

@@ -18,7 +18,7 @@ from precomp_sdk.evaluation import BLUR, TASK_LOSS, Baseline, bootstrap_bd_rate,
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeTask
 
 LADDER = (5, 15, 40)
-ONE_BLUR = Baseline("blur", "sigma", (0.4, 0.6), BLUR.route)
+ONE_BLUR = Baseline("blur", "sigma", (0.4, 0.6), BLUR.channel)
 
 
 @pytest.fixture(scope="module")
@@ -183,7 +183,7 @@ def test_a_baseline_that_is_best_at_the_edge_of_what_was_tried_is_reported(value
         FakeTask(),
         FakeDataset(count=30),
         ladder=LADDER,
-        baselines=(Baseline("blur", "sigma", values, BLUR.route),),
+        baselines=(Baseline("blur", "sigma", values, BLUR.channel),),
         replicates=0,
         observer=events.append,
     )

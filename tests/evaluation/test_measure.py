@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from precomp_sdk import (
+    Channel,
     DatasetError,
     LabelScorer,
     NonFiniteError,
@@ -20,7 +21,7 @@ from precomp_sdk import (
     to_uint8,
     upscale,
 )
-from precomp_sdk.evaluation import DownscaledRoute, Measurer, PreprocessedRoute, Route, measure_curve
+from precomp_sdk.evaluation import DOWNSCALE, Downscale, Measurer, measure_curve
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeTask
 
 LADDER = (10, 40, 80)
@@ -136,7 +137,7 @@ def test_a_preprocessor_is_scored_without_a_codec_at_the_mildest_quality_or_anot
     dataset, task, preprocessor = FakeDataset(count=6), FakeTask(), _Pale()
     with Measurer(FakeCodec(), task, ladder=(1, 100, 50)) as measurer:
         assert measurer.mildest == 100
-        found = measurer.clean(dataset, PreprocessedRoute(preprocessor), quality)
+        found = measurer.clean(dataset, Channel(measurer.transcoder, preprocessor), quality)
     samples = [dataset[index] for index in range(6)]
     images = preprocessor(stack_images([sample.image for sample in samples]), strength)
     losses = task.losses(to_float(to_uint8(images)), [sample.target for sample in samples])
@@ -146,21 +147,22 @@ def test_a_preprocessor_is_scored_without_a_codec_at_the_mildest_quality_or_anot
 def test_without_a_codec_images_come_back_at_their_sources_size():
     dataset, task = FakeDataset(count=4, sizes=[(20, 30), (24, 24)]), FakeTask()
     with Measurer(FakeCodec(), task) as measurer:
-        assert measurer.clean(dataset, DownscaledRoute(0.25)).task_loss > measurer.clean(dataset).task_loss
+        quarter = DOWNSCALE.channel(measurer.transcoder, 0.25)
+        assert measurer.clean(dataset, quarter).task_loss > measurer.clean(dataset).task_loss
 
 
 def test_downscaling_codes_fewer_pixels_and_counts_the_sources():
     codec, dataset = FakeCodec(), FakeDataset(count=4, sizes=[(20, 30), (1, 1)])
-    route = DownscaledRoute(0.5)
     with Measurer(codec, FakeTask(), ladder=(50,)) as measurer:
-        measured = measurer.curve(dataset, route)
-        anchor = measurer.curve(dataset, Route())
+        channel = DOWNSCALE.channel(measurer.transcoder, 0.5)
+        measured = measurer.curve(dataset, channel)
+        anchor = measurer.curve(dataset)
     np.testing.assert_array_equal(measured.pixels, [600, 1, 600, 1])
-    small = route.send([dataset[0].image, dataset[1].image], 0.5)
+    small = channel.send([dataset[0].image, dataset[1].image], [50, 50])
     assert [tuple(image.shape) for image in small] == [(3, 10, 15), (3, 1, 1)]
     assert measured.points[0].bits[0] == 8 * len(codec.encode(small[0], 50))
     assert measured.points[0].bits[0] < anchor.points[0].bits[0]
-    large = route.receive(small, [(20, 30), (1, 1)])
+    large = channel.receive(small, [(20, 30), (1, 1)])
     assert [tuple(image.shape) for image in large] == [(3, 20, 30), (3, 1, 1)]
     difference = (large[0].float() - dataset[0].image.float()).abs().mean()
     assert difference < 20  # a blurred source, not something else
@@ -170,7 +172,7 @@ def test_downscaling_codes_fewer_pixels_and_counts_the_sources():
 @pytest.mark.parametrize("factor", [0.0, 1.0, -0.5, float("nan")])
 def test_a_factor_downscales(factor):
     with pytest.raises(OptionError, match="between 0 and 1"):
-        DownscaledRoute(factor)
+        Downscale(factor=factor)
 
 
 def test_unreadable_images_are_errors_or_named():
@@ -190,7 +192,7 @@ def test_nothing_to_measure_is_an_error():
     broken = FakeDataset(count=2, unreadable=[0, 1])
     with Measurer(FakeCodec(), FakeTask(), skip_unreadable=True) as measurer:
         with pytest.raises(DatasetError, match="none that can be read"):
-            measurer.curve(broken, Route())
+            measurer.curve(broken)
         with pytest.raises(DatasetError, match="none that can be read"):
             measurer.clean(broken)
 
@@ -216,7 +218,7 @@ def test_images_without_labels_are_scored_against_the_tasks_own_answers():
     with Measurer(FakeCodec(), FakeTask(), ladder=(100,), pseudo_labels=True, batch_size=3) as measurer:
         measurer.check(dataset)
         assert measurer.clean(dataset).scores["top1"] == 1.0
-        assert measurer.curve(dataset, Route()).curve().points[0].scores["top1"] == 1.0  # quality 100 is lossless
+        assert measurer.curve(dataset).curve().points[0].scores["top1"] == 1.0  # quality 100 is lossless
 
 
 def test_a_loss_that_is_not_finite_stops_and_names_the_image():

@@ -24,7 +24,7 @@ def evaluation():
         FakeDataset(count=24, unreadable=[3]),
         preprocessor={"qa-light": FakePreprocessor(gain=0.1)},
         ladder=(5, 15, 40),
-        baselines=(Baseline("blur", "sigma", (0.5,), BLUR.route),),
+        baselines=(Baseline("blur", "sigma", (0.5,), BLUR.channel),),
         replicates=50,
         skip_unreadable=True,
     )

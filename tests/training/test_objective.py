@@ -1,13 +1,12 @@
 import pytest
 import torch
 
+from precomp_sdk import straight_through_bits, straight_through_images
 from precomp_sdk.training import (
     AnchorPoint,
     Calibration,
     ObjectiveTerms,
     feature_distances,
-    straight_through_bits,
-    straight_through_images,
 )
 
 POINTS = (

@@ -8,6 +8,7 @@ from types import MappingProxyType
 
 import torch
 
+from precomp_sdk.channel import Channel
 from precomp_sdk.codec import Codec
 from precomp_sdk.data import TaskDataset
 from precomp_sdk.errors import CurveError, OptionError, nearest
@@ -16,7 +17,6 @@ from precomp_sdk.evaluation.curves import Measurer
 from precomp_sdk.evaluation.evaluator import environment_versions, ignore
 from precomp_sdk.evaluation.rates.bjontegaard import TASK_LOSS, BDRate, bd_rate
 from precomp_sdk.evaluation.rates.bootstrap import bootstrap_interval, resample
-from precomp_sdk.evaluation.routes import PreprocessedRoute, Route
 from precomp_sdk.evaluation.statistics import MeasuredCurve
 from precomp_sdk.evaluation.transfer.records import TrainedWith, TransferCell, TransferMatrix
 from precomp_sdk.events import Event, Notice, RunFinished, RunStarted
@@ -111,10 +111,11 @@ def transfer_matrix(
                     )
                 measurer.check(dataset)
                 measurer.total_steps = len(dataset) * len(measurer.ladder) * times
-            anchor = measurers[0].curve(dataset, Route())
+            anchor = measurers[0].curve(dataset)
             images = len(anchor)
             for label, preprocessor in preprocessors.items():
-                measured = measurers[1].curve(dataset, PreprocessedRoute(preprocessor, label))
+                channel = Channel(measurers[1].transcoder, preprocessor, label=label)
+                measured = measurers[1].curve(dataset, channel)
                 loop = trained_with.get(label, TrainedWith())
                 for task_label in tasks:
                     pair = (split(anchor, panel, task_label), split(measured, panel, task_label))
