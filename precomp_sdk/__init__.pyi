@@ -5,10 +5,16 @@ from . import (
     atomic_io as atomic_io,
 )
 from . import (
+    channel as channel,
+)
+from . import (
     cli as cli,
 )
 from . import (
     codec as codec,
+)
+from . import (
+    codec_layer as codec_layer,
 )
 from . import (
     config as config,
@@ -92,12 +98,24 @@ from . import (
     transcode as transcode,
 )
 from . import (
+    transmission as transmission,
+)
+from . import (
     types as types,
 )
 from . import (
     validation as validation,
 )
+from .channel import (
+    Channel as Channel,
+)
+from .channel import (
+    Coding as Coding,
+)
 from .codec import Codec as Codec
+from .codec_layer import (
+    CodecLayer as CodecLayer,
+)
 from .data import (
     SkippedSample as SkippedSample,
 )
@@ -410,6 +428,21 @@ from .transcode import (
 )
 from .transcode import (
     Transcoder as Transcoder,
+)
+from .transmission import (
+    CodedBatch as CodedBatch,
+)
+from .transmission import (
+    Transmission as Transmission,
+)
+from .transmission import (
+    Transmitted as Transmitted,
+)
+from .transmission import (
+    straight_through_bits as straight_through_bits,
+)
+from .transmission import (
+    straight_through_images as straight_through_images,
 )
 from .types import (
     Boxes as Boxes,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from precomp_sdk.codec import Codec
-from precomp_sdk.errors import ContractError
+from precomp_sdk.errors import ContractError, ImageError
 from precomp_sdk.images import (
     check_batch,
     check_image,
@@ -135,7 +135,7 @@ class Channel:
         Without a preprocessor they come back as they are. Images of one size go through it together, each at the
         strength of its own quality.
         """
-        _check(images)
+        _check(images, qualities)
         if self.preprocessor is None:
             return images if isinstance(images, Tensor) else list(images)
         strengths = [self.codec.quality_scale.strength(quality) for quality in qualities]
@@ -206,13 +206,7 @@ class Channel:
         """
         if resolutions is None:
             resolutions = [self.resolution(quality) for quality in qualities]
-        if not len(images) == len(qualities) == len(resolutions):
-            raise ContractError(
-                where=_WHERE,
-                expected=f"one quality and one resolution for each of {len(images)} images",
-                got=f"{len(qualities)} and {len(resolutions)}",
-                remedy="Repeat them for every image.",
-            )
+        _check(images, qualities, resolutions)
         if forward == "proxy" and self.proxy is None:
             raise ContractError(
                 where=_WHERE, expected="a proxy to take values from", got="none", remedy="Construct it with proxy=."
@@ -241,7 +235,6 @@ class Channel:
 
     def _coded(self, images: Tensor | Sequence[Tensor], codings: Sequence[Coding]) -> list[CodedBatch]:
         """Put images together by source size and coded size, and downscale them."""
-        _check(images)
         sizes = [_size(image) for image in images]
         keys = [(size, coded_size(size, coding.resolution)) for size, coding in zip(sizes, codings, strict=True)]
         coded = []
@@ -280,15 +273,25 @@ def _size(image: Tensor) -> tuple[int, int]:
     return int(image.shape[-2]), int(image.shape[-1])
 
 
-def _check(images: Tensor | Sequence[Tensor]) -> None:
+def _check(images: Tensor | Sequence[Tensor], *values: Sequence[float]) -> None:
+    """Refuse what is no image, and qualities or resolutions that are not one per image."""
     if isinstance(images, Tensor):
         check_batch(images, _WHERE)
-        return
-    for image in images:
-        if isinstance(image, Tensor) and image.is_floating_point():
-            check_batch(image[None], _WHERE)
-        else:
-            check_image(image, _WHERE)
+    elif not len(images):
+        raise ImageError(where=_WHERE, expected="one or more images", got="none", remedy="Leave the call out.")
+    else:
+        for image in images:
+            if isinstance(image, Tensor) and image.is_floating_point():
+                check_batch(image[None], _WHERE)
+            else:
+                check_image(image, _WHERE)
+    if any(len(items) != len(images) for items in values):
+        raise ContractError(
+            where=_WHERE,
+            expected=f"one quality and one resolution for each of {len(images)} images",
+            got=" and ".join(str(len(items)) for items in values),
+            remedy="Repeat them for every image.",
+        )
 
 
 def _stacked(images: Tensor | Sequence[Tensor], places: Sequence[int]) -> Tensor:

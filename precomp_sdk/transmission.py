@@ -198,7 +198,8 @@ def straight_through_bits(real_bits: Tensor, predicted_bits: Tensor) -> Tensor:
     Shapes and units:
         both (N,) bits.
     """
-    return real_bits * predicted_bits / predicted_bits.detach().clamp_min(1.0)
+    predicted = predicted_bits.detach()
+    return real_bits + real_bits / predicted.clamp_min(1.0) * (predicted_bits - predicted)
 
 
 def in_order(coded: Sequence[CodedBatch], rows: Sequence[Iterable[Item]]) -> list[Item]:
