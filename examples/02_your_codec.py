@@ -1,4 +1,4 @@
-"""Your codec: one class, one hook. The conformance kit says whether it keeps the contract's promises."""
+"""Your codec: one class, one hook. The conformance kit says whether it does what the contract asks."""
 
 import struct
 import zlib
@@ -6,7 +6,7 @@ import zlib
 import torch
 
 from precomp_sdk import BitstreamError, Codec, QualityScale, Registry, hookimpl
-from precomp_sdk.testing import CodecSettings, check_codec
+from precomp_sdk.testing import CodecSettings, check
 
 HEADER = struct.Struct(">HHB")  # height, width, kept bits
 
@@ -51,7 +51,7 @@ registry = Registry()
 registry.register(Plugin(), name="packed")
 codec = registry.create("codec", "packed")
 
-report = check_codec(codec, CodecSettings(damages=8))  # raises where a promise is broken
+report = check(codec, CodecSettings(damages=8))  # raises where a check fails
 print(report.summary())
 sent = codec.transcode(torch.randint(0, 256, (3, 24, 32), dtype=torch.uint8), 3)
 print(f"{sent.bits} bits, {sent.bpp:.2f} bits per pixel")

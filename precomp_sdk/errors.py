@@ -189,7 +189,7 @@ class CurveError(PrecompError, ValueError):
 
 
 class ConformanceError(PrecompError, AssertionError):
-    """A component breaks promises of its contract; the message lists every one."""
+    """A component fails checks of its contract; the message lists every one."""
 
 
 def _option(where: str, option: str) -> str:

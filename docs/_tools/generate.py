@@ -1,4 +1,4 @@
-"""Writes what the docs know from the code: command line, experiment files, promises, shipped components.
+"""Writes what the docs know from the code: command line, experiment files, checks, shipped components.
 
     python docs/_tools/generate.py           # writes
     python docs/_tools/generate.py --check   # exits with 1 where a page is out of date
@@ -22,7 +22,7 @@ from precomp_sdk.cli import app
 from precomp_sdk.config import ComponentTable, Data, Experiment, Output, Proxy, Task
 from precomp_sdk.evaluation import evaluate
 from precomp_sdk.run.description import arguments_of_docstring, options_of, summary_of
-from precomp_sdk.testing import PROMISES
+from precomp_sdk.testing import CHECKS
 from precomp_sdk.training import TrainSettings, fit_proxy, fit_task
 
 DOCS = Path(__file__).resolve().parents[1]
@@ -116,16 +116,16 @@ def components() -> str:
     return "\n".join(parts)
 
 
-def promises(kind: str) -> Callable[[], str]:
-    """Return a function that lists the promises of one contract."""
-    return lambda: "\n".join(f"- **{promise.number}.** {promise.statement}" for promise in PROMISES[kind])
+def checks(kind: str) -> Callable[[], str]:
+    """Return a function that lists the checks of one contract."""
+    return lambda: "\n".join(f"- **{check.number}.** {check.statement}" for check in CHECKS[kind])
 
 
 REGIONS: dict[str, Callable[[], str]] = {
     "command-line": command_line,
     "tables": tables,
     "components": components,
-    **{f"promises-{kind}": promises(kind) for kind in PROMISES},
+    **{f"checks-{kind}": checks(kind) for kind in CHECKS},
 }
 
 

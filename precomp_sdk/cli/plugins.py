@@ -128,20 +128,20 @@ def check(
     ] = None,
     codec: Annotated[str | None, typer.Option(help="The codec of a proxy, instead of its own.")] = None,
     load: Annotated[Path | None, typer.Option(help="Weights of a proxy, a preprocessor or a task.")] = None,
-    excuses: Annotated[
+    expected_failures: Annotated[
         list[str] | None,
-        typer.Option("--excuse", metavar="NUMBER=REASON", help="Why a promise is not kept. Repeatable."),
+        typer.Option("--expected-failure", metavar="NUMBER=REASON", help="Why a check fails. Repeatable."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Check that a component keeps every promise of its contract; fails where it breaks one."""
+    """Run every check of the conformance kit on a component; exits with 1 where one fails."""
     import faulthandler
 
     from precomp_sdk.run import run_check
 
     if sys.__stderr__ is not None:
         faulthandler.enable(sys.__stderr__)  # a library that crashes takes this process along: say in which check
-    known = dict(excuse.partition("=")[::2] for excuse in excuses or ())
+    known = dict(given.partition("=")[::2] for given in expected_failures or ())
     report = run_check(
         name, registry_of(ctx), kind=kind, codec=codec, options=options or (), load=load, expected_failures=known
     )

@@ -12,7 +12,7 @@ from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.proxy import ANY_CODEC
 from precomp_sdk.registry import Registry
 from precomp_sdk.run.build import Builder, located
-from precomp_sdk.testing import PROMISES, FakeCodec, FakeDataset, FakeProxy, FakeTask, Report, examine
+from precomp_sdk.testing import CHECKS, FakeCodec, FakeDataset, FakeProxy, FakeTask, Report, check
 
 __all__ = ["kind_of", "run_check"]
 
@@ -27,7 +27,7 @@ def run_check(
     load: Path | None = None,
     expected_failures: Mapping[str, str] | None = None,
 ) -> Report:
-    """Check every promise of a component; see `precomp_sdk.testing.examine`.
+    """Run every check on a component; see `precomp_sdk.testing.check`.
 
     Args:
         name: of the component.
@@ -36,7 +36,7 @@ def run_check(
         codec: the codec of a proxy; None takes the proxy's own.
         options: of the constructor, each as ``"option=value"``; a proxy's codec takes ``"codec.option=value"``.
         load: weights to load, of a proxy, a preprocessor or a task.
-        expected_failures: the reason why a promise is not kept, by its number.
+        expected_failures: the reason why a check fails, by its number.
 
     Raises:
         UnknownNameError: no plugin offers the name.
@@ -77,7 +77,7 @@ def run_check(
         raise ConfigError(where=origin, expected="no weights", got=str(load), remedy=f"A {kind} has none to load.")
     else:
         make = partial(builder.make, kind, ComponentTable(name=name, **tables), kind)
-    return examine(make, expected_failures=expected_failures)
+    return check(make, expected_failures=expected_failures, on_fail="report")
 
 
 def _make_preprocessor(builder: Builder, table: Loadable) -> Preprocessor:
@@ -98,9 +98,9 @@ def kind_of(name: str, registry: Registry, kind: str | None, *, command: str) ->
         UnknownNameError: no plugin offers the name, or there is no such kind.
         ConfigError: the name is of several kinds.
     """
-    if kind not in (None, *PROMISES):
+    if kind not in (None, *CHECKS):
         raise UnknownNameError(
-            where=command, expected="a kind of component", got=repr(kind), remedy=nearest(str(kind), PROMISES)
+            where=command, expected="a kind of component", got=repr(kind), remedy=nearest(str(kind), CHECKS)
         )
     known = [component for component in registry.components() if kind in (None, component.kind)]
     kinds = [component.kind for component in known if component.name == name]

@@ -1,41 +1,22 @@
 """What a plugin's own tests need: the conformance kit, and small doubles of the five contracts."""
 
 from precomp_sdk.errors import ConformanceError
+from precomp_sdk.testing.checks import Check, CheckFailedError, NotApplicableError, numbered, require
 from precomp_sdk.testing.codecs import CodecSettings
 from precomp_sdk.testing.datasets import DatasetSettings
 from precomp_sdk.testing.doubles import FakeCodec, FakeDataset, FakePreprocessor, FakeProxy, FakeTask
 from precomp_sdk.testing.images import ODD_SIZES, extreme_images, natural_image
-from precomp_sdk.testing.kit import (
-    PROMISES,
-    check_codec,
-    check_dataset,
-    check_preprocessor,
-    check_proxy,
-    check_task,
-    codec_cases,
-    dataset_cases,
-    examine,
-    preprocessor_cases,
-    proxy_cases,
-    task_cases,
-)
+from precomp_sdk.testing.kit import CHECKS, check, parametrize_with_checks
 from precomp_sdk.testing.preprocessors import PreprocessorSettings
-from precomp_sdk.testing.promises import (
-    BrokenPromiseError,
-    Finding,
-    NotApplicableError,
-    Outcome,
-    Promise,
-    Report,
-    require,
-)
 from precomp_sdk.testing.proxies import ProxySettings
+from precomp_sdk.testing.report import Finding, Outcome, Report
 from precomp_sdk.testing.tasks import TaskSettings
 
 __all__ = [
+    "CHECKS",
     "ODD_SIZES",
-    "PROMISES",
-    "BrokenPromiseError",
+    "Check",
+    "CheckFailedError",
     "CodecSettings",
     "ConformanceError",
     "DatasetSettings",
@@ -48,22 +29,13 @@ __all__ = [
     "NotApplicableError",
     "Outcome",
     "PreprocessorSettings",
-    "Promise",
     "ProxySettings",
     "Report",
     "TaskSettings",
-    "check_codec",
-    "check_dataset",
-    "check_preprocessor",
-    "check_proxy",
-    "check_task",
-    "codec_cases",
-    "dataset_cases",
-    "examine",
+    "check",
     "extreme_images",
     "natural_image",
-    "preprocessor_cases",
-    "proxy_cases",
+    "numbered",
+    "parametrize_with_checks",
     "require",
-    "task_cases",
 ]

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from precomp_sdk.testing.promises import NotApplicableError
+from precomp_sdk.testing.checks import NotApplicableError
 from precomp_sdk.types import Boxes, Composite, Label, Mask, Target, TargetKind
 
 __all__ = ["made_targets", "other_target", "read_target", "same_target"]

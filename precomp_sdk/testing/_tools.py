@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from precomp_sdk.images import stack_images
+from precomp_sdk.testing.checks import CheckFailedError, NotApplicableError, require
 from precomp_sdk.testing.images import natural_image
-from precomp_sdk.testing.promises import BrokenPromiseError, NotApplicableError, require
 
 __all__ = [
     "TookTooLongError",
@@ -35,7 +35,7 @@ M = TypeVar("M", bound=nn.Module)
 _KEBAB = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 
 
-class TookTooLongError(BrokenPromiseError):
+class TookTooLongError(CheckFailedError):
     """A call did not return in time."""
 
 
@@ -59,8 +59,8 @@ def require_refused(what: str, error: type[Exception], call: Callable[[], object
     except error:
         return
     except Exception as other:
-        raise BrokenPromiseError(f"{what}: expected {error.__name__}; got {type(other).__name__}: {other}") from other
-    raise BrokenPromiseError(f"{what}: expected {error.__name__}; got {_brief(result)}")
+        raise CheckFailedError(f"{what}: expected {error.__name__}; got {type(other).__name__}: {other}") from other
+    raise CheckFailedError(f"{what}: expected {error.__name__}; got {_brief(result)}")
 
 
 def require_close(what: str, got: Tensor, expected: Tensor, *, mean: float, largest: float) -> None:

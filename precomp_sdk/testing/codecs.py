@@ -1,4 +1,4 @@
-"""The promises of a `Codec`, and a check for each."""
+"""The checks of a `Codec`."""
 
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -20,10 +20,10 @@ from precomp_sdk.testing._tools import (
     require_refused,
     within,
 )
+from precomp_sdk.testing.checks import Check, CheckFailedError, numbered, require
 from precomp_sdk.testing.images import ODD_SIZES, extreme_images, natural_image
-from precomp_sdk.testing.promises import BrokenPromiseError, promises_of, require
 
-__all__ = ["CODEC_PROMISES", "CodecSettings"]
+__all__ = ["CODEC_CHECKS", "CodecSettings"]
 
 _LUMA = torch.tensor([0.299, 0.587, 0.114])[:, None, None]
 _LUMA_TOLERANCE = 24.0  # of 255: a flat image may be off by as much at the mildest rung of the ladder
@@ -41,7 +41,7 @@ class CodecSettings:
         sizes: heights and widths for C4; a slow codec may take fewer.
         ladder: the qualities to use; None takes the codec's own.
         threads: for C8.
-        damages: payloads of each sort for the promises about damaged ones.
+        damages: payloads of each sort for the checks with damaged ones.
         decode_limit_s: a damaged payload has to be answered within this time.
         make: returns a fresh codec like the one that is checked; None calls its class with its ``options``.
     """
@@ -58,23 +58,24 @@ class CodecSettings:
 
 _DEFAULT = CodecSettings()
 
+CODEC_CHECKS: list[Check] = []  #: what every codec has to pass, in order
+check = numbered(CODEC_CHECKS)
 
-def check_declares_itself(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
-    """C1. The class says its name in kebab-case, its source and its quality scale."""
+
+@check("C1", "The class says its name in kebab-case, its source and its quality scale.")
+def declares_itself(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
     require_declared(codec, ("quality_scale", QualityScale))
 
 
-def check_records_options_and_version(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
-    """C2. Called with its ``options``, the class makes a codec that writes the same bytes; ``version`` is told.
-
-    Result files record both, so that a figure can be measured again.
-    """
+@check("C2", "Called with its ``options``, the class makes a codec that writes the same bytes; ``version`` is told.")
+def records_options_and_version(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
+    """Result files record both, so that a figure can be measured again."""
     options = codec.options
     require(isinstance(options, Mapping), f"expected options as a mapping; got {type(options).__name__}")
     try:
         again = type(codec)(**options)
     except Exception as error:
-        raise BrokenPromiseError(f"{type(codec).__name__}(**options) raises {type(error).__name__}: {error}") from error
+        raise CheckFailedError(f"{type(codec).__name__}(**options) raises {type(error).__name__}: {error}") from error
     require(
         _plain(again.options) == _plain(options), f"expected options {dict(options)}; got {dict(again.options)} again"
     )
@@ -83,8 +84,8 @@ def check_records_options_and_version(codec: Codec, settings: CodecSettings = _D
     require(isinstance(codec.version, str) and codec.version, f"expected a version; got {codec.version!r}")
 
 
-def check_needs_only_the_payload(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
-    """C3. A fresh instance decodes another's bytes to the same image: nothing hides in the encoder."""
+@check("C3", "A fresh instance decodes another's bytes to the same image: nothing hides in the encoder.")
+def needs_only_the_payload(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
     for quality in _ends(codec, settings):
         payload = codec.encode(natural_image(*settings.size), quality)
         expected = codec.decode(payload)
@@ -92,8 +93,8 @@ def check_needs_only_the_payload(codec: Codec, settings: CodecSettings = _DEFAUL
         require(torch.equal(got, expected), f"quality {quality:g}: expected the image that the encoder itself decodes")
 
 
-def check_any_size(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
-    """C4. Images of any size from 1x1 come back in their size, at both ends of the ladder."""
+@check("C4", "Images of any size from 1x1 come back in their size, at both ends of the ladder.")
+def any_size(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
     wrong = []
     for size in settings.sizes:
         for quality in _ends(codec, settings):
@@ -104,8 +105,8 @@ def check_any_size(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
     require(not wrong, f"{len(wrong)} of {2 * len(settings.sizes)} fail; the first: {(wrong or [''])[0]}")
 
 
-def check_deterministic(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
-    """C5. The same image and quality give the same bytes, the same bytes the same image, whatever came between."""
+@check("C5", "The same image and quality give the same bytes, the same bytes the same image, whatever came between.")
+def deterministic(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
     image, other = natural_image(*settings.size), natural_image(*settings.size, seed=1)
     for quality in _ends(codec, settings):
         payload = codec.encode(image, quality)
@@ -115,8 +116,8 @@ def check_deterministic(codec: Codec, settings: CodecSettings = _DEFAULT) -> Non
         require(torch.equal(codec.decode(payload), decoded), f"quality {quality:g}: the second decoding differs")
 
 
-def check_leaves_its_input_alone(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
-    """C6. The image is not changed, and a view of strided memory gives the bytes of its copy."""
+@check("C6", "The image is not changed, and a view of strided memory gives the bytes of its copy.")
+def leaves_its_input_alone(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
     quality = _ends(codec, settings)[0]
     image = natural_image(*settings.size)
     before = image.clone()
@@ -126,19 +127,19 @@ def check_leaves_its_input_alone(codec: Codec, settings: CodecSettings = _DEFAUL
     require(codec.encode(strided, quality) == payload, "expected the same bytes for a strided view; got others")
 
 
-def check_gives_its_output_away(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
-    """C7. The decoded image belongs to the caller: writing into it changes nothing that is decoded later."""
+@check("C7", "The decoded image belongs to the caller: writing into it changes nothing that is decoded later.")
+def gives_its_output_away(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
     payload = codec.encode(natural_image(*settings.size), _ends(codec, settings)[0])
     first = codec.decode(payload)
     expected = first.clone()
     first.zero_()
     same = torch.equal(codec.decode(payload), expected)
-    first.copy_(expected)  # a codec that keeps it is broken once, not in every promise that follows
+    first.copy_(expected)  # a codec that keeps it fails once, not in every check that follows
     require(same, "expected the same image again; got one that was written to")
 
 
-def check_works_in_threads(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
-    """C8. Several threads at a time get the bytes and images that one gets."""
+@check("C8", "Several threads at a time get the bytes and images that one gets.")
+def works_in_threads(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
     jobs = [
         (natural_image(*settings.size, seed=seed), quality)
         for seed in range(2 * settings.threads)
@@ -159,8 +160,8 @@ def check_works_in_threads(codec: Codec, settings: CodecSettings = _DEFAULT) -> 
     )
 
 
-def check_refuses_rubbish(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
-    """C9. Bytes that no encoder wrote raise `BitstreamError`, in time."""
+@check("C9", "Bytes that no encoder wrote raise `BitstreamError`, in time.")
+def refuses_rubbish(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
     generator = torch.Generator().manual_seed(9)
     payloads = {"no bytes": b"", "a text": b"This is not an image.\n" * 20}
     for length in (1, 16, 1000):
@@ -175,8 +176,8 @@ def check_refuses_rubbish(codec: Codec, settings: CodecSettings = _DEFAULT) -> N
     _require_answers(codec, settings, payloads, may_decode=False)
 
 
-def check_refuses_truncated_payloads(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
-    """C10. A payload that was cut anywhere raises `BitstreamError`, in time."""
+@check("C10", "A payload that was cut anywhere raises `BitstreamError`, in time.")
+def refuses_truncated_payloads(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
     payloads = {}
     for name, payload in _whole(codec, settings).items():
         cuts = {len(payload) - 1, len(payload) - 2, 1, 2, 4, 8}
@@ -187,8 +188,8 @@ def check_refuses_truncated_payloads(codec: Codec, settings: CodecSettings = _DE
     _require_answers(codec, settings, payloads, may_decode=False)
 
 
-def check_survives_flipped_bits(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
-    """C11. A payload with a flipped bit, or whose end is rubbish, gives an image or a `BitstreamError`, in time."""
+@check("C11", "A payload with a flipped bit, or whose end is rubbish, gives an image or a `BitstreamError`, in time.")
+def survives_flipped_bits(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
     generator = torch.Generator().manual_seed(11)
     payloads = {}
     for name, payload in _whole(codec, settings).items():
@@ -206,8 +207,8 @@ def check_survives_flipped_bits(codec: Codec, settings: CodecSettings = _DEFAULT
     _require_answers(codec, settings, payloads, may_decode=True)
 
 
-def check_bits_fall_along_the_ladder(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
-    """C12. From the mildest rung of the ladder to the strongest, bits fall at every step."""
+@check("C12", "From the mildest rung of the ladder to the strongest, bits fall at every step.")
+def bits_fall_along_the_ladder(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
     ladder = _ladder(codec, settings)
     not_applicable(len(ladder) > 1, "the ladder has one rung")
     totals = [sum(8 * len(codec.encode(image, quality)) for image in _images(settings)) for quality in ladder]
@@ -217,8 +218,8 @@ def check_bits_fall_along_the_ladder(codec: Codec, settings: CodecSettings = _DE
     )
 
 
-def check_distortion_grows_along_the_ladder(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
-    """C13. From the mildest rung of the ladder to the strongest, the squared error grows."""
+@check("C13", "From the mildest rung of the ladder to the strongest, the squared error grows.")
+def distortion_grows_along_the_ladder(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
     ladder = _ladder(codec, settings)
     not_applicable(len(ladder) > 1, "the ladder has one rung")
     errors = [
@@ -233,8 +234,8 @@ def check_distortion_grows_along_the_ladder(codec: Codec, settings: CodecSetting
     require(grows and errors[0] < errors[-1], f"expected a growing squared error; got {_told(ladder, errors)}")
 
 
-def check_survives_extreme_images(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
-    """C14. Flat, saturated, gray and noisy images come back in their size, flat ones with about their brightness."""
+@check("C14", "Flat, saturated, gray and noisy images come back in their size, flat ones with about their brightness.")
+def survives_extreme_images(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
     for name, image in extreme_images(*settings.size).items():
         for quality in _ends(codec, settings):
             decoded = codec.transcode(image, quality).image
@@ -246,8 +247,8 @@ def check_survives_extreme_images(codec: Codec, settings: CodecSettings = _DEFAU
                 )
 
 
-def check_takes_its_whole_scale(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
-    """C15. Both ends of the quality scale encode; what lies beyond or between raises `QualityError`."""
+@check("C15", "Both ends of the quality scale encode; what lies beyond or between raises `QualityError`.")
+def takes_its_whole_scale(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
     scale, image = codec.quality_scale, natural_image(*settings.size)
     for quality in (scale.minimum, scale.maximum):
         codec.transcode(image, quality)
@@ -256,8 +257,8 @@ def check_takes_its_whole_scale(codec: Codec, settings: CodecSettings = _DEFAULT
         require_refused(f"quality {quality:g}", QualityError, lambda quality=quality: codec.encode(image, quality))  # type: ignore[misc]
 
 
-def check_refuses_what_is_no_image(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
-    """C16. What is not ``uint8 (3, H, W)`` raises `ImageError`."""
+@check("C16", "What is not ``uint8 (3, H, W)`` raises `ImageError`.")
+def refuses_what_is_no_image(codec: Codec, settings: CodecSettings = _DEFAULT) -> None:
     valid, quality = natural_image(*settings.size), _ends(codec, settings)[0]
     wrong = {
         "a float image": to_float(valid),
@@ -269,26 +270,6 @@ def check_refuses_what_is_no_image(codec: Codec, settings: CodecSettings = _DEFA
     }
     for name, image in wrong.items():
         require_refused(name, ImageError, lambda image=image: codec.encode(image, quality))  # type: ignore[misc]
-
-
-CODEC_PROMISES = promises_of(
-    check_declares_itself,
-    check_records_options_and_version,
-    check_needs_only_the_payload,
-    check_any_size,
-    check_deterministic,
-    check_leaves_its_input_alone,
-    check_gives_its_output_away,
-    check_works_in_threads,
-    check_refuses_rubbish,
-    check_refuses_truncated_payloads,
-    check_survives_flipped_bits,
-    check_bits_fall_along_the_ladder,
-    check_distortion_grows_along_the_ladder,
-    check_survives_extreme_images,
-    check_takes_its_whole_scale,
-    check_refuses_what_is_no_image,
-)  #: what every codec promises, in order
 
 
 def _fresh(codec: Codec, settings: CodecSettings) -> Codec:

@@ -1,4 +1,4 @@
-"""The promises of a `TaskDataset`, and a check for each."""
+"""The checks of a `TaskDataset`."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
@@ -8,10 +8,10 @@ from torch import Tensor
 
 from precomp_sdk.data import TaskDataset
 from precomp_sdk.testing._tools import in_threads, not_applicable, require_declared, require_refused
-from precomp_sdk.testing.promises import promises_of, require
+from precomp_sdk.testing.checks import Check, numbered, require
 from precomp_sdk.types import Boxes, Composite, Label, Mask, Sample, Target, TargetKind
 
-__all__ = ["DATASET_PROMISES", "DatasetSettings"]
+__all__ = ["DATASET_CHECKS", "DatasetSettings"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +31,12 @@ class DatasetSettings:
 
 _DEFAULT = DatasetSettings()
 
+DATASET_CHECKS: list[Check] = []  #: what every data set has to pass, in order
+check = numbered(DATASET_CHECKS)
 
-def check_declares_itself(dataset: TaskDataset, settings: DatasetSettings = _DEFAULT) -> None:
-    """D1. It says its name in kebab-case, its source, the kind of its targets (or None), and its classes' names."""
+
+@check("D1", "It says its name in kebab-case, its source, the kind of its targets (or None), and its classes' names.")
+def declares_itself(dataset: TaskDataset, settings: DatasetSettings = _DEFAULT) -> None:
     require_declared(dataset, ("class_names", tuple))
     kind = getattr(dataset, "target_kind", "nothing")
     require(kind is None or isinstance(kind, TargetKind), f"expected a target_kind or None; got {kind!r}")
@@ -42,24 +45,24 @@ def check_declares_itself(dataset: TaskDataset, settings: DatasetSettings = _DEF
     require(len(set(names)) == len(names), "expected class names that differ; got some twice")
 
 
-def check_length(dataset: TaskDataset, settings: DatasetSettings = _DEFAULT) -> None:
-    """D2. It has one sample or more, and an index below 0 or from its length on raises `IndexError`."""
+@check("D2", "It has one sample or more, and an index below 0 or from its length on raises `IndexError`.")
+def length(dataset: TaskDataset, settings: DatasetSettings = _DEFAULT) -> None:
     count = len(dataset)
     require(count > 0, f"expected one sample or more; got {count}")
     for index in (count, count + 7, -1):
         require_refused(f"index {index} of {count}", IndexError, lambda index=index: dataset[index])  # type: ignore[misc]
 
 
-def check_samples(dataset: TaskDataset, settings: DatasetSettings = _DEFAULT) -> None:
-    """D3. Samples are 8-bit images with a target of the declared kind, in the types that it has."""
+@check("D3", "Samples are 8-bit images with a target of the declared kind, in the types that it has.")
+def samples(dataset: TaskDataset, settings: DatasetSettings = _DEFAULT) -> None:
     for index in _indices(dataset, settings):
         target = dataset[index].target  # `__getitem__` checks image and kind
         wrong = "" if target is None else _types(target)
         require(not wrong, f"sample {index}: {wrong}")
 
 
-def check_classes(dataset: TaskDataset, settings: DatasetSettings = _DEFAULT) -> None:
-    """D4. Classes are 0 or more, and below the number of class names where there are any."""
+@check("D4", "Classes are 0 or more, and below the number of class names where there are any.")
+def classes(dataset: TaskDataset, settings: DatasetSettings = _DEFAULT) -> None:
     not_applicable(dataset.target_kind is not None, "it has no targets")
     count = len(dataset.class_names) or None
     for index in _indices(dataset, settings):
@@ -68,8 +71,8 @@ def check_classes(dataset: TaskDataset, settings: DatasetSettings = _DEFAULT) ->
         require(right, f"sample {index}: expected classes from 0 to {count or 'any'} - 1; got {sorted(set(classes))}")
 
 
-def check_geometry(dataset: TaskDataset, settings: DatasetSettings = _DEFAULT) -> None:
-    """D5. Boxes have an area and lie inside their image; a mask has its image's size."""
+@check("D5", "Boxes have an area and lie inside their image; a mask has its image's size.")
+def geometry(dataset: TaskDataset, settings: DatasetSettings = _DEFAULT) -> None:
     not_applicable(dataset.target_kind in (TargetKind.BOXES, TargetKind.MASK), "its targets have no place")
     for index in _indices(dataset, settings):
         sample = dataset[index]
@@ -85,8 +88,8 @@ def check_geometry(dataset: TaskDataset, settings: DatasetSettings = _DEFAULT) -
                 require(got == (height, width), f"sample {index}: expected a mask {(height, width)}; got {got}")
 
 
-def check_threads(dataset: TaskDataset, settings: DatasetSettings = _DEFAULT) -> None:
-    """D6. Several threads at a time get the samples that one gets."""
+@check("D6", "Several threads at a time get the samples that one gets.")
+def threads(dataset: TaskDataset, settings: DatasetSettings = _DEFAULT) -> None:
     indices = _indices(dataset, settings) * 2
     alone = [dataset[index] for index in indices]
     together = in_threads(settings.threads, [lambda index=index: dataset[index] for index in indices])  # type: ignore[misc]
@@ -94,8 +97,8 @@ def check_threads(dataset: TaskDataset, settings: DatasetSettings = _DEFAULT) ->
     require(not wrong, f"expected the same samples in threads; got others for {wrong}")
 
 
-def check_repeats_itself(dataset: TaskDataset, settings: DatasetSettings = _DEFAULT) -> None:
-    """D7. Within an epoch an index gives the same sample, in any order, even after an image was written to."""
+@check("D7", "Within an epoch an index gives the same sample, in any order, even after an image was written to.")
+def repeats_itself(dataset: TaskDataset, settings: DatasetSettings = _DEFAULT) -> None:
     indices = _indices(dataset, settings)
     first = [_copy(dataset[index]) for index in indices]
     written = [dataset[index].image for index in reversed(indices)]
@@ -103,12 +106,13 @@ def check_repeats_itself(dataset: TaskDataset, settings: DatasetSettings = _DEFA
         image.zero_()
     wrong = [index for index, sample in zip(indices, first, strict=True) if not _same(dataset[index], sample)]
     for image, sample in zip(written, reversed(first), strict=True):
-        image.copy_(sample.image)  # a set that keeps it is broken once, not in every promise that follows
+        image.copy_(sample.image)  # a set that keeps it fails once, not in every check that follows
     require(not wrong, f"expected the same samples again; got others for {wrong}")
 
 
-def check_epochs(dataset: TaskDataset, settings: DatasetSettings = _DEFAULT) -> None:
-    """D8. An epoch that comes again, in another process too, brings the same samples: a resumed run sees no others."""
+@check("D8", "An epoch that comes again, in another process too, brings the same samples.")
+def epochs(dataset: TaskDataset, settings: DatasetSettings = _DEFAULT) -> None:
+    """A resumed run sees no others."""
     indices = _indices(dataset, settings)
     told = "expected the samples of the first time"
     try:
@@ -129,25 +133,12 @@ def check_epochs(dataset: TaskDataset, settings: DatasetSettings = _DEFAULT) -> 
         dataset.set_epoch(0)
 
 
-def check_keys(dataset: TaskDataset, settings: DatasetSettings = _DEFAULT) -> None:
-    """D9. Every sample has a key of its own, a text with something in it, the same in every epoch."""
+@check("D9", "Every sample has a key of its own, a text with something in it, the same in every epoch.")
+def keys(dataset: TaskDataset, settings: DatasetSettings = _DEFAULT) -> None:
     keys = [dataset.key(index) for index in range(len(dataset))]
     wrong = [key for key in keys if not isinstance(key, str) or not key]
     require(not wrong, f"expected keys as texts; got {wrong[:3]}")
     require(len(set(keys)) == len(keys), f"expected {len(keys)} different keys; got {len(set(keys))}")
-
-
-DATASET_PROMISES = promises_of(
-    check_declares_itself,
-    check_length,
-    check_samples,
-    check_classes,
-    check_geometry,
-    check_threads,
-    check_repeats_itself,
-    check_epochs,
-    check_keys,
-)  #: what every data set promises, in order
 
 
 def _indices(dataset: TaskDataset, settings: DatasetSettings) -> list[int]:

@@ -1,9 +1,9 @@
-"""The conformance kit: does a component keep the promises of its contract?"""
+"""The conformance kit: `check` a component against its contract, or `parametrize_with_checks` a test."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache
-from typing import Any, TypeAlias, TypeVar
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from precomp_sdk.codec import Codec
 from precomp_sdk.data import TaskDataset
@@ -11,55 +11,37 @@ from precomp_sdk.errors import MissingDependencyError, OptionError
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.proxy import ProxyCodec
 from precomp_sdk.task import TaskModel
-from precomp_sdk.testing.codecs import CODEC_PROMISES, CodecSettings
-from precomp_sdk.testing.datasets import DATASET_PROMISES, DatasetSettings
-from precomp_sdk.testing.preprocessors import PREPROCESSOR_PROMISES, PreprocessorSettings
-from precomp_sdk.testing.promises import (
-    Outcome,
-    Promise,
-    Report,
-    check_excuses,
-    examine_promise,
-    examine_promises,
-)
-from precomp_sdk.testing.proxies import PROXY_PROMISES, ProxySettings
-from precomp_sdk.testing.tasks import TASK_PROMISES, TaskSettings
+from precomp_sdk.testing.checks import Check
+from precomp_sdk.testing.codecs import CODEC_CHECKS, CodecSettings
+from precomp_sdk.testing.datasets import DATASET_CHECKS, DatasetSettings
+from precomp_sdk.testing.preprocessors import PREPROCESSOR_CHECKS, PreprocessorSettings
+from precomp_sdk.testing.proxies import PROXY_CHECKS, ProxySettings
+from precomp_sdk.testing.report import Outcome, Report, check_expected_failures, run_one_check
+from precomp_sdk.testing.tasks import TASK_CHECKS, TaskSettings
 
-__all__ = [
-    "PROMISES",
-    "check_codec",
-    "check_dataset",
-    "check_preprocessor",
-    "check_proxy",
-    "check_task",
-    "codec_cases",
-    "dataset_cases",
-    "examine",
-    "preprocessor_cases",
-    "proxy_cases",
-    "task_cases",
-]
+if TYPE_CHECKING:
+    import pytest
 
-C = TypeVar("C")
-Made: TypeAlias = C | Callable[[], C]
-Excuses: TypeAlias = Mapping[str, str] | None
+__all__ = ["CHECKS", "check", "parametrize_with_checks"]
+
+Component: TypeAlias = Codec | ProxyCodec | Preprocessor | TaskModel | TaskDataset
+Given: TypeAlias = Component | Callable[[], Component]  # an object, its class, or another callable that makes it
 Settings: TypeAlias = CodecSettings | ProxySettings | PreprocessorSettings | TaskSettings | DatasetSettings
-Case: TypeAlias = Callable[[Promise], None]
 
-PROMISES: Mapping[str, tuple[Promise, ...]] = {
-    "codec": CODEC_PROMISES,
-    "proxy": PROXY_PROMISES,
-    "preprocessor": PREPROCESSOR_PROMISES,
-    "task": TASK_PROMISES,
-    "dataset": DATASET_PROMISES,
-}  #: the promises of each contract, by kind of component
+CHECKS: Mapping[str, tuple[Check, ...]] = {
+    "codec": tuple(CODEC_CHECKS),
+    "proxy": tuple(PROXY_CHECKS),
+    "preprocessor": tuple(PREPROCESSOR_CHECKS),
+    "task": tuple(TASK_CHECKS),
+    "dataset": tuple(DATASET_CHECKS),
+}  #: the checks of each contract, by kind of component
 
 
 @dataclass(frozen=True, slots=True)
 class _Contract:
     kind: str
     cls: type
-    settings: Callable[[], Settings]
+    settings: type[Any]
 
 
 _CONTRACTS = (
@@ -71,202 +53,162 @@ _CONTRACTS = (
 )
 
 
-def examine(
-    component: Made[Codec | ProxyCodec | Preprocessor | TaskModel | TaskDataset],
+def check(
+    component: Given,
     settings: Settings | None = None,
     *,
-    expected_failures: Excuses = None,
+    expected_failures: Mapping[str, str] | None = None,
+    on_fail: Literal["raise", "report"] = "raise",
 ) -> Report:
-    """Check every promise of a component's contract and report; broken promises do not raise.
+    """Run every check of a component's contract on it.
 
     Args:
-        component: an object of one of the five contracts, or a callable without arguments that makes one.
+        component: an object of one of the five contracts, or its class or another callable that makes one: fresh ones
+            are then made so, too.
         settings: how to check; None takes the contract's defaults.
-        expected_failures: the reason why a promise is not kept, by its number. An excuse for a promise that is kept is
-            a failure as well.
+        expected_failures: the reason why a check fails, by its number. One for a check that does not fail is a failure
+            as well.
+        on_fail: ``"report"`` returns the report of a component that fails, too.
 
     Raises:
-        OptionError: the component is of no contract, the settings are another contract's, or an excuse names no promise
-            or no reason.
+        ConformanceError: a check failed, or an expected failure is stale; the message lists every one.
+        OptionError: the component is of no contract, the settings are another contract's, or an expected failure names
+            no check or no reason.
 
     Example:
-        >>> from precomp_sdk.testing import FakeDataset, examine
-        >>> examine(FakeDataset()).failures
+        >>> from precomp_sdk.testing import FakeDataset, check
+        >>> check(FakeDataset).failures
         ()
     """
-    made, contract = _take(component)
-    chosen = _settings(contract, settings, made, component)
-    return examine_promises(contract.kind, PROMISES[contract.kind], made, chosen, expected_failures)
-
-
-def check_codec(
-    codec: Made[Codec], settings: CodecSettings | None = None, *, expected_failures: Excuses = None
-) -> Report:
-    """Check every promise of a codec; see `examine`.
-
-    Raises:
-        ConformanceError: some are broken; the message lists every one.
-    """
-    return _checked(codec, settings, expected_failures)
-
-
-def check_proxy(
-    proxy: Made[ProxyCodec], settings: ProxySettings | None = None, *, expected_failures: Excuses = None
-) -> Report:
-    """Check every promise of a proxy, fitted where it needs that; see `examine`.
-
-    Raises:
-        ConformanceError: some are broken; the message lists every one.
-    """
-    return _checked(proxy, settings, expected_failures)
-
-
-def check_preprocessor(
-    preprocessor: Made[Preprocessor],
-    settings: PreprocessorSettings | None = None,
-    *,
-    expected_failures: Excuses = None,
-) -> Report:
-    """Check every promise of a preprocessor; see `examine`.
-
-    Raises:
-        ConformanceError: some are broken; the message lists every one.
-    """
-    return _checked(preprocessor, settings, expected_failures)
-
-
-def check_task(
-    task: Made[TaskModel], settings: TaskSettings | None = None, *, expected_failures: Excuses = None
-) -> Report:
-    """Check every promise of a task; see `examine`.
-
-    Raises:
-        ConformanceError: some are broken; the message lists every one.
-    """
-    return _checked(task, settings, expected_failures)
-
-
-def check_dataset(
-    dataset: Made[TaskDataset], settings: DatasetSettings | None = None, *, expected_failures: Excuses = None
-) -> Report:
-    """Check every promise of a data set; see `examine`.
-
-    Raises:
-        ConformanceError: some are broken; the message lists every one.
-    """
-    return _checked(dataset, settings, expected_failures)
-
-
-def codec_cases(
-    make: Callable[[], Codec], settings: CodecSettings | None = None, *, expected_failures: Excuses = None
-) -> Case:
-    """Return a test function for pytest, with one case per promise of a codec.
-
-    The component is made when the first case runs, and once. A promise with an expected failure is reported as xfailed,
-    one that does not apply as skipped; where a package that the component needs is missing, all are skipped.
-
-    Args:
-        make: the class, or another callable without arguments.
-        settings: see `examine`.
-        expected_failures: see `examine`.
-
-    Example:
-        >>> from precomp_sdk.testing import FakeCodec, codec_cases
-        >>> test_conformance = codec_cases(FakeCodec)  # in a file of tests
-    """
-    return _cases("codec", make, settings, expected_failures)
-
-
-def proxy_cases(
-    make: Callable[[], ProxyCodec], settings: ProxySettings | None = None, *, expected_failures: Excuses = None
-) -> Case:
-    """Return a test function for pytest, with one case per promise of a proxy; see `codec_cases`."""
-    return _cases("proxy", make, settings, expected_failures)
-
-
-def preprocessor_cases(
-    make: Callable[[], Preprocessor],
-    settings: PreprocessorSettings | None = None,
-    *,
-    expected_failures: Excuses = None,
-) -> Case:
-    """Return a test function for pytest, with one case per promise of a preprocessor; see `codec_cases`."""
-    return _cases("preprocessor", make, settings, expected_failures)
-
-
-def task_cases(
-    make: Callable[[], TaskModel], settings: TaskSettings | None = None, *, expected_failures: Excuses = None
-) -> Case:
-    """Return a test function for pytest, with one case per promise of a task; see `codec_cases`."""
-    return _cases("task", make, settings, expected_failures)
-
-
-def dataset_cases(
-    make: Callable[[], TaskDataset], settings: DatasetSettings | None = None, *, expected_failures: Excuses = None
-) -> Case:
-    """Return a test function for pytest, with one case per promise of a data set; see `codec_cases`."""
-    return _cases("dataset", make, settings, expected_failures)
-
-
-def _checked(component: Any, settings: Settings | None, excuses: Excuses) -> Report:
-    report = examine(component, settings, expected_failures=excuses)
-    report.raise_if_failed()
+    if on_fail not in ("raise", "report"):
+        raise OptionError(
+            where="check, option 'on_fail'", expected="'raise' or 'report'", got=repr(on_fail), remedy="Choose one."
+        )
+    subject = _Subject(component, settings)
+    made, contract = subject.made, subject.contract
+    checks = CHECKS[contract.kind]
+    expected = check_expected_failures(checks, expected_failures)
+    cls = type(made)
+    report = Report(
+        kind=contract.kind,
+        name=str(getattr(made, "name", cls.__name__)),
+        cls=f"{cls.__module__}.{cls.__qualname__}",
+        findings=tuple(run_one_check(one, made, subject.settings, expected.get(one.number)) for one in checks),
+    )
+    if on_fail == "raise":
+        report.raise_if_failed()
     return report
 
 
-def _take(component: Any) -> tuple[Any, _Contract]:
-    """Return the component, made if need be, and its contract."""
-    contracts = tuple(contract.cls for contract in _CONTRACTS)
-    made = component
-    if not isinstance(component, contracts) and callable(component):  # a class, or another factory
-        made = component()
-    for contract in _CONTRACTS:
-        if isinstance(made, contract.cls):
-            return made, contract
-    raise OptionError(
-        where="conformance kit",
-        expected=f"an object of {', '.join(cls.__name__ for cls in contracts)}, or a callable that makes one",
-        got=type(made).__name__,
-        remedy="Derive it from the contract.",
-    )
+def parametrize_with_checks(
+    components: Given | Sequence[Given],
+    settings: Settings | None = None,
+    *,
+    expected_failures: Mapping[str, str] | None = None,
+) -> "pytest.MarkDecorator":
+    """Return a decorator that gives a test of pytest one case per check: scikit-learn's, for our contracts.
 
+    A class is constructed when its first case runs, and once; any other callable when the tests are collected, for
+    nothing else says which contract it is of. An expected failure is reported as xfailed, a check that does not apply
+    as skipped; where a package that the component needs is missing, all are skipped.
 
-def _settings(contract: _Contract, settings: Settings | None, made: Any, component: Any) -> Settings:
-    """Return the settings, with the factory that the component came from."""
-    chosen = contract.settings() if settings is None else settings
-    if type(chosen) is not contract.settings:
-        raise OptionError(
-            where=f"conformance kit, {contract.kind}",
-            expected=f"settings of type {getattr(contract.settings, '__name__', '')}",
-            got=type(chosen).__name__,
-            remedy="Give the settings of the component's own contract.",
-        )
-    return replace(chosen, make=component) if made is not component and chosen.make is None else chosen
+    Args:
+        components: one or several, each as `check` takes it.
+        settings: see `check`.
+        expected_failures: see `check`.
 
-
-def _cases(kind: str, make: Callable[[], Any], settings: Settings | None, excuses: Excuses) -> Case:
+    Example:
+        >>> from precomp_sdk.testing import FakeCodec, parametrize_with_checks
+        >>> @parametrize_with_checks(FakeCodec)
+        ... def test_conformance(component, check):
+        ...     check(component)
+    """
     import pytest
 
-    promises = PROMISES[kind]
-    known = check_excuses(promises, excuses)
-
-    @cache
-    def subject() -> tuple[Any, Settings]:
-        made, contract = _take(make)
-        return made, _settings(contract, settings, made, make)
-
-    @pytest.mark.parametrize("promise", promises, ids=[promise.id for promise in promises])
-    def test_conformance(promise: Promise) -> None:
+    several = isinstance(components, Sequence)
+    cases = []
+    for component in components if isinstance(components, Sequence) else (components,):
+        subject = _Subject(component, settings)
+        name = getattr(component, "__name__", type(component).__name__)
         try:
-            component, chosen = subject()
+            contract = subject.contract
+        except MissingDependencyError as error:
+            cases.append(pytest.param(component, None, id=name, marks=pytest.mark.skip(reason=str(error))))
+            continue
+        checks = CHECKS[contract.kind]
+        expected = check_expected_failures(checks, expected_failures)
+        for one in checks:
+            case = _Case(one, subject, expected.get(one.number))
+            cases.append(pytest.param(component, case, id=f"{name}-{one.id}" if several else one.id))
+    return pytest.mark.parametrize(("component", "check"), cases)
+
+
+class _Subject:
+    """A component that may still have to be made, and how it is checked."""
+
+    def __init__(self, component: Given, settings: Settings | None) -> None:
+        self.given, self._settings = component, settings
+
+    def of(self, component: Given) -> "_Subject":
+        """Return itself for the component that it holds, and the same settings for another."""
+        return self if component is self.given else _Subject(component, self._settings)
+
+    @cached_property
+    def made(self) -> Any:
+        """The component itself."""
+        given: Any = self.given
+        is_made = isinstance(given, tuple(contract.cls for contract in _CONTRACTS))
+        return given() if not is_made and callable(given) else given
+
+    @cached_property
+    def contract(self) -> _Contract:
+        """The contract of the component; of a class it is known before one is made."""
+        cls = self.given if isinstance(self.given, type) else type(self.made)
+        for contract in _CONTRACTS:
+            if issubclass(cls, contract.cls):
+                return contract
+        names = ", ".join(item.cls.__name__ for item in _CONTRACTS)
+        raise OptionError(
+            where="conformance kit",
+            expected=f"an object of {names}, or a callable that makes one",
+            got=cls.__name__,
+            remedy="Derive it from the contract.",
+        )
+
+    @cached_property
+    def settings(self) -> Any:
+        """The settings, with the callable that the component came from."""
+        chosen: Any = self.contract.settings() if self._settings is None else self._settings
+        if type(chosen) is not self.contract.settings:
+            raise OptionError(
+                where=f"conformance kit, {self.contract.kind}",
+                expected=f"settings of type {self.contract.settings.__name__}",
+                got=type(chosen).__name__,
+                remedy="Give the settings of the component's own contract.",
+            )
+        return chosen if self.made is self.given or chosen.make is not None else replace(chosen, make=self.given)
+
+
+@dataclass(frozen=True)
+class _Case:
+    """One check of one component, as a test calls it."""
+
+    check: Check
+    subject: _Subject
+    expected_failure: str | None
+
+    def __call__(self, component: Given) -> None:
+        import pytest
+
+        try:
+            subject = self.subject.of(component)
+            made, settings = subject.made, subject.settings
         except MissingDependencyError as error:
             pytest.skip(str(error))
-        finding = examine_promise(promise, component, chosen, known.get(promise.number))
+        finding = run_one_check(self.check, made, settings, self.expected_failure)
         if finding.outcome is Outcome.NOT_APPLICABLE:
             pytest.skip(finding.detail)
-        if finding.outcome is Outcome.EXCUSED:
+        if finding.outcome is Outcome.EXPECTED_FAILURE:
             pytest.xfail(finding.detail)
         if finding.failed:
-            pytest.fail(f"{promise.number} {finding.outcome}: {promise.statement}\n{finding.detail}", pytrace=False)
-
-    return test_conformance
+            pytest.fail(str(finding), pytrace=False)

@@ -1,4 +1,4 @@
-"""The promises of a `Preprocessor`, and a check for each."""
+"""The checks of a `Preprocessor`."""
 
 import json
 from collections.abc import Callable
@@ -22,10 +22,10 @@ from precomp_sdk.testing._tools import (
     stray_tensors,
     without_cuda,
 )
+from precomp_sdk.testing.checks import Check, CheckFailedError, NotApplicableError, numbered, require
 from precomp_sdk.testing.images import ODD_SIZES, extreme_images
-from precomp_sdk.testing.promises import BrokenPromiseError, NotApplicableError, promises_of, require
 
-__all__ = ["PREPROCESSOR_PROMISES", "PreprocessorSettings"]
+__all__ = ["PREPROCESSOR_CHECKS", "PreprocessorSettings"]
 
 _HALF_A_LEVEL = 0.5 / 255.0  # what rounding to 8 bit takes away
 _CLOSE_MEAN, _CLOSE_LARGEST = 1e-4, 2e-3  # a batch may sum in another order
@@ -50,15 +50,18 @@ class PreprocessorSettings:
 
 _DEFAULT = PreprocessorSettings()
 
+PREPROCESSOR_CHECKS: list[Check] = []  #: what every preprocessor has to pass, in order
+check = numbered(PREPROCESSOR_CHECKS)
 
-def check_declares_itself(preprocessor: Preprocessor, settings: PreprocessorSettings = _DEFAULT) -> None:
-    """N1. The class says its name in kebab-case, its source and the multiple of its sizes, 1 or more."""
+
+@check("N1", "The class says its name in kebab-case, its source and the multiple of its sizes, 1 or more.")
+def declares_itself(preprocessor: Preprocessor, settings: PreprocessorSettings = _DEFAULT) -> None:
     require_declared(preprocessor, ("multiple", int))
     require(preprocessor.multiple >= 1, f"expected a multiple of 1 or more; got {preprocessor.multiple}")
 
 
-def check_starts_as_the_identity(preprocessor: Preprocessor, settings: PreprocessorSettings = _DEFAULT) -> None:
-    """N2. A fresh one changes no sample by half an 8-bit level, in training mode too; not if it is never trained."""
+@check("N2", "A fresh one changes no sample by half an 8-bit level, in training mode too; not if it is never trained.")
+def starts_as_the_identity(preprocessor: Preprocessor, settings: PreprocessorSettings = _DEFAULT) -> None:
     not_applicable(preprocessor.trainable, _UNTRAINED)
     for train in (False, True):
         fresh = _fresh(preprocessor, settings).train(train)
@@ -68,8 +71,8 @@ def check_starts_as_the_identity(preprocessor: Preprocessor, settings: Preproces
         require(change < _HALF_A_LEVEL, f"expected the identity in {mode} mode; got a change of {change:.3g}")
 
 
-def check_any_size(preprocessor: Preprocessor, settings: PreprocessorSettings = _DEFAULT) -> None:
-    """N3. Images of any size from 1x1 come back in their size."""
+@check("N3", "Images of any size from 1x1 come back in their size.")
+def any_size(preprocessor: Preprocessor, settings: PreprocessorSettings = _DEFAULT) -> None:
     network = _stirred(preprocessor)
     wrong = []
     for size in settings.sizes:
@@ -81,8 +84,8 @@ def check_any_size(preprocessor: Preprocessor, settings: PreprocessorSettings = 
     require(not wrong, f"{len(wrong)} of {len(settings.sizes)} sizes fail; the first: {(wrong or [''])[0]}")
 
 
-def check_mixed_strengths(preprocessor: Preprocessor, settings: PreprocessorSettings = _DEFAULT) -> None:
-    """N4. In a batch of several strengths, each image gets what it gets alone, in evaluation mode."""
+@check("N4", "In a batch of several strengths, each image gets what it gets alone, in evaluation mode.")
+def mixed_strengths(preprocessor: Preprocessor, settings: PreprocessorSettings = _DEFAULT) -> None:
     network = _stirred(preprocessor)
     strengths = [0.0, 1.0, 0.4, 0.0]
     batch = natural_batch(len(strengths), settings.size)
@@ -92,16 +95,16 @@ def check_mixed_strengths(preprocessor: Preprocessor, settings: PreprocessorSett
         _require_alike(f"image {index} at strength {strength:g}", together[index : index + 1], alone)
 
 
-def check_image_gradient(preprocessor: Preprocessor, settings: PreprocessorSettings = _DEFAULT) -> None:
-    """N5. The result has a finite gradient to every image, that is not zero; not if it is never trained."""
+@check("N5", "The result has a finite gradient to every image, that is not zero; not if it is never trained.")
+def image_gradient(preprocessor: Preprocessor, settings: PreprocessorSettings = _DEFAULT) -> None:
     not_applicable(preprocessor.trainable, _UNTRAINED)
     images = natural_batch(2, settings.size).requires_grad_()
     result = copied(preprocessor)(images, [0.3, 1.0])
     gradients("result", (result * _direction(settings)).sum(), images)
 
 
-def check_parameter_gradient(preprocessor: Preprocessor, settings: PreprocessorSettings = _DEFAULT) -> None:
-    """N6. In training mode, the result has finite gradients to the parameters, and from the start some are not zero."""
+@check("N6", "In training mode, parameters have finite gradients, and from the start some are not zero.")
+def parameter_gradient(preprocessor: Preprocessor, settings: PreprocessorSettings = _DEFAULT) -> None:
     network = copied(preprocessor, train=True)
     parameters = dict(network.named_parameters())
     not_applicable(parameters, "it has no parameters")
@@ -114,8 +117,8 @@ def check_parameter_gradient(preprocessor: Preprocessor, settings: PreprocessorS
     require(any(bool(gradient.any()) for gradient in known.values()), "expected a gradient somewhere; all are zero")
 
 
-def check_range(preprocessor: Preprocessor, settings: PreprocessorSettings = _DEFAULT) -> None:
-    """N7. Results are finite and in [0, 1], wherever training has led and for extreme images too."""
+@check("N7", "Results are finite and in [0, 1], wherever training has led and for extreme images too.")
+def stays_in_range(preprocessor: Preprocessor, settings: PreprocessorSettings = _DEFAULT) -> None:
     network = _stirred(preprocessor, 4.0 * _STIR)
     extremes = stack_images([*extreme_images(*settings.size).values()])
     for batch in (natural_batch(2, settings.size), extremes):
@@ -125,8 +128,8 @@ def check_range(preprocessor: Preprocessor, settings: PreprocessorSettings = _DE
             require(right, f"expected samples in [0, 1]; got {float(images.min()):.4g} to {float(images.max()):.4g}")
 
 
-def check_deterministic(preprocessor: Preprocessor, settings: PreprocessorSettings = _DEFAULT) -> None:
-    """N8. In evaluation mode, the same images and strengths give the same result, whatever came between."""
+@check("N8", "In evaluation mode, the same images and strengths give the same result, whatever came between.")
+def deterministic(preprocessor: Preprocessor, settings: PreprocessorSettings = _DEFAULT) -> None:
     network = _stirred(preprocessor)
     batch = natural_batch(2, settings.size)
     first = network(batch, [0.2, 0.9])
@@ -134,16 +137,17 @@ def check_deterministic(preprocessor: Preprocessor, settings: PreprocessorSettin
     require(torch.equal(network(batch, [0.2, 0.9]), first), "expected the same result; the second differs")
 
 
-def check_options_rebuild_it(preprocessor: Preprocessor, settings: PreprocessorSettings = _DEFAULT) -> None:
-    """N9. With its ``options``, plain JSON values, and its ``state_dict``, the class gives the same results again.
+@check("N9", "With its ``options``, plain JSON values, and its ``state_dict``, the class gives the same results again.")
+def options_rebuild_it(preprocessor: Preprocessor, settings: PreprocessorSettings = _DEFAULT) -> None:
+    """Weights files hold no more than these two.
 
-    Weights files hold no more than these two. One that works with an experiment's ``requires`` is rebuilt by ``make``.
+    One that works with an experiment's ``requires`` is rebuilt by ``make``.
     """
     network = _stirred(preprocessor)
     try:
         options = json.loads(json.dumps(dict(preprocessor.options)))
     except TypeError as error:
-        raise BrokenPromiseError(f"expected options of plain JSON values; got {error}") from error
+        raise CheckFailedError(f"expected options of plain JSON values; got {error}") from error
     again = _fresh(preprocessor, settings) if preprocessor.requires else type(preprocessor)(**options)
     with_weights_file = preprocessor.requires and preprocessor.trainable
     missing = sorted(options_of(type(preprocessor)) - options.keys()) if with_weights_file else []
@@ -154,8 +158,8 @@ def check_options_rebuild_it(preprocessor: Preprocessor, settings: PreprocessorS
     _require_alike("rebuilt", again.eval()(batch, [0.1, 0.8]), network(batch, [0.1, 0.8]))
 
 
-def check_leaves_its_input_alone(preprocessor: Preprocessor, settings: PreprocessorSettings = _DEFAULT) -> None:
-    """N10. Neither the images nor the strengths are changed in place."""
+@check("N10", "Neither the images nor the strengths are changed in place.")
+def leaves_its_input_alone(preprocessor: Preprocessor, settings: PreprocessorSettings = _DEFAULT) -> None:
     batch, strengths = natural_batch(2, settings.size), torch.tensor([0.2, 0.9])
     before = batch.clone(), strengths.clone()
     _stirred(preprocessor)(batch, strengths)
@@ -163,11 +167,9 @@ def check_leaves_its_input_alone(preprocessor: Preprocessor, settings: Preproces
     require(same, "expected images and strengths as they were; got some that were changed in place")
 
 
-def check_moves(preprocessor: Preprocessor, settings: PreprocessorSettings = _DEFAULT) -> None:
-    """N11. It moves between devices: all tensors are parameters or buffers; a GPU, if any, gives the same results.
-
-    Results in double precision are double precision.
-    """
+@check("N11", "It moves between devices: all tensors are parameters or buffers; a GPU, if any, gives the same results.")
+def moves(preprocessor: Preprocessor, settings: PreprocessorSettings = _DEFAULT) -> None:
+    """Results in double precision are double precision."""
     stray = stray_tensors(preprocessor)
     require(not stray, f"expected tensors in parameters and buffers only; got {stray}")
     not_applicable(not preprocessor.requires, "what it works with does not move with it")
@@ -183,8 +185,8 @@ def check_moves(preprocessor: Preprocessor, settings: PreprocessorSettings = _DE
     _require_alike("on the GPU", moved, expected)
 
 
-def check_refuses_wrong_input(preprocessor: Preprocessor, settings: PreprocessorSettings = _DEFAULT) -> None:
-    """N12. Strengths outside [0, 1] raise `ContractError`, what is not a float batch raises `ImageError`."""
+@check("N12", "Strengths outside [0, 1] raise `ContractError`, what is not a float batch raises `ImageError`.")
+def refuses_wrong_input(preprocessor: Preprocessor, settings: PreprocessorSettings = _DEFAULT) -> None:
     network, batch = copied(preprocessor), natural_batch(2, settings.size)
     for strengths in ([0.0, 1.5], [-0.5, 0.0], [float("nan"), 0.0], [0.1, 0.2, 0.3]):
         call = lambda given=strengths: network(batch, given)  # noqa: E731  # type: ignore[misc]
@@ -193,8 +195,8 @@ def check_refuses_wrong_input(preprocessor: Preprocessor, settings: Preprocessor
         require_refused(name, ImageError, lambda images=images: network(images, 0.5))  # type: ignore[misc]
 
 
-def check_resolution(preprocessor: Preprocessor, settings: PreprocessorSettings = _DEFAULT) -> None:
-    """N13. The resolution is above 0 and up to 1 at every strength, and comes with the options."""
+@check("N13", "The resolution is above 0 and up to 1 at every strength, and comes with the options.")
+def resolution(preprocessor: Preprocessor, settings: PreprocessorSettings = _DEFAULT) -> None:
     fresh = _fresh(preprocessor, settings)
     for step in range(21):
         strength = step / 20
@@ -202,23 +204,6 @@ def check_resolution(preprocessor: Preprocessor, settings: PreprocessorSettings 
         require(0 < factor <= 1, f"expected a factor above 0 and up to 1; got {factor!r} at strength {strength:g}")
         again = fresh.resolution(strength)
         require(again == factor, f"expected {factor} at strength {strength:g} of a fresh one too; got {again}")
-
-
-PREPROCESSOR_PROMISES = promises_of(
-    check_declares_itself,
-    check_starts_as_the_identity,
-    check_any_size,
-    check_mixed_strengths,
-    check_image_gradient,
-    check_parameter_gradient,
-    check_range,
-    check_deterministic,
-    check_options_rebuild_it,
-    check_leaves_its_input_alone,
-    check_moves,
-    check_refuses_wrong_input,
-    check_resolution,
-)  #: what every preprocessor promises, in order
 
 
 def _fresh(preprocessor: Preprocessor, settings: PreprocessorSettings) -> Preprocessor:

@@ -1,4 +1,4 @@
-"""The promises of a `ProxyCodec`, and a check for each."""
+"""The checks of a `ProxyCodec`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,12 +23,12 @@ from precomp_sdk.testing._tools import (
     stray_tensors,
     without_cuda,
 )
+from precomp_sdk.testing.checks import Check, numbered, require
 from precomp_sdk.testing.images import ODD_SIZES, extreme_images
-from precomp_sdk.testing.promises import promises_of, require
 from precomp_sdk.transcode import Transcoder
 from precomp_sdk.types import ProxyOutput
 
-__all__ = ["PROXY_PROMISES", "ProxySettings"]
+__all__ = ["PROXY_CHECKS", "ProxySettings"]
 
 _IMAGE_MEAN, _IMAGE_LARGEST = 2e-3, 0.1  # a batch may sum in another order, and a rounding may then fall elsewhere
 _BITS_SHARE = 5e-3  # of the bits
@@ -56,14 +56,17 @@ class ProxySettings:
 
 _DEFAULT = ProxySettings()
 
+PROXY_CHECKS: list[Check] = []  #: what every proxy has to pass, in order
+check = numbered(PROXY_CHECKS)
 
-def check_declares_itself(proxy: ProxyCodec, settings: ProxySettings = _DEFAULT) -> None:
-    """P1. The class says its name in kebab-case, its source and its codec's name; the object holds the codec."""
+
+@check("P1", "The class says its name in kebab-case, its source and its codec's name; the object holds the codec.")
+def declares_itself(proxy: ProxyCodec, settings: ProxySettings = _DEFAULT) -> None:
     require_declared(proxy, ("codec_name", str), ("codec", Codec))
 
 
-def check_any_size(proxy: ProxyCodec, settings: ProxySettings = _DEFAULT) -> None:
-    """P2. Batches of any size from 1x1 give images of their shape and one number of bits per image."""
+@check("P2", "Batches of any size from 1x1 give images of their shape and one number of bits per image.")
+def any_size(proxy: ProxyCodec, settings: ProxySettings = _DEFAULT) -> None:
     ready = _ready(proxy)
     wrong = []
     for size in settings.sizes:
@@ -74,8 +77,8 @@ def check_any_size(proxy: ProxyCodec, settings: ProxySettings = _DEFAULT) -> Non
     require(not wrong, f"{len(wrong)} of {len(settings.sizes)} sizes fail; the first: {(wrong or [''])[0]}")
 
 
-def check_range(proxy: ProxyCodec, settings: ProxySettings = _DEFAULT) -> None:
-    """P3. Decoded images are finite and in [0, 1], for extreme images too."""
+@check("P3", "Decoded images are finite and in [0, 1], for extreme images too.")
+def stays_in_range(proxy: ProxyCodec, settings: ProxySettings = _DEFAULT) -> None:
     ready = _ready(proxy)
     extremes = stack_images([*extreme_images(*settings.size).values()])
     for batch in (natural_batch(2, settings.size), extremes):
@@ -89,8 +92,8 @@ def check_range(proxy: ProxyCodec, settings: ProxySettings = _DEFAULT) -> None:
             )
 
 
-def check_image_gradient(proxy: ProxyCodec, settings: ProxySettings = _DEFAULT) -> None:
-    """P4. The decoded images have a finite gradient to every source image, that is not zero."""
+@check("P4", "The decoded images have a finite gradient to every source image, that is not zero.")
+def image_gradient(proxy: ProxyCodec, settings: ProxySettings = _DEFAULT) -> None:
     for quality in _ends(proxy, settings):
         images = natural_batch(2, settings.size).requires_grad_()
         output = _ready(proxy)(images, quality)
@@ -98,15 +101,15 @@ def check_image_gradient(proxy: ProxyCodec, settings: ProxySettings = _DEFAULT) 
         gradients(f"images, quality {quality:g}", (output.images * direction).sum(), images)
 
 
-def check_rate_gradient(proxy: ProxyCodec, settings: ProxySettings = _DEFAULT) -> None:
-    """P5. The bits have a finite gradient to every source image, that is not zero."""
+@check("P5", "The bits have a finite gradient to every source image, that is not zero.")
+def rate_gradient(proxy: ProxyCodec, settings: ProxySettings = _DEFAULT) -> None:
     for quality in _ends(proxy, settings):
         images = natural_batch(2, settings.size).requires_grad_()
         gradients(f"bits, quality {quality:g}", _ready(proxy)(images, quality).bits.sum(), images)
 
 
-def check_bits_are_positive(proxy: ProxyCodec, settings: ProxySettings = _DEFAULT) -> None:
-    """P6. Bits are finite and above zero for every image, for extreme images too."""
+@check("P6", "Bits are finite and above zero for every image, for extreme images too.")
+def bits_are_positive(proxy: ProxyCodec, settings: ProxySettings = _DEFAULT) -> None:
     ready = _ready(proxy)
     extremes = stack_images([*extreme_images(*settings.size).values()])
     for batch in (natural_batch(2, settings.size), extremes):
@@ -116,8 +119,8 @@ def check_bits_are_positive(proxy: ProxyCodec, settings: ProxySettings = _DEFAUL
             require(right, f"quality {quality:g}: expected finite bits above 0; got {bits.tolist()}")
 
 
-def check_rate_order(proxy: ProxyCodec, settings: ProxySettings = _DEFAULT) -> None:
-    """P7. Where the real codec's bits fall from one rung of the ladder to the next, so do the predicted ones."""
+@check("P7", "Where the real codec's bits fall from one rung of the ladder to the next, so do the predicted ones.")
+def rate_order(proxy: ProxyCodec, settings: ProxySettings = _DEFAULT) -> None:
     not_applicable(proxy.fitted, _NOT_FITTED)
     ladder = proxy.quality_scale.from_mild_to_strong(settings.ladder)
     batch = natural_batch(settings.images, settings.size)
@@ -130,8 +133,8 @@ def check_rate_order(proxy: ProxyCodec, settings: ProxySettings = _DEFAULT) -> N
     require(not wrong, f"expected the codec's order; got the wrong one for {wrong}: {told}")
 
 
-def check_closer_than_the_source(proxy: ProxyCodec, settings: ProxySettings = _DEFAULT) -> None:
-    """P8. Over the ladder, the predicted images are closer to the codec's than the source is."""
+@check("P8", "Over the ladder, the predicted images are closer to the codec's than the source is.")
+def closer_than_the_source(proxy: ProxyCodec, settings: ProxySettings = _DEFAULT) -> None:
     not_applicable(proxy.fitted, _NOT_FITTED)
     batch = natural_batch(settings.images, settings.size)
     own = source = 0.0
@@ -143,8 +146,8 @@ def check_closer_than_the_source(proxy: ProxyCodec, settings: ProxySettings = _D
     require(own < source, f"expected a squared error below the source's, {source:.4g}; got {own:.4g}")
 
 
-def check_mixed_qualities(proxy: ProxyCodec, settings: ProxySettings = _DEFAULT) -> None:
-    """P9. In a batch of several qualities, each image gets what it gets alone."""
+@check("P9", "In a batch of several qualities, each image gets what it gets alone.")
+def mixed_qualities(proxy: ProxyCodec, settings: ProxySettings = _DEFAULT) -> None:
     ready = _ready(proxy)
     ladder = proxy.quality_scale.from_mild_to_strong(settings.ladder)
     qualities = [ladder[0], ladder[-1], ladder[len(ladder) // 2], ladder[0]]
@@ -158,11 +161,9 @@ def check_mixed_qualities(proxy: ProxyCodec, settings: ProxySettings = _DEFAULT)
         )
 
 
-def check_moves(proxy: ProxyCodec, settings: ProxySettings = _DEFAULT) -> None:
-    """P10. It moves between devices: all tensors are parameters or buffers; a GPU, if any, gives the same answers.
-
-    It takes double precision too.
-    """
+@check("P10", "It moves between devices: all tensors are parameters or buffers; a GPU, if any, gives the same answers.")
+def moves(proxy: ProxyCodec, settings: ProxySettings = _DEFAULT) -> None:
+    """It takes double precision too."""
     stray = stray_tensors(proxy)
     require(not stray, f"expected tensors in parameters and buffers only; got {stray}")
     batch = natural_batch(2, settings.size)
@@ -177,8 +178,8 @@ def check_moves(proxy: ProxyCodec, settings: ProxySettings = _DEFAULT) -> None:
     _require_alike("on the GPU", moved, expected)
 
 
-def check_state(proxy: ProxyCodec, settings: ProxySettings = _DEFAULT) -> None:
-    """P11. A fresh proxy that loads its ``state_dict`` gives the same answers."""
+@check("P11", "A fresh proxy that loads its ``state_dict`` gives the same answers.")
+def state(proxy: ProxyCodec, settings: ProxySettings = _DEFAULT) -> None:
     not_applicable(
         settings.make is not None or not needs_options(type(proxy)), "the class needs options; give the kit a factory"
     )
@@ -188,15 +189,15 @@ def check_state(proxy: ProxyCodec, settings: ProxySettings = _DEFAULT) -> None:
     _require_alike("loaded", fresh.eval()(batch, qualities), _ready(proxy)(batch, qualities))
 
 
-def check_refuses_another_codec(proxy: ProxyCodec, settings: ProxySettings = _DEFAULT) -> None:
-    """P12. Another codec than its own raises `PluginError`."""
+@check("P12", "Another codec than its own raises `PluginError`.")
+def refuses_another_codec(proxy: ProxyCodec, settings: ProxySettings = _DEFAULT) -> None:
     not_applicable(proxy.codec_name != ANY_CODEC, "it learns any codec")
     not_applicable(not needs_options(type(proxy)), "the class needs options")
     require_refused("another codec", PluginError, lambda: type(proxy)(_OtherCodec()))
 
 
-def check_refuses_before_fitting(proxy: ProxyCodec, settings: ProxySettings = _DEFAULT) -> None:
-    """P13. Where it needs fitting, use before that raises `NotFittedError`; where not, it is ready from the start."""
+@check("P13", "Where it needs fitting, use before that raises `NotFittedError`; where not, it is ready from the start.")
+def refuses_before_fitting(proxy: ProxyCodec, settings: ProxySettings = _DEFAULT) -> None:
     unfitted = copied(proxy).eval()
     unfitted.fitted = torch.tensor(False)
     batch = natural_batch(1, settings.size)
@@ -205,8 +206,8 @@ def check_refuses_before_fitting(proxy: ProxyCodec, settings: ProxySettings = _D
     require(proxy.fitted or proxy.needs_fitting, "expected a proxy that is ready; got fitted = False")
 
 
-def check_deterministic(proxy: ProxyCodec, settings: ProxySettings = _DEFAULT) -> None:
-    """P14. In evaluation mode, the same images and qualities give the same answers, whatever came between."""
+@check("P14", "In evaluation mode, the same images and qualities give the same answers, whatever came between.")
+def deterministic(proxy: ProxyCodec, settings: ProxySettings = _DEFAULT) -> None:
     ready = _ready(proxy)
     batch, qualities = natural_batch(2, settings.size), _ends(proxy, settings)
     first = ready(batch, qualities)
@@ -216,41 +217,21 @@ def check_deterministic(proxy: ProxyCodec, settings: ProxySettings = _DEFAULT) -
     require(same, "expected the same answers; the second differ")
 
 
-def check_leaves_its_input_alone(proxy: ProxyCodec, settings: ProxySettings = _DEFAULT) -> None:
-    """P15. The images are not changed in place."""
+@check("P15", "The images are not changed in place.")
+def leaves_its_input_alone(proxy: ProxyCodec, settings: ProxySettings = _DEFAULT) -> None:
     batch = natural_batch(2, settings.size)
     before = batch.clone()
     _ready(proxy)(batch, _ends(proxy, settings))
     require(torch.equal(batch, before), "expected the images as they were; got some that were changed in place")
 
 
-def check_refuses_qualities_off_the_scale(proxy: ProxyCodec, settings: ProxySettings = _DEFAULT) -> None:
-    """P16. A quality off the codec's scale raises `QualityError`."""
+@check("P16", "A quality off the codec's scale raises `QualityError`.")
+def refuses_qualities_off_the_scale(proxy: ProxyCodec, settings: ProxySettings = _DEFAULT) -> None:
     ready, batch = _ready(proxy), natural_batch(2, settings.size)
     scale = proxy.quality_scale
     for quality in (scale.minimum - 1, scale.maximum + 1, float("nan")):
         qualities = [scale.ladder[0], quality]
         require_refused(f"quality {quality:g}", QualityError, lambda given=qualities: ready(batch, given))  # type: ignore[misc]
-
-
-PROXY_PROMISES = promises_of(
-    check_declares_itself,
-    check_any_size,
-    check_range,
-    check_image_gradient,
-    check_rate_gradient,
-    check_bits_are_positive,
-    check_rate_order,
-    check_closer_than_the_source,
-    check_mixed_qualities,
-    check_moves,
-    check_state,
-    check_refuses_another_codec,
-    check_refuses_before_fitting,
-    check_deterministic,
-    check_leaves_its_input_alone,
-    check_refuses_qualities_off_the_scale,
-)  #: what every proxy promises, in order
 
 
 class _OtherCodec(Codec):

@@ -1,4 +1,4 @@
-"""The promises of a `TaskModel`, and a check for each."""
+"""The checks of a `TaskModel`."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,11 +25,11 @@ from precomp_sdk.testing._tools import (
     stray_tensors,
     without_cuda,
 )
+from precomp_sdk.testing.checks import Check, NotApplicableError, numbered, require
 from precomp_sdk.testing.images import extreme_images, natural_image
-from precomp_sdk.testing.promises import NotApplicableError, promises_of, require
 from precomp_sdk.types import Boxes, Target, TargetKind, kind_of
 
-__all__ = ["TASK_PROMISES", "TaskSettings"]
+__all__ = ["TASK_CHECKS", "TaskSettings"]
 
 _CLOSE = 1e-3  # of the largest loss: a batch may sum in another order
 _PERFECT = 0.99  # of a score whose best is 1
@@ -48,7 +48,7 @@ class TaskSettings:
         prediction: turns a target into the prediction that deserves the best score; None takes the task's pseudo-labels
             for its own predictions, see T9. A detector that was never fitted needs it: it sees nothing, or gives all
             boxes one score, and then T8 depends on the order of equal scores.
-        make: returns a fresh task; the promises need none.
+        make: returns a fresh task; the checks need none.
         moved: names of attributes whose tensors the task moves to the images' device by itself, for T14.
     """
 
@@ -63,9 +63,12 @@ class TaskSettings:
 
 _DEFAULT = TaskSettings()
 
+TASK_CHECKS: list[Check] = []  #: what every task has to pass, in order
+check = numbered(TASK_CHECKS)
 
-def check_declares_itself(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
-    """T1. It says its name in kebab-case, its source, the kind of its targets, its scorer and that one's metrics."""
+
+@check("T1", "It says its name in kebab-case, its source, the kind of its targets, its scorer and that one's metrics.")
+def declares_itself(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
     require_declared(task, ("target_kind", TargetKind), ("scorer", Scorer), ("class_names", tuple))
     metrics = getattr(task.scorer, "metrics", ())
     right = isinstance(metrics, tuple) and metrics and all(isinstance(metric, str) for metric in metrics)
@@ -74,22 +77,22 @@ def check_declares_itself(task: TaskModel, settings: TaskSettings = _DEFAULT) ->
     task.check_dataset(task.class_names)
 
 
-def check_losses(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
-    """T2. There is one finite loss per image, for extreme images too."""
+@check("T2", "There is one finite loss per image, for extreme images too.")
+def losses(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
     images = stack_images([natural_image(*settings.size), *extreme_images(*settings.size).values()])
     losses = copied(task).losses(images, _targets(task, settings, [settings.size] * len(images)))
     require(bool(torch.isfinite(losses).all()), f"expected finite losses; got {losses.tolist()}")
 
 
-def check_gradient(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
-    """T3. Losses have a finite gradient to every image, that is not zero."""
+@check("T3", "Losses have a finite gradient to every image, that is not zero.")
+def gradient(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
     images, targets = _images(task, settings, 3)
     images.requires_grad_()
     gradients("losses", copied(task).losses(images, targets).sum(), images)
 
 
-def check_order(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
-    """T4. In evaluation mode, an image's loss does not depend on its place in the batch, nor on the others."""
+@check("T4", "In evaluation mode, an image's loss does not depend on its place in the batch, nor on the others.")
+def order(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
     images, targets = _images(task, settings, 4)
     model = copied(task)
     losses = model.losses(images, targets)
@@ -99,8 +102,8 @@ def check_order(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
     _require_alike("alone", alone, losses)
 
 
-def check_unequal_sizes(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
-    """T5. Images of unequal sizes get what they get alone, in order."""
+@check("T5", "Images of unequal sizes get what they get alone, in order.")
+def unequal_sizes(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
     images = [stack_images([natural_image(*size, seed=i)])[0] for i, size in enumerate(settings.sizes)]
     targets = _targets(task, settings, settings.sizes)
     model = copied(task)
@@ -110,8 +113,8 @@ def check_unequal_sizes(task: TaskModel, settings: TaskSettings = _DEFAULT) -> N
     require(len(model.predict(images)) == len(images), "expected one prediction per image; got another number")
 
 
-def check_judge(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
-    """T6. ``predict_with_losses`` returns what ``losses`` and ``predict`` return: equal losses, equal scores."""
+@check("T6", "``predict_with_losses`` returns what ``losses`` and ``predict`` return: equal losses, equal scores.")
+def judge(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
     images, targets = _images(task, settings, 3)
     model = copied(task)
     judged, losses = model.predict_with_losses(images, targets)
@@ -123,8 +126,8 @@ def check_judge(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
         require(same, "expected predictions of one worth; those of predict_with_losses and predict score differently")
 
 
-def check_predictions_are_read_by_the_scorer(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
-    """T7. The scorer reads every prediction, and gives each of its metrics a number in [0, 1]."""
+@check("T7", "The scorer reads every prediction, and gives each of its metrics a number in [0, 1].")
+def predictions_are_read_by_the_scorer(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
     images, targets = _images(task, settings, 3)
     statistics = _statistics(task, copied(task).predict(images), targets)
     scores = task.scorer.combine(statistics, np.ones(len(statistics)))
@@ -133,8 +136,8 @@ def check_predictions_are_read_by_the_scorer(task: TaskModel, settings: TaskSett
     require(right, f"expected scores in [0, 1]; got {scores}")
 
 
-def check_scorer_counts(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
-    """T8. Counting an image twice scores like having it twice, and scoring many multisets like scoring each."""
+@check("T8", "Counting an image twice scores like having it twice, and scoring many multisets like scoring each.")
+def scorer_counts(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
     predictions, targets = _mixed(task, settings, 4)
     if settings.prediction is not None:
         right = _targets(task, settings, [settings.size] * 4)
@@ -156,11 +159,9 @@ def check_scorer_counts(task: TaskModel, settings: TaskSettings = _DEFAULT) -> N
             )
 
 
-def check_perfect_predictions_score_best(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
-    """T9. What the model itself answers scores 1 against its own predictions, and less against other targets.
-
-    The answers are its pseudo-labels, or are read off predictions of a known form.
-    """
+@check("T9", "What the model itself answers scores 1 against its own predictions, and less against other targets.")
+def perfect_predictions_score_best(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
+    """The answers are its pseudo-labels, or are read off predictions of a known form."""
     predictions, targets = _perfect(task, settings)
     ones = np.ones(len(targets))
     best = task.scorer.combine(_statistics(task, predictions, targets), ones)
@@ -171,8 +172,8 @@ def check_perfect_predictions_score_best(task: TaskModel, settings: TaskSettings
     require(worse[first] < best[first], f"expected a lower {first} for other targets; got {worse[first]:.4g}")
 
 
-def check_pseudo_labels(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
-    """T10. Pseudo-labels, where it offers them, are targets of its kind that it can be trained on."""
+@check("T10", "Pseudo-labels, where it offers them, are targets of its kind that it can be trained on.")
+def pseudo_labels(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
     model = copied(task)
     images, _ = _images(task, settings, 3)
     own = _pseudo_labels(model, images)
@@ -185,8 +186,8 @@ def check_pseudo_labels(task: TaskModel, settings: TaskSettings = _DEFAULT) -> N
     require(bool(torch.isfinite(losses).all()), f"expected finite losses against them; got {losses.tolist()}")
 
 
-def check_refuses_other_targets(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
-    """T11. Targets of another kind, or not one per image, raise `TargetError`."""
+@check("T11", "Targets of another kind, or not one per image, raise `TargetError`.")
+def refuses_other_targets(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
     images, targets = _images(task, settings, 2)
     model = copied(task)
     other = TargetKind.MASK if task.target_kind is TargetKind.LABEL else TargetKind.LABEL
@@ -195,8 +196,8 @@ def check_refuses_other_targets(task: TaskModel, settings: TaskSettings = _DEFAU
     require_refused("one target for two images", TargetError, lambda: model.losses(images, targets[:1]))
 
 
-def check_deterministic(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
-    """T12. In evaluation mode, the same images give the same losses, whatever came between."""
+@check("T12", "In evaluation mode, the same images give the same losses, whatever came between.")
+def deterministic(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
     images, targets = _images(task, settings, 2)
     model = copied(task)
     first = model.losses(images, targets)
@@ -204,8 +205,8 @@ def check_deterministic(task: TaskModel, settings: TaskSettings = _DEFAULT) -> N
     require(torch.equal(model.losses(images, targets), first), "expected the same losses; the second differ")
 
 
-def check_leaves_its_input_alone(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
-    """T13. Neither the images nor the targets are changed in place."""
+@check("T13", "Neither the images nor the targets are changed in place.")
+def leaves_its_input_alone(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
     images, targets = _images(task, settings, 2)
     before, again = images.clone(), _targets(task, settings, [settings.size] * 2)
     model = copied(task)
@@ -216,11 +217,9 @@ def check_leaves_its_input_alone(task: TaskModel, settings: TaskSettings = _DEFA
     require(same, "expected the targets as they were; got some that were changed in place")
 
 
-def check_moves(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
-    """T14. It moves between devices: all tensors are parameters or buffers; a GPU, if any, gives the same losses.
-
-    Without a GPU, the former is all that is checked.
-    """
+@check("T14", "It moves between devices: all tensors are parameters or buffers; a GPU, if any, gives the same losses.")
+def moves(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
+    """Without a GPU, the former is all that is checked."""
     stray = [name for name in stray_tensors(task) if name.rpartition(".")[2] not in settings.moved]
     require(not stray, f"expected tensors in parameters and buffers only; got {stray}")
     if without_cuda():
@@ -231,8 +230,8 @@ def check_moves(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
     _require_alike("on the GPU", moved, copied(task).losses(images, targets))
 
 
-def check_features(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
-    """T15. Features, where it offers them, are maps (N, C, H, W) with a gradient to every image."""
+@check("T15", "Features, where it offers them, are maps (N, C, H, W) with a gradient to every image.")
+def features(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
     images, _ = _images(task, settings, 2)
     images.requires_grad_()
     try:
@@ -242,25 +241,6 @@ def check_features(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
     wrong = [tuple(item.shape) for item in maps if item.ndim != 4 or len(item) != len(images)]
     require(maps and not wrong, f"expected maps (2, C, H, W); got {wrong or 'none'}")
     gradients("features", torch.stack([item.square().mean() for item in maps]).sum(), images)
-
-
-TASK_PROMISES = promises_of(
-    check_declares_itself,
-    check_losses,
-    check_gradient,
-    check_order,
-    check_unequal_sizes,
-    check_judge,
-    check_predictions_are_read_by_the_scorer,
-    check_scorer_counts,
-    check_perfect_predictions_score_best,
-    check_pseudo_labels,
-    check_refuses_other_targets,
-    check_deterministic,
-    check_leaves_its_input_alone,
-    check_moves,
-    check_features,
-)  #: what every task promises, in order
 
 
 def _images(task: TaskModel, settings: TaskSettings, count: int) -> tuple[Tensor, list[Target]]:

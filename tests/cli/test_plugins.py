@@ -56,25 +56,25 @@ def test_a_component_is_checked_by_its_name(call: Call, tmp_path: Path) -> None:
     proxy = call("check", "fake", "--kind", "proxy", "--set", "codec.level=2", "--codec", "fake")
 
     assert (kept.exit_code, as_json.exit_code, proxy.exit_code) == (0, 0, 0), kept.output + proxy.output
-    assert kept.stdout == "codec 'fake': 16 of 16 promises kept\n"
-    assert proxy.stdout == "proxy 'fake': 16 of 16 promises kept\n"
+    assert kept.stdout == "codec 'fake': 16 of 16 checks passed\n"
+    assert proxy.stdout == "proxy 'fake': 16 of 16 checks passed\n"
     told = json.loads(as_json.stdout)
     assert (told["kind"], told["name"], told["failures"]) == ("dataset", "fake", 0)
     assert told["class"] == "precomp_sdk.testing.doubles.FakeDataset"
-    assert {item["number"]: item["outcome"] for item in told["promises"]}["D5"] == "not applicable"
+    assert {item["number"]: item["outcome"] for item in told["checks"]}["D5"] == "not applicable"
 
 
-def test_a_broken_promise_fails_the_check_unless_it_is_excused(call: Call) -> None:
+def test_a_failure_fails_the_command_unless_it_is_expected(call: Call) -> None:
     starts_as_blur = ("check", "fake", "--kind", "preprocessor", "--set", "gain=0.5")
 
     broken = call(*starts_as_blur)
-    excused = call(*starts_as_blur, "--excuse", "N2=a blur is = wanted")
-    stale = call("check", "fake", "--kind", "preprocessor", "--excuse", "N2=a blur", "--json")
+    expected = call(*starts_as_blur, "--expected-failure", "N2=a blur is = wanted")
+    stale = call("check", "fake", "--kind", "preprocessor", "--expected-failure", "N2=a blur", "--json")
 
-    assert (broken.exit_code, excused.exit_code, stale.exit_code) == (1, 0, 1)
-    assert broken.stdout.startswith("N2 broken: A fresh one changes no sample")
-    assert "N2 excused" in excused.stdout
-    assert "a blur is = wanted (expected" in excused.stdout
+    assert (broken.exit_code, expected.exit_code, stale.exit_code) == (1, 0, 1)
+    assert broken.stdout.startswith("N2 failed: A fresh one changes no sample")
+    assert "N2 expected failure" in expected.stdout
+    assert "a blur is = wanted (expected" in expected.stdout
     assert json.loads(stale.stdout)["failures"] == 1
 
 
@@ -83,7 +83,7 @@ def test_weights_can_be_checked(call: Call, mine: Path) -> None:
 
     checked = call("check", "fake", "--kind", "preprocessor", "--load", "run/preprocessor.safetensors")
 
-    assert (checked.exit_code, checked.stdout.split(":")[0]) == (1, "N2 broken")  # it was trained, so it moved
+    assert (checked.exit_code, checked.stdout.split(":")[0]) == (1, "N2 failed")  # it was trained, so it moved
 
 
 @pytest.mark.parametrize(
@@ -106,7 +106,10 @@ def test_weights_can_be_checked(call: Call, mine: Path) -> None:
         (["fake", "--kind", "task", "--codec", "fake"], "check of task 'fake': expected no codec; got fake."),
         (["fake", "--kind", "codec", "--load", "x"], "check of codec 'fake': expected no weights; got x."),
         (["fake", "--kind", "task", "--load", "x"], "task.load: x: expected a weights file"),
-        (["fake", "--kind", "codec", "--excuse", "C1"], "expected_failures['C1']: expected the number of a promise"),
+        (
+            ["fake", "--kind", "codec", "--expected-failure", "C1"],
+            "expected_failures['C1']: expected the number of a check",
+        ),
     ],
 )
 def test_what_cannot_be_checked_is_told_in_one_line(call: Call, arguments: list[str], message: str) -> None:

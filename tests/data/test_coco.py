@@ -13,7 +13,7 @@ from PIL import Image
 
 from precomp_data import CocoDetection
 from precomp_sdk import Boxes, DatasetError, OptionError, TargetKind, load_samples
-from precomp_sdk.testing import check_dataset
+from precomp_sdk.testing import check
 
 CONTENT: dict[str, Any] = {
     "images": [
@@ -72,7 +72,7 @@ def test_labels_follow_the_category_ids(root: Path) -> None:
 
 @pytest.mark.parametrize("options", [{}, {"resize": 30}, {"crop": 9, "augment": True, "zoom": 1.5}])
 def test_the_conformance_kit_passes(options: dict[str, Any], root: Path) -> None:
-    check_dataset(lambda: CocoDetection(root=root, **options))
+    check(lambda: CocoDetection(root=root, **options))
 
 
 def test_images_without_objects_stay(root: Path) -> None:

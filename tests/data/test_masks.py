@@ -12,7 +12,7 @@ from PIL import Image
 
 from precomp_data import MaskFolder, read_mask
 from precomp_sdk import DatasetError, Mask, OptionError, TargetKind, load_samples
-from precomp_sdk.testing import check_dataset
+from precomp_sdk.testing import check
 
 CLASSES = {"classes": ["sky", "road", "tree"], "ignore_index": 9}
 
@@ -60,8 +60,8 @@ def test_images_and_masks_are_paired(root: Path) -> None:
 
 
 def test_the_conformance_kit_passes(root: Path) -> None:
-    check_dataset(lambda: MaskFolder(root=root))
-    check_dataset(lambda: MaskFolder(root=root, crop=5, augment=True, zoom=1.5))
+    check(lambda: MaskFolder(root=root))
+    check(lambda: MaskFolder(root=root, crop=5, augment=True, zoom=1.5))
 
 
 def test_options_replace_the_file(root: Path) -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from precomp_data import VOC_CLASSES, VocDetection, VocFolder, VocSegmentation
 from precomp_sdk import Boxes, DatasetError, Mask, OptionError, TargetKind
-from precomp_sdk.testing import check_dataset
+from precomp_sdk.testing import check
 
 DOG = "<object><name>dog</name>{more}<bndbox><xmin>3</xmin><ymin>1</ymin><xmax>{right}</xmax><ymax>12</ymax></bndbox>"
 DOG += (
@@ -92,7 +92,7 @@ def test_masks_have_a_background_and_a_border(root: Path) -> None:
 
 @pytest.mark.parametrize("kind", [VocDetection, VocSegmentation])
 def test_both_crop_pickle_and_repeat_themselves(kind: type[VocFolder], root: Path) -> None:
-    check_dataset(lambda: kind(root=root))
+    check(lambda: kind(root=root))
     dataset = kind(root=root, crop=8, augment=True)
     dataset.set_epoch(4)
     copy = pickle.loads(pickle.dumps(dataset))

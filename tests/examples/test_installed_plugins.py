@@ -82,7 +82,7 @@ def test_a_whole_session_with_the_complete_plugin(environment: Path) -> None:
     assert found["codec", "haar"]["package"] == found["task", "texture-net"]["package"] == "precomp-haar"
     assert {f"acme-{kind}" for kind in KINDS} <= {name for _, name in found}
     assert all(plugin["state"] == "ok" for plugin in json.loads(listed)["plugins"])
-    assert "codec 'haar': 16 of 16 promises kept" in rest
+    assert "codec 'haar': 16 of 16 checks passed" in rest
     assert "BD-rate" in rest
     assert read_image(environment / "received.png").shape == (3, 40, 56)
     assert (environment / "image.haar").read_bytes().startswith(b"HAAR")

@@ -10,7 +10,7 @@ from torch import Tensor
 from precomp_qacnn import GuidedQACNN
 from precomp_sdk import OptionError
 from precomp_sdk.deploy import Compressor
-from precomp_sdk.testing import FakeCodec, FakeTask, PreprocessorSettings, check_preprocessor
+from precomp_sdk.testing import FakeCodec, FakeTask, PreprocessorSettings, check
 from precomp_sdk.training import read_module
 from precomp_torchvision import Classifier, Detector, Segmenter
 
@@ -39,11 +39,9 @@ def stirred(network: GuidedQACNN) -> GuidedQACNN:
     return network.eval()
 
 
-def test_it_keeps_the_promises() -> None:
+def test_it_passes_the_checks() -> None:
     task = Marks()
-    check_preprocessor(
-        lambda: GuidedQACNN(task, width=16, depth=1), PreprocessorSettings(size=(20, 36), sizes=((1, 1), (16, 3)))
-    )
+    check(lambda: GuidedQACNN(task, width=16, depth=1), PreprocessorSettings(size=(20, 36), sizes=((1, 1), (16, 3))))
 
 
 def test_it_learns_to_smooth_where_the_task_does_not_look() -> None:

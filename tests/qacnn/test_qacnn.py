@@ -4,7 +4,7 @@ from torch import Tensor, nn
 
 from precomp_qacnn import LightQACNN, PaperQACNN
 from precomp_sdk import OptionError, Preprocessor
-from precomp_sdk.testing import PreprocessorSettings, check_preprocessor
+from precomp_sdk.testing import PreprocessorSettings, check
 
 BOTH = [LightQACNN, PaperQACNN]
 
@@ -131,7 +131,7 @@ def test_it_fades_to_the_untouched_image() -> None:
     assert torch.equal(faded[:2], torch.zeros_like(faded[:2]))
     torch.testing.assert_close(faded[2], 0.5 * changes[2])
     torch.testing.assert_close(faded[3:], changes[3:])
-    check_preprocessor(lambda: LightQACNN(width=8, depth=1, fade=(0.25, 0.75)), PreprocessorSettings())
+    check(lambda: LightQACNN(width=8, depth=1, fade=(0.25, 0.75)), PreprocessorSettings())
 
 
 @pytest.mark.parametrize("fade", [(0.5,), (0.5, 0.5), (0.7, 0.2), (-0.1, 0.5), (0.1, 1.5), ("a", "b"), 0.5])

@@ -1,4 +1,4 @@
-"""One codec per promise that breaks it and keeps all others."""
+"""One codec per check that fails it and passes all others."""
 
 import threading
 import time
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from precomp_sdk import BitstreamError, CodecError
-from precomp_sdk.testing import PROMISES, CodecSettings, FakeCodec, examine
+from precomp_sdk.testing import CHECKS, CodecSettings, FakeCodec, check
 
 _HEADER_BYTES = 9
 _STEP_AT = 8
@@ -281,10 +281,10 @@ BROKEN: list[tuple[str, type[Any]]] = [
 @pytest.mark.parametrize(("number", "codec"), BROKEN, ids=[f"{number}-{item.__name__}" for number, item in BROKEN])
 def test_each_check_catches_its_own(number: str, codec: type[FakeCodec]) -> None:
     limit_s = 2.0 if codec is HangsOnRubbish else 60.0
-    report = examine(codec, CodecSettings(decode_limit_s=limit_s))
+    report = check(codec, CodecSettings(decode_limit_s=limit_s), on_fail="report")
 
-    assert [finding.promise.number for finding in report.failures] == [number], report.summary()
+    assert [finding.check.number for finding in report.failures] == [number], report.summary()
 
 
-def test_every_promise_is_broken_once() -> None:
-    assert {number for number, _ in BROKEN} == {promise.number for promise in PROMISES["codec"]}
+def test_every_check_is_failed_once() -> None:
+    assert {number for number, _ in BROKEN} == {check.number for check in CHECKS["codec"]}

@@ -1,4 +1,4 @@
-"""One proxy and one preprocessor per promise that breaks it and keeps all others."""
+"""One proxy and one preprocessor per check that fails it and passes all others."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from precomp_sdk import Codec, ModuleReference, Preprocessor, ProxyCodec, ProxyOutput, TaskModel
-from precomp_sdk.testing import PROMISES, FakeCodec, FakePreprocessor, FakeProxy, FakeTask, Outcome, examine
+from precomp_sdk.testing import CHECKS, FakeCodec, FakePreprocessor, FakeProxy, FakeTask, Outcome, check
 
 
 def pad_by_reflection(images: Tensor) -> None:
@@ -334,31 +334,31 @@ def ids(broken: Sequence[tuple[str, Any]]) -> list[str]:
 
 @pytest.mark.parametrize(("number", "cls"), BROKEN_PROXIES, ids=ids(BROKEN_PROXIES))
 def test_each_check_of_a_proxy_catches_its_own(number: str, cls: type[ProxyCodec]) -> None:
-    report = examine(lambda: cls(FakeCodec()))
+    report = check(lambda: cls(FakeCodec()), on_fail="report")
 
-    assert [finding.promise.number for finding in report.failures] == [number], report.summary()
+    assert [finding.check.number for finding in report.failures] == [number], report.summary()
 
 
 @pytest.mark.parametrize(("number", "make"), BROKEN_PREPROCESSORS, ids=ids(BROKEN_PREPROCESSORS))
 def test_each_check_of_a_preprocessor_catches_its_own(number: str, make: Callable[[], Preprocessor]) -> None:
-    report = examine(make)
+    report = check(make, on_fail="report")
 
-    assert [finding.promise.number for finding in report.failures] == [number], report.summary()
-
-
-def test_every_promise_is_broken_once() -> None:
-    assert {number for number, _ in BROKEN_PROXIES} == {promise.number for promise in PROMISES["proxy"]}
-    assert {number for number, _ in BROKEN_PREPROCESSORS} == {item.number for item in PROMISES["preprocessor"]}
+    assert [finding.check.number for finding in report.failures] == [number], report.summary()
 
 
-def test_what_is_not_broken_keeps_every_promise() -> None:
-    assert examine(Strong).failures == ()
-    assert examine(lambda: Changed(FakeCodec())).failures == ()
-    assert examine(lambda: WithATask(FakeTask())).failures == ()
+def test_every_check_is_failed_once() -> None:
+    assert {number for number, _ in BROKEN_PROXIES} == {check.number for check in CHECKS["proxy"]}
+    assert {number for number, _ in BROKEN_PREPROCESSORS} == {item.number for item in CHECKS["preprocessor"]}
+
+
+def test_what_is_not_broken_passes() -> None:
+    assert check(Strong, on_fail="report").failures == ()
+    assert check(lambda: Changed(FakeCodec())).failures == ()
+    assert check(lambda: WithATask(FakeTask())).failures == ()
 
 
 def test_what_has_parts_is_best_given_as_a_callable() -> None:
-    report = examine(WithATask(FakeTask()))
-    open_ones = {item.promise.number: item.detail for item in report.findings if item.outcome is Outcome.NOT_APPLICABLE}
+    report = check(WithATask(FakeTask()), on_fail="report")
+    open_ones = {item.check.number: item.detail for item in report.findings if item.outcome is Outcome.NOT_APPLICABLE}
     assert sorted(open_ones) == ["N11", "N13", "N2", "N9"]
     assert "a callable that constructs it with its task" in open_ones["N9"]

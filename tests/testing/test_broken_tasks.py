@@ -1,4 +1,4 @@
-"""One task and one data set per promise that breaks it and keeps all others."""
+"""One task and one data set per check that fails it and passes all others."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from precomp_sdk import Boxes, Label, LabelScorer, Sample, Target, TargetKind, TaskDataset, TaskModel
-from precomp_sdk.testing import PROMISES, FakeDataset, FakeTask, examine
+from precomp_sdk.testing import CHECKS, FakeDataset, FakeTask, check
 
 Statistics = Sequence[NDArray[np.float64]]
 
@@ -302,23 +302,23 @@ def ids(broken: Sequence[tuple[str, Any]]) -> list[str]:
 
 @pytest.mark.parametrize(("number", "make"), BROKEN_TASKS, ids=ids(BROKEN_TASKS))
 def test_each_check_of_a_task_catches_its_own(number: str, make: Callable[[], TaskModel]) -> None:
-    report = examine(make)
+    report = check(make, on_fail="report")
 
-    assert [finding.promise.number for finding in report.failures] == [number], report.summary()
+    assert [finding.check.number for finding in report.failures] == [number], report.summary()
 
 
 @pytest.mark.parametrize(("number", "make"), BROKEN_DATASETS, ids=ids(BROKEN_DATASETS))
 def test_each_check_of_a_data_set_catches_its_own(number: str, make: Callable[[], TaskDataset]) -> None:
-    report = examine(make)
+    report = check(make, on_fail="report")
 
-    assert [finding.promise.number for finding in report.failures] == [number], report.summary()
-
-
-def test_every_promise_is_broken_once() -> None:
-    assert {number for number, _ in BROKEN_TASKS} == {promise.number for promise in PROMISES["task"]}
-    assert {number for number, _ in BROKEN_DATASETS} == {promise.number for promise in PROMISES["dataset"]}
+    assert [finding.check.number for finding in report.failures] == [number], report.summary()
 
 
-def test_what_is_not_broken_keeps_every_promise() -> None:
-    assert examine(GoodBoxes).failures == ()
-    assert examine(Changed).failures == ()
+def test_every_check_is_failed_once() -> None:
+    assert {number for number, _ in BROKEN_TASKS} == {check.number for check in CHECKS["task"]}
+    assert {number for number, _ in BROKEN_DATASETS} == {check.number for check in CHECKS["dataset"]}
+
+
+def test_what_is_not_broken_passes() -> None:
+    assert check(GoodBoxes, on_fail="report").failures == ()
+    assert check(Changed, on_fail="report").failures == ()

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from precomp_sdk import Boxes, Composite, ConformanceError, Label, Mask, TargetKind
-from precomp_sdk.testing import FakeDataset, check_dataset
+from precomp_sdk.testing import FakeDataset, check
 
 
 class Pairs(FakeDataset):
@@ -34,16 +34,16 @@ class Restless(Pairs):
 
 
 def test_their_parts_are_looked_at():
-    check_dataset(Pairs)
+    check(Pairs)
     unmade = Boxes(torch.zeros(1, 4), torch.zeros(1, dtype=torch.int32))
     for parts, message in (
-        ((Label(0), unmade), r"D3 broken.*expected labels \(M,\) int64"),
-        ((Label(0), Label(9)), "D4 broken.*got .*9"),
+        ((Label(0), unmade), r"D3 failed.*expected labels \(M,\) int64"),
+        ((Label(0), Label(9)), "D4 failed.*got .*9"),
     ):
         with pytest.raises(ConformanceError, match=f"(?s){message}"):
-            check_dataset(lambda parts=parts: Pairs(parts))
+            check(lambda parts=parts: Pairs(parts))
 
 
 def test_parts_that_change_are_noticed():
-    with pytest.raises(ConformanceError, match="D8 broken"):
-        check_dataset(Restless)
+    with pytest.raises(ConformanceError, match="D8 failed"):
+        check(Restless)

@@ -32,11 +32,7 @@ from precomp_sdk.testing import (
     PreprocessorSettings,
     ProxySettings,
     TaskSettings,
-    check_codec,
-    check_dataset,
-    check_preprocessor,
-    check_proxy,
-    check_task,
+    check,
     natural_image,
 )
 from precomp_torchvision import Classifier, Detector, Segmenter, SmallClassifier
@@ -58,7 +54,7 @@ def made(kind: str, name: str, **options: Any) -> Any:
 
 @pytest.mark.parametrize("name", shipped("codec"))
 def test_codecs(name: str) -> None:
-    check_codec(lambda: made("codec", name), CodecSettings(sizes=FEW_SIZES, images=2, damages=16))
+    check(lambda: made("codec", name), CodecSettings(sizes=FEW_SIZES, images=2, damages=16))
 
 
 @pytest.mark.parametrize(
@@ -72,32 +68,32 @@ def test_codecs(name: str) -> None:
     ids=["jpeg-gray", "jpeg-444", "webp-0", "jpeg2000-1"],
 )
 def test_codecs_with_other_options(codec: Codec) -> None:
-    check_codec(codec, CodecSettings(sizes=FEW_SIZES, damages=8))
+    check(codec, CodecSettings(sizes=FEW_SIZES, damages=8))
 
 
 def test_bpg_with_other_options() -> None:
     pytest.importorskip("av")
-    check_codec(BPGCodec(chroma="444", effort="fast"), CodecSettings(sizes=FEW_SIZES, images=1, damages=8))
+    check(BPGCodec(chroma="444", effort="fast"), CodecSettings(sizes=FEW_SIZES, images=1, damages=8))
 
 
 @pytest.mark.parametrize("name", shipped("proxy"))
 def test_proxies(name: str) -> None:
     own = REGISTRY.proxies[name].codec_name
     codec = made("codec", "jpeg" if own == ANY_CODEC else own)
-    check_proxy(lambda: REGISTRY.proxy_for(codec, name), ProxySettings(sizes=FEW_SIZES))
+    check(lambda: REGISTRY.proxy_for(codec, name), ProxySettings(sizes=FEW_SIZES))
 
 
 def test_the_jpeg_proxy_with_other_options() -> None:
     codec = JPEGCodec(subsampling="4:4:4", progressive=True)
     options: dict[str, Any] = {"rounding": 0.5, "rate_rule": "smooth", "stuffing": False}
-    check_proxy(lambda: JPEGProxy(codec, **options, trainable_tables=True, trainable_rate=True))
+    check(lambda: JPEGProxy(codec, **options, trainable_tables=True, trainable_rate=True))
 
 
 @pytest.mark.parametrize(
     "name", [name for name in shipped("preprocessor") if not REGISTRY.preprocessors[name].requires]
 )
 def test_preprocessors(name: str) -> None:
-    check_preprocessor(lambda: made("preprocessor", name), PreprocessorSettings(size=(20, 36), sizes=FEW_SIZES))
+    check(lambda: made("preprocessor", name), PreprocessorSettings(size=(20, 36), sizes=FEW_SIZES))
 
 
 @pytest.mark.parametrize("name", [name for name in shipped("preprocessor") if REGISTRY.preprocessors[name].requires])
@@ -106,18 +102,18 @@ def test_preprocessors_that_work_with_other_parts(name: str) -> None:
 
 
 def test_a_preprocessor_with_other_options() -> None:
-    check_preprocessor(lambda: LightQACNN(width=16, depth=1, residual_scale=0.1))
+    check(lambda: LightQACNN(width=16, depth=1, residual_scale=0.1))
 
 
 def test_tasks() -> None:
-    check_task(lambda: SmallClassifier(num_classes=8))
-    check_task(lambda: SmallClassifier(num_classes=3, loss="expected-error", label_smoothing=0.1))
-    check_task(lambda: Classifier(architecture="squeezenet1_1", num_classes=5))
+    check(lambda: SmallClassifier(num_classes=8))
+    check(lambda: SmallClassifier(num_classes=3, loss="expected-error", label_smoothing=0.1))
+    check(lambda: Classifier(architecture="squeezenet1_1", num_classes=5))
 
 
 @pytest.mark.parametrize("target", ["label", "boxes", "mask"])
 def test_scenes(target: str) -> None:
-    check_dataset(lambda: Scenes(target=target, count=24))
+    check(lambda: Scenes(target=target, count=24))
 
 
 @pytest.fixture
@@ -134,11 +130,11 @@ def images(tmp_path: Path) -> Path:
 
 
 def test_folders(images: Path) -> None:
-    check_dataset(lambda: ImageFolder(root=images))
-    check_dataset(lambda: ImageFolder(root=images, split="val", classes=["owl", "cat"], resize=24, crop=16))
-    check_dataset(lambda: ImageFolder(root=images, crop=16, augment=True, seed=3))
-    check_dataset(lambda: UnlabelledFolder(root=images))
-    check_dataset(lambda: UnlabelledFolder(root=images, crop=40, augment=True))
+    check(lambda: ImageFolder(root=images))
+    check(lambda: ImageFolder(root=images, split="val", classes=["owl", "cat"], resize=24, crop=16))
+    check(lambda: ImageFolder(root=images, crop=16, augment=True, seed=3))
+    check(lambda: UnlabelledFolder(root=images))
+    check(lambda: UnlabelledFolder(root=images, crop=40, augment=True))
 
 
 def test_everything_was_found() -> None:
@@ -157,16 +153,16 @@ def test_detectors(architecture: str) -> None:
             architecture=architecture, backbone="squeezenet1_1", pyramid_channels=64, num_classes=2, own_threshold=0.0
         )
 
-    check_task(make, TaskSettings(moved=ANCHORS, prediction=_scored))
+    check(make, TaskSettings(moved=ANCHORS, prediction=_scored))
 
 
 @pytest.mark.parametrize("architecture", ["lraspp", "fcn", "deeplabv3"])
 def test_segmenters(architecture: str) -> None:
-    check_task(lambda: Segmenter(architecture=architecture, backbone="squeezenet1_1", num_classes=2))
+    check(lambda: Segmenter(architecture=architecture, backbone="squeezenet1_1", num_classes=2))
 
 
 def test_ensembles() -> None:
-    check_task(lambda: EnsembleTask(members={"sure": FakeTask(), "unsure": FakeTask(sharpness=4.0)}))
+    check(lambda: EnsembleTask(members={"sure": FakeTask(), "unsure": FakeTask(sharpness=4.0)}))
 
 
 def test_an_ensemble_of_two_kinds() -> None:
@@ -185,7 +181,7 @@ def test_an_ensemble_of_two_kinds() -> None:
             for index, size in enumerate(sizes)
         ]
 
-    check_task(make, TaskSettings(targets=targets, classes=3))
+    check(make, TaskSettings(targets=targets, classes=3))
 
 
 def _scored(target: Target) -> Boxes:

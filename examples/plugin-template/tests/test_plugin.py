@@ -5,11 +5,13 @@ from precomp_haar import HaarCodec, TextureNet
 from precomp_haar.codec import _backward, _forward
 
 from precomp_sdk import Label, OptionError, Registry, TargetError
-from precomp_sdk.testing import FakeDataset, codec_cases, task_cases
+from precomp_sdk.testing import FakeDataset, parametrize_with_checks
 from precomp_sdk.training import fit_task
 
-test_codec_conformance = codec_cases(HaarCodec)
-test_task_conformance = task_cases(lambda: TextureNet(num_classes=4))
+
+@parametrize_with_checks([HaarCodec, lambda: TextureNet(num_classes=4)])
+def test_conformance(component, check) -> None:
+    check(component)
 
 
 def test_both_are_found_by_their_names() -> None:
