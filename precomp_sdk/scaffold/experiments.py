@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import tomli_w
+
 from precomp_sdk.errors import ConfigError, DatasetError, OptionError
 
 __all__ = ["LABELS", "Layout", "detect_layout", "draft_experiment"]
@@ -93,8 +95,6 @@ def draft_experiment(
     Raises:
         ConfigError: the labels tell no classes, or the network is not for them.
     """
-    from precomp_sdk.config import dump_tables
-
     tables: dict[str, Any] = {
         "codec": {"name": codec},
         "preprocessor": {"name": "qa-light"},
@@ -113,7 +113,7 @@ def draft_experiment(
         "#   precomp train THIS_FILE && precomp evaluate THIS_FILE\n"
         "# Every key and its default: docs/reference/config.md. `precomp info NAME` tells a component's options.\n\n"
     )
-    return head + dump_tables(tables)
+    return head + tomli_w.dumps(tables)
 
 
 def _task(layout: Layout, network: str | None, weights: str) -> dict[str, Any]:
@@ -148,8 +148,8 @@ def _data(layout: Layout) -> dict[str, Any]:
     geometry = {"crop": _CROPS[layout.labels], "augment": True}
     if layout.labels == "none" and not layout.split:
         # one folder: what is trained on is evaluated, too, which the file says
-        return {"train": {"name": name, "root": root, "geometry": geometry}, "val": {"name": name, "root": root}}
-    train = {"name": name, "root": root, "split": "train", "geometry": geometry}
+        return {"train": {"name": name, "root": root, **geometry}, "val": {"name": name, "root": root}}
+    train = {"name": name, "root": root, "split": "train", **geometry}
     return {"train": train, "val": {"name": name, "root": root, "split": "val"}}
 
 
