@@ -51,18 +51,14 @@ def init(
         typer.echo(f"Kinds of labels:\n{told}", err=True)
         layout = detect_layout(data, typer.prompt("Labels", default=layout.labels))
     if asked and network is None:
-        network = (
-            typer.prompt("Network at the receiver (torchvision's name; empty for a usual one)", default="") or None
-        )
+        network = typer.prompt("Network (a name of torchvision's; empty for a usual one)", default="") or None
     if codec is None:
         codec = typer.prompt("Codec", default="jpeg") if asked else "jpeg"
     describe(codec, registry_of(ctx), kind="codec")  # an unknown name is told with the nearest
     write_whole(file, draft_experiment(layout, codec=codec, network=network, weights=weights))
     load_experiment(file)
     if not layout.split:
-        complain(
-            f"{data} has no train and val: what is trained on is evaluated, too; put images apart for a figure that counts"
-        )
+        complain(f"{data} has no train and val: what is trained on is evaluated, too; keep some images apart")
     classes = f", {len(layout.classes)} classes" if layout.classes else ""
     typer.echo(
         f"{file}: {layout.labels}{classes}, codec {codec}\nnext: precomp train {file} && precomp evaluate {file}"
