@@ -347,6 +347,9 @@ from .proxy import (
     ProxyCodec as ProxyCodec,
 )
 from .proxy import (
+    check_proxy_codec as check_proxy_codec,
+)
+from .proxy import (
     quality_tensor as quality_tensor,
 )
 from .quality import QualityScale as QualityScale
@@ -382,6 +385,9 @@ from .task import (
     TaskModel as TaskModel,
 )
 from .training import (
+    AnchorPoint as AnchorPoint,
+)
+from .training import (
     Calibration as Calibration,
 )
 from .training import (
@@ -403,10 +409,16 @@ from .training import (
     calibrate as calibrate,
 )
 from .training import (
+    feature_distances as feature_distances,
+)
+from .training import (
     fit_proxy as fit_proxy,
 )
 from .training import (
     fit_task as fit_task,
+)
+from .training import (
+    fits_proxy as fits_proxy,
 )
 from .training import (
     load_module as load_module,

@@ -11,8 +11,16 @@ from torch.nn import functional
 from precomp_proxy._coder import CodedPlanes, PlaneCoder
 from precomp_proxy._network import CellNetwork
 from precomp_proxy._transforms import halve, to_rgb, to_ycc, twice
-from precomp_sdk import ANY_CODEC, Codec, OptionError, ProxyCodec, ProxyOutput, pad_to_multiple
-from precomp_sdk.training import fits_proxy, load_proxy
+from precomp_sdk import (
+    ANY_CODEC,
+    Codec,
+    OptionError,
+    ProxyCodec,
+    ProxyOutput,
+    fits_proxy,
+    load_proxy,
+    pad_to_multiple,
+)
 
 __all__ = ["GenericProxy"]
 

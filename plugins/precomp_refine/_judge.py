@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from precomp_refine._lambda_table import Prices
-from precomp_sdk import Boxes, Mask, Target, TaskModel
-from precomp_sdk.training import feature_distances
+from precomp_sdk import Boxes, Mask, Target, TaskModel, feature_distances
 
 __all__ = ["Judge", "Losses", "Reference"]
 

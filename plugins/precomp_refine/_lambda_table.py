@@ -9,8 +9,7 @@ import torch
 from torch import Tensor
 
 from precomp_refine._settings import wrong
-from precomp_sdk import QualityScale, Subset, TaskDataset, TaskModel, Transcoder
-from precomp_sdk.training import AnchorPoint, calibrate
+from precomp_sdk import AnchorPoint, QualityScale, Subset, TaskDataset, TaskModel, Transcoder, calibrate
 
 __all__ = ["LambdaTable", "Prices", "measure_points"]
 

@@ -29,11 +29,11 @@ from precomp_sdk import (
     Transcoder,
     check_batch,
     coded_size,
+    evaluation_mode,
     quality_tensor,
     round_to_8_bit,
     to_float,
 )
-from precomp_sdk.evaluation import evaluating
 
 __all__ = ["Refiner"]
 
@@ -231,7 +231,7 @@ class Refiner(Preprocessor):
             lambdas: Literal["auto"] | Mapping[float, float] = dict(zip(qualities, rows, strict=True))
         else:
             lambdas = "auto"
-        with Transcoder(codec) as transcoder, evaluating(*self._judge.tasks, device=None):
+        with Transcoder(codec) as transcoder, evaluation_mode(*self._judge.tasks), torch.no_grad():
             points = measure_points(
                 transcoder,
                 self._judge.tasks,
@@ -343,7 +343,8 @@ class Refiner(Preprocessor):
         with (
             torch.inference_mode(False),
             Transcoder(codec) as transcoder,
-            evaluating(*networks, device=None),
+            evaluation_mode(*networks),
+            torch.no_grad(),
         ):
             proxy.to(device)
             batch_refiner = BatchRefiner(transcoder, proxy, self._judge, self._settings, generator)
