@@ -9,7 +9,7 @@ from packaging.utils import canonicalize_name
 
 from precomp_sdk.errors import MissingDependencyError, PluginError
 
-__all__ = ["check_requirements", "describe", "failed_import", "loading_order"]
+__all__ = ["check_requirements", "describe", "failed_import", "loading_order", "told"]
 
 _DISTRIBUTION = "precomp-sdk"
 
@@ -54,7 +54,7 @@ def failed_import(entry_point: EntryPoint, package: str, error: BaseException) -
     return PluginError(
         where=f"plugin {entry_point.name!r} of {package}",
         expected=f"{entry_point.value} to load",
-        got=f"{type(error).__name__}: {error}{place}",
+        got=f"{told(error)}{place}",
         remedy=f"Install what provides {missing!r}, or reinstall {package} with its dependencies."
         if missing
         else f"Upgrade or uninstall {package}, or tell its authors.",
@@ -67,3 +67,12 @@ def describe(item: object) -> str:
         return f"an instance of {type(item).__name__}"
     missing = sorted(getattr(item, "__abstractmethods__", ()))
     return f"{item.__name__}" + (f" without {missing}" if missing else "")
+
+
+def told(error: BaseException) -> str:
+    """Return an error's type and text in one line; an error that cannot say itself is its type."""
+    try:
+        text = " ".join(str(error).split())
+    except Exception:  # a stranger's __str__ may do anything
+        text = ""
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -37,6 +37,10 @@ def precomp_register_codecs() -> Iterable[type[Codec]]:
     Called once, at the first look-up in a registry, never at import. Return classes; nothing is constructed until a
     user asks for it by name. The same holds for the other ``precomp_register_`` hooks.
 
+    What is marked ``tryfirst`` comes before the others, ``trylast`` after them; apart from that plugins come in the order
+    of their registration, this package's own first. A wrapper sees the lists of all plugins and may return others; it
+    runs again when one more plugin is registered.
+
     Raises:
         DuplicateNameError: (by the host) two classes share a ``name``.
         PluginError: (by the host) an item is not a concrete ``Codec``.
@@ -46,7 +50,10 @@ def precomp_register_codecs() -> Iterable[type[Codec]]:
 
 @hookspec
 def precomp_register_proxies() -> Iterable[type[ProxyCodec]]:
-    """Offer proxies. The first one whose ``codec_name`` is a codec's name becomes that codec's default proxy."""
+    """Offer proxies. The first one whose ``codec_name`` is a codec's name becomes that codec's default proxy.
+
+    One that is marked ``tryfirst`` comes before those of this package.
+    """
     raise NotImplementedError
 
 
@@ -73,5 +80,5 @@ def precomp_on_event(event: Event) -> None:
     """Observe a run.
 
     Called for every event, in order, in the thread and process that does the work; with several processes, only in the
-    first one. Return nothing. An error raised here stops the run.
+    first one. Return nothing. An error raised here is told and stops nothing: the plugin gets no more events.
     """

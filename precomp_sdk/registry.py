@@ -1,16 +1,16 @@
 """Names to classes: what is installed, where it comes from, and whether it works."""
 
 import inspect
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
 from types import MappingProxyType
 from typing import Any, Literal, TypeVar, overload
 
-import pluggy
-
 from precomp_sdk import hookspecs
-from precomp_sdk._plugins import check_requirements, describe, failed_import, loading_order
+from precomp_sdk._hosting import Host
+from precomp_sdk._plugins import check_requirements, describe, failed_import, loading_order, told
 from precomp_sdk.codec import Codec
 from precomp_sdk.data import TaskDataset
 from precomp_sdk.errors import (
@@ -30,6 +30,8 @@ from precomp_sdk.task import TaskModel
 __all__ = ["KINDS", "Component", "PluginStatus", "Registry", "construct"]
 
 T = TypeVar("T")
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 _KINDS: Mapping[str, tuple[str, type]] = {
     "codec": ("precomp_register_codecs", Codec),
@@ -84,6 +86,10 @@ class Component:
             return str(error)
         except PrecompError:  # it has options without defaults: nothing is known to be missing
             return ""
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a stranger's __init__ may raise anything; the other codecs are still listed
+            return f"{self.cls.__module__}.{self.cls.__qualname__} failed to start: {told(error)}"
         return ""
 
 
@@ -104,10 +110,9 @@ class Registry:
     """
 
     def __init__(self, *, entry_points: bool = True) -> None:
-        self._manager = pluggy.PluginManager(hookspecs.PROJECT_NAME)
-        self._manager.add_hookspecs(hookspecs)
+        self._host = Host(self._observer_failed)
         self._load_entry_points = entry_points
-        self._statuses: list[PluginStatus] = []
+        self._statuses: dict[str, PluginStatus] = {}  # by what pluggy knows a plugin as
         self._components: dict[str, dict[str, Component]] = {kind: {} for kind in _KINDS}
 
     @property
@@ -138,7 +143,7 @@ class Registry:
     def plugins(self) -> tuple[PluginStatus, ...]:
         """Every plugin, working or not."""
         self._load()
-        return tuple(self._statuses)
+        return tuple(self._statuses.values())
 
     def components(self) -> tuple[Component, ...]:
         """Every registered class with its plugin, sorted by kind and name."""
@@ -216,9 +221,9 @@ class Registry:
         return construct(self.proxy_class(codec, name), codec, **options)
 
     def notify(self, event: Event) -> None:
-        """Pass an event to every observer among the plugins."""
+        """Pass an event to every observer among the plugins; one that raises is told and gets no more of them."""
         self._load()
-        self._manager.hook.precomp_on_event(event=event)
+        self._host.notify(event)
 
     def _classes(self, kind: str) -> Mapping[str, Any]:
         self._load()
@@ -234,7 +239,7 @@ class Registry:
             )
         classes = self._classes(kind)
         if name not in classes:
-            broken = [f"{status.name} ({status.error})" for status in self._statuses if status.state != "ok"]
+            broken = [f"{status.name} ({status.error})" for status in self._statuses.values() if status.state != "ok"]
             raise UnknownNameError(
                 where="Registry",
                 expected=f"the name of a {kind}",
@@ -254,104 +259,90 @@ class Registry:
         package = entry_point.dist.name if entry_point.dist else "(unknown package)"
         version = entry_point.dist.version if entry_point.dist else ""
 
-        def status(state: str, error: str = "") -> PluginStatus:
-            return PluginStatus(entry_point.name, package, version, state, error)
+        def failed(state: str, error: PrecompError) -> None:
+            status = PluginStatus(entry_point.name, package, version, state, str(error))
+            self._statuses[f"{package}:{entry_point.name}, {state}"] = status
 
         try:
             if entry_point.dist:
                 check_requirements(entry_point.dist, entry_point.name)
-            self._add(entry_point.load(), status("ok"))
+            self._add(entry_point.load(), PluginStatus(entry_point.name, package, version, "ok"))
         except MissingDependencyError as error:
-            self._statuses.append(status("unavailable", str(error)))
+            failed("unavailable", error)
         except PrecompError as error:
-            self._statuses.append(status("broken", str(error)))
-        except (Exception, SystemExit) as error:  # a stranger's import may raise anything; the others must still load
-            self._statuses.append(status("broken", str(failed_import(entry_point, package, error))))
+            failed("broken", error)
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:  # a stranger's import may raise anything; the others must still load
+            failed("broken", failed_import(entry_point, package, error))
 
     def _add(self, plugin: object, status: PluginStatus) -> None:
         """Check a plugin whole before anything of it becomes visible."""
         where = f"plugin {status.name!r} of {status.package}"
         title = f"{status.package}:{status.name}"
-        if self._manager.has_plugin(title) or self._manager.is_registered(plugin):
-            raise PluginError(
-                where=where,
-                expected="a plugin that is not registered yet",
-                got=f"{plugin!r} of the same name" if self._manager.has_plugin(title) else f"{plugin!r} a second time",
-                remedy="Register it once; give two plugins different names.",
-            )
-        self._manager.register(plugin, name=title)
+        self._host.add(plugin, title, where)
         try:
-            self._check_hooks(plugin, where)
-            found = [component for kind in _KINDS for component in self._offered(kind, plugin, status, where)]
-            names: dict[tuple[str, str], Component] = {
-                (kind, name): component for kind, known in self._components.items() for name, component in known.items()
-            }
-            for component in found:
-                _refuse_duplicate(component, names.setdefault((component.kind, component.name), component))
+            components = self._collect({**self._statuses, title: status}, where)
         except BaseException:
-            self._manager.unregister(plugin)
+            self._host.remove(plugin, title)
             raise
-        self._statuses.append(status)
-        for component in found:
-            self._components[component.kind][component.name] = component
+        self._statuses[title] = status
+        self._components = components
 
-    def _check_hooks(self, plugin: object, where: str) -> None:
-        """Refuse hooks that nobody calls, with the mark or without it."""
-        known = [name for name in hookspecs.__all__ if name.startswith("precomp_")]
-        marked = {caller.name: caller.has_spec() for caller in self._manager.get_hookcallers(plugin) or ()}
-        named = [name for name in dir(plugin) if name.startswith("precomp_") and callable(getattr(plugin, name, None))]
-        for name in (*named, *marked):
-            if name not in known:
-                raise PluginError(where=where, expected="a known hook", got=name, remedy=nearest(name, known))
-        unmarked = [name for name in named if name not in marked]
-        if unmarked or not marked:
+    def _collect(self, statuses: Mapping[str, PluginStatus], where: str) -> dict[str, dict[str, Component]]:
+        """Return what all plugins offer, by kind and name; errors are those of the plugin that came last."""
+        found: dict[str, dict[str, Component]] = {kind: {} for kind in _KINDS}
+        for kind, (hook, contract) in _KINDS.items():
+            for offer in self._host.offers(hook):
+                component = _checked(kind, offer.item, contract, statuses[offer.title], f"{where}, {hook}")
+                _refuse_duplicate(component, found[kind].setdefault(component.name, component), where)
+        return found
+
+    def _observer_failed(self, title: str, error: str) -> None:
+        self._statuses[title] = replace(self._statuses[title], error=f"its observer failed: {error}")
+
+
+def _checked(kind: str, cls: object, contract: type, plugin: PluginStatus, where: str) -> Component:
+    """Return the component that a plugin's offer is.
+
+    Raises:
+        PluginError: it is no concrete class of its contract, or does not say its name and source.
+    """
+    if not (isinstance(cls, type) and issubclass(cls, contract)) or inspect.isabstract(cls):
+        raise PluginError(
+            where=where,
+            expected=f"concrete subclasses of {contract.__name__}",
+            got=describe(cls),
+            remedy="Return classes, not instances, with every abstract method written.",
+        )
+    described = {attribute: getattr(cls, attribute, None) for attribute in ("name", "source")}
+    for attribute, value in described.items():
+        if not isinstance(value, str):
             raise PluginError(
-                where=where,
-                expected="at least one function marked with precomp_sdk.hookimpl, and no hook without the mark",
-                got=f"hooks without the mark: {unmarked}" if unmarked else "none",
-                remedy="Decorate the hook functions with @hookimpl.",
+                where=f"{where}, {cls.__module__}.{cls.__qualname__}",
+                expected=f"a class attribute {attribute!r} of type str",
+                got=repr(value),
+                remedy=f"Set {attribute} on the class.",
             )
-
-    def _offered(self, kind: str, plugin: object, status: PluginStatus, where: str) -> Iterator[Component]:
-        hook_name, contract = _KINDS[kind]
-        if not hasattr(plugin, hook_name):
-            return
-        offered = getattr(plugin, hook_name)()
-        if isinstance(offered, type) or not isinstance(offered, Iterable):
-            raise PluginError(
-                where=f"{where}, {hook_name}",
-                expected=f"a list of subclasses of {contract.__name__}",
-                got="nothing" if offered is None else describe(offered),
-                remedy="Return a list, of one class too.",
-            )
-        for cls in offered:
-            if not (isinstance(cls, type) and issubclass(cls, contract)) or inspect.isabstract(cls):
-                raise PluginError(
-                    where=f"{where}, {hook_name}",
-                    expected=f"concrete subclasses of {contract.__name__}",
-                    got=describe(cls),
-                    remedy="Return classes, not instances, with every abstract method written.",
-                )
-            described = {attribute: getattr(cls, attribute, None) for attribute in ("name", "source")}
-            for attribute, value in described.items():
-                if not isinstance(value, str):
-                    raise PluginError(
-                        where=f"{where}, {cls.__module__}.{cls.__qualname__}",
-                        expected=f"a class attribute {attribute!r} of type str",
-                        got=repr(value),
-                        remedy=f"Set {attribute} on the class.",
-                    )
-            yield Component(kind=kind, name=str(described["name"]), cls=cls, plugin=status)
+    name = str(described["name"])
+    if not _NAME.fullmatch(name):
+        raise PluginError(
+            where=f"{where}, {cls.__module__}.{cls.__qualname__}.name",
+            expected="a name to type on the command line: up to 64 letters, digits, hyphens, dots and underscores",
+            got=repr(name[:100]),
+            remedy="Rename it, in kebab-case.",
+        )
+    return Component(kind=kind, name=name, cls=cls, plugin=plugin)
 
 
-def _refuse_duplicate(component: Component, holder: Component) -> None:
+def _refuse_duplicate(component: Component, holder: Component, where: str) -> None:
     if holder is component:
         return
     first, second = (
         f"{item.cls.__module__}.{item.cls.__qualname__} of {item.plugin.package}" for item in (holder, component)
     )
     raise DuplicateNameError(
-        where=f"plugin {component.plugin.name!r}",
+        where=where,
         expected=f"a {component.kind} name that is still free",
         got=f"{component.name!r}, offered by {first} and by {second}",
         remedy="Rename one of them, or uninstall one package.",

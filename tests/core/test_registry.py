@@ -20,6 +20,7 @@ from precomp_sdk import (
     construct,
     hookimpl,
 )
+from precomp_sdk._hosting import PluginWarning
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeProxy, FakeTask
 
 
@@ -231,7 +232,7 @@ def test_proxies_that_do_not_exist_or_do_not_fit_are_refused(doubles: Registry) 
         doubles.proxy_for(FakeCodec(), speed=1)
 
 
-def test_events_reach_every_plugin_and_their_errors_pass() -> None:
+def test_an_observer_that_raises_is_told_once_and_gets_no_more_events() -> None:
     class Watcher:
         def __init__(self) -> None:
             self.seen: list[Event] = []
@@ -251,8 +252,12 @@ def test_events_reach_every_plugin_and_their_errors_pass() -> None:
     registry.notify(event)
 
     assert first.seen == second.seen == [event]
-    with pytest.raises(MissingDependencyError):
+    with pytest.warns(PluginWarning) as told:
         registry.notify(event)
+    assert sorted(str(item.message).partition(":")[2].partition(":")[0] for item in told) == ["first", "second"]
+    registry.notify(event)
+    assert len(first.seen) == len(second.seen) == 2
+    assert all("MissingDependencyError" in item.error and item.state == "ok" for item in registry.plugins())
 
 
 def test_create_is_typed_for_every_kind_it_makes():
