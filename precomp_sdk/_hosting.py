@@ -1,8 +1,8 @@
-"""The side of a registry that speaks pluggy: plugins come and go, their hooks are called, and who offered what is known.
+"""The side of a registry that speaks pluggy: plugins come and go, their hooks are called, who offered what is known.
 
-Every call is pluggy's own, so ``specname``, ``tryfirst``, ``trylast`` and wrappers mean what pluggy says they mean. Added
-here is only what pluggy does not know: each function is called once and its answer kept, an answer is known by the
-plugin it came from, and an observer that raises is not called again.
+Every call is pluggy's own, so ``specname``, ``tryfirst``, ``trylast`` and wrappers mean what pluggy says they mean.
+Added here is only what pluggy does not know: each function is called once and its answer kept, an answer is known by
+the plugin it came from, and an observer that raises is not called again.
 """
 
 import warnings

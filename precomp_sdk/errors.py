@@ -7,6 +7,7 @@ what was expected, what came instead and what to do about it.
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from typing import Self
+from unicodedata import category
 
 __all__ = [
     "BitstreamError",
@@ -31,9 +32,29 @@ __all__ = [
     "TargetError",
     "UnknownNameError",
     "nearest",
+    "printable",
 ]
 
 _VALUE_CHARACTERS = 80  # of a wrong value that a message shows
+
+
+def printable(text: str, *, lines: bool = False) -> str:
+    r"""Return a text with its control characters escaped: names and messages of strangers only ever show themselves.
+
+    Args:
+        text: anything.
+        lines: keep line breaks.
+
+    Example:
+        >>> printable("a\x1b[2Jb\nc")
+        'a\\x1b[2Jb\\nc'
+    """
+    return "".join(
+        sign
+        if (lines and sign == "\n") or (category(sign)[0] != "C" and category(sign) not in ("Zl", "Zp"))
+        else sign.encode("unicode_escape").decode("ascii")
+        for sign in text
+    )
 
 
 class PrecompError(Exception):
@@ -47,7 +68,8 @@ class PrecompError(Exception):
     """
 
     def __init__(self, *, where: str, expected: str, got: str, remedy: str) -> None:
-        super().__init__(f"{where}: expected {expected}; got {got}. {remedy}")
+        text = f"{where}: expected {expected}; got {got}. {remedy}"
+        super().__init__(printable(text, lines=isinstance(self, ConformanceError)))
         self.where = where
         self.expected = expected
         self.got = got

@@ -37,9 +37,9 @@ def precomp_register_codecs() -> Iterable[type[Codec]]:
     Called once, at the first look-up in a registry, never at import. Return classes; nothing is constructed until a
     user asks for it by name. The same holds for the other ``precomp_register_`` hooks.
 
-    What is marked ``tryfirst`` comes before the others, ``trylast`` after them; apart from that plugins come in the order
-    of their registration, this package's own first. A wrapper sees the lists of all plugins and may return others; it
-    runs again when one more plugin is registered.
+    What is marked ``tryfirst`` comes before the others, ``trylast`` after them; apart from that plugins come in the
+    order of their registration, this package's own first. A wrapper sees the lists of all plugins and may return
+    others; it runs again when one more plugin is registered.
 
     Raises:
         DuplicateNameError: (by the host) two classes share a ``name``.

@@ -1,10 +1,11 @@
 """The application, the options that commands share, and how errors and results are told."""
 
 import json
+import os
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
@@ -13,7 +14,7 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 from precomp_sdk._deprecated import OldNameWarning
-from precomp_sdk.errors import PrecompError
+from precomp_sdk.errors import PrecompError, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +38,7 @@ __all__ = [
     "registry_of",
     "tell_json",
     "tell_notice",
+    "tell_result",
     "write_output",
 ]
 
@@ -45,13 +47,15 @@ STREAM = Path("-")  #: standard input or output in the place of a file
 _INTERRUPTED = 130  # what shells give a program that ctrl-C ended
 _RESUMABLE = ("train", "quickstart")
 
+_result_stream: TextIO | None = None  # where results go while everything else that is printed goes elsewhere
+
 
 class _Group(TyperGroup):
     """Tells errors in one line, without a traceback unless asked for."""
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            with _old_names_told():
+            with _notices_told():
                 return super().invoke(ctx)
         except (PrecompError, OSError) as error:
             if ctx.params.get("traceback") or ctx.params.get("verbose"):
@@ -65,11 +69,15 @@ class _Group(TyperGroup):
 
 
 @contextmanager
-def _old_names_told() -> Iterator[None]:
-    """Tell each warning of old names in a file once, as a notice of one line; other warnings are shown as ever."""
+def _notices_told() -> Iterator[None]:
+    """Tell warnings of old names and of plugins once each, as a notice of one line; others are shown as ever."""
+    from precomp_sdk._hosting import PluginWarning
+
     told: set[str] = set()
+    ours = (OldNameWarning, PluginWarning)
     with warnings.catch_warnings():
-        warnings.simplefilter("always", OldNameWarning)
+        for category in ours:
+            warnings.simplefilter("always", category)
         shown = warnings.showwarning
 
         def show(
@@ -80,7 +88,7 @@ def _old_names_told() -> Iterator[None]:
             file: TextIO | None = None,
             line: str | None = None,
         ) -> None:
-            if not issubclass(category, OldNameWarning):
+            if not issubclass(category, ours):
                 shown(message, category, filename, lineno, file, line)
             elif str(message) not in told:
                 told.add(str(message))
@@ -88,6 +96,34 @@ def _old_names_told() -> Iterator[None]:
 
         warnings.showwarning = show
         yield
+
+
+@contextmanager
+def _result_alone() -> Iterator[None]:
+    """Keep standard output for `tell_result`: what plugins and libraries print goes to standard error."""
+    global _result_stream
+    before, saved = sys.stdout, -1
+    before.flush()
+    with suppress(OSError, ValueError):  # no file behind it, as in tests and notebooks
+        if before.fileno() == 1:
+            saved = os.dup(1)
+            os.dup2(2, 1)
+    _result_stream = before if saved < 0 else os.fdopen(os.dup(saved), "w", encoding="utf-8")
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        if saved >= 0:
+            _result_stream.close()
+            os.dup2(saved, 1)
+            os.close(saved)
+        _result_stream = None
+
+
+def _json_asked(ctx: typer.Context, wanted: bool) -> bool:
+    if wanted:
+        ctx.with_resource(_result_alone())
+    return wanted
 
 
 app = typer.Typer(
@@ -106,7 +142,9 @@ Settings = Annotated[
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run in the output folder.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an older run in the output folder.")]
 Output = Annotated[Path | None, typer.Option("--output", help="Folder for the results, instead of output.folder.")]
-AsJSON = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, and nothing else there.")]
+AsJSON = Annotated[
+    bool, typer.Option("--json", callback=_json_asked, help="Print JSON on standard output, and nothing else there.")
+]
 
 
 def _version(wanted: bool) -> None:
@@ -175,7 +213,12 @@ def tell_json(value: object) -> None:
     """Print a result as JSON; numbers that JSON lacks become ``"nan"`` or ``"inf"``."""
     from precomp_sdk.observers import plain
 
-    typer.echo(json.dumps(plain(value), indent=1, allow_nan=False, ensure_ascii=False))
+    tell_result(json.dumps(plain(value), indent=1, allow_nan=False, ensure_ascii=False))
+
+
+def tell_result(text: str) -> None:
+    """Print the one JSON text of a command with ``--json``."""
+    typer.echo(text, file=_result_stream)
 
 
 def read_input(path: Path) -> bytes:
@@ -195,4 +238,6 @@ def write_output(path: Path, content: bytes) -> None:
 
 
 def complain(message: str) -> None:
-    Console(stderr=True).print(f"precomp: {message}", markup=False, highlight=False, soft_wrap=True)
+    Console(stderr=True).print(
+        f"precomp: {printable(message, lines=True)}", markup=False, highlight=False, soft_wrap=True
+    )

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from precomp_sdk.cli._shared import AsJSON, app, registry_of, tell_json
+from precomp_sdk.cli._shared import AsJSON, app, registry_of, tell_json, tell_result
+from precomp_sdk.errors import printable
 
 __all__: list[str] = []
 
@@ -54,16 +56,21 @@ def plugins(
         return
     table = Table("kind", "name", "package", "version", "state", "source", box=None, pad_edge=False)
     for row in rows:
-        table.add_row(*(row[column] for column in ("kind", "name", "package", "version", "state", "source")))
+        table.add_row(*_cells(row[column] for column in ("kind", "name", "package", "version", "state", "source")))
     for plugin in failed:
-        table.add_row("plugin", plugin.name, plugin.package, plugin.version, plugin.state, "")
+        table.add_row(*_cells(("plugin", plugin.name, plugin.package, plugin.version, plugin.state, "")))
     console = Console()
     (console if console.is_terminal else Console(width=160)).print(table)
     for row in rows:
         if row["missing"]:
-            typer.echo(f"\n{row['kind']} {row['name']!r} is unavailable: {row['missing']}")
+            typer.echo("\n" + printable(f"{row['kind']} {row['name']!r} is unavailable: {row['missing']}"))
     for plugin in failed:
-        typer.echo(f"\nplugin {plugin.name!r} is {plugin.state}: {plugin.error}")
+        typer.echo("\n" + printable(f"plugin {plugin.name!r} is {plugin.state}: {plugin.error}"))
+
+
+def _cells(texts: Iterable[str]) -> Iterator[Text]:
+    """Make cells that show a stranger's text as it is: neither markup nor control characters act."""
+    return (Text(printable(text)) for text in texts)
 
 
 @app.command()
@@ -85,11 +92,11 @@ def info(
     lines += [f"{key}: {value}" for key, value in facts.items() if value]
     console = Console()
     console = console if console.is_terminal else Console(width=160)
-    console.print("\n".join(lines), markup=False, highlight=False)
+    console.print("\n".join(map(printable, lines)), markup=False, highlight=False)
     if found.options:
         table = Table("option", "default", "meaning", box=None, pad_edge=False)
         for option in found.options:
-            table.add_row(*(Text(cell) for cell in (option.name, option.default or "required", option.meaning)))
+            table.add_row(*_cells((option.name, option.default or "required", option.meaning)))
         console.print()
         console.print(table)
 
@@ -132,7 +139,7 @@ def check(
         list[str] | None,
         typer.Option("--expected-failure", metavar="NUMBER=REASON", help="Why a check fails. Repeatable."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: AsJSON = False,
 ) -> None:
     """Run every check of the conformance kit on a component; exits with 1 where one fails."""
     import faulthandler
@@ -145,6 +152,9 @@ def check(
     report = run_check(
         name, registry_of(ctx), kind=kind, codec=codec, options=options or (), load=load, expected_failures=known
     )
-    typer.echo(json.dumps(report.as_dict(), indent=1) if as_json else report.summary())
+    if as_json:
+        tell_result(json.dumps(report.as_dict(), indent=1))
+    else:
+        typer.echo(printable(report.summary(), lines=True))
     if report.failures:
         raise typer.Exit(1)

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from precomp_sdk.cli._shared import AsJSON, app, progress, registry_of, tell_json
+from precomp_sdk.cli._shared import AsJSON, app, progress, registry_of, tell_json, tell_result
 
 __all__: list[str] = []
 
@@ -81,7 +81,7 @@ def evaluate_proxy(
     if output is not None:
         write_whole(output, report.json())
     if as_json:
-        typer.echo(report.json(), nl=False)
+        tell_result(report.json().rstrip("\n"))
         return
     fitted = f", fitted to {report.fitted_to}" if report.fitted_to not in ("", report.codec_version) else ""
     typer.echo(

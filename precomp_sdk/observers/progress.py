@@ -8,6 +8,7 @@ from typing import Self
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from precomp_sdk.errors import printable
 from precomp_sdk.events import (
     CheckpointSaved,
     CurveDone,
@@ -122,7 +123,7 @@ class ProgressObserver:
         return ", ".join(parts)
 
     def _say(self, line: str) -> None:
-        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+        self._console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
 
     def _stop_bar(self) -> None:
         if self._bar is not None:
