@@ -131,9 +131,10 @@ class Host:
 
     def _check(self, plugin: object, where: str) -> None:
         """Refuse hooks that nobody calls, with the mark or without it."""
-        marked, unmarked = [], []
+        marked: list[str] = []
+        unmarked: list[str] = []
         for name in dir(plugin):
-            options = self._manager.parse_hookimpl_opts(plugin, name)
+            options: Mapping[str, Any] | None = self._manager.parse_hookimpl_opts(plugin, name)
             if options is None and not (name.startswith("precomp_") and callable(getattr(plugin, name, None))):
                 continue
             hook = (options or {}).get("specname") or name
