@@ -1,0 +1,280 @@
+"""Opens image files: which formats, how large, and what is said of the others."""
+
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from io import BytesIO
+from os import PathLike
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFile
+
+from precomp_sdk.errors import ImageError, OptionError
+from precomp_sdk.image_io._orientation import orientation_of
+from precomp_sdk.image_io._samples import low_bytes
+
+__all__ = [
+    "FORMATS",
+    "MAX_PIXELS",
+    "OpenedImage",
+    "ReadSettings",
+    "check_pixels",
+    "is_image_name",
+    "opened",
+    "reason_not_read",
+    "refuse_format",
+    "unreadable",
+]
+
+MAX_PIXELS = 178_956_970  #: default limit: 512 MiB as RGB, where Pillow refuses as well
+
+#: The formats that are read, by Pillow's names. TGA has no signature and comes last.
+FORMATS: tuple[str, ...] = (
+    "JPEG", "PNG", "WEBP", "AVIF", "HEIF", "JXL", "GIF", "BMP", "DIB", "TIFF", "JPEG2000", "QOI", "PPM", "TGA",
+)  # fmt: skip
+
+_EXTRAS = {  # format: (module that brings it, its package, its file endings)
+    "HEIF": ("pillow_heif", "pillow-heif", (".heic", ".heif", ".hif")),
+    "JXL": ("pillow_jxl", "pillow-jxl-plugin", (".jxl",)),
+}
+_UNREAD_ENDINGS = (  # of images that nothing here reads, beside those that Pillow knows
+    ".arw", ".cr2", ".cr3", ".dng", ".exr", ".hdr", ".jxr", ".nef", ".orf", ".pef", ".psb", ".raf", ".raw", ".rw2",
+    ".srw", ".svg", ".xcf",
+)  # fmt: skip
+_SIGNATURES = (  # what is found in the place of an image
+    (
+        b"version https://git-lfs.github.com/spec",
+        "a git-lfs pointer, not the file it stands for",
+        "Run `git lfs pull`.",
+    ),
+    (b"%!PS", "PostScript (format EPS), which only an outside program can draw", "Convert it to PNG."),
+    (b"\xc5\xd0\xd3\xc6", "PostScript (format EPS), which only an outside program can draw", "Convert it to PNG."),
+    (b"%PDF", "a PDF file", "Convert its pages to PNG."),
+    (b"8BPS", "a Photoshop file", "Convert it to PNG."),
+    (b"<svg", "an SVG drawing", "Convert it to PNG."),
+    (b"<!DOCTYPE html", "a web page", "Download the image again."),
+    (b"<html", "a web page", "Download the image again."),
+)
+_REPLACE = "Replace the file, or take it out of the set."
+
+
+@dataclass(frozen=True, slots=True)
+class ReadSettings:
+    """How image files are read.
+
+    Args:
+        max_pixels: larger images are refused before they are decoded.
+        white_level: the sample that becomes white, in images of more than 8 bits: 4095 for 12 bits in a file of 16, 1.0
+            for floating-point samples. By default 65535 for 16 bits; other depths have no default.
+
+    Raises:
+        OptionError: a number is out of its range.
+    """
+
+    max_pixels: int = MAX_PIXELS
+    white_level: float | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.max_pixels, bool) or not isinstance(self.max_pixels, int) or self.max_pixels < 1:
+            raise OptionError(
+                where="max_pixels",
+                expected="a whole number of pixels, 1 or more",
+                got=repr(self.max_pixels),
+                remedy=f"Leave it out for {MAX_PIXELS}.",
+            )
+        level = self.white_level
+        if level is not None and (isinstance(level, bool) or not 0.0 < level < 2.0**31):
+            raise OptionError(
+                where="white_level",
+                expected="the sample that becomes white, above 0",
+                got=repr(level),
+                remedy="Give 4095 for 12 bits, or leave it out.",
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedImage:
+    """A decoded image file.
+
+    Args:
+        image: Pillow's image, loaded.
+        low: the lower 8 bits of each sample (H, W, C) where the file has 16 and Pillow gives the upper 8 only.
+        orientation: of the file, 1 to 8; Pillow may have applied it already.
+    """
+
+    image: Image.Image
+    low: NDArray[np.uint8] | None = None
+    orientation: int = 1
+
+
+@contextmanager
+def opened(source: str | PathLike[str] | bytes, settings: ReadSettings, where: str) -> Iterator[OpenedImage]:
+    """Open and decode an image file, or its bytes.
+
+    Raises:
+        ImageError: it cannot be read, is no image, is empty, broken or too large.
+    """
+    data = source if isinstance(source, bytes) else _content(source, where)
+    try:
+        with _identified(data, where) as image:
+            check_pixels(image.size, settings, where)
+            with _pillow_allows(image.size):
+                low = low_bytes(image, lambda: _identified(data, where))  # first: PNG's metadata loads the samples
+                orientation = orientation_of(image)
+                image.load()
+            yield OpenedImage(image, low, orientation)
+    except ImageError:
+        raise
+    except Exception as error:  # Pillow's readers raise whatever their parsing runs into
+        reason = str(error) or type(error).__name__
+        raise unreadable(
+            where, "a whole and valid image", f"a corrupt, truncated or unsupported one ({reason})"
+        ) from error
+
+
+def is_image_name(name: str) -> bool:
+    """Say whether a file name has the ending of a format that is read here; a hidden file's has not."""
+    return not name.startswith(".") and Path(name).suffix.lower() in _endings()
+
+
+def reason_not_read(name: str) -> str:
+    """Return why a file that looks like an image by its name is not read; empty where it is, or is no image.
+
+    Example:
+        >>> reason_not_read("photo.psd")
+        'no format that is read here'
+        >>> reason_not_read("photo.jpg"), reason_not_read("notes.txt")
+        ('', '')
+    """
+    suffix = Path(name).suffix.lower()
+    if suffix in _endings():
+        return "a hidden file" if name.startswith(".") else ""
+    for _, package, suffixes in _EXTRAS.values():
+        if suffix in suffixes:
+            return f"{package} is not installed"
+    kind = Image.registered_extensions().get(suffix)
+    unread = suffix in _UNREAD_ENDINGS or (kind in Image.OPEN and kind != "MPEG")
+    return "no format that is read here" if unread else ""
+
+
+def check_pixels(size: tuple[int, int], settings: ReadSettings, where: str) -> None:
+    """Refuse an image of more pixels than the settings allow, or of none.
+
+    Raises:
+        ImageError: its (width, height) is too large, or has no pixel.
+    """
+    width, height = size
+    if width < 1 or height < 1:
+        raise unreadable(where, "an image of at least one pixel", f"{width} x {height}")
+    if width * height > settings.max_pixels:
+        raise ImageError(
+            where=where,
+            expected=f"an image of at most {settings.max_pixels} pixels",
+            got=f"{width} x {height}",
+            remedy="Downscale it, or raise max_pixels.",
+        )
+
+
+def refuse_format(kind: str | None, where: str) -> None:
+    """Refuse a Pillow image that was opened from a format that is not read here.
+
+    Raises:
+        ImageError: it was; loading it might start an outside program.
+    """
+    if kind is not None and kind not in (*FORMATS, "MPO"):
+        raise unreadable(where, f"an image ({_names()})", f"a file of format {kind}", "Convert it to PNG.")
+
+
+def unreadable(where: str, expected: str, got: str, remedy: str = _REPLACE) -> ImageError:
+    """Return the error of a file that is no image."""
+    return ImageError(where=where, expected=expected, got=got, remedy=remedy)
+
+
+def _content(path: str | PathLike[str], where: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except (OSError, ValueError) as error:  # a path with a null character is a ValueError
+        reason = getattr(error, "strerror", None) or str(error)
+        raise unreadable(where, "a file that can be read", reason, "Check the path.") from error
+
+
+def _identified(data: bytes, where: str) -> ImageFile.ImageFile:
+    """Return the image of a file, its header read.
+
+    `Image.open` would do, but for its limit of pixels: that is a global of the process, and refuses before it can be
+    asked for the size.
+    """
+    if not data:
+        raise unreadable(where, "an image", "an empty file (0 bytes)")
+    start = data[:16]
+    for kind in _available():
+        factory, accept = Image.OPEN[kind]
+        if accept is not None and accept(start) is not True:
+            continue
+        try:
+            return factory(BytesIO(data), b"")
+        except (SyntaxError, IndexError, TypeError, struct.error):  # Pillow's own list of "another format"
+            continue
+    for signature, got, remedy in _SIGNATURES:
+        if data[:512].lstrip().lower().startswith(signature.lower()):
+            raise unreadable(where, f"an image ({_names()})", got, remedy)
+    if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"mif1", b"heim", b"heis", b"hevc"):
+        module, package, _ = _EXTRAS["HEIF"]
+        raise unreadable(where, f"an image ({_names()})", f"HEIC, and no {module}", f"Install {package}.")
+    raise unreadable(where, f"an image that is read here ({_names()})", "something else")
+
+
+@cache
+def _available() -> tuple[str, ...]:
+    """Return the formats that can be read here; those of packages that are not installed are missing."""
+    Image.init()
+    for module, _, _ in _EXTRAS.values():
+        try:
+            found = import_module(module)
+        except ImportError:
+            continue
+        if hasattr(found, "register_heif_opener"):
+            found.register_heif_opener()
+    return tuple(kind for kind in FORMATS if kind in Image.OPEN)
+
+
+@cache
+def _endings() -> frozenset[str]:
+    kinds = _available()
+    return frozenset(ending for ending, kind in Image.registered_extensions().items() if kind in kinds)
+
+
+def _names() -> str:
+    return ", ".join(_available())
+
+
+class _Lifted:
+    """How many readers work on images beyond Pillow's limit, which is a global of the process."""
+
+    lock = Lock()
+    readers = 0
+    limit: int | None = None
+
+
+@contextmanager
+def _pillow_allows(size: tuple[int, int]) -> Iterator[None]:
+    """Lift Pillow's own limit while an image beyond it is decoded: some of its readers look at it again."""
+    with _Lifted.lock:
+        limit = _Lifted.limit if _Lifted.readers else Image.MAX_IMAGE_PIXELS
+        beyond = limit is not None and size[0] * size[1] > limit
+        if beyond:
+            _Lifted.limit, Image.MAX_IMAGE_PIXELS = limit, None
+            _Lifted.readers += 1
+    try:
+        yield
+    finally:
+        with _Lifted.lock:
+            _Lifted.readers -= beyond
+            if beyond and _Lifted.readers == 0:
+                Image.MAX_IMAGE_PIXELS = _Lifted.limit
