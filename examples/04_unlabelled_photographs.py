@@ -4,8 +4,8 @@ import tempfile
 from pathlib import Path
 
 from precomp_data import UnlabelledFolder
-from precomp_sdk.deploy import write_image
 from precomp_sdk.evaluation import evaluate
+from precomp_sdk.image_io import write_image
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeProxy, FakeTask
 from precomp_sdk.training import Trainer, TrainSettings
 

@@ -8,7 +8,7 @@ from typing import ClassVar, final
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from precomp_sdk.errors import ContractError, DatasetError
+from precomp_sdk.errors import ContractError, DatasetError, ImageError
 from precomp_sdk.images import check_image
 from precomp_sdk.types import Sample, Target, TargetKind, kind_of
 
@@ -57,7 +57,15 @@ class TaskDataset(Dataset[Sample], ABC):
         """
         if not 0 <= index < len(self):
             raise IndexError(f"{self.name}: index {index} of {len(self)}")
-        image, target = self._sample(index)
+        try:
+            image, target = self._sample(index)
+        except ImageError as error:
+            raise DatasetError(
+                where=f"data set {self.name!r}, {self.key(index)}: {error.where}",
+                expected=error.expected,
+                got=error.got,
+                remedy=error.remedy,
+            ) from error
         check_image(image, f"data set {self.name!r}, {self.key(index)}")
         kind = None if target is None else kind_of(target)
         if kind is not self.target_kind:

@@ -3,7 +3,6 @@
 from precomp_data.coco import CocoDetection
 from precomp_data.folders import ImageFolder, UnlabelledFolder
 from precomp_data.geometry import Geometry, ImageDataset
-from precomp_data.images import MAX_PIXELS, read_image
 from precomp_data.masks import MaskFolder, read_mask
 from precomp_data.scenes import SCENE_CLASSES, Scene, Scenes, draw_scene
 from precomp_data.torchvision_sets import TORCHVISION_SETS, TorchvisionSet
@@ -11,7 +10,6 @@ from precomp_data.voc import VOC_CLASSES, VocDetection, VocFolder, VocSegmentati
 from precomp_sdk import TaskDataset, hookimpl
 
 __all__ = [
-    "MAX_PIXELS",
     "SCENE_CLASSES",
     "TORCHVISION_SETS",
     "VOC_CLASSES",
@@ -29,7 +27,6 @@ __all__ = [
     "VocSegmentation",
     "draw_scene",
     "precomp_register_datasets",
-    "read_image",
     "read_mask",
 ]
 

@@ -12,8 +12,8 @@ from precomp_data._findings import Findings
 from precomp_data._names import chosen_names
 from precomp_data.folders import existing_folder
 from precomp_data.geometry import Geometry, ImageDataset
-from precomp_data.images import MAX_PIXELS, read_image
 from precomp_sdk import Boxes, DatasetError, SkippedSample, Target, TargetKind, nearest
+from precomp_sdk.image_io import MAX_PIXELS, ReadSettings, read_image
 
 __all__ = ["CocoDetection"]
 
@@ -78,7 +78,7 @@ class CocoDetection(ImageDataset):
         max_pixels: int = MAX_PIXELS,
     ) -> None:
         super().__init__(Geometry(resize=resize, crop=crop, augment=augment, zoom=zoom, seed=seed))
-        self._max_pixels = max_pixels
+        self._reading = ReadSettings(max_pixels=max_pixels)
         folder = existing_folder(Path(root))
         path = folder / annotations if annotations is not None else _find_annotations(folder, split)
         self._images = existing_folder(folder / images) if images is not None else _find_images(folder, split, path)
@@ -105,7 +105,7 @@ class CocoDetection(ImageDataset):
     def _read(self, index: int) -> tuple[Tensor, Target | None]:
         entry = self._entries[index]
         file = self._images / entry.file
-        image = read_image(file, max_pixels=self._max_pixels)
+        image = read_image(file, settings=self._reading)
         check_size(image, entry.size, str(file))
         objects = [item for item in entry.objects if item.category in self._labels]
         return image, Boxes(

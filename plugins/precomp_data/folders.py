@@ -8,8 +8,8 @@ from torch import Tensor
 
 from precomp_data._names import chosen_names
 from precomp_data.geometry import Geometry, ImageDataset
-from precomp_data.images import MAX_PIXELS, is_image_name, read_image
 from precomp_sdk import DatasetError, Label, OptionError, Target, TargetKind, nearest
+from precomp_sdk.image_io import MAX_PIXELS, ReadSettings, is_image_name, read_image
 
 __all__ = ["ImageFolder", "UnlabelledFolder", "existing_folder", "images_below"]
 
@@ -57,7 +57,7 @@ class ImageFolder(ImageDataset):
     ) -> None:
         super().__init__(Geometry(resize=resize, crop=crop, augment=augment, zoom=zoom, seed=seed))
         self._root = Path(root)
-        self._max_pixels = max_pixels
+        self._reading = ReadSettings(max_pixels=max_pixels)
         folder = _split_folder(self._root, split, self.name)
         self.class_names = _choose(_class_folders(self._root, folder), classes, folder)
         files = [(name, list(images_below(folder / name))) for name in self.class_names]
@@ -71,7 +71,7 @@ class ImageFolder(ImageDataset):
 
     def _read(self, index: int) -> tuple[Tensor, Target | None]:
         file, label = self._files[index]
-        return read_image(self._root / file, max_pixels=self._max_pixels), Label(index=label)
+        return read_image(self._root / file, settings=self._reading), Label(index=label)
 
     def key(self, index: int) -> str:
         """Return the image's path below ``root``, with forward slashes."""
@@ -113,7 +113,7 @@ class UnlabelledFolder(ImageDataset):
         max_pixels: int = MAX_PIXELS,
     ) -> None:
         super().__init__(Geometry(resize=resize, crop=crop, augment=augment, zoom=zoom, seed=seed))
-        self._max_pixels = max_pixels
+        self._reading = ReadSettings(max_pixels=max_pixels)
         self._root = existing_folder(Path(root)) if split is None else _split_folder(Path(root), split, self.name)
         self._files = list(images_below(self._root))
         if not self._files:
@@ -128,7 +128,7 @@ class UnlabelledFolder(ImageDataset):
         return len(self._files)
 
     def _read(self, index: int) -> tuple[Tensor, Target | None]:
-        return read_image(self._root / self._files[index], max_pixels=self._max_pixels), None
+        return read_image(self._root / self._files[index], settings=self._reading), None
 
     def key(self, index: int) -> str:
         """Return the image's path below its folder, with forward slashes."""

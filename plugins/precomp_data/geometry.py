@@ -8,8 +8,8 @@ import numpy as np
 from torch import Tensor
 
 from precomp_data import _transforms
-from precomp_data.images import MAX_PIXELS
 from precomp_sdk import DatasetError, OptionError, Target, TaskDataset
+from precomp_sdk.image_io import MAX_PIXELS
 
 __all__ = ["Geometry", "ImageDataset"]
 

@@ -5,18 +5,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
-from PIL import Image
 from torch import Tensor
 
 from precomp_data._findings import Findings, read_json
 from precomp_data._names import chosen_names
 from precomp_data.folders import existing_folder, images_below
 from precomp_data.geometry import Geometry, ImageDataset
-from precomp_data.images import MAX_PIXELS, load_image, read_image
 from precomp_sdk import DatasetError, Mask, OptionError, SkippedSample, Target, TargetKind
+from precomp_sdk.image_io import MAX_PIXELS, ReadSettings, decode_labels, read_image
 
-__all__ = ["MaskFolder", "check_labels", "read_mask", "to_labels"]
+__all__ = ["MaskFolder", "check_labels", "read_mask"]
 
 _CLASSES_FILE = "classes.json"
 _IGNORE = 255
@@ -74,7 +72,7 @@ class MaskFolder(ImageDataset):
         max_pixels: int = MAX_PIXELS,
     ) -> None:
         super().__init__(Geometry(resize=resize, crop=crop, augment=augment, zoom=zoom, seed=seed))
-        self._max_pixels = max_pixels
+        self._reading = ReadSettings(max_pixels=max_pixels)
         folder = existing_folder(Path(root))
         if (images is None) != (masks is None):
             raise OptionError(
@@ -97,7 +95,7 @@ class MaskFolder(ImageDataset):
 
     def _read(self, index: int) -> tuple[Tensor, Target | None]:
         name, mask = self._pairs[index]
-        image = read_image(self._images / name, max_pixels=self._max_pixels)
+        image = read_image(self._images / name, settings=self._reading)
         labels = read_mask(self._masks / mask, image, classes=len(self.class_names), ignore_index=self._ignore)
         return image, Mask(labels=labels, ignore_index=self._ignore)
 
@@ -127,11 +125,13 @@ def read_mask(
         where: names the mask in messages; the path by default.
 
     Raises:
-        DatasetError: it cannot be read, is an image of colours, has another size, or an unknown label.
+        ImageError: it cannot be read, or is an image of colours.
+        DatasetError: it has another size, or an unknown label.
     """
     where = where or (f"mask of {len(mask)} bytes" if isinstance(mask, bytes) else str(mask))
     size = tuple(image.shape[1:])
-    labels = load_image(mask, to_labels, max_pixels=max(MAX_PIXELS, size[0] * size[1]), where=where)
+    settings = ReadSettings(max_pixels=max(MAX_PIXELS, size[0] * size[1]))
+    labels = decode_labels(mask, settings=settings, where=where).samples
     return check_labels(labels, size, classes=classes, ignore_index=ignore_index, where=where)
 
 
@@ -160,22 +160,6 @@ def check_labels(labels: Tensor, size: Sequence[int], *, classes: int, ignore_in
             remedy="Name every class, set ignore_index, or repair the mask.",
         )
     return labels
-
-
-def to_labels(image: Image.Image, where: str) -> Tensor:
-    """Return a loaded Pillow image's samples as labels, (H, W) int64.
-
-    Raises:
-        DatasetError: it has colours, so its samples are no classes.
-    """
-    if image.mode not in ("1", "L", "P") and not image.mode.startswith("I"):
-        raise DatasetError(
-            where=where,
-            expected="one class per pixel: a gray or a palette image",
-            got=f"an image of mode {image.mode!r}",
-            remedy="Write the classes themselves, 0, 1, 2 ..., as samples of an 8-bit gray PNG.",
-        )
-    return torch.from_numpy(np.array(image, dtype=np.int64))
 
 
 def _pair(images: Path, masks: Path, findings: Findings) -> list[tuple[str, str]]:

@@ -12,9 +12,9 @@ from torchvision import datasets
 
 from precomp_data._torchvision import open_published
 from precomp_data.geometry import Geometry, ImageDataset
-from precomp_data.images import to_rgb
-from precomp_data.masks import check_labels, to_labels
-from precomp_sdk import DatasetError, Label, Mask, OptionError, Target, TargetKind
+from precomp_data.masks import check_labels
+from precomp_sdk import DatasetError, ImageError, Label, Mask, OptionError, Target, TargetKind
+from precomp_sdk.image_io import as_image, decode_labels
 
 __all__ = [
     "CIFAR10",
@@ -99,8 +99,8 @@ class TorchvisionSet(ImageDataset):
         where = f"data set {self.name!r}, {self.key(index)}"
         try:
             image, found = self._set[index]
-            return to_rgb(image, where), self._target(found, image, where)  # a mask is decoded only now
-        except DatasetError:
+            return as_image(image, where=where), self._target(found, image, where)  # a mask is decoded only now
+        except (DatasetError, ImageError):
             raise
         except Exception as error:  # Pillow's readers raise whatever their parsing runs into
             raise DatasetError(
@@ -184,7 +184,7 @@ class OxfordIIITPetSegmentation(OxfordIIITPet):
 
     def _target(self, found: Any, image: Image.Image, where: str) -> Target:
         with found:  # closes the file even if it is broken
-            labels = to_labels(found, where)
+            labels = decode_labels(found, where=where).samples
         trimap = check_labels(labels, image.size[::-1], classes=4, ignore_index=_IGNORE, where=where)
         if bool((trimap == 0).any()):
             raise DatasetError(

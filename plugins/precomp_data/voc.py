@@ -17,9 +17,9 @@ from precomp_data._voc_format import VocObject, read_voc
 from precomp_data.coco import check_size
 from precomp_data.folders import existing_folder
 from precomp_data.geometry import Geometry, ImageDataset
-from precomp_data.images import MAX_PIXELS, is_image_name, read_image
 from precomp_data.masks import read_mask
 from precomp_sdk import Boxes, DatasetError, Mask, OptionError, SkippedSample, Target, TargetKind
+from precomp_sdk.image_io import MAX_PIXELS, ReadSettings, is_image_name, read_image
 
 __all__ = ["VOC_CLASSES", "VocDetection", "VocFolder", "VocSegmentation"]
 
@@ -78,7 +78,7 @@ class VocFolder(ImageDataset):
         max_pixels: int = MAX_PIXELS,
     ) -> None:
         super().__init__(Geometry(resize=resize, crop=crop, augment=augment, zoom=zoom, seed=seed))
-        self._max_pixels = max_pixels
+        self._reading = ReadSettings(max_pixels=max_pixels)
         if year not in _YEARS:
             raise OptionError(
                 where=f"data set {self.name!r}, year",
@@ -111,7 +111,7 @@ class VocFolder(ImageDataset):
         return self._files[index].stem
 
     def _image(self, index: int) -> Tensor:
-        return read_image(self._files[index], max_pixels=self._max_pixels)
+        return read_image(self._files[index], settings=self._reading)
 
     def _annotation(self, name: str) -> Path:
         folder, suffix = self._annotations

@@ -35,16 +35,23 @@ def export(
 def compress(
     ctx: typer.Context,
     file: Annotated[Path, typer.Argument(help="What `precomp export` wrote, or the folder of `precomp train`.")],
-    image: Annotated[Path, typer.Argument(help="An image of 8-bit RGB or gray.")],
+    image: Annotated[Path, typer.Argument(help="An image file; what becomes of it: docs/guides/images.md.")],
     quality: Annotated[float, typer.Option(help="On the codec's own scale.")],
     output: Annotated[Path, typer.Option(help="File for the payload.")],
+    max_pixels: Annotated[
+        int | None, typer.Option(help="Larger images are refused before they are decoded; by default 178956970.")
+    ] = None,
+    white_level: Annotated[
+        float | None, typer.Option(help="The sample that is white, in images of more than 8 bits; 4095 for 12 bits.")
+    ] = None,
 ) -> None:
-    """Preprocess and encode one image."""
+    """Preprocess and encode one image, upright and in sRGB; its metadata is left behind."""
     from precomp_sdk.atomic_io import write_whole
-    from precomp_sdk.deploy import read_image
+    from precomp_sdk.image_io import MAX_PIXELS, ReadSettings, read_image
     from precomp_sdk.run import load_compressor
 
-    source = read_image(image)
+    settings = ReadSettings(max_pixels=MAX_PIXELS if max_pixels is None else max_pixels, white_level=white_level)
+    source = read_image(image, settings=settings)
     payload = load_compressor(file, registry_of(ctx), observer=tell_notice).compress(source, quality)
     write_whole(output, payload)
     pixels = source.shape[-2] * source.shape[-1]
@@ -63,7 +70,7 @@ def decompress(
     ] = None,
 ) -> None:
     """Decode one payload: what the receiver sees."""
-    from precomp_sdk.deploy import write_image
+    from precomp_sdk.image_io import write_image
     from precomp_sdk.run import load_compressor
 
     sides = (size or "").split("x")

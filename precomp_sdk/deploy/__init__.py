@@ -3,6 +3,5 @@
 from precomp_sdk.deploy.compressor import Compressor
 from precomp_sdk.deploy.cost import Cost, measure_cost
 from precomp_sdk.deploy.export import export_onnx
-from precomp_sdk.deploy.image_files import read_image, write_image
 
-__all__ = ["Compressor", "Cost", "export_onnx", "measure_cost", "read_image", "write_image"]
+__all__ = ["Compressor", "Cost", "export_onnx", "measure_cost"]

@@ -11,7 +11,8 @@ from precomp_sdk.codec import Codec
 from precomp_sdk.deploy.export import export_onnx
 from precomp_sdk.errors import CheckpointError, QualityError
 from precomp_sdk.events import Event, Notice
-from precomp_sdk.images import check_image, downscale, to_float, to_uint8, upscale
+from precomp_sdk.image_io import ImageSource, as_image
+from precomp_sdk.images import downscale, to_float, to_uint8, upscale
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.registry import Registry
 from precomp_sdk.training import SavedModule, as_recorded, load_module, read_module, save_module
@@ -72,14 +73,14 @@ class Compressor:
             "ladder": list(self.ladder),
         }
 
-    def preprocess(self, image: Tensor, quality: float) -> Tensor:
+    def preprocess(self, image: ImageSource, quality: float) -> Tensor:
         """Return the image as the codec gets it: uint8 (3, H, W), smaller where the preprocessor asks for it.
 
         Raises:
-            ImageError: the image is not ``uint8 (3, H, W)``.
+            ImageError: it is no image that `as_image` takes.
             QualityError: the quality lies outside the ladder, where the network was never trained.
         """
-        check_image(image, "Compressor")
+        image = as_image(image)
         self._check(quality)
         device = next((item.device for item in self.preprocessor.parameters()), image.device)
         strength = self.codec.quality_scale.strength(quality)
@@ -87,11 +88,15 @@ class Compressor:
             processed = self.preprocessor(to_float(image.to(device))[None], strength)
         return to_uint8(downscale(processed, self.preprocessor.resolution(strength))[0]).cpu()
 
-    def compress(self, image: Tensor, quality: float) -> bytes:
-        """Return the payload of an image: an ordinary file of the codec.
+    def compress(self, image: ImageSource, quality: float) -> bytes:
+        """Return the payload of an image: an ordinary file of the codec, upright, in sRGB and without metadata.
+
+        Args:
+            image: a path, the bytes of a file, a Pillow image, an array or a tensor, see `as_image`.
+            quality: on the codec's own scale.
 
         Raises:
-            ImageError: the image is not ``uint8 (3, H, W)``.
+            ImageError: it is no image that `as_image` takes.
             QualityError: the quality lies outside the ladder.
             CodecError: the codec's library failed.
         """

@@ -125,10 +125,10 @@ def opened(source: str | PathLike[str] | bytes, settings: ReadSettings, where: s
         with _identified(data, where) as image:
             check_pixels(image.size, settings, where)
             with _pillow_allows(image.size):
-                low = low_bytes(image, lambda: _identified(data, where))  # first: PNG's metadata loads the samples
-                orientation = orientation_of(image)
+                low = low_bytes(image, lambda: _identified(data, where))
+                turned = orientation_of(image) if image.format == "TIFF" else 1  # Pillow will apply it
                 image.load()
-            yield OpenedImage(image, low, orientation)
+            yield OpenedImage(image, low, turned if turned != 1 else orientation_of(image))
     except ImageError:
         raise
     except Exception as error:  # Pillow's readers raise whatever their parsing runs into
@@ -218,7 +218,8 @@ def _identified(data: bytes, where: str) -> ImageFile.ImageFile:
         if accept is not None and accept(start) is not True:
             continue
         try:
-            return factory(BytesIO(data), b"")
+            with _pillow_allows(None):
+                return factory(BytesIO(data), b"")
         except (SyntaxError, IndexError, TypeError, struct.error):  # Pillow's own list of "another format"
             continue
     for signature, got, remedy in _SIGNATURES:
@@ -255,7 +256,7 @@ def _names() -> str:
 
 
 class _Lifted:
-    """How many readers work on images beyond Pillow's limit, which is a global of the process."""
+    """How many readers work beyond Pillow's limit of pixels, which is a global of the process."""
 
     lock = Lock()
     readers = 0
@@ -263,18 +264,18 @@ class _Lifted:
 
 
 @contextmanager
-def _pillow_allows(size: tuple[int, int]) -> Iterator[None]:
-    """Lift Pillow's own limit while an image beyond it is decoded: some of its readers look at it again."""
+def _pillow_allows(size: tuple[int, int] | None) -> Iterator[None]:
+    """Lift Pillow's own limit where its readers look at it: at a header, and at samples that are beyond it."""
     with _Lifted.lock:
         limit = _Lifted.limit if _Lifted.readers else Image.MAX_IMAGE_PIXELS
-        beyond = limit is not None and size[0] * size[1] > limit
-        if beyond:
+        lifts = limit is not None and (size is None or size[0] * size[1] > limit)
+        if lifts:
             _Lifted.limit, Image.MAX_IMAGE_PIXELS = limit, None
             _Lifted.readers += 1
     try:
         yield
     finally:
         with _Lifted.lock:
-            _Lifted.readers -= beyond
-            if beyond and _Lifted.readers == 0:
+            _Lifted.readers -= lifts
+            if lifts and _Lifted.readers == 0:
                 Image.MAX_IMAGE_PIXELS = _Lifted.limit

@@ -255,8 +255,8 @@ def test_draws_depend_on_seed_epoch_and_index_only() -> None:
 
 
 def test_an_elongated_image_is_not_blown_up() -> None:
-    strip = torch.zeros(3, 1, 4000, dtype=torch.uint8)
-    with pytest.raises(DatasetError, match=r"image: .*after resizing; got 4000 x 1, resized to 800000 x 200"):
+    strip = torch.zeros(3, 1, 8000, dtype=torch.uint8)
+    with pytest.raises(DatasetError, match=r"image: .*after resizing; got 8000 x 1, resized to 1600000 x 200"):
         apply(Geometry(resize=200), strip)
 
 

@@ -120,7 +120,10 @@ def test_missing_and_empty_folders_are_named(root: Path) -> None:
         (mask_of(1, width=7), r"a.png: expected a mask of its image's size, 8 x 6; got 7 x 6"),
         (np.full((6, 8), 3, np.uint8), r"a.png: expected labels from 0 to 2, or 9 for .*; got \[3\]"),
         (np.arange(48, dtype=np.uint8).reshape(6, 8), r"got \[3, 4, 5, 6, 7, 8, 10, 11\] and more"),
-        (np.zeros((6, 8, 3), np.uint8), r"one class per pixel: a gray or a palette image; got .*'RGB'"),
+        (
+            np.zeros((6, 8, 3), np.uint8),
+            r"one class per pixel: a gray or a palette image .*; got .*'RGB'",
+        ),
     ],
 )
 def test_a_wrong_mask_is_named_or_skipped(labels: np.ndarray, message: str, root: Path) -> None:
@@ -135,7 +138,7 @@ def test_a_wrong_mask_is_named_or_skipped(labels: np.ndarray, message: str, root
 
 def test_a_broken_mask_is_named(root: Path) -> None:
     (root / "masks" / "train" / "a.png").write_bytes(b"no image")
-    with pytest.raises(DatasetError, match=r"a.png: expected an image that Pillow can read"):
+    with pytest.raises(DatasetError, match=r"a.png: expected an image that is read here"):
         MaskFolder(root=root)[0]
 
 

@@ -12,7 +12,8 @@ from typer.testing import CliRunner, Result
 from precomp_qacnn import GuidedQACNN
 from precomp_sdk import CheckpointError, Preprocessor, Registry, TaskDataset, cli, hookimpl, to_float, to_uint8
 from precomp_sdk.config import dump_experiment, parse_experiment
-from precomp_sdk.deploy import Compressor, read_image, write_image
+from precomp_sdk.deploy import Compressor
+from precomp_sdk.image_io import read_image, write_image
 from precomp_sdk.run import load_compressor, run_training
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeTask
 from precomp_sdk.training import load_module

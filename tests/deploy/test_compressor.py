@@ -101,7 +101,7 @@ def test_a_quality_it_was_not_trained_for_is_refused(sender: Compressor, quality
 
 def test_bad_images_and_payloads_are_refused(sender: Compressor) -> None:
     with pytest.raises(ImageError):
-        sender.compress(to_float(IMAGE), 15)
+        sender.compress(to_float(IMAGE) * 2, 15)
     with pytest.raises(BitstreamError):
         sender.decompress(sender.compress(IMAGE, 15)[:-1])
 

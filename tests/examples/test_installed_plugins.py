@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from precomp_sdk import Registry
-from precomp_sdk.deploy import read_image, write_image
+from precomp_sdk.image_io import read_image, write_image
 from precomp_sdk.scaffold import KINDS, new_plugin
 from precomp_sdk.testing import natural_image
 

@@ -20,9 +20,10 @@ from precomp_sdk import (
     hookimpl,
 )
 from precomp_sdk.config import dump_experiment, load_experiment, parse_experiment, parse_transfer
-from precomp_sdk.deploy import Compressor, read_image, write_image
+from precomp_sdk.deploy import Compressor
 from precomp_sdk.errors import CheckpointError
 from precomp_sdk.evaluation import read_results
+from precomp_sdk.image_io import read_image, write_image
 from precomp_sdk.run import build, build_evaluation, run_evaluation, run_training, run_transfer
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeProxy
 from precomp_sdk.training import save_module

@@ -1,4 +1,4 @@
-"""Every image Pillow reads becomes (3, H, W) uint8, or an error that names it."""
+"""Every image file becomes (3, H, W) uint8, or an error that names it."""
 
 import struct
 import warnings
@@ -12,9 +12,8 @@ import pytest
 import torch
 from PIL import Image
 
-from precomp_data import read_image
-from precomp_data.images import is_image_name, to_rgb
-from precomp_sdk import DatasetError
+from precomp_sdk import ImageError, OptionError
+from precomp_sdk.image_io import ReadSettings, _files, as_image, is_image_name, read_image, reason_not_read
 
 RED, BLUE, WHITE = (255, 0, 0), (0, 0, 255), (255, 255, 255)
 
@@ -98,7 +97,7 @@ def test_32_bit_integers_within_16_bits_are_scaled() -> None:
     "values", [np.array([[0, 65536]], np.int32), np.array([[-1, 5]], np.int32), np.array([[0.0, 1.0]], np.float32)]
 )
 def test_samples_without_a_defined_range_are_refused(values: np.ndarray) -> None:
-    with pytest.raises(DatasetError, match="scan\\.tif: expected 8 or 16 bits"):
+    with pytest.raises(ImageError, match="scan\\.tif: expected 8 or 16 bits"):
         read_image(encoded(Image.fromarray(values), "TIFF"), where="scan.tif")
 
 
@@ -159,7 +158,7 @@ def test_transparent_palette_entries_lie_on_white() -> None:
 
 def test_premultiplied_alpha_is_understood() -> None:
     for mode, colour in (("RGBa", (64, 0, 0, 64)), ("La", (0, 64))):
-        found = to_rgb(Image.new(mode, (1, 1), colour), "image")
+        found = as_image(Image.new(mode, (1, 1), colour))
         assert pixel(found)[1] == pytest.approx(191, abs=1)
 
 
@@ -174,12 +173,12 @@ def test_the_first_frame_of_an_animation_is_taken() -> None:
     ("data", "reason"),
     [
         (b"", r"an empty file \(0 bytes\)"),
-        (b"hello, this is text", "expected an image that Pillow can read; got something else"),
+        (b"hello, this is text", r"expected an image that is read here \(JPEG, .*; got something else"),
         (encoded(ramp(64, 64), "JPEG")[:-200], "truncated"),
         (encoded(ramp(64, 64), "PNG")[:-40], "corrupt, truncated or unsupported"),
         (encoded(ramp(64, 64), "JPEG")[:30], "expected a"),
         (png_header(5, 5), "corrupt, truncated or unsupported"),
-        (png_header(0, 5), "expected a"),
+        (png_header(0, 5), "expected an"),
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\n%%EOF\n", "format EPS"),
     ],
     ids=["zero bytes", "text", "cut jpeg", "cut png", "cut header", "no pixels", "width 0", "eps"],
@@ -187,10 +186,10 @@ def test_the_first_frame_of_an_animation_is_taken() -> None:
 def test_what_cannot_be_read_is_named_with_the_reason(tmp_path: Path, data: bytes, reason: str) -> None:
     path = tmp_path / "broken.jpg"
     path.write_bytes(data)
-    with pytest.raises(DatasetError, match=reason) as raised:
+    with pytest.raises(ImageError, match=reason) as raised:
         read_image(path)
     assert raised.value.where == str(path)
-    with pytest.raises(DatasetError, match=f"sample 3: .*{reason}"):
+    with pytest.raises(ImageError, match=f"sample 3: .*{reason}"):
         read_image(data, where="sample 3")
 
 
@@ -198,7 +197,7 @@ def test_a_corrupt_chunk_is_an_error() -> None:
     data = bytearray(encoded(ramp(64, 64)))
     place = data.index(b"IDAT") + 20
     data[place : place + 8] = b"\xff" * 8
-    with pytest.raises(DatasetError, match="corrupt, truncated or unsupported"):
+    with pytest.raises(ImageError, match="corrupt, truncated or unsupported"):
         read_image(bytes(data))
 
 
@@ -208,42 +207,42 @@ def test_lab_becomes_rgb() -> None:
 
 
 def test_bytes_without_a_name_say_how_many_they_are() -> None:
-    with pytest.raises(DatasetError, match="image of 3 bytes"):
+    with pytest.raises(ImageError, match="image of 3 bytes"):
         read_image(b"abc")
 
 
 def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match=r"gone.png: .*No such file"):
+    with pytest.raises(ImageError, match=r"gone.png: .*No such file"):
         read_image(tmp_path / "gone.png")
-    with pytest.raises(DatasetError, match="directory"):
+    with pytest.raises(ImageError, match="directory"):
         read_image(tmp_path)
 
 
 def test_max_pixels_is_a_limit_on_the_declared_size() -> None:
     data = encoded(ramp(8, 6))
-    assert read_image(data, max_pixels=48).shape == (3, 6, 8)
-    with pytest.raises(DatasetError, match="at most 47 pixels; got 8 x 6"):
-        read_image(data, max_pixels=47)
+    assert read_image(data, settings=ReadSettings(max_pixels=48)).shape == (3, 6, 8)
+    with pytest.raises(ImageError, match="at most 47 pixels; got 8 x 6"):
+        read_image(data, settings=ReadSettings(max_pixels=47))
 
 
 @pytest.mark.parametrize("action", ["error", "ignore"])
-@pytest.mark.parametrize("side", [9_500, 60_000])
+@pytest.mark.parametrize("side", [13_500, 60_000])
 def test_a_huge_image_is_refused_before_it_is_decoded(action: str, side: int) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter(action)  # type: ignore[arg-type]
-        with pytest.raises(DatasetError, match="expected an image of at most"):
+        with pytest.raises(ImageError, match="expected an image of at most"):
             read_image(png_header(side, side))
 
 
-def test_pillows_own_limit_holds_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    data = encoded(ramp(8, 6))
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 40)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with pytest.raises(DatasetError, match="at most 40 pixels"):
-            read_image(data)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "GIF", "WEBP", "JPEG"])
+def test_the_limit_is_ours_alone_and_pillows_comes_back(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    data = encoded(ramp(8, 6), kind)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)  # Pillow refuses beyond twice as many
     assert read_image(data).shape == (3, 6, 8)
+    assert Image.MAX_IMAGE_PIXELS == 10
+    with pytest.raises(ImageError, match="at most 47"):
+        read_image(data, settings=ReadSettings(max_pixels=47))
+    assert Image.MAX_IMAGE_PIXELS == 10
 
 
 def test_image_names() -> None:
@@ -251,3 +250,75 @@ def test_image_names() -> None:
     assert not any(
         is_image_name(name) for name in ("a.txt", "b", ".hidden.jpg", "c.pdf", "d.eps", "e.jpg.json", "f.mpg")
     )
+
+
+def test_why_an_image_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert reason_not_read("a.jpg") == reason_not_read("notes.txt") == reason_not_read("film.mpg") == ""
+    assert reason_not_read("._a.jpg") == "a hidden file"
+    assert all("no format" in reason_not_read(name) for name in ("a.psd", "b.DNG", "c.eps", "d.svg", "e.ico"))
+    monkeypatch.setattr(_files, "_available", lambda: ("JPEG", "PNG"))
+    _files._endings.cache_clear()
+    try:
+        assert reason_not_read("IMG_0001.HEIC") == "pillow-heif is not installed"
+        assert reason_not_read("a.jxl") == "pillow-jxl-plugin is not installed"
+        with pytest.raises(ImageError, match=r"got HEIC, and no pillow_heif\. Install pillow-heif"):
+            read_image(b"\0\0\0\x18ftypheic" + bytes(12))
+    finally:
+        _files._endings.cache_clear()
+
+
+def test_heic_and_jpeg_xl_are_read_where_their_packages_are() -> None:
+    for package, kind in (("pillow_heif", "HEIF"), ("pillow_jxl", "JXL")):
+        module = pytest.importorskip(package)
+        if kind == "HEIF":
+            module.register_heif_opener()
+        found = read_image(encoded(ramp(64, 48), kind, quality=95))
+        assert (found.float() - as_image(ramp(64, 48)).float()).abs().mean() < 3
+        assert is_image_name(f"a.{'heic' if kind == 'HEIF' else 'jxl'}")
+
+
+@pytest.mark.parametrize(
+    ("data", "got", "remedy"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n", "git-lfs pointer", "git lfs pull"),
+        (b"<!doctype html><html>", "a web page", "Download"),
+        (b"%PDF-1.7", "a PDF file", "PNG"),
+    ],
+)
+def test_what_lies_in_the_place_of_an_image_is_named(data: bytes, got: str, remedy: str) -> None:
+    with pytest.raises(ImageError, match=f"got .*{got}.*{remedy}"):
+        read_image(data)
+
+
+def test_postscript_never_starts_a_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def start(*args: object, **options: object) -> None:
+        raise AssertionError(f"a program was started: {args}")
+
+    monkeypatch.setattr("subprocess.Popen", start)
+    data = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n%%EOF\n"
+    (tmp_path / "a.png").write_bytes(data)
+    with Image.open(BytesIO(data)) as held:
+        assert held.format == "EPS"  # it would be drawn by Ghostscript as soon as it is loaded
+        for source in (tmp_path / "a.png", data, held):
+            with pytest.raises(ImageError, match="EPS"):
+                as_image(source)
+    # a DOS header before the PostScript
+    with pytest.raises(ImageError, match="EPS"):
+        read_image(b"\xc5\xd0\xd3\xc6" + bytes(40) + data)
+
+
+@pytest.mark.parametrize("kind", ["AVIF", "WEBP", "JPEG", "PNG", "GIF", "TIFF", "JPEG2000", "QOI", "BMP"])
+def test_damage_is_one_error_in_every_format(kind: str) -> None:
+    data = encoded(ramp(64, 48).convert("P") if kind == "GIF" else ramp(64, 48), kind)
+    for cut in (data[: len(data) // 2], data[:40], bytes(len(data)), data[:20] + bytes(200)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow warns of a cut TIFF
+            with pytest.raises(ImageError) as raised:
+                read_image(cut)
+        assert len(str(raised.value).splitlines()) == 1
+
+
+def test_settings_are_checked() -> None:
+    for wrong in ({"max_pixels": 0}, {"max_pixels": True}, {"white_level": 0.0}, {"white_level": float("nan")}):
+        with pytest.raises(OptionError):
+            ReadSettings(**wrong)  # type: ignore[arg-type]
