@@ -137,12 +137,6 @@ from .deploy import (
 from .deploy import (
     measure_cost as measure_cost,
 )
-from .deploy import (
-    read_image as read_image,
-)
-from .deploy import (
-    write_image as write_image,
-)
 from .ensemble import EnsembleTask as EnsembleTask
 from .errors import (
     BitstreamError as BitstreamError,
@@ -277,6 +271,18 @@ from .features import (
     check_layer_names as check_layer_names,
 )
 from .hookspecs import hookimpl as hookimpl
+from .image_io import (
+    ReadSettings as ReadSettings,
+)
+from .image_io import (
+    as_image as as_image,
+)
+from .image_io import (
+    read_image as read_image,
+)
+from .image_io import (
+    write_image as write_image,
+)
 from .images import (
     check_batch as check_batch,
 )

@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
-from precomp_sdk.errors import ImageError, OptionError
+from precomp_sdk.errors import BitstreamError, ImageError, OptionError
 from precomp_sdk.image_io._orientation import orientation_of
 from precomp_sdk.image_io._samples import low_bytes
+from precomp_sdk.jpeg_file import check_jpeg
 
 __all__ = [
     "FORMATS",
@@ -61,6 +62,7 @@ _SIGNATURES = (  # what is found in the place of an image
     (b"<!DOCTYPE html", "a web page", "Download the image again."),
     (b"<html", "a web page", "Download the image again."),
 )
+_JPEG = b"\xff\xd8"
 _REPLACE = "Replace the file, or take it out of the set."
 
 
@@ -124,6 +126,8 @@ def opened(source: str | PathLike[str] | bytes, settings: ReadSettings, where: s
     try:
         with _identified(data, where) as image:
             check_pixels(image.size, settings, where)
+            if data[:2] == _JPEG:
+                check_jpeg(data, where=where, max_pixels=settings.max_pixels)
             with _pillow_allows(image.size):
                 low = low_bytes(image, lambda: _identified(data, where))
                 turned = orientation_of(image) if image.format == "TIFF" else 1  # Pillow will apply it
@@ -131,6 +135,8 @@ def opened(source: str | PathLike[str] | bytes, settings: ReadSettings, where: s
             yield OpenedImage(image, low, turned if turned != 1 else orientation_of(image))
     except ImageError:
         raise
+    except BitstreamError as error:
+        raise unreadable(where, error.expected, error.got) from error
     except Exception as error:  # Pillow's readers raise whatever their parsing runs into
         reason = str(error) or type(error).__name__
         raise unreadable(

@@ -174,7 +174,7 @@ def test_the_first_frame_of_an_animation_is_taken() -> None:
     [
         (b"", r"an empty file \(0 bytes\)"),
         (b"hello, this is text", r"expected an image that is read here \(JPEG, .*; got something else"),
-        (encoded(ramp(64, 64), "JPEG")[:-200], "truncated"),
+        (encoded(ramp(64, 64), "JPEG")[:-200], "an end-of-image marker"),
         (encoded(ramp(64, 64), "PNG")[:-40], "corrupt, truncated or unsupported"),
         (encoded(ramp(64, 64), "JPEG")[:30], "expected a"),
         (png_header(5, 5), "corrupt, truncated or unsupported"),
@@ -322,3 +322,14 @@ def test_settings_are_checked() -> None:
     for wrong in ({"max_pixels": 0}, {"max_pixels": True}, {"white_level": 0.0}, {"white_level": float("nan")}):
         with pytest.raises(OptionError):
             ReadSettings(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_jpeg_whose_scan_is_damaged_is_refused(progressive: bool) -> None:
+    noise = np.kron(np.random.default_rng(0).integers(0, 255, (16, 16, 3)), np.ones((8, 8, 1))).astype(np.uint8)
+    whole = encoded(Image.fromarray(noise), "JPEG", quality=90, progressive=progressive)
+    assert read_image(whole).shape == (3, 128, 128)
+    half = len(whole) // 2
+    for damaged in (whole[:half] + whole[-2:], whole[:half] + bytes(400) + whole[half + 400 :]):
+        with pytest.raises(ImageError, match=r"image of \d+ bytes: expected"):
+            read_image(damaged)
