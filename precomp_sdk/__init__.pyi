@@ -11,6 +11,7 @@ from . import (
     cli as cli,
 )
 from . import (
+    closing as closing,
     codec as codec,
 )
 from . import (
@@ -424,7 +425,7 @@ from .training import (
     fit_task as fit_task,
 )
 from .training import (
-    fits_proxy as fits_proxy,
+    load_fitting_proxy as load_fitting_proxy,
 )
 from .training import (
     load_module as load_module,

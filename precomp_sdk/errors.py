@@ -6,7 +6,7 @@ what was expected, what came instead and what to do about it.
 
 from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
-from typing import Self
+from typing import ClassVar, Self
 from unicodedata import category
 
 __all__ = [
@@ -60,6 +60,8 @@ def printable(text: str, *, lines: bool = False) -> str:
 class PrecompError(Exception):
     """Root of all errors of precomp_sdk.
 
+    The message is one line, whatever names and library's words it quotes: see `printable`. The attributes keep them.
+
     Args:
         where: the function, file, key or step that noticed it.
         expected: what would have been right.
@@ -67,9 +69,11 @@ class PrecompError(Exception):
         remedy: what the user can do.
     """
 
+    _keeps_lines: ClassVar[bool] = False
+
     def __init__(self, *, where: str, expected: str, got: str, remedy: str) -> None:
-        text = f"{where}: expected {expected}; got {got}. {remedy}"
-        super().__init__(printable(text, lines=isinstance(self, ConformanceError)))
+        message = f"{where}: expected {expected}; got {got}. {remedy}"
+        super().__init__(printable(message, lines=self._keeps_lines))
         self.where = where
         self.expected = expected
         self.got = got
@@ -211,7 +215,9 @@ class CurveError(PrecompError, ValueError):
 
 
 class ConformanceError(PrecompError, AssertionError):
-    """A component fails checks of its contract; the message lists every one."""
+    """A component fails checks of its contract; the message lists every one, a line each."""
+
+    _keeps_lines = True
 
 
 def _option(where: str, option: str) -> str:

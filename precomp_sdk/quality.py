@@ -7,6 +7,8 @@ from precomp_sdk.errors import QualityError
 
 __all__ = ["QualityScale"]
 
+_ROUNDING = 2.0**-23  # of a number in 32 bits, as tensors hold qualities: 0.7 is 0.699999988 there
+
 
 @dataclass(frozen=True, slots=True)
 class QualityScale:
@@ -55,7 +57,7 @@ class QualityScale:
             self.check(quality)
 
     def check(self, quality: float) -> float:
-        """Return ``quality`` as a float if it lies on the scale.
+        """Return ``quality`` as a float if it lies on the scale; an end that went through 32 bits is the end.
 
         Raises:
             QualityError: it is not a number, lies outside the scale, or is a fraction on a scale of whole numbers.
@@ -67,6 +69,9 @@ class QualityScale:
             value = math.nan if no_number else float(quality)
         except (TypeError, ValueError):
             value = math.nan
+        for end in (self.minimum, self.maximum):
+            if math.isclose(value, end, rel_tol=_ROUNDING):
+                value = float(end)
         on_scale = self.minimum <= value <= self.maximum  # False for NaN
         if not on_scale or (self.integer and value != round(value)):
             raise QualityError(

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from precomp_sdk.data import TaskDataset
 from precomp_sdk.errors import ContractError, OptionError, TargetError
 from precomp_sdk.images import check_batch, group_by_size
 from precomp_sdk.types import Label, Target, TargetKind, kind_of
@@ -137,6 +138,24 @@ class TaskModel(nn.Module, ABC):
 
     def check_dataset(self, class_names: Sequence[str]) -> None:
         """Raise `TargetError` if a data set with these classes does not fit. The default accepts any."""
+
+    @final
+    def check_targets(self, dataset: TaskDataset, where: str, remedy: str = "Use a data set that fits.") -> None:
+        """Raise `TargetError` if a data set's targets are of another kind, or its classes do not fit.
+
+        Args:
+            dataset: whose targets are to be used.
+            where: who asks, for the message.
+            remedy: what to do about another kind.
+        """
+        if dataset.target_kind is not self.target_kind:
+            raise TargetError(
+                where=f"{where}, data set {dataset.name!r} for task {self.name!r}",
+                expected=f"targets of kind {self.target_kind.value!r}",
+                got="none" if dataset.target_kind is None else repr(dataset.target_kind.value),
+                remedy=remedy,
+            )
+        self.check_dataset(dataset.class_names)
 
     @final
     def losses(self, images: Tensor | Sequence[Tensor], targets: Sequence[Target]) -> Tensor:

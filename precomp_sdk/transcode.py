@@ -4,12 +4,11 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from types import TracebackType
-from typing import Self
 
 import torch
 from torch import Tensor
 
+from precomp_sdk.closing import Closing
 from precomp_sdk.codec import Codec
 from precomp_sdk.errors import ContractError
 from precomp_sdk.images import to_float, to_uint8
@@ -36,7 +35,7 @@ class PendingBatch:
         return images.to(like), bits.to(like.device)
 
 
-class Transcoder:
+class Transcoder(Closing):
     """Runs one codec in a pool of threads. Codec libraries release the GIL, so threads suffice.
 
     Use it as a context manager, or call ``close``.
@@ -84,11 +83,3 @@ class Transcoder:
     def close(self) -> None:
         """Stop the threads; images not yet started are dropped."""
         self._pool.shutdown(wait=True, cancel_futures=True)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()

@@ -17,8 +17,7 @@ from precomp_sdk import (
     OptionError,
     ProxyCodec,
     ProxyOutput,
-    fits_proxy,
-    load_proxy,
+    load_fitting_proxy,
     pad_to_multiple,
 )
 
@@ -76,13 +75,13 @@ class GenericProxy(ProxyCodec):
 
     def __init__(self, codec: Codec, *, width: int = 48, depth: int = 3, rounding: float = 0.3) -> None:
         super().__init__(codec)
-        if width < 1 or depth < 0 or not 0.0 <= rounding <= 1.0:
-            raise OptionError(
-                where=f"proxy {self.name!r}",
-                expected="width from 1, depth from 0, rounding from 0 to 1",
-                got=f"width {width}, depth {depth}, rounding {rounding}",
-                remedy="Correct the options; the defaults suit photographs.",
-            )
+        for option, value, right, expected in (
+            ("width", width, width >= 1, "a whole number of 1 or more"),
+            ("depth", depth, depth >= 0, "a whole number of 0 or more"),
+            ("rounding", rounding, 0.0 <= rounding <= 1.0, "a number from 0 to 1"),
+        ):
+            if not right:
+                raise OptionError.number(f"proxy {self.name!r}", option, expected, value)
         self._options = {"width": width, "depth": depth, "rounding": rounding}
         self.luma = PlaneCoder(_LUMA_SIZES_PX, _CELL_PX, rounding)
         self.chroma = PlaneCoder(_CHROMA_SIZES, _CELL_PX // 2, rounding)
@@ -96,10 +95,7 @@ class GenericProxy(ProxyCodec):
         )
         self.chroma_detail = nn.Parameter(torch.tensor(-2.0))  # what survives beyond half resolution, before a sigmoid
         self.log_header_bits = nn.Parameter(torch.tensor(_HEADER_BITS).log())
-        for path in (path for path in self.weights_files if path.exists()):
-            if fits_proxy(path, self):
-                load_proxy(path, self, any_version=True)
-                break
+        load_fitting_proxy([path for path in self.weights_files if path.exists()], self)
 
     @property
     def options(self) -> Mapping[str, Any]:

@@ -1,8 +1,18 @@
 """What happens during a run, shown and logged: progress, JSON lines, TensorBoard."""
 
 from precomp_sdk.observers.jsonl import JSONLObserver
-from precomp_sdk.observers.plain import fan_out, plain
+from precomp_sdk.observers.listening import Listener, Observer, fan_out, listening
+from precomp_sdk.observers.plain import plain
 from precomp_sdk.observers.progress import ProgressObserver
 from precomp_sdk.observers.tensorboard import TensorBoardObserver
 
-__all__ = ["JSONLObserver", "ProgressObserver", "TensorBoardObserver", "fan_out", "plain"]
+__all__ = [
+    "JSONLObserver",
+    "Listener",
+    "Observer",
+    "ProgressObserver",
+    "TensorBoardObserver",
+    "fan_out",
+    "listening",
+    "plain",
+]

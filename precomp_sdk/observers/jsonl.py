@@ -5,16 +5,16 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import Self, TextIO
+from typing import TextIO
 
+from precomp_sdk.closing import Closing
 from precomp_sdk.events import Event
 from precomp_sdk.observers.plain import plain
 
 __all__ = ["JSONLObserver"]
 
 
-class JSONLObserver:
+class JSONLObserver(Closing):
     """Writes every event as one line of JSON and flushes it; numbers are written exactly.
 
     A line has the class of the event as ``event``, seconds since 1970 as ``time_s``, and the event's own fields. The
@@ -50,14 +50,6 @@ class JSONLObserver:
         if self._file is not None:
             self._file.close()
             self._file = None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _open(self) -> TextIO:
         self._path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,22 +1,10 @@
-"""Records as plain values, and one event to several observers."""
+"""Records as plain values."""
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-from precomp_sdk.events import Event
-
-__all__ = ["fan_out", "plain"]
-
-
-def fan_out(*observers: Callable[[Event], None]) -> Callable[[Event], None]:
-    """Return an observer that passes every event to all of these, in order."""
-
-    def observe(event: Event) -> None:
-        for observer in observers:
-            observer(event)
-
-    return observe
+__all__ = ["plain"]
 
 
 def plain(value: object) -> object:

@@ -1,14 +1,15 @@
-"""Progress for people: a bar on a terminal, now and then a line elsewhere."""
+"""Progress for people: a bar on a terminal or in a notebook, now and then a line elsewhere.
+
+The time left is our own estimate (`_pace`): what rich and tqdm show divides by the mean step, and is off by the pauses
+that lie ahead, held-out measurements and checkpoints.
+"""
 
 import time
 from collections.abc import Callable, Mapping
-from types import TracebackType
-from typing import Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from precomp_sdk.errors import printable
+from precomp_sdk.closing import Closing
 from precomp_sdk.events import (
     CheckpointSaved,
     CurveDone,
@@ -19,24 +20,27 @@ from precomp_sdk.events import (
     RunStarted,
     StepDone,
 )
+from precomp_sdk.observers._bars import Bar, NotebookBar, TerminalBar
 from precomp_sdk.observers._pace import Pace, duration
+from precomp_sdk.observers.listening import in_a_notebook
 
 __all__ = ["ProgressObserver"]
 
+_LINES = 12  # that a notebook keeps below its bar
 _RELATIVE = "relative/"  # scalars of the held-out objective
 _SHOWN = ("objective", "loss", "bpp", "psnr_db")
 
 
-class ProgressObserver:
+class ProgressObserver(Closing):
     """Shows how far a run is and when it will be done.
 
     The time left comes from the recent steps of the stage; pauses (held-out measurements, checkpoints) are timed apart
-    and added as often as they lie ahead. On a terminal there is a bar; elsewhere a line every so many seconds. The
-    relative objective, finished curves and notices get a line of their own. Use it as a context manager, or call
-    ``close``.
+    and added as often as they lie ahead. On a terminal there is a bar; in a notebook there is one for all stages, with
+    the latest lines below it; elsewhere a line every so many seconds. The relative objective, finished curves and
+    notices get a line of their own. Use it as a context manager, or call ``close``.
 
     Args:
-        console: where to; default: standard error.
+        console: where to; default: the notebook that watches, else standard error.
         line_every_s: how often there is a line where there is no terminal.
         clock: seconds that only grow.
     """
@@ -48,11 +52,13 @@ class ProgressObserver:
         line_every_s: float = 10.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._console = Console(stderr=True) if console is None else console
+        self._bar: Bar
+        if console is None and in_a_notebook():
+            self._bar = NotebookBar(_LINES)
+        else:
+            self._bar = TerminalBar(Console(stderr=True) if console is None else console)
         self._line_every_s = line_every_s
         self._clock = clock
-        self._bar: Progress | None = None
-        self._bar_task = TaskID(0)
         self._pace = Pace(0, {})
         self._last_line_s = clock()
 
@@ -73,32 +79,21 @@ class ProgressObserver:
             case Notice(stage, message):
                 self._say(f"{stage}: {message}")
             case RunFinished(stage, seconds):
-                self._stop_bar()
+                self._bar.stop()
                 self._say(f"{stage}: done in {duration(seconds)}")
 
     def close(self) -> None:
         """Take the bar off the terminal."""
-        self._stop_bar()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
+        self._bar.stop()
 
     def _start(self, stage: str, total_steps: int, settings: Mapping[str, object]) -> None:
         self._pace = Pace(total_steps, settings)
         self._last_line_s = self._clock()
-        self._stop_bar()
-        if not self._console.is_terminal:
+        self._bar.stop()
+        if self._bar.shown:
+            self._bar.start(stage, total_steps)
+        else:
             self._say(f"{stage}: {total_steps} steps" if total_steps else f"{stage}: starts")
-            return
-        columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[state]}"))
-        self._bar = Progress(*columns, console=self._console, refresh_per_second=4, transient=True)
-        self._bar_task = self._bar.add_task(stage, total=total_steps or None, state="starts")
-        self._bar.start()
 
     def _step(self, event: StepDone) -> None:
         now_s = self._clock()
@@ -107,8 +102,8 @@ class ProgressObserver:
         if relative:
             self._say(f"{event.stage}: step {event.step}, {_objective(relative)}")
         state = self._state(event)
-        if self._bar is not None:
-            self._bar.update(self._bar_task, completed=event.step, state=state)
+        if self._bar.shown:
+            self._bar.update(event.step, state)
         elif now_s - self._last_line_s >= self._line_every_s:
             self._last_line_s = now_s
             self._say(f"{event.stage}: {state}")
@@ -123,12 +118,7 @@ class ProgressObserver:
         return ", ".join(parts)
 
     def _say(self, line: str) -> None:
-        self._console.print(printable(line), markup=False, highlight=False, soft_wrap=True)
-
-    def _stop_bar(self) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
+        self._bar.say(line)
 
 
 def _objective(relative: Mapping[str, float]) -> str:

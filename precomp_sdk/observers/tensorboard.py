@@ -1,12 +1,14 @@
 """Scalars for TensorBoard, where it is installed."""
 
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
+from precomp_sdk.closing import Closing
 from precomp_sdk.errors import MissingDependencyError
-from precomp_sdk.events import Event, Notice, PointMeasured, StepDone
+from precomp_sdk.events import CurveDone, Event, Notice, StepDone
+from precomp_sdk.errors import printable
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -14,10 +16,12 @@ if TYPE_CHECKING:
 __all__ = ["TensorBoardObserver"]
 
 
-class TensorBoardObserver:
+class TensorBoardObserver(Closing):
     """Writes the scalars of every step, the points of every curve, and notices.
 
-    Scalars are called ``<stage>/<name>``; the points of curves ``<curve>/<metric>``, with the quality as their step.
+    Scalars are called ``<stage>/<name>``; the points of a finished curve ``<curve>/<metric>``, with the quality as
+    their step. TensorBoard's steps are whole numbers: where a quality is a fraction, the curve's are multiplied by the
+    power of ten that the names say, such as ``<curve>/<metric> (quality x 10)``.
 
     Args:
         folder: for TensorBoard's files; they are opened at the first event.
@@ -46,19 +50,19 @@ class TensorBoardObserver:
         """Write one event's scalars."""
         match event:
             case StepDone():
-                scalars = {f"{event.stage}/{name}": value for name, value in event.scalars.items()}
-                step = event.step
-            case PointMeasured(label, point):
-                values = {"bpp": point.bpp, "task_loss": point.task_loss, **point.scores}
-                scalars = {f"{label}/{name}": value for name, value in values.items()}
-                step = round(point.quality)
+                for name, value in event.scalars.items():
+                    self._open().add_scalar(f"{event.stage}/{name}", value, event.step)
+            case CurveDone(curve):
+                factor = _whole_steps([point.quality for point in curve.points])
+                scaled = "" if factor == 1 else f" (quality x {factor})"
+                for point in curve.points:
+                    for name, value in {"bpp": point.bpp, "task_loss": point.task_loss, **point.scores}.items():
+                        tag = printable(f"{curve.label}/{name}{scaled}")
+                        self._open().add_scalar(tag, value, round(factor * point.quality))
             case Notice(stage, message):
-                self._open().add_text(f"{stage}/notice", message)
-                return
+                self._open().add_text(f"{stage}/notice", printable(message))
             case _:
-                return
-        for name, value in scalars.items():
-            self._open().add_scalar(name, value, step)
+                pass
 
     def close(self) -> None:
         """Write what is pending and close the files."""
@@ -66,17 +70,17 @@ class TensorBoardObserver:
             self._writer.close()
             self._writer = None
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def _open(self) -> "SummaryWriter":
         if self._writer is None:
             from torch.utils.tensorboard import SummaryWriter  # takes long to import, and may be absent
 
             self._writer = SummaryWriter(str(self._folder))
         return self._writer
+
+
+def _whole_steps(qualities: Sequence[float]) -> int:
+    """Return the least power of ten that makes whole numbers of all qualities, up to a million."""
+    factor = 1
+    while factor < 10**6 and any(abs(factor * q - round(factor * q)) > 1e-6 * factor for q in qualities):
+        factor *= 10
+    return factor

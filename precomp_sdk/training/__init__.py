@@ -9,8 +9,6 @@ from precomp_sdk.training.checkpoints import (
     read_module,
     save_module,
 )
-from precomp_sdk.training.fit_proxy import FitProxyResult, fit_proxy, fitting_loss
-from precomp_sdk.training.fit_task import FitTaskResult, fit_task, score_task
 from precomp_sdk.training.loading import Batches, held_back, shuffled
 from precomp_sdk.training.loop import STATE_FILE, WEIGHTS_FILE
 from precomp_sdk.training.objective import (
@@ -19,7 +17,8 @@ from precomp_sdk.training.objective import (
     ObjectiveTerms,
     feature_distances,
 )
-from precomp_sdk.training.proxy_files import fits_proxy, load_proxy, save_proxy
+from precomp_sdk.training.proxy_files import load_fitting_proxy, load_proxy, save_proxy
+from precomp_sdk.training.proxy_fitting import FitProxyResult, fit_proxy, fitting_loss
 from precomp_sdk.training.resolutions import (
     FACTORS,
     ResolutionChoice,
@@ -28,6 +27,7 @@ from precomp_sdk.training.resolutions import (
     resolution_points,
 )
 from precomp_sdk.training.settings import FREE_SETTINGS, PARTS, TrainSettings
+from precomp_sdk.training.task_fitting import FitTaskResult, fit_task, score_task
 from precomp_sdk.training.trainer import Trainer, TrainResult
 
 __all__ = [
@@ -55,9 +55,9 @@ __all__ = [
     "feature_distances",
     "fit_proxy",
     "fit_task",
-    "fits_proxy",
     "fitting_loss",
     "held_back",
+    "load_fitting_proxy",
     "load_module",
     "load_proxy",
     "read_module",

@@ -19,6 +19,7 @@ __all__ = [
     "SavedModule",
     "as_recorded",
     "check_unused",
+    "fill_module",
     "load_module",
     "load_state",
     "read_module",
@@ -152,19 +153,34 @@ def load_module(path: Path | str, module: nn.Module, *, name: str) -> SavedModul
             of ``get_extra_state``, may have any shape.
     """
     saved = read_module(path)
+    fill_module(module, saved, name=name, where=str(path))
+    return saved
+
+
+def fill_module(module: nn.Module, saved: SavedModule, *, name: str, where: str) -> None:
+    """Load what was read from a weights file into a module; see `load_module`.
+
+    Args:
+        module: of the name, options and shapes in the file.
+        saved: from `read_module`.
+        name: of the component.
+        where: the file, for the message.
+
+    Raises:
+        CheckpointError: as `load_module` raises it.
+    """
     own, theirs = _shapes(module.state_dict()), _shapes(saved.weights)
     if saved.name != name or own != theirs:
         differing = sorted(key for key in own.keys() | theirs.keys() if own.get(key) != theirs.get(key))
         told = [f"{key} {theirs.get(key, 'missing')} instead of {own.get(key, 'none')}" for key in differing[:3]]
         raise CheckpointError(
-            where=str(path),
+            where=where,
             expected=f"weights of {name!r}",
             got=f"weights of {saved.name!r} with options {dict(saved.options)}"
             + (f"; {len(differing)} differ, first {', '.join(told)}" if differing else ""),
             remedy="Construct it by the name and options in the file.",
         )
     module.load_state_dict(dict(saved.weights))
-    return saved
 
 
 def _shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:

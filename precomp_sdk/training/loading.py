@@ -3,23 +3,24 @@
 import os
 import random
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from types import TracebackType
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from precomp_sdk.closing import Closing
 from precomp_sdk.data import SkippedSample, TaskDataset, load_samples
 from precomp_sdk.errors import DatasetError, OptionError
+from precomp_sdk.events import Notice
 from precomp_sdk.training.settings import TrainSettings
 from precomp_sdk.types import Sample
 
-__all__ = ["Batches", "held_back", "load_all", "shuffled"]
+__all__ = ["Batches", "held_back", "left_out", "load_all", "shuffled"]
 
 
-class Batches(Iterator[list[Sample]]):
+class Batches(Closing, Iterator[list[Sample]]):
     """Iterates over a data set in batches, epoch after epoch, while threads load the next ones.
 
     The order of an epoch is a function of ``seed`` and the epoch alone. The data set is told of an epoch after the last
@@ -78,9 +79,9 @@ class Batches(Iterator[list[Sample]]):
             ("prefetch", prefetch, 1),
         ):
             if value < minimum:
-                raise _wrong(option, f"{minimum} or more", value)
+                raise OptionError.number("Batches", option, f"a whole number of {minimum} or more", value)
         if rank >= world_size:
-            raise _wrong("rank", f"below world_size {world_size}", rank)
+            raise OptionError.number("Batches", "rank", f"a whole number below world_size, {world_size}", rank)
         self._dataset = dataset
         self._batch_size = batch_size
         self._seed = seed
@@ -99,7 +100,8 @@ class Batches(Iterator[list[Sample]]):
             )
         for option, position in (("start", start), ("stop", stop or start)):
             if position[0] < 0 or not 0 <= position[1] <= self._per_epoch:
-                raise _wrong(option, f"an epoch and one of its {self._per_epoch} batches", position)
+                expected = f"an epoch and one of its {self._per_epoch} batches"
+                raise OptionError.number("Batches", option, expected, position)
         self._state = self._following(start[0], start[1] - 1)
         self._stop = stop
         self._ahead = self._state  # the next batch to give to the threads
@@ -161,14 +163,6 @@ class Batches(Iterator[list[Sample]]):
         self._pool.shutdown(wait=True, cancel_futures=True)
         self._loading.clear()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
-
     def _fill(self) -> None:
         """Give batches to the threads, as far ahead as may be."""
         while len(self._loading) < self._prefetch and (self._stop is None or self._ahead < self._stop):
@@ -222,6 +216,13 @@ def load_all(
     return samples, skipped
 
 
+def left_out(stage: str, skipped: Sequence[SkippedSample]) -> Notice:
+    """Return the notice that names images that could not be read: how many, the first three, and why the first."""
+    names = ", ".join(item.key for item in skipped[:3]) + (", ..." if len(skipped) > 3 else "")
+    count = "1 image was" if len(skipped) == 1 else f"{len(skipped)} images were"
+    return Notice(stage, f"{count} left out, unreadable: {names} ({skipped[0].reason})")
+
+
 def held_back(count: int, settings: TrainSettings) -> int:
     """Return how many of ``count`` shuffled images are held out, the first ones; those after them calibrate."""
     return min(settings.held_out_images, count // 5)
@@ -232,9 +233,3 @@ def shuffled(dataset: TaskDataset, seed: int) -> list[int]:
     order = list(range(len(dataset)))
     random.Random(seed).shuffle(order)
     return order
-
-
-def _wrong(option: str, expected: str, got: object) -> OptionError:
-    return OptionError(
-        where=f"Batches, option {option!r}", expected=expected, got=str(got), remedy="Correct the option."
-    )

@@ -1,15 +1,15 @@
 """Fitted proxies as files that know which codec they stand in for."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from precomp_sdk.codec import Codec
 from precomp_sdk.errors import CheckpointError
 from precomp_sdk.proxy import ProxyCodec
-from precomp_sdk.training.checkpoints import SavedModule, load_module, read_module, save_module
+from precomp_sdk.training.checkpoints import SavedModule, fill_module, read_module, save_module
 
-__all__ = ["fits_proxy", "load_proxy", "save_proxy"]
+__all__ = ["load_fitting_proxy", "load_proxy", "save_proxy"]
 
 
 def save_proxy(path: Path | str, proxy: ProxyCodec, *, facts: Mapping[str, Any] | None = None) -> None:
@@ -54,27 +54,38 @@ def load_proxy(path: Path | str, proxy: ProxyCodec, *, any_version: bool = False
                 remedy="Fit one to this codec: precomp fit-proxy, or precomp_sdk.training.fit_proxy."
                 + (" any_version accepts it all the same." if key == "codec_version" else ""),
             )
-    loaded = load_module(path, proxy, name=proxy.name)
-    proxy.fitted_to = str(saved.facts.get("codec_version", ""))
-    return loaded
+    _fill(proxy, saved, path)
+    return saved
 
 
-def fits_proxy(path: Path | str, proxy: ProxyCodec) -> bool:
-    """Tell whether a file of `save_proxy` was fitted to the proxy's codec with its options, in whatever version.
+def load_fitting_proxy(paths: Iterable[Path | str], proxy: ProxyCodec) -> SavedModule | None:
+    """Load the first of some files that was fitted to the proxy's codec with its options, in whatever version.
 
-    The file has to be of a proxy of the same name and shapes. Options that change only gradients may differ.
+    Such a file is of a proxy of the same name and shapes. Options that change only gradients may differ.
+
+    Returns:
+        What the file says, or None where none fits; the proxy is unchanged then.
 
     Raises:
-        CheckpointError: the file is missing or damaged.
+        CheckpointError: a file is missing or damaged.
     """
-    saved = read_module(path)
-    facts = _facts_of(saved, proxy.codec)
     shapes = {key: value.shape for key, value in proxy.state_dict().items()}
-    return (
-        saved.name == proxy.name
-        and {key: value.shape for key, value in saved.weights.items()} == shapes
-        and all(facts.get(key) == value for key, value in _identity(proxy.codec).items())
-    )
+    for path in paths:
+        saved = read_module(path)
+        facts = _facts_of(saved, proxy.codec)
+        if (
+            saved.name == proxy.name
+            and {key: value.shape for key, value in saved.weights.items()} == shapes
+            and all(facts.get(key) == value for key, value in _identity(proxy.codec).items())
+        ):
+            _fill(proxy, saved, path)
+            return saved
+    return None
+
+
+def _fill(proxy: ProxyCodec, saved: SavedModule, path: Path | str) -> None:
+    fill_module(proxy, saved, name=proxy.name, where=str(path))
+    proxy.fitted_to = str(saved.facts.get("codec_version", ""))
 
 
 def _facts_of(saved: SavedModule, codec: Codec) -> dict[str, Any]:

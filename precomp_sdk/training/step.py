@@ -12,7 +12,6 @@ from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.proxy import ProxyCodec
 from precomp_sdk.task import TaskModel
 from precomp_sdk.training.calibration import targets_for
-from precomp_sdk.training.fit_proxy import fitting_loss
 from precomp_sdk.training.grouping import places_by_size
 from precomp_sdk.training.nan_guard import NaNGuard
 from precomp_sdk.training.objective import (
@@ -20,6 +19,7 @@ from precomp_sdk.training.objective import (
     ObjectiveTerms,
     feature_distances,
 )
+from precomp_sdk.training.proxy_fitting import fitting_loss
 from precomp_sdk.training.settings import TrainSettings
 from precomp_sdk.transcode import PendingBatch, Transcoder
 from precomp_sdk.transmission import straight_through_bits, straight_through_images

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from rich.console import Console
+from rich.progress import Progress
 
 from precomp_sdk import (
     CheckpointSaved,
@@ -21,6 +22,7 @@ from precomp_sdk import (
 )
 from precomp_sdk.observers import JSONLObserver, ProgressObserver, TensorBoardObserver, fan_out, plain
 from precomp_sdk.observers import tensorboard as tensorboard_module
+from precomp_sdk.observers._bars import TerminalBar
 
 POINT = RatePoint(quality=5, bpp=0.1 + 0.2, scores={"top1": 1 / 3}, task_loss=1e-300)
 EVENTS: tuple[Event, ...] = (
@@ -172,6 +174,11 @@ def test_without_a_terminal_there_is_a_line_now_and_then() -> None:
     ]
 
 
+def bar_of(observer: ProgressObserver) -> Progress | None:
+    assert isinstance(observer._bar, TerminalBar)
+    return observer._bar._progress
+
+
 def test_on_a_terminal_there_is_a_bar_that_goes_away() -> None:
     clock = Clock()
     observer, out = progress(clock, terminal=True)
@@ -179,7 +186,7 @@ def test_on_a_terminal_there_is_a_bar_that_goes_away() -> None:
 
     for _ in range(6):
         observer(next(events))
-    running = observer._bar
+    running = bar_of(observer)
     observer.close()
 
     assert running is not None
@@ -189,16 +196,16 @@ def test_on_a_terminal_there_is_a_bar_that_goes_away() -> None:
     assert "train: 3/12" not in out.getvalue()
     assert "relative objective 1.000" in out.getvalue()
     assert out.getvalue().endswith("\x1b[?25h" + out.getvalue().rpartition("\x1b[?25h")[2])  # the cursor is back
-    assert observer._bar is None
+    assert bar_of(observer) is None
 
 
 def test_a_new_stage_takes_the_place_of_the_bar() -> None:
     observer, _ = progress(Clock(), terminal=True)
     with observer:
         observer(RunStarted("fit-task", 5, {}))
-        first = observer._bar
+        first = bar_of(observer)
         observer(RunStarted("train", 0, {}))
-        second = observer._bar
+        second = bar_of(observer)
 
         assert first is not None
         assert first.finished is False
@@ -215,8 +222,7 @@ def test_curves_checkpoints_and_notices_get_a_line() -> None:
 
     assert out.getvalue().splitlines() == [
         "anchor: 1 points, 0.300 to 0.300 bpp",
-        "evaluate: ü ",
-        " 2",
+        "evaluate: ü \\n 2",
         "calibrate: starts",
     ]
 
@@ -250,6 +256,27 @@ def test_tensorboard_gets_the_scalars_the_points_and_the_notices(tmp_path: Path)
     assert (step.step, step.value) == (1, pytest.approx(0.3))
     assert (point.step, point.value) == (5, pytest.approx(1 / 3))
     assert read.Tags()["tensors"] == ["evaluate/notice/text_summary"]
+
+
+@pytest.mark.parametrize(
+    ("qualities", "steps", "scaled"),
+    [
+        ((0.5, 1.0, 1.5), [5, 10, 15], " (quality x 10)"),
+        ((5.0, 30.0), [5, 30], ""),
+        ((0.71, 0.7, 0.699999988079071), [71, 70, 70], " (quality x 100)"),
+        ((1 / 3, 1 / 2), [333333, 500000], " (quality x 1000000)"),
+    ],
+)
+def test_tensorboard_keeps_fractional_qualities_apart(
+    qualities: tuple[float, ...], steps: list[int], scaled: str, tmp_path: Path
+) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    points = tuple(RatePoint(quality, 0.1, {"top1": 0.5}, task_loss=1.0) for quality in qualities)
+    with TensorBoardObserver(tmp_path) as observer:
+        observer(CurveDone(RateAccuracyCurve("anchor", points)))
+    read = accumulator.EventAccumulator(str(tmp_path))
+    read.Reload()
+    assert [event.step for event in read.Scalars(f"anchor/top1{scaled}")] == steps
 
 
 def test_tensorboard_writes_nothing_before_the_first_event(tmp_path: Path) -> None:

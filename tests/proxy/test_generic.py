@@ -10,7 +10,7 @@ from precomp_pillow import WebPCodec
 from precomp_proxy import GenericProxy
 from precomp_proxy._coder import PlaneCoder, between_knots
 from precomp_proxy._transforms import block_transform, inverse_block_transform, quantize, to_rgb, to_ycc
-from precomp_sdk import NotFittedError, OptionError, Registry, TaskDataset
+from precomp_sdk import NotFittedError, OptionError, QualityError, QualityScale, Registry, TaskDataset
 from precomp_sdk.evaluation import evaluate_proxy
 from precomp_sdk.testing import FakeCodec
 from precomp_sdk.training import fit_proxy, load_proxy, save_proxy
@@ -137,9 +137,24 @@ def test_a_subclass_with_weights_starts_fitted_where_the_options_are_those_of_th
     assert not Own(FakeCodec(), width=9, depth=1).fitted
 
 
-@pytest.mark.parametrize("options", [{"width": 0}, {"depth": -1}, {"rounding": 1.5}])
-def test_options_out_of_range_are_refused(options: dict[str, float]) -> None:
-    with pytest.raises(OptionError, match="from 0 to 1"):
+@pytest.mark.parametrize("scale", [(0.7, 0.9), (0.1, 0.3), (-0.7, 1e-9), (0.0, 1 / 3), (1.0, 2.0)])
+def test_a_scale_of_fractions_goes_through_32_bits(scale: tuple[float, float]) -> None:
+    class Fractions(FakeCodec):
+        quality_scale = QualityScale("q", *scale, higher_is_better=True, ladder=scale, integer=False)
+
+    proxy = GenericProxy(Fractions(), width=8, depth=1)
+    proxy.mark_fitted()
+    assert proxy(torch.rand(2, 3, 16, 16), torch.tensor(scale)).bits.shape == (2,)
+    with pytest.raises(QualityError):
+        proxy(torch.rand(1, 3, 16, 16), scale[1] + 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [({"width": 0}, "'width': .*1 or more"), ({"depth": -1}, "'depth': .*0 or more"), ({"rounding": 1.5}, "0 to 1")],
+)
+def test_options_out_of_range_are_refused(options: dict[str, float], told: str) -> None:
+    with pytest.raises(OptionError, match=told):
         GenericProxy(FakeCodec(), **options)  # type: ignore[arg-type]
 
 

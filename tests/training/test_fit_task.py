@@ -22,7 +22,7 @@ from precomp_sdk import (
     TaskDataset,
     TaskModel,
 )
-from precomp_sdk.training.fit_task import fit_task, score_task
+from precomp_sdk.training.task_fitting import fit_task, score_task
 
 
 class Shades(TaskDataset):
@@ -277,8 +277,20 @@ def test_unreadable_images():
     )
     assert [item.key for item in result.skipped] == ["5", "2"]
     notices = [event.message for event in events if isinstance(event, Notice)]
-    assert len(notices) == 2
-    assert notices[0].startswith("skipped 5: 5: expected an image; got rubbish")
+    assert notices == ["2 images were left out, unreadable: 5, 2 (5: expected an image; got rubbish. Repair it.)"]
+
+
+def test_a_task_without_parameters_is_scored():
+    class Fixed(Tiny):
+        def __init__(self):
+            super().__init__()
+            del self.net
+
+        def _logits(self, images):
+            means = images.mean((1, 2, 3))
+            return torch.stack([0.5 - means, means - 0.5], dim=1)
+
+    assert score_task(Fixed(), Shades())["top1"] == 1.0
 
 
 def test_steps_count_what_was_taken():

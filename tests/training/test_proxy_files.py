@@ -8,7 +8,7 @@ import torch
 from precomp_sdk.errors import CheckpointError, OptionError
 from precomp_sdk.proxy import check_proxy_codec
 from precomp_sdk.testing import FakeCodec, FakeProxy
-from precomp_sdk.training import fits_proxy, load_proxy, read_module, save_module, save_proxy
+from precomp_sdk.training import load_fitting_proxy, load_proxy, proxy_files, read_module, save_module, save_proxy
 
 
 class Newer(FakeCodec):
@@ -38,7 +38,6 @@ def test_codec_options_version_and_facts_are_inside(path: Path) -> None:
 
 def test_the_codec_it_was_fitted_to_takes_it(path: Path) -> None:
     proxy = FakeProxy(FakeCodec())
-    assert fits_proxy(path, proxy)
     load_proxy(path, proxy)
     assert float(proxy.log_scale.detach()) == 0.5
 
@@ -71,7 +70,6 @@ def test_a_file_that_does_not_say_what_it_was_fitted_to_is_refused(tmp_path: Pat
 
 
 def test_another_version_can_be_accepted_and_other_options_cannot(path: Path) -> None:
-    assert fits_proxy(path, FakeProxy(Newer()))
     proxy = FakeProxy(Newer())
     load_proxy(path, proxy, any_version=True)
     assert float(proxy.log_scale.detach()) == 0.5
@@ -79,9 +77,27 @@ def test_another_version_can_be_accepted_and_other_options_cannot(path: Path) ->
     save_proxy(path.with_name("again.safetensors"), proxy)  # does not turn it into one of the newer codec
     with pytest.raises(CheckpointError, match="codec version"):
         load_proxy(path.with_name("again.safetensors"), FakeProxy(Newer()))
-    assert not fits_proxy(path, FakeProxy(FakeCodec(level=1)))
     with pytest.raises(CheckpointError, match="options"):
         load_proxy(path, FakeProxy(FakeCodec(level=1)), any_version=True)
+
+
+def test_the_first_file_that_fits_is_loaded_and_each_is_read_once(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = FakeProxy(FakeCodec(level=1))
+    save_proxy(path.with_name("other.safetensors"), other)
+    read: list[Path] = []
+    monkeypatch.setattr(proxy_files, "read_module", lambda file: read.append(file) or read_module(file))
+    paths = [path.with_name("other.safetensors"), path, path]
+
+    proxy = FakeProxy(Newer())
+    saved = load_fitting_proxy(paths, proxy)
+
+    assert saved is not None
+    assert float(proxy.log_scale.detach()) == 0.5
+    assert proxy.fitted_to == FakeCodec().version
+    assert read == paths[:2]
+    assert load_fitting_proxy(paths[1:], FakeProxy(FakeCodec(level=1))) is None
+    load_proxy(path, FakeProxy(FakeCodec()))
+    assert read.count(path) == 4
 
 
 def test_a_file_of_something_else_is_refused(tmp_path: Path) -> None:

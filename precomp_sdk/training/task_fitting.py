@@ -3,7 +3,7 @@
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -13,11 +13,13 @@ from torch import Tensor, nn
 from torch.nn.utils import clip_grad_norm_
 
 from precomp_sdk.data import SkippedSample, TaskDataset
-from precomp_sdk.errors import NonFiniteError, OptionError, TargetError
-from precomp_sdk.events import Event, Notice, RunFinished, RunStarted, StepDone
+from precomp_sdk.errors import NonFiniteError, OptionError
+from precomp_sdk.events import RunFinished, RunStarted, StepDone
 from precomp_sdk.images import stack_images, to_float
+from precomp_sdk.modules import device_of, evaluation_mode
+from precomp_sdk.observers import Listener, listening
 from precomp_sdk.task import TaskModel
-from precomp_sdk.training.loading import Batches
+from precomp_sdk.training.loading import Batches, left_out
 from precomp_sdk.types import Sample, Target
 
 __all__ = ["FitTaskResult", "fit_task", "score_task"]
@@ -56,7 +58,7 @@ def fit_task(
     clip_norm: float = 1.0,
     seed: int = 0,
     validation: TaskDataset | None = None,
-    observer: Callable[[Event], None] | None = None,
+    observer: Listener = "auto",
     skip_unreadable: bool = False,
     workers: int | None = None,
 ) -> FitTaskResult:
@@ -77,7 +79,7 @@ def fit_task(
         clip_norm: upper limit of the gradient's norm.
         seed: of the order of the images and of dropout.
         validation: data set to score the fitted network on.
-        observer: receives every event, with stage ``"fit-task"``.
+        observer: receives every event, with stage ``"fit-task"``; see `precomp_sdk.observers.listening`.
         skip_unreadable: leave out images that cannot be read, with a notice.
         workers: threads that load images; default: one per core.
 
@@ -88,54 +90,48 @@ def fit_task(
         NonFiniteError: the loss or the gradient is not finite; the parameters are as they were before that step.
     """
     begin = time.perf_counter()
-    notify = observer or _ignore
     options = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "clip_norm": clip_norm}
     for option, value in options.items():
         if not (value > 0 and math.isfinite(value)):
-            raise _wrong(f"option {option!r}", "a number above 0", str(value), "Correct the option.")
+            raise OptionError.number("fit_task", option, "a number above 0", value)
     for checked in (dataset, validation):
         if checked is not None:
-            _check_dataset(task, checked)
+            task.check_targets(checked, "fit_task")
     optimizer, parameters = _optimizer(task, learning_rate, weight_decay)
     device = parameters[0].device
     size = max(1, min(batch_size, len(dataset)))
-    with (
-        torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
-        Batches(
-            dataset,
-            batch_size=size,
-            seed=seed,
-            stop=(epochs, 0),
-            skip_unreadable=skip_unreadable,
-            workers=workers,
-        ) as batches,
-    ):
-        torch.manual_seed(seed)
-        steps = epochs * batches.per_epoch
-        notify(RunStarted(stage=_STAGE, total_steps=steps, settings={**options, "seed": seed, "task": task.name}))
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate_factor(step, steps))
-        task.train()
-        recent: deque[list[float]] = deque(maxlen=batches.per_epoch)
-        known = step = 0
-        try:
-            for step, samples in enumerate(batches, start=1):
-                _report(batches.skipped[known:], notify)
-                known = len(batches.skipped)
-                scalars = {"learning_rate": float(schedule.get_last_lr()[0])}
-                recent.append(_step(task, samples, optimizer, parameters, clip_norm, step, scalars))
-                schedule.step()
-                notify(StepDone(stage=_STAGE, step=step, total_steps=steps, scalars=scalars))
-        finally:
-            task.eval()
-            optimizer.zero_grad(set_to_none=True)
-        skipped = batches.skipped
-    scores: Mapping[str, float] = {}
-    if validation is not None:
-        scores, more = _score(task, validation, batch_size, skip_unreadable, workers)
-        _report(more, notify)
-        skipped += more
-    seconds = time.perf_counter() - begin
-    notify(RunFinished(stage=_STAGE, seconds=seconds))
+    with listening(observer) as notify:
+        with (
+            torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
+            Batches(
+                dataset, batch_size=size, seed=seed, stop=(epochs, 0), skip_unreadable=skip_unreadable, workers=workers
+            ) as batches,
+        ):
+            torch.manual_seed(seed)
+            steps = epochs * batches.per_epoch
+            notify(RunStarted(stage=_STAGE, total_steps=steps, settings={**options, "seed": seed, "task": task.name}))
+            schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate_factor(step, steps))
+            recent: deque[list[float]] = deque(maxlen=batches.per_epoch)
+            step = 0
+            task.train()
+            try:
+                for step, samples in enumerate(batches, start=1):
+                    scalars = {"learning_rate": float(schedule.get_last_lr()[0])}
+                    recent.append(_step(task, samples, optimizer, parameters, clip_norm, step, scalars))
+                    schedule.step()
+                    notify(StepDone(stage=_STAGE, step=step, total_steps=steps, scalars=scalars))
+            finally:
+                task.eval()
+                optimizer.zero_grad(set_to_none=True)
+            skipped = batches.skipped
+        scores: Mapping[str, float] = {}
+        if validation is not None:
+            scores, more = _score(task, validation, batch_size, skip_unreadable, workers)
+            skipped += more
+        if skipped:
+            notify(left_out(_STAGE, skipped))
+        seconds = time.perf_counter() - begin
+        notify(RunFinished(stage=_STAGE, seconds=seconds))
     return FitTaskResult(
         loss=float(np.mean([loss for losses in recent for loss in losses])),
         scores=MappingProxyType(dict(scores)),
@@ -159,7 +155,7 @@ def score_task(
         TargetError: the data set does not fit the task.
         DatasetError: an image cannot be read.
     """
-    _check_dataset(task, dataset)
+    task.check_targets(dataset, "score_task")
     return _score(task, dataset, batch_size, skip_unreadable, workers)[0]
 
 
@@ -191,29 +187,26 @@ def _step(
 def _score(
     task: TaskModel, dataset: TaskDataset, batch_size: int, skip_unreadable: bool, workers: int | None
 ) -> tuple[dict[str, float], tuple[SkippedSample, ...]]:
-    device = next(task.parameters()).device
-    modes = {module: module.training for module in task.modules()}
+    device = device_of(task)
     statistics = []
-    with Batches(
-        dataset,
-        batch_size=batch_size,
-        shuffle=False,
-        drop_last=False,
-        stop=(1, 0),
-        skip_unreadable=skip_unreadable,
-        workers=workers,
-    ) as batches:
-        task.eval()
-        try:
-            for samples in batches:
-                predictions = task.predict(_images(samples, device))
-                statistics += [
-                    task.scorer.measure(prediction, target)
-                    for prediction, target in zip(predictions, _targets(samples), strict=True)
-                ]
-        finally:
-            for module, training in modes.items():
-                module.training = training
+    with (
+        evaluation_mode(task),
+        Batches(
+            dataset,
+            batch_size=batch_size,
+            shuffle=False,
+            drop_last=False,
+            stop=(1, 0),
+            skip_unreadable=skip_unreadable,
+            workers=workers,
+        ) as batches,
+    ):
+        for samples in batches:
+            predictions = task.predict(_images(samples, device))
+            statistics += [
+                task.scorer.measure(prediction, target)
+                for prediction, target in zip(predictions, _targets(samples), strict=True)
+            ]
         return task.scorer.combine(statistics, np.ones(len(statistics))), batches.skipped
 
 
@@ -227,28 +220,17 @@ def _targets(samples: Sequence[Sample]) -> list[Target]:
     return [sample.target for sample in samples if sample.target is not None]
 
 
-def _report(skipped: Sequence[SkippedSample], notify: Callable[[Event], None]) -> None:
-    for item in skipped:
-        notify(Notice(stage=_STAGE, message=f"skipped {item.key}: {item.reason}"))
-
-
-def _check_dataset(task: TaskModel, dataset: TaskDataset) -> None:
-    if dataset.target_kind is not task.target_kind:
-        raise TargetError(
-            where=f"task {task.name!r} on data set {dataset.name!r}",
-            expected=f"targets of kind {task.target_kind.value!r}",
-            got="none" if dataset.target_kind is None else repr(dataset.target_kind.value),
-            remedy="Use a data set whose targets fit the task.",
-        )
-    task.check_dataset(dataset.class_names)
-
-
 def _optimizer(
     task: TaskModel, learning_rate: float, weight_decay: float
 ) -> tuple[torch.optim.Optimizer, list[nn.Parameter]]:
     parameters = [parameter for parameter in task.parameters() if parameter.requires_grad]
     if not parameters:
-        raise _wrong(f"task {task.name!r}", "parameters to train", "none", "Set requires_grad on some of them.")
+        raise OptionError(
+            where=f"fit_task, task {task.name!r}",
+            expected="parameters to train",
+            got="none",
+            remedy="Set requires_grad on some of them.",
+        )
     groups = [
         {"params": [item for item in parameters if item.ndim > 1], "weight_decay": weight_decay},
         {"params": [item for item in parameters if item.ndim <= 1], "weight_decay": 0.0},
@@ -263,14 +245,6 @@ def _rate_factor(step: int, steps: int) -> float:
     if step < rise:
         return (step + 1) / rise
     return 0.5 * (1.0 + math.cos(math.pi * (step - rise) / max(1, steps - rise)))
-
-
-def _ignore(event: Event) -> None:
-    pass
-
-
-def _wrong(where: str, expected: str, got: str, remedy: str) -> OptionError:
-    return OptionError(where=where, expected=expected, got=got, remedy=remedy)
 
 
 def _non_finite(step: int, term: str, got: str) -> NonFiniteError:
