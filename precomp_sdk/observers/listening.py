@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal, TypeAlias
 
-from precomp_sdk.events import Event, Notice
 from precomp_sdk.errors import printable
+from precomp_sdk.events import Event, Notice
 
 __all__ = ["Listener", "Observer", "fan_out", "in_a_notebook", "listening"]
 

@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from precomp_sdk.closing import Closing
-from precomp_sdk.errors import MissingDependencyError
+from precomp_sdk.errors import MissingDependencyError, printable
 from precomp_sdk.events import CurveDone, Event, Notice, StepDone
-from precomp_sdk.errors import printable
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

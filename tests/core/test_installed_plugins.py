@@ -1,14 +1,12 @@
 import sys
 from collections.abc import Callable, Iterator
-from importlib.metadata import PackageNotFoundError, version
-from importlib.metadata import entry_points as real_entry_points
+from importlib.metadata import PackageNotFoundError, entry_points as real_entry_points, version
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from precomp_sdk import Registry, UnknownNameError
-from precomp_sdk import registry as registry_module
+from precomp_sdk import Registry, UnknownNameError, registry as registry_module
 
 Install = Callable[..., None]
 

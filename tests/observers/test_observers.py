@@ -20,8 +20,14 @@ from precomp_sdk import (
     RunStarted,
     StepDone,
 )
-from precomp_sdk.observers import JSONLObserver, ProgressObserver, TensorBoardObserver, fan_out, plain
-from precomp_sdk.observers import tensorboard as tensorboard_module
+from precomp_sdk.observers import (
+    JSONLObserver,
+    ProgressObserver,
+    TensorBoardObserver,
+    fan_out,
+    plain,
+    tensorboard as tensorboard_module,
+)
 from precomp_sdk.observers._bars import TerminalBar
 
 POINT = RatePoint(quality=5, bpp=0.1 + 0.2, scores={"top1": 1 / 3}, task_loss=1e-300)

@@ -126,11 +126,11 @@ def test_limits_are_no_part_of_what_a_proxy_was_fitted_to(tmp_path: Path) -> Non
     save_proxy(path, proxy)
     assert read_module(path).facts["codec_options"] == {"level": 6}
     load_proxy(path, FakeProxy(Limited(max_pixels=5)))
-    assert fits_proxy(path, FakeProxy(Limited(max_pixels=5)))
+    assert load_fitting_proxy([path], FakeProxy(Limited(max_pixels=5)))
     older = {"codec": "fake", "codec_options": {"level": 6, "max_pixels": 7}, "codec_version": Limited().version}
     save_module(path, proxy, name=proxy.name, options=proxy.options, facts=older)
     load_proxy(path, proxy)
-    assert fits_proxy(path, proxy)
+    assert load_fitting_proxy([path], proxy)
     with pytest.raises(CheckpointError, match="codec options"):
         load_proxy(path, FakeProxy(Limited(level=1)))
     check_proxy_codec(proxy, Limited(max_pixels=5), "a test")
