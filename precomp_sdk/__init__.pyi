@@ -11,6 +11,7 @@ from . import (
     config as config,
     data as data,
     deploy as deploy,
+    described as described,
     ensemble as ensemble,
     errors as errors,
     evaluation as evaluation,

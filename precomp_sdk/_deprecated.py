@@ -33,6 +33,7 @@ _KEYS: Final = {  # by table, "" is the file itself: old keys and new ones
     "evaluate": {"tuning_pictures": "tuning_images", "own_targets": "pseudo_labels", "pictures": "images"},
 }
 _VALUES: Final = {"train": {"targets": {"own": "pseudo-labels"}}}  # by table and key: old values and new ones
+_DEFAULTS: Final = {"codec": {"jpeg": {"optimize": False}}}  # by table and component: what an option was by default
 _OPTION_KEYS: Final = {"refine": {"calibration_pictures": "calibration_images"}}  # by component
 _OPTION_VALUES: Final = {"refine": {"when_nothing": {"plain": "untouched"}}}
 _COMPONENTS: Final = (  # where the tables of components stand in a file; "*" is any key
@@ -49,20 +50,38 @@ class OldNameWarning(FutureWarning):
     """A file says something by a name of an earlier version. It is read all the same; the next version may not."""
 
 
-def current_tables(tables: Mapping[str, Any], origin: str, *, over: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def current_tables(
+    tables: Mapping[str, Any], origin: str, *, over: Mapping[str, Any] | None = None, record: bool = False
+) -> dict[str, Any]:
     """Return the tables of an experiment or transfer file under today's names; one warning tells of all old ones.
 
     Args:
         tables: as read.
         origin: the file, for the warning.
         over: the tables that these are laid over, where they are an override: they say what a component's name is.
+        record: whether the file is what a run wrote. Today's runs write every option of the codec; what an older one
+            left out, or a typed file with old names, means the default of then.
 
     Raises:
         ConfigError: an old name stands beside the new one.
     """
     found: list[str] = []
     current = _table(tables, over or {}, (), origin, found)
+    if over is None and (found or record):
+        current = _with_old_defaults(current, found)
     _warn(origin, found)
+    return current
+
+
+def _with_old_defaults(tables: dict[str, Any], found: list[str]) -> dict[str, Any]:
+    current = dict(tables)
+    for key, components in _DEFAULTS.items():
+        table = current.get(key)
+        if isinstance(table, Mapping):
+            for option, value in components.get(str(table.get("name")), {}).items():
+                if option not in table:
+                    found.append(f"{key}.{option} is left out and was {str(value).lower()} by default")
+                    current[key] = table = {**table, option: value}
     return current
 
 
@@ -80,9 +99,13 @@ def current_options(name: str, options: Mapping[str, Any], origin: str) -> tuple
 
 def current_facts(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Return the facts of a weights file under today's names; they are what was, so nothing is told."""
-    dataset = facts.get("dataset")
-    renamed = _NAMES["dataset"]
-    return {**facts, "dataset": renamed[dataset]} if isinstance(dataset, str) and dataset in renamed else dict(facts)
+    current = dict(facts)
+    dataset, codec, options = (facts.get(key) for key in ("dataset", "codec", "codec_options"))
+    if isinstance(dataset, str):
+        current["dataset"] = _NAMES["dataset"].get(dataset, dataset)
+    if isinstance(codec, str) and isinstance(options, Mapping):
+        current["codec_options"] = {**_DEFAULTS["codec"].get(codec, {}), **options}
+    return current
 
 
 def current_state(state: Mapping[str, Any], origin: str) -> dict[str, Any]:

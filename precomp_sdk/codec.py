@@ -6,6 +6,7 @@ from typing import ClassVar, final
 
 from torch import Tensor
 
+from precomp_sdk.described import Described
 from precomp_sdk.errors import BitstreamError, ContractError, ImageError
 from precomp_sdk.images import check_image
 from precomp_sdk.quality import QualityScale
@@ -14,7 +15,7 @@ from precomp_sdk.types import Transcoded
 __all__ = ["Codec"]
 
 
-class Codec(ABC):
+class Codec(Described, ABC):
     """A codec that writes a real bitstream. Not differentiable.
 
     Write ``_encode`` and ``_decode`` for one image; validation is done here, once, and batches run in parallel through

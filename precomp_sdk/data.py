@@ -8,6 +8,7 @@ from typing import ClassVar, final
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from precomp_sdk.described import Described
 from precomp_sdk.errors import ContractError, DatasetError, ImageError
 from precomp_sdk.images import check_image
 from precomp_sdk.types import Sample, Target, TargetKind, kind_of
@@ -15,7 +16,7 @@ from precomp_sdk.types import Sample, Target, TargetKind, kind_of
 __all__ = ["SkippedSample", "Subset", "TaskDataset", "load_samples"]
 
 
-class TaskDataset(Dataset[Sample], ABC):
+class TaskDataset(Described, Dataset[Sample], ABC):
     """Images with targets of one declared kind.
 
     Write ``__len__`` and ``_sample``. Options are keyword-only arguments of ``__init__``; a set that has parts takes

@@ -8,13 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from precomp_sdk.data import TaskDataset
+from precomp_sdk.described import Described
 from precomp_sdk.errors import ContractError
 from precomp_sdk.images import check_batch, pad_to_multiple
 
 __all__ = ["Preprocessor"]
 
 
-class Preprocessor(nn.Module, ABC):
+class Preprocessor(Described, nn.Module, ABC):
     """Maps an image and a compression strength to an image of the same shape.
 
     Write ``_process``; validation, padding, cropping and clipping are done here. Start as the identity, so that

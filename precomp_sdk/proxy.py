@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from precomp_sdk.codec import Codec
+from precomp_sdk.described import Described
 from precomp_sdk.errors import ContractError, NotFittedError, OptionError, PluginError
 from precomp_sdk.images import check_batch
 from precomp_sdk.quality import QualityScale
@@ -18,7 +19,7 @@ __all__ = ["ANY_CODEC", "ProxyCodec", "check_proxy_codec", "quality_tensor"]
 ANY_CODEC = "*"  #: ``codec_name`` of a proxy that learns any codec
 
 
-class ProxyCodec(nn.Module, ABC):
+class ProxyCodec(Described, nn.Module, ABC):
     """Predicts, differentiably, what one codec decodes and how many bits it spends.
 
     Write ``_predict``; validation is done here. Construction takes the codec (its options matter: a proxy for 4:4:4 is

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from precomp_sdk.data import TaskDataset
+from precomp_sdk.described import Described
 from precomp_sdk.errors import ContractError, OptionError, TargetError
 from precomp_sdk.images import check_batch, group_by_size
 from precomp_sdk.types import Label, Target, TargetKind, kind_of
@@ -94,7 +95,7 @@ class LabelScorer(Scorer):
         return {"top1": means[:, 0], "top5": means[:, 1]}
 
 
-class TaskModel(nn.Module, ABC):
+class TaskModel(Described, nn.Module, ABC):
     """The network at the receiver: a per-image loss to train against, predictions, and a score.
 
     Write ``_losses`` and ``_predict`` for a batch of images of one size and set ``scorer``; the public methods take

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -61,41 +62,42 @@ def build_costs(
     runs = torch.arange(64)
     own = ac_cost[:, runs % 16] + zero_run[:, None, None] * (runs // 16)[:, None]  # (codes, 64, sizes)
     own[:, :, 0] = 0.0
-    by_moved = own[:, :, None, :].expand(-1, -1, 16, -1)
-    step = own.new_zeros(len(ac), 64, 16, SIZES)
-    step[:, :, 1:SIZES, 1:] = own[:, :, 1:, None] - own[:, :, None, 1:]
+    step = own.new_zeros(len(ac), 64, 16, 16)
+    step[:, :, 1:SIZES, 1:SIZES] = own[:, :, 1:, None] - own[:, :, None, 1:]
+    by_moved = torch.nn.functional.pad(own, (0, 16 - SIZES))[:, :, None].expand(-1, -1, 16, -1)
     # What follows a run of zeros: the next coefficient, or the end of the block, which costs nothing after the last.
     following = own.clone()
     following[:, 1:, 0] = end[:, None]
-    before, after = runs[:63, None], runs[None, :]
-    together = (before + after + 1).clamp(max=63)  # the clamp touches only combinations that cannot occur
-    split = own[:, :63, 1, None, None] + following[:, after.expand(63, -1)] - following[:, together]
+    # After r zeros, a coefficient and m zeros instead of r + 1 + m zeros: rows r + 1 to r + 64 of what follows, as a
+    # view; rows beyond 63 are combinations that cannot occur.
+    beyond = torch.cat((following, following[:, -1:].expand(-1, 64, -1)), dim=1)
+    together = beyond.unfold(1, 64, 1)[:, 1:64].transpose(2, 3)  # (codes, 63, 64, sizes)
+    split = own[:, :63, 1, None, None] + following[:, None] - together
 
     def flat(table: Tensor) -> Tensor:
-        return table.to(torch.float32).flatten().contiguous().to(device)
+        return table.flatten().contiguous().to(device)
 
     return CostTables(
         dc=flat(torch.nn.functional.pad(dc_cost, (0, 16 - SIZES))),
-        own=flat(torch.nn.functional.pad(by_moved, (0, 16 - SIZES))),
-        step=flat(torch.nn.functional.pad(step, (0, 16 - SIZES))),
+        own=flat(by_moved),
+        step=flat(step),
         split=flat(split),
         end=flat(end),
-        table_bits=flat(torch.tensor([a.table_bits + b.table_bits for a, b in zip(dc, ac, strict=True)])),
+        table_bits=flat(torch.tensor([float(a.table_bits + b.table_bits) for a, b in zip(dc, ac, strict=True)])),
     )
 
 
 def _symbol_costs(
     codes: Sequence[HuffmanCode], symbols: Tensor, magnitude_bits: Tensor, stuffing: bool, *, follows_itself: bool
 ) -> Tensor:
-    """Bits of each symbol with its magnitude, ``(codes, *symbols.shape)`` float64."""
-    lengths = torch.tensor([code.lengths for code in codes])[:, symbols]
+    """Bits of each symbol with its magnitude, ``(codes, *symbols.shape)`` float32."""
+    lengths = torch.from_numpy(np.array([code.lengths for code in codes]))[:, symbols]
     missing = lengths == 0
     total = torch.where(missing, _NO_CODE_BITS, lengths).double() + magnitude_bits
     if stuffing:
-        bits = torch.tensor([code.codes for code in codes])[:, symbols]
-        extra = stuffed_bits(bits, lengths, magnitude_bits.expand_as(lengths), follows_itself=follows_itself)
-        total += torch.where(missing, 0.0, extra)
-    return total
+        bits = torch.from_numpy(np.array([code.codes for code in codes]))[:, symbols]
+        total += stuffed_bits(bits, lengths, magnitude_bits.expand_as(lengths), follows_itself=follows_itself)
+    return total.to(torch.float32)
 
 
 @functools.lru_cache(maxsize=32)

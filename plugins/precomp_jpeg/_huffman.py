@@ -1,5 +1,6 @@
 """Huffman codes of T.81: canonical codes, optimal code lengths, and the stuffing that a code's bits cause."""
 
+import functools
 import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from torch import Tensor
 __all__ = ["HuffmanCode", "code_of", "optimal_code", "stuffed_bits"]
 
 _MAXIMUM_LENGTH: Final = 16
+_MAGNITUDES: Final = 12  # a symbol is followed by 0 to 11 bits
 _RUN: Final = 8  # a byte of ones is followed by a stuffed zero byte
 
 
@@ -58,24 +60,25 @@ def optimal_code(frequencies: Sequence[int]) -> HuffmanCode:
     Source:
         T.81, annex K.2; no code longer than 16 bits, no code of ones only.
     """
-    queue = [(frequency, -symbol) for symbol, frequency in enumerate(frequencies) if frequency]
-    used = [-symbol for _, symbol in queue]
-    queue.append((1, -256))  # a symbol that never occurs keeps the code of ones free
+    # One int holds frequency, 256 - symbol and node, so that ties fall as said; what is merged keeps its first one's.
+    used = [symbol for symbol, frequency in enumerate(frequencies) if frequency]
+    queue = [frequencies[symbol] << 20 | (256 - symbol) << 10 | node for node, symbol in enumerate(used)]
+    queue.append(1 << 20 | len(used))  # symbol 256 never occurs and keeps the code of ones free
     heapq.heapify(queue)
-    members = {symbol: [symbol] for symbol in (*used, 256)}
-    sizes = dict.fromkeys(members, 0)
-    while len(queue) > 1:
-        first, keep = heapq.heappop(queue)
-        second, merged = heapq.heappop(queue)
-        members[-keep] += members.pop(-merged)
-        for symbol in members[-keep]:
-            sizes[symbol] += 1
-        heapq.heappush(queue, (first + second, keep))
-    counts = [0] * (max(sizes.values()) + 1)
-    for size in sizes.values():
-        counts[size] += 1
+    parents = [0] * (2 * len(queue) - 1)
+    for node in range(len(queue), len(parents)):
+        first = heapq.heappop(queue)
+        second = queue[0]
+        parents[first & 0x3FF] = parents[second & 0x3FF] = node
+        heapq.heapreplace(queue, (first & ~0x3FF) + (second >> 20 << 20) | node)
+    depths = [0] * len(parents)
+    for node in range(len(parents) - 2, -1, -1):
+        depths[node] = depths[parents[node]] + 1
+    counts = [0] * (max(depths) + 1)
+    for depth in depths[: len(used) + 1]:
+        counts[depth] += 1
     _limit(counts)
-    order = bytes(sorted(used, key=lambda symbol: (sizes[int(symbol)], symbol)))
+    order = bytes(symbol for _, symbol in sorted(zip(depths, used, strict=False)))
     return code_of((counts[1:] + [0] * _MAXIMUM_LENGTH)[:_MAXIMUM_LENGTH], order)
 
 
@@ -101,35 +104,59 @@ def stuffed_bits(codes: Tensor, lengths: Tensor, magnitude_bits: Tensor, *, foll
     eight bits: one bit for every run of eight ones, counted where it ends. Magnitude bits are taken as random, and
     what comes before a symbol as one of the same table, each with the chance that its code length stands for.
 
+    No code consists of ones only, so what comes before a symbol matters up to its code's first zero, and not beyond.
+
     Args:
         codes: each symbol's code ``(tables, ...)``, int64.
         lengths: its length, 0 where there is none.
         magnitude_bits: how many bits follow it.
         follows_itself: whether a symbol of the table comes before, or a bit of zero.
     """
-    ones = torch.zeros(len(codes), _RUN, dtype=torch.float64)  # chances of k ones before the symbol, k = 7 and more
-    ones[:, 0] = 1.0
-    weights = torch.where(lengths > 0, 0.5 ** lengths.double(), 0.0).flatten(1)
-    weights = weights / weights.sum(1, keepdim=True)
-    expected, after = _walk(codes, lengths, magnitude_bits, ones)
-    for _ in range(3 if follows_itself else 0):  # the chances settle at once
-        ones = torch.einsum("ts,tsk->tk", weights, after.flatten(1, -2))
-        expected, after = _walk(codes, lengths, magnitude_bits, ones)
-    return expected
+    leading, inside, trailing = (table[(1 << lengths) + codes] for table in _runs_of_ones())
+    expected, after = _random_bits()
+    own = inside + expected[trailing, magnitude_bits]
+    if not follows_itself:
+        return torch.where(lengths > 0, own + (leading - _RUN + 1).clamp(min=0), 0.0)
+    chances = torch.where(lengths > 0, 0.5 ** lengths.double(), 0.0).flatten(1)
+    chances = chances / chances.sum(1, keepdim=True)
+    before = torch.einsum("ts,tsk->tk", chances, after[trailing, magnitude_bits].flatten(1, -2))  # ones before it
+    most = torch.arange(_RUN)
+    ends = (most[:, None] + most.new_tensor(range(_MAXIMUM_LENGTH + 1)) - _RUN + 1).clamp(min=0)  # [ones][leading]
+    joined = (before @ ends.double()).gather(1, leading.flatten(1)).view(leading.shape)
+    return torch.where(lengths > 0, own + joined, 0.0)
 
 
-def _walk(codes: Tensor, lengths: Tensor, magnitude_bits: Tensor, ones: Tensor) -> tuple[Tensor, Tensor]:
-    """Go through the bits of all symbols: expected runs of eight ones, and the chances of k ones at the end."""
-    shape = (len(ones), *(1,) * (codes.ndim - 1), _RUN)
-    chances = ones.view(shape).expand(*codes.shape, _RUN)
-    expected = torch.zeros(codes.shape, dtype=torch.float64)
-    total = torch.where(lengths > 0, lengths + magnitude_bits, 0)
-    for position in range(int(total.max())):
-        bit = (codes >> (lengths - 1 - position).clamp(min=0)) & 1
-        one = torch.where(position < lengths, bit.double(), 0.5)[..., None]
-        moved = torch.cat((1.0 - one, chances[..., :-1] * one), dim=-1)
-        moved[..., -1:] += chances[..., -1:] * one
-        going = (position < total)[..., None]
-        expected += torch.where(going, chances[..., -1:] * one, 0.0).squeeze(-1)
-        chances = torch.where(going, moved, chances)
-    return expected, chances
+@functools.cache
+def _runs_of_ones() -> tuple[Tensor, Tensor, Tensor]:
+    """For each code, at ``2**length + code``: ones before its first zero; eights of ones after it; ones at its end.
+
+    Ones at the end count up to seven: each further one of theirs ends another run of eight.
+    """
+    with torch.inference_mode(False):
+        index = torch.arange(1 << _MAXIMUM_LENGTH + 1)
+        leading, inside, run = torch.zeros_like(index), torch.zeros_like(index), torch.zeros_like(index)
+        begun = torch.zeros_like(index)  # 1 from the code's first zero
+        for position in range(_MAXIMUM_LENGTH - 1, -1, -1):
+            within = index >> position > 1  # the bit lies below the marker that says the length
+            one = within & (index >> position & 1 == 1)
+            begun |= (within & ~one).long()
+            run = torch.where(one, run + 1, torch.where(within, 0, run))
+            leading += (one & (begun == 0)).long()
+            inside += (one & (begun == 1) & (run >= _RUN)).long()
+        return leading, inside, run.clamp(max=_RUN - 1)
+
+
+@functools.cache
+def _random_bits() -> tuple[Tensor, Tensor]:
+    """For k = 0..7 (and more) ones and then m = 0..11 random bits: expected runs of eight, and chances of k after."""
+    with torch.inference_mode(False):
+        expected = torch.zeros(_RUN, _MAGNITUDES, dtype=torch.float64)
+        after = torch.zeros(_RUN, _MAGNITUDES, _RUN, dtype=torch.float64)
+        after[:, 0] = torch.eye(_RUN, dtype=torch.float64)
+        for bits in range(1, _MAGNITUDES):
+            before = after[:, bits - 1]
+            expected[:, bits] = expected[:, bits - 1] + before[:, -1] / 2
+            after[:, bits, 0] = 0.5
+            after[:, bits, 1:] = before[:, :-1] / 2
+            after[:, bits, -1] += before[:, -1] / 2
+        return expected, after

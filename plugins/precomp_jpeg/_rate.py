@@ -8,7 +8,6 @@ charges for a DC coefficient itself: JPEG codes differences of neighbouring bloc
 
 import math
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, Final, Literal, cast
 
 import torch
@@ -16,9 +15,10 @@ from torch import Tensor
 from torch.autograd import Function
 
 from ._arithmetic import rounding_weight
-from ._costs import END, SIZES, CostTables, build_costs, standard_costs
+from ._costs import SIZES, CostTables, build_costs, standard_costs
 from ._huffman import HuffmanCode, optimal_code
-from ._scan import AC_ORDER, Levels, Scan, constants_on, differences, levels_of, sizes_of
+from ._levels import Levels, sizes_of
+from ._scan import Scan, differences
 
 __all__ = ["RateOptions", "RateRule", "entropy_bits"]
 
@@ -48,38 +48,21 @@ class RateOptions:
     stuffing: bool
 
 
-def _split_cost(levels: Levels, costs: CostTables, code: Tensor | None) -> Tensor:
-    """What a coefficient of +-1 costs at each place, over a zero there, given its neighbours; ``(63, blocks)``."""
-    constants = constants_on(levels.sizes.device)
-    # following[j]: 12 * scan position + size of the next coefficient, 12 * 64 if none.
-    here = (levels.occupied * constants.following).add_(levels.sizes).add_(SIZES * END).unbind(0)
-    following = torch.empty_like(levels.sizes)
-    rows = following.unbind(0)
-    rows[AC_ORDER[-1]].fill_(SIZES * END)
-    for j, k in pairwise(AC_ORDER[::-1]):
-        torch.minimum(rows[j], here[j], out=rows[k])
-    # (64 * run + zeros before the next) * 12 + next size, below 2**16: exact in wrapping 16-bit arithmetic
-    index = torch.sub(following, levels.previous, alpha=64 * SIZES // 256).add_(constants.split)
-    index = index.to(torch.int32).bitwise_and_(0xFFFF)
+def _ac_change(levels: Levels, own: Tensor, costs: CostTables, code: Tensor | None) -> Tensor:
+    """What moving each AC coefficient towards its offset adds to the bits, ``(63, blocks)``.
+
+    Args:
+        levels: of the coefficients.
+        own: their flat index into the costs by run and sizes.
+        costs: of the codes.
+        code: ``(blocks,)``, which code each block has; None for one code.
+    """
+    delta = costs.step.index_select(0, own.view(-1)).view(own.shape)
+    index = levels.split_index()
     if code is not None:
         index.add_(code * _SPLIT_PER_CODE)
-    return costs.split.index_select(0, index.view(-1)).view(index.shape)
-
-
-def _ac_bits(levels: Levels, costs: CostTables, code: Tensor | None, change: bool) -> tuple[Tensor, Tensor | None]:
-    """Bits of each block's AC coefficients, and (``change``) what moving each towards its offset adds."""
-    index = (levels.packed - levels.previous).add_(constants_on(levels.last.device).run).to(torch.int32)
-    if code is not None:
-        index.add_(code * _OWN_PER_CODE)
-    flat = index.view(-1)
-    ends = costs.end if code is None else costs.end.index_select(0, code)
-    bits = costs.own.index_select(0, flat).view(index.shape).sum(0) + ends * (levels.last < 256 * 63)
-    if not change:
-        return bits, None
-    delta = costs.step.index_select(0, flat).view(index.shape)
-    # +1 where a zero becomes +-1, -1 where +-1 becomes zero, else 0.
-    born = (levels.packed >> 4).clamp_(max=1).sub_(levels.occupied).to(torch.float32)
-    return bits, delta.addcmul_(_split_cost(levels, costs, code), born)
+    split = costs.split.index_select(0, index.view(-1)).view(index.shape)
+    return delta.addcmul_(split, levels.born())
 
 
 def _dc_costs(steps: Tensor, costs: CostTables, code: Tensor | None) -> Tensor:
@@ -90,24 +73,20 @@ def _dc_costs(steps: Tensor, costs: CostTables, code: Tensor | None) -> Tensor:
 
 
 def _made_codes(
-    levels: Levels, steps: Tensor, scan: Scan, channels: int
+    levels: Levels, own: Tensor, steps: Tensor, scan: Scan, channels: int
 ) -> tuple[list[HuffmanCode], list[HuffmanCode]]:
-    """The DC and AC codes that libjpeg makes for each image."""
+    """The DC and AC codes that libjpeg makes for each image; ``own`` is by image too."""
     images = steps.shape[0] // channels
-    run = ((constants_on(levels.last.device).run - levels.previous) >> 8).to(torch.int64)
-    image = torch.arange(images, device=run.device).repeat_interleave(levels.last.numel() // images)
-    coded = levels.occupied > 0
-
-    def counted(symbols: Tensor, weights: Tensor | None = None) -> Tensor:
-        return torch.bincount(symbols.flatten(), weights, minlength=256 * images).view(images, 256)
-
-    ac = counted((256 * image + 16 * (run % 16) + levels.sizes)[coded])
-    ac[:, 0xF0] += ((run // 16) * coded).view(63, images, -1).sum((0, 2))
-    ac[:, 0x00] += (levels.last < 256 * 63).view(images, -1).sum(1) + scan.dummies * channels
-    dc_image = torch.arange(images, device=run.device).repeat_interleave(channels)[:, None]
-    dc = counted(256 * dc_image + sizes_of(steps))
+    by_run = own.view(-1).bincount(minlength=_OWN_PER_CODE * images).view(images, 4, 16, 16, 16).sum(3)
+    runs = by_run[..., 1:].sum((2, 3))  # by whole runs of sixteen zeros before a coefficient
+    ac = by_run.sum(1)  # symbols 16 * run + size
+    ac[:, :, 0] = 0  # what is zero is no symbol
+    ac[:, 15, 0] = (runs * torch.arange(4, device=runs.device)).sum(1)
+    ac[:, 0, 0] = levels.ended.view(images, -1).sum(1) + scan.dummies * channels
+    image = torch.arange(images, device=steps.device).repeat_interleave(channels)[:, None]
+    dc = (256 * image + sizes_of(steps)).view(-1).bincount(minlength=256 * images).view(images, 256)
     dc[:, 0] += scan.dummies * channels
-    return [optimal_code(row) for row in dc.tolist()], [optimal_code(row) for row in ac.tolist()]
+    return [optimal_code(row) for row in dc.tolist()], [optimal_code(row) for row in ac.flatten(1).tolist()]
 
 
 class _EntropyBits(Function):
@@ -121,26 +100,34 @@ class _EntropyBits(Function):
         change = wanted and options.rule == "finite-difference"
         offset = unrounded - rounded if change else None
         side = None if offset is None else offset.sign()
-        levels = levels_of(rounded, side)
+        levels = Levels.of(rounded, side)
+        own = levels.run_index()
         steps = differences(scan.gather(rounded[:, :, 0, :, 0]))
         if options.optimize:
-            made = _made_codes(levels, steps, scan, channels)
-            costs = build_costs(*made, stuffing=options.stuffing, device=rounded.device)
             image = torch.arange(planes // channels, dtype=torch.int32, device=rounded.device)
             of_plane: Tensor | None = image.repeat_interleave(channels)
-            of_block: Tensor | None = image.repeat_interleave(channels * height * width)
+            blocks: Tensor = image.repeat_interleave(channels * height * width)
+            of_block: Tensor | None = blocks
+            own.add_(blocks * _OWN_PER_CODE)
+            made = _made_codes(levels, own, steps, scan, channels)
+            costs = build_costs(*made, stuffing=options.stuffing, device=rounded.device)
         else:
             costs = standard_costs(component, options.stuffing, rounded.device)
             of_plane = of_block = None
-        ac, delta = _ac_bits(levels, costs, of_block, change)
+        ends = costs.end if of_block is None else costs.end.index_select(0, of_block)
+        ac = costs.own.index_select(0, own.view(-1)).view(own.shape).sum(0) + ends * levels.ended
         dc = _dc_costs(steps, costs, of_plane)
         bits = ac.view(planes // channels, -1).sum(1, dtype=torch.float64)
         bits += dc.view(planes // channels, -1).sum(1, dtype=torch.float64)
         bits += scan.dummies * channels * (costs.dc[::16] + costs.end)
-        if offset is not None and side is not None and delta is not None:
+        if offset is not None and side is not None:
             moved = _dc_change(steps, scan.gather(side[:, :, 0, :, 0]), dc, costs, of_plane)
             moved = scan.scatter(moved, height, width).view(1, -1)
-            change_of_all = torch.cat((moved, delta)).view(8, 8, planes, height, width).permute(2, 3, 0, 4, 1)
+            change_of_all = (
+                torch.cat((moved, _ac_change(levels, own, costs, of_block)))
+                .view(8, 8, planes, height, width)
+                .permute(2, 3, 0, 4, 1)
+            )
             ctx.save_for_backward(rounding_weight(offset, options.blend).mul_(side).mul_(change_of_all))
         elif wanted:
             ctx.save_for_backward(_smooth_slope(unrounded, scan))

@@ -6,7 +6,7 @@ from dataclasses import asdict
 from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from precomp_refine._judge import Judge
 from precomp_refine._lambda_table import LambdaTable, check_table, measure_points
@@ -339,7 +339,7 @@ class Refiner(Preprocessor):
         device, cost = self._device(), RefinementCost()
         refined: dict[int, Refined] = {}
         generator = torch.Generator().manual_seed(self._settings.seed)
-        networks = [*self._judge.tasks, proxy, *([] if start is None else [start])]
+        networks: list[nn.Module] = [*self._judge.tasks, proxy, *([] if start is None else [start])]
         with (
             torch.inference_mode(False),
             Transcoder(codec) as transcoder,

@@ -27,6 +27,7 @@ __all__ = [
     "parse_transfer",
 ]
 
+_BESIDE_A_RECORD = ("run.json", "preprocessor.safetensors", "state.pt")
 EXPERIMENT_FILE = "experiment.toml"  #: what an experiment is recorded as, beside its results
 
 T = TypeVar("T", bound=Table)
@@ -45,7 +46,7 @@ def load_experiment(path: Path | str, overrides: Iterable[str] = ()) -> Experime
     path = Path(path)
     if path.is_dir():
         path = path / EXPERIMENT_FILE
-    return parse_experiment(_read(path), origin=str(path), overrides=overrides)
+    return _parse(Experiment, _read(path), str(path), overrides, record=_is_record(path))
 
 
 def parse_experiment(
@@ -130,8 +131,15 @@ def _read(path: Path) -> dict[str, Any]:
         ) from error
 
 
-def _parse(model: type[T], tables: Mapping[str, Any], origin: str, overrides: Iterable[str]) -> T:
-    tables = current_tables(tables, origin)
+def _is_record(path: Path) -> bool:
+    """Whether a run wrote the file, beside its weights, state or record."""
+    return path.name == EXPERIMENT_FILE and any((path.parent / name).exists() for name in _BESIDE_A_RECORD)
+
+
+def _parse(
+    model: type[T], tables: Mapping[str, Any], origin: str, overrides: Iterable[str], *, record: bool = False
+) -> T:
+    tables = current_tables(tables, origin, record=record)
     for override in overrides:  # one by one: each may use old names beside a file with new ones
         more = current_tables(parse_override(override), f"override {override!r}", over=tables)
         tables = merged(tables, more)

@@ -30,6 +30,7 @@ __all__ = [
     "build_evaluation",
     "check_recorded_options",
     "prepare",
+    "with_codec_options",
     "without_start",
 ]
 
@@ -274,6 +275,16 @@ def prepare(experiment: Experiment, parts: EvaluationComponents, images: TaskDat
     parts.task.to(device)
     with located(f"{experiment.origin}, preprocessor"):
         parts.preprocessor.prepare(images, experiment.evaluate.arguments()["ladder"])
+
+
+def with_codec_options(experiment: Experiment, codec: Codec) -> Experiment:
+    """Return the experiment with every option of its codec, so that its record does not depend on today's defaults."""
+    taken = signature(type(codec)).parameters
+    told = {
+        name: value for name, value in as_recorded(codec.coding_options).items() if value is not None and name in taken
+    }
+    named = {**told, **experiment.codec.options}
+    return experiment.model_copy(update={"codec": ComponentTable(name=experiment.codec.name, **named)})
 
 
 def without_start(experiment: Experiment) -> Experiment:

@@ -15,6 +15,7 @@ from precomp_sdk.run.build import (
     build_evaluation,
     check_recorded_options,
     prepare,
+    with_codec_options,
     without_start,
 )
 from precomp_sdk.run.compression import load_fitted
@@ -74,6 +75,7 @@ def run_evaluation(
         **experiment.evaluate.arguments(),
     )
     write_report(evaluation, output)
+    experiment = with_codec_options(experiment, parts.codec)
     if not (output / EXPERIMENT_FILE).exists():
         write_whole(output / EXPERIMENT_FILE, dump_experiment(experiment))
     record(

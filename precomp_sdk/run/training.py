@@ -8,12 +8,12 @@ from typing import Any
 from lightning_fabric import Fabric
 
 from precomp_sdk.atomic_io import write_whole
-from precomp_sdk.config import EXPERIMENT_FILE, Experiment, dump_experiment, load_experiment
+from precomp_sdk.config import EXPERIMENT_FILE, ComponentTable, Experiment, dump_experiment, load_experiment
 from precomp_sdk.deploy import Compressor
 from precomp_sdk.errors import CheckpointError
 from precomp_sdk.events import Event, Notice
 from precomp_sdk.registry import Registry
-from precomp_sdk.run.build import TrainingComponents, build, prepare
+from precomp_sdk.run.build import TrainingComponents, build, prepare, with_codec_options
 from precomp_sdk.run.fabric import make_fabric
 from precomp_sdk.run.proxy_fit import fit_and_save_proxy, fit_and_save_task, save_task
 from precomp_sdk.run.record import RECORD_FILE, record
@@ -88,6 +88,8 @@ def run_training(
         PrecompError: as `build`, `fit_task`, `fit_proxy` and `Trainer.run` raise it.
     """
     folder = experiment.output.folder
+    if resume:
+        experiment = _with_recorded_codec(experiment, folder)
     fabric = make_fabric(experiment.train.precision, origin=experiment.origin)
     if fabric.is_global_zero:
         _check_folder(folder, experiment, resume=resume, overwrite=overwrite)
@@ -195,9 +197,21 @@ def _clear(folder: Path) -> None:
 
 
 def _resolved(experiment: Experiment, components: TrainingComponents) -> Experiment:
-    """Return the experiment with the proxy's name, which the file may leave open."""
+    """Return the experiment with the proxy's name, which the file may leave open, and with all the codec's options."""
     proxy = experiment.proxy.model_copy(update={"name": components.proxy.name})
-    return experiment.model_copy(update={"proxy": proxy})
+    return with_codec_options(experiment, components.codec).model_copy(update={"proxy": proxy})
+
+
+def _with_recorded_codec(experiment: Experiment, folder: Path) -> Experiment:
+    """Return the experiment with the codec's options of the run to resume where it does not name them itself."""
+    file = folder / EXPERIMENT_FILE
+    if not file.exists():
+        return experiment
+    recorded = load_experiment(file).codec
+    if recorded.name != experiment.codec.name:
+        return experiment
+    options = {**recorded.options, **experiment.codec.options}
+    return experiment.model_copy(update={"codec": ComponentTable(name=recorded.name, **options)})
 
 
 def prepare_task(

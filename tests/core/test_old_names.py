@@ -25,7 +25,7 @@ from precomp_sdk.evaluation import read_results
 from precomp_sdk.registry import Registry
 from precomp_sdk.run import read_record, run_training
 from precomp_sdk.testing import FakeTask
-from precomp_sdk.training import load_module, load_proxy, read_module
+from precomp_sdk.training import load_module, load_proxy, read_module, save_module
 
 OLD = Path(__file__).parent / "old_names"
 
@@ -133,7 +133,7 @@ def test_every_renamed_component_exists_and_its_old_name_does_not() -> None:
 
 def test_weights_of_a_renamed_proxy_are_loaded() -> None:
     registry = Registry()
-    proxy = registry.proxy_for(registry.create("codec", "jpeg"))
+    proxy = registry.proxy_for(registry.create("codec", "jpeg", optimize=False))
     with pytest.warns(OldNameWarning, match="jpeg-surrogate"):
         saved = load_proxy(OLD / "proxy.safetensors", proxy, any_version=True)
     assert saved.name == "jpeg-proxy"
@@ -176,7 +176,9 @@ def test_an_old_run_is_resumed_from_its_state(tmp_path: Path) -> None:
     assert outcome.result is not None
     assert outcome.task_fit is None  # taken from the old run
     assert read_module(folder / "preprocessor.safetensors").facts["steps"] == 2
-    assert '"jpeg-proxy"' in (folder / "experiment.toml").read_text()
+    written = (folder / "experiment.toml").read_text()
+    assert '"jpeg-proxy"' in written
+    assert "optimize = false" in written
 
 
 def test_the_command_line_tells_each_file_once(tmp_path: Path) -> None:
@@ -188,3 +190,65 @@ def test_the_command_line_tells_each_file_once(tmp_path: Path) -> None:
     told = [line for line in result.stderr.splitlines() if "before version 0.2" in line]
     assert len(told) == 3, result.stderr  # the experiment, and both stages of the record
     assert all(line.startswith("precomp: ") for line in told)
+
+
+JPEG_RUN = """
+[codec]
+name = "jpeg"
+
+[preprocessor]
+name = "qa-light"
+
+[task]
+name = "small-classifier"
+
+[data]
+train = { name = "scenes" }
+val = { name = "scenes" }
+
+[output]
+folder = "runs/of-before"
+"""
+
+
+class TestOptimizedJPEG:
+    """Its default was false; what was made then stays what it was."""
+
+    @pytest.mark.parametrize("beside", ["run.json", "preprocessor.safetensors", "state.pt"])
+    def test_an_older_runs_record_means_the_default_of_then(self, tmp_path: Path, beside: str) -> None:
+        (tmp_path / "experiment.toml").write_text(JPEG_RUN)
+        (tmp_path / beside).touch()
+        for path in (tmp_path, tmp_path / "experiment.toml"):
+            with pytest.warns(OldNameWarning, match=r"codec\.optimize is left out and was false by default"):
+                assert load_experiment(path).codec.options == {"optimize": False}
+        with pytest.warns(OldNameWarning):
+            assert load_experiment(tmp_path, ["codec.optimize=true"]).codec.options == {"optimize": True}
+
+    def test_what_a_record_says_decides(self, tmp_path: Path) -> None:
+        (tmp_path / "run.json").touch()
+        for said in ("true", "false"):
+            text = JPEG_RUN.replace('"jpeg"', f'"jpeg"\noptimize = {said}')
+            (tmp_path / "experiment.toml").write_text(text)
+            assert load_experiment(tmp_path).codec.options == {"optimize": said == "true"}
+
+    def test_a_typed_file_means_todays_default_unless_it_has_old_names(self, tmp_path: Path) -> None:
+        (tmp_path / "experiment.toml").write_text(JPEG_RUN)
+        assert load_experiment(tmp_path).codec.options == {}
+        (tmp_path / "typed.toml").write_text(JPEG_RUN)
+        (tmp_path / "run.json").touch()
+        assert load_experiment(tmp_path / "typed.toml").codec.options == {}
+        (tmp_path / "typed.toml").write_text(JPEG_RUN + '\n[train]\ntargets = "own"\n')
+        with pytest.warns(OldNameWarning, match=r"was false by default"):
+            assert load_experiment(tmp_path / "typed.toml").codec.options == {"optimize": False}
+
+    def test_other_codecs_are_left_alone(self, tmp_path: Path) -> None:
+        (tmp_path / "experiment.toml").write_text(JPEG_RUN.replace('"jpeg"', '"webp"'))
+        (tmp_path / "run.json").touch()
+        assert load_experiment(tmp_path).codec.options == {}
+
+    def test_weights_of_before_mean_it_too(self, tmp_path: Path) -> None:
+        task, path = FakeTask(), tmp_path / "weights.safetensors"
+        for options, wanted in (({}, False), ({"optimize": True}, True), ({"optimize": False}, False)):
+            facts = {"codec": "jpeg", "codec_options": options}
+            save_module(path, task, name="fake", options={}, facts=facts)
+            assert read_module(path).facts["codec_options"] == {"optimize": wanted}

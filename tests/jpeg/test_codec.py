@@ -50,8 +50,9 @@ def test_round_trip_keeps_size_and_nearly_the_image(
 
 def test_default_payload_is_the_file_pillow_writes(make_image: Callable[..., Tensor]) -> None:
     image = make_image(20, 30, 1)
-    assert JPEGCodec().encode(image, 37) == saved(as_image(image), quality=37)
-    assert JPEGCodec(subsampling="4:4:4", optimize=True).encode(image, 90) == saved(
+    assert JPEGCodec().encode(image, 37) == saved(as_image(image), quality=37, optimize=True)
+    assert JPEGCodec(optimize=False).encode(image, 37) == saved(as_image(image), quality=37)
+    assert JPEGCodec(subsampling="4:4:4").encode(image, 90) == saved(
         as_image(image), quality=90, subsampling=0, optimize=True
     )
     progressive = JPEGCodec(progressive=True).encode(image, 50)
@@ -80,6 +81,13 @@ def test_options_and_version_are_recorded() -> None:
         "max_scans": 100,
     }
     assert codec.version.startswith("Pillow ")
+
+
+def test_a_codec_says_what_it_is() -> None:
+    assert repr(JPEGCodec()) == "JPEGCodec(subsampling='4:2:0', optimize=True)"
+    assert repr(JPEGCodec(optimize=False, max_pixels=9)) == (
+        "JPEGCodec(subsampling='4:2:0', optimize=False, max_pixels=9)"
+    )
 
 
 def test_wrong_options_are_refused() -> None:

@@ -77,7 +77,7 @@ def test_every_quality_has_libjpegs_steps(make_image: Callable[..., Tensor]) -> 
 
 def test_options_that_only_change_the_coding_change_no_pixel(make_image: Callable[..., Tensor]) -> None:
     image = make_image(33, 47, 1)
-    for options in ({"optimize": True}, {"progressive": True}):
+    for options in ({"optimize": False}, {"progressive": True}):
         codec = JPEGCodec(**options)
         output = JPEGProxy(codec)(image[None].float() / 255, 30)
         assert torch.equal(to_uint8(output.images)[0], codec.transcode(image, 30).image)

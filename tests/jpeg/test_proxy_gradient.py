@@ -167,7 +167,7 @@ def test_rate_gradient_carries_the_roundings_weight() -> None:
 def test_rate_gradient_of_a_batch_is_that_of_its_images(make_image: Callable[..., Tensor]) -> None:
     images = torch.stack([make_image(24, 40, seed) for seed in range(3)]).float() / 255
     qualities = [8, 40, 90]
-    for options in ({}, {"optimize": True}):
+    for options in ({}, {"optimize": False}):
         proxy = JPEGProxy(JPEGCodec(**options))
         together = images.clone().requires_grad_()
         output = proxy(together, qualities)

@@ -180,7 +180,7 @@ def test_resuming_where_nothing_is_starts_anew(tables: Tables, registry: Registr
 @pytest.mark.parametrize(
     ("override", "told"),
     [
-        ("codec.level=1", "codec.level: expected none, as in .*; got 1"),
+        ("codec.level=1", "codec.level: expected what .* says: 6; got 1"),
         ("data.train.seed=3", "data.train.seed: expected none, as in .*; got 3"),
         ("proxy.name=learned", "proxy.name: expected .* says: 'fake'; got 'learned'"),
         ("train.beta=0.1", "train.beta: expected .* says: 0.0; got 0.1"),
@@ -395,3 +395,17 @@ def test_a_record_is_plain_json(tables: Tables, registry: Registry, tmp_path: Pa
     text = (tmp_path / "run" / "run.json").read_text(encoding="utf-8")
 
     assert json.loads(text, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))["format"] == "precomp-run-1"
+
+
+def test_a_record_names_every_option_of_the_codec_and_a_resumed_run_takes_them(
+    tables: Tables, registry: Registry, tmp_path: Path
+) -> None:
+    trained(tables, registry)
+    file = tmp_path / "run" / "experiment.toml"
+    assert load_experiment(file).codec.options == {"level": 6}
+    file.write_text(file.read_text().replace("level = 6", "level = 9"))  # as if another default had been written then
+    (tmp_path / "run" / "state.pt").unlink()
+    outcome = trained(tables, registry, resume=True)
+    assert outcome.components.codec.options == {"level": 9}
+    with pytest.raises(CheckpointError, match=r"codec\.level"):
+        trained(tables, registry, "codec.level=6", resume=True)

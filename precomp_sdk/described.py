@@ -1,0 +1,58 @@
+"""What a component says of itself: its class and the options it was constructed with."""
+
+from collections.abc import Mapping
+from inspect import Parameter, signature
+from pathlib import PurePath
+
+__all__ = ["Described"]
+
+_PLAIN = (bool, int, float, str, PurePath)
+_LONGEST = 80
+
+
+class Described:
+    """Gives a component a ``repr`` of one line, made from its options.
+
+    They are those of the property ``options`` where the contract has one, else the arguments of ``__init__`` that the
+    component keeps as an attribute of the same name, with or without an underscore, if they are plain values. An option
+    that is off (None or False) and a limit are left out at their defaults.
+
+    Example:
+        >>> class Blur(Described):
+        ...     def __init__(self, *, sigma: float = 1.0, edges: bool = False) -> None:
+        ...         self.options = {"sigma": sigma, "edges": edges}
+        >>> Blur(sigma=2.0), Blur(edges=True)
+        (Blur(sigma=2.0), Blur(sigma=1.0, edges=True))
+    """
+
+    def __repr__(self) -> str:
+        try:
+            told = ", ".join(f"{name}={_short(value)}" for name, value in _options_of(self).items())
+        except Exception:  # half constructed, or of someone's own making: a repr never fails
+            told = "..."
+        return f"{type(self).__name__}({told})"
+
+
+def _options_of(component: object) -> Mapping[str, object]:
+    parameters = signature(type(component).__init__).parameters
+    defaults = {name: parameter.default for name, parameter in parameters.items()}
+    options = getattr(component, "options", None)
+    if not isinstance(options, Mapping):
+        options = {
+            name: value
+            for name, parameter in parameters.items()
+            if parameter.kind in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
+            for value in (getattr(component, name, getattr(component, f"_{name}", ...)),)
+            if value is None or isinstance(value, _PLAIN)
+        }
+    limits = getattr(component, "limits", ())
+    return {
+        name: value
+        for name, value in options.items()
+        if not ((value is None or value is False or name in limits) and value == defaults.get(name, ...))
+    }
+
+
+def _short(value: object) -> str:
+    text = repr(str(value) if isinstance(value, PurePath) else value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 3]}..."
