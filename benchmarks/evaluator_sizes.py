@@ -25,7 +25,7 @@ from torch.nn import functional
 
 from precomp_jpeg import JPEGCodec
 from precomp_qacnn import LightQACNN
-from precomp_sdk import Label, Target, TargetKind, TaskDataset, to_uint8
+from precomp_sdk import Label, Target, TaskDataset, to_uint8
 from precomp_sdk.evaluation import MAX_BATCH_PIXELS, measure_curve
 from precomp_torchvision import Classifier
 
@@ -41,7 +41,7 @@ class Drawn(TaskDataset):
 
     name = "drawn"
     source = "this benchmark"
-    target_kind = TargetKind.LABEL
+    target_kind = Label.kind
 
     def __init__(self, width: int, height: int, count: int) -> None:
         self._size, self._count = (height, width), count

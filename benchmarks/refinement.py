@@ -26,7 +26,7 @@ from torch.nn import functional
 from precomp_data import ImageFolder
 from precomp_jpeg import JPEGCodec, JPEGProxy
 from precomp_refine import Refiner
-from precomp_sdk import Label, LabelScorer, Preprocessor, Subset, Target, TargetKind, TaskDataset, TaskModel, to_float
+from precomp_sdk import Label, LabelScorer, Preprocessor, Subset, Target, TaskDataset, TaskModel, to_float
 from precomp_sdk.evaluation import TrainedWith, read_transfer, transfer_matrix, write_transfer
 from precomp_sdk.training import fit_task, load_module, save_module
 from precomp_torchvision import Classifier, SmallClassifier
@@ -53,7 +53,7 @@ class DetectorProbe(TaskModel):
 
     name = "fastestdet-probe"
     source = "FastestDet (BSD-3-Clause), COCO weights; head of this script"
-    target_kind = TargetKind.LABEL
+    target_kind = Label.kind
     scorer = LabelScorer()
 
     def __init__(self, folder: Path) -> None:

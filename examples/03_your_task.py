@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from precomp_sdk import Label, LabelScorer, Target, TargetKind, TaskModel
+from precomp_sdk import Label, LabelScorer, Target, TaskModel
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeProxy
 from precomp_sdk.training import Trainer, TrainSettings, fit_task
 
@@ -21,7 +21,7 @@ class MyTask(TaskModel):
 
     name = "my-task"
     source = "this example"
-    target_kind = TargetKind.LABEL
+    target_kind = Label.kind
     scorer = LabelScorer()
 
     def __init__(self, network: nn.Module) -> None:

@@ -33,6 +33,7 @@ from . import (
     run as run,
     scaffold as scaffold,
     scoring as scoring,
+    targets as targets,
     task as task,
     testing as testing,
     training as training,
@@ -186,6 +187,14 @@ from .scoring import (
     EnsembleScorer as EnsembleScorer,
     MaskScorer as MaskScorer,
 )
+from .targets import (
+    Boxes as Boxes,
+    Composite as Composite,
+    ImageTarget as ImageTarget,
+    Label as Label,
+    Mask as Mask,
+    Target as Target,
+)
 from .task import (
     LabelScorer as LabelScorer,
     Scorer as Scorer,
@@ -222,18 +231,11 @@ from .transmission import (
     straight_through_images as straight_through_images,
 )
 from .types import (
-    Boxes as Boxes,
-    Composite as Composite,
-    Label as Label,
-    Mask as Mask,
     ProxyOutput as ProxyOutput,
     RateAccuracyCurve as RateAccuracyCurve,
     RatePoint as RatePoint,
     Sample as Sample,
-    Target as Target,
-    TargetKind as TargetKind,
     Transcoded as Transcoded,
-    kind_of as kind_of,
 )
 
 __version__: str

@@ -9,9 +9,10 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from precomp_sdk.described import Described
-from precomp_sdk.errors import ContractError, DatasetError, ImageError
+from precomp_sdk.errors import ContractError, DatasetError, ImageError, naming
 from precomp_sdk.images import check_image
-from precomp_sdk.types import Sample, Target, TargetKind, kind_of
+from precomp_sdk.targets import Target
+from precomp_sdk.types import Sample
 
 __all__ = ["SkippedSample", "Subset", "TaskDataset", "load_samples"]
 
@@ -29,7 +30,7 @@ class TaskDataset(Described, Dataset[Sample], ABC):
 
     name: ClassVar[str]  #: unique, kebab-case
     source: ClassVar[str]  #: where the images come from
-    target_kind: TargetKind | None  #: None for unlabelled images
+    target_kind: str | None  #: the `Target.kind` of its targets; None for unlabelled images
     class_names: tuple[str, ...] = ()  #: empty where the classes have no names
 
     @abstractmethod
@@ -53,30 +54,34 @@ class TaskDataset(Described, Dataset[Sample], ABC):
 
         Raises:
             IndexError: there is no such sample.
-            DatasetError: the image or its annotation cannot be read.
-            ContractError: ``_sample`` returned something else than promised.
+            DatasetError: the image or its annotation cannot be read; the message names the sample, as all do.
+            TargetError: the target is not of its types, or does not fit its image or the classes; see `Target.check`.
+            ContractError: ``_sample`` returned something else than an image and a target of the declared kind.
         """
         if not 0 <= index < len(self):
             raise IndexError(f"{self.name}: index {index} of {len(self)}")
-        try:
-            image, target = self._sample(index)
-        except ImageError as error:
-            raise DatasetError(
-                where=f"data set {self.name!r}, {self.key(index)}: {error.where}",
-                expected=error.expected,
-                got=error.got,
-                remedy=error.remedy,
-            ) from error
-        check_image(image, f"data set {self.name!r}, {self.key(index)}")
-        kind = None if target is None else kind_of(target)
-        if kind is not self.target_kind:
+        key = self.key(index)
+        where = f"data set {self.name!r}, sample {key!r}"
+        with naming(where, unless=key):
+            try:
+                image, target = self._sample(index)
+            except ImageError as error:
+                raise DatasetError(
+                    where=error.where, expected=error.expected, got=error.got, remedy=error.remedy
+                ) from error
+        check_image(image, where)
+        kind = None if target is None else getattr(target, "kind", type(target).__name__)
+        if kind != self.target_kind:
             raise ContractError(
                 where=f"{type(self).__name__}._sample({index})",
-                expected=f"a target of kind {self.target_kind}",
-                got=str(kind),
+                expected=f"a target of kind {self.target_kind!r}",
+                got=repr(kind),
                 remedy="Return targets of the declared target_kind.",
             )
-        return Sample(image=image, target=target, key=self.key(index))
+        if target is not None:
+            size = (int(image.shape[1]), int(image.shape[2]))
+            target.check(where, size=size, num_classes=len(self.class_names) or None)
+        return Sample(image=image, target=target, key=key)
 
 
 class Subset(TaskDataset):

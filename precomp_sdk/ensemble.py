@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from precomp_sdk.errors import OptionError
 from precomp_sdk.scoring import EnsembleScorer
+from precomp_sdk.targets import Composite, Target
 from precomp_sdk.task import TaskModel
-from precomp_sdk.types import Composite, Target, TargetKind, kind_of
 
 __all__ = ["EnsembleTask"]
 
@@ -61,7 +61,7 @@ class EnsembleTask(TaskModel):
         self.members = nn.ModuleDict(members)
         self.weights = {name: float(given.get(name, 1.0)) for name in members}
         kinds = {member.target_kind for member in members.values()}
-        self.target_kind = kinds.pop() if len(kinds) == 1 else TargetKind.COMPOSITE
+        self.target_kind = kinds.pop() if len(kinds) == 1 else Composite.kind
         self.scorer = EnsembleScorer({name: member.scorer for name, member in members.items()}, self.weights)
         names = {member.class_names for member in members.values()}
         self.class_names = names.pop() if len(names) == 1 else ()
@@ -77,7 +77,7 @@ class EnsembleTask(TaskModel):
             return len(target.targets) == len(tasks) and all(
                 task._takes(part) for task, part in zip(tasks, target.targets, strict=True)
             )
-        return kind_of(target) is self.target_kind
+        return target.kind == self.target_kind
 
     def _losses(self, images: Tensor, targets: Sequence[Target]) -> Tensor:
         return self._mean(

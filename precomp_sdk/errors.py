@@ -4,7 +4,8 @@ Each one derives from `PrecompError` and from the builtin a caller would expect,
 what was expected, what came instead and what to do about it.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from typing import ClassVar, Self
 from unicodedata import category
@@ -31,6 +32,7 @@ __all__ = [
     "QualityError",
     "TargetError",
     "UnknownNameError",
+    "naming",
     "nearest",
     "printable",
 ]
@@ -84,6 +86,36 @@ class PrecompError(Exception):
 
     def __reduce__(self) -> tuple[object, ...]:  # keyword-only arguments do not pickle by default (worker processes)
         return _rebuild, (type(self), self.where, self.expected, self.got, self.remedy)
+
+    def within(self, where: str) -> Self:
+        """Return the same error with a place put before its own, such as the sample that it arose from."""
+        return type(self)(where=f"{where}: {self.where}", expected=self.expected, got=self.got, remedy=self.remedy)
+
+
+@contextmanager
+def naming(where: str, *, unless: str | None = None) -> Iterator[None]:
+    """Put a place before the one that an error of ours names, and note it on any other error.
+
+    Args:
+        where: the place, such as a sample.
+        unless: leave errors alone whose place has this in it already.
+
+    Example:
+        >>> with naming("sample 'a.png'"):
+        ...     raise TargetError(where="label", expected="0 or 1", got="7", remedy="Mend it.")
+        Traceback (most recent call last):
+            ...
+        precomp_sdk.errors.TargetError: sample 'a.png': label: expected 0 or 1; got 7. Mend it.
+    """
+    try:
+        yield
+    except PrecompError as error:
+        if unless is not None and unless in error.where:
+            raise
+        raise error.within(where) from error
+    except Exception as error:
+        error.add_note(f"precomp_sdk: {where}")
+        raise
 
 
 def _rebuild(kind: type[PrecompError], where: str, expected: str, got: str, remedy: str) -> PrecompError:

@@ -5,10 +5,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from precomp_sdk.errors import ContractError, OptionError, TargetError
+from precomp_sdk.errors import ContractError, OptionError, TargetError, nearest
 from precomp_sdk.features import capture_layers, check_layer_names
+from precomp_sdk.targets import Target, known_kinds
 from precomp_sdk.task import Scorer, TaskModel
-from precomp_sdk.types import Target, TargetKind
 
 __all__ = ["ModuleTask"]
 
@@ -24,7 +24,7 @@ class ModuleTask(TaskModel):
         loss: of the module's answer and N targets: one loss per image, (N,), with a gradient to the images.
         predict: of the module's answer: N predictions as ``scorer`` reads them.
         scorer: `LabelScorer`, `BoxScorer`, `MaskScorer` or your own.
-        target_kind: what the targets are; ``"label"``, ``"boxes"`` or ``"mask"``.
+        target_kind: the `Target.kind` of the targets: ``"label"``, ``"boxes"``, ``"mask"`` or your own.
         pseudo_labels: of the module's answer: N targets to train on where there are no labels; default: not offered.
         feature_layers: names of layers whose outputs are matched, as ``module.named_modules()`` has them.
         class_names: where the classes have names; a data set must then have the same, in this order.
@@ -58,23 +58,23 @@ class ModuleTask(TaskModel):
         loss: Callable[[Any, Sequence[Target]], Tensor],
         predict: Callable[[Any], Sequence[Any]],
         scorer: Scorer,
-        target_kind: TargetKind | str,
+        target_kind: str,
         pseudo_labels: Callable[[Any], Sequence[Target]] | None = None,
         feature_layers: Sequence[str] | None = None,
         class_names: Sequence[str] = (),
         name: str = "module",
     ) -> None:
         super().__init__()
-        if target_kind not in tuple(TargetKind):
+        if target_kind not in known_kinds():
             raise OptionError(
                 where="ModuleTask, option 'target_kind'",
-                expected=f"one of {[kind.value for kind in TargetKind]}",
+                expected="the kind of a Target, such as Label.kind",
                 got=repr(target_kind),
-                remedy="Name the kind of targets that the loss takes.",
+                remedy=nearest(str(target_kind), known_kinds()),
             )
         self.module = module
         self.name = name
-        self.target_kind = TargetKind(target_kind)
+        self.target_kind = target_kind
         self.scorer = scorer
         self.class_names = tuple(class_names)
         self._loss, self._prediction, self._own = loss, predict, pseudo_labels
@@ -112,9 +112,7 @@ class ModuleTask(TaskModel):
         targets = self._checked_list(self._own(self.module(images)), "pseudo_labels", images)
         for target in targets:
             if not isinstance(target, Target) or not self._takes(target):
-                raise self._broken(
-                    "pseudo_labels", f"targets of kind {self.target_kind.value!r}", type(target).__name__
-                )
+                raise self._broken("pseudo_labels", f"targets of kind {self.target_kind!r}", type(target).__name__)
         return targets
 
     def _features(self, images: Tensor) -> Sequence[Tensor]:

@@ -1,7 +1,8 @@
 """The contract of a downstream network, and of the score it is judged by."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from typing import Any, ClassVar, TypeAlias, TypeVar, final
 
 import numpy as np
@@ -11,27 +12,47 @@ from torch import Tensor, nn
 
 from precomp_sdk.data import TaskDataset
 from precomp_sdk.described import Described
-from precomp_sdk.errors import ContractError, OptionError, TargetError
+from precomp_sdk.errors import ContractError, OptionError, TargetError, naming
 from precomp_sdk.images import check_batch, group_by_size
-from precomp_sdk.types import Label, Target, TargetKind, kind_of
+from precomp_sdk.targets import Label, Target
 
 __all__ = ["LabelScorer", "Scorer", "TaskModel"]
 
 T = TypeVar("T")
+_NAMED = 4  # samples of a batch that a message names
 _Groups: TypeAlias = list[tuple[list[int], Tensor]]  # images of one size: their places, their batch
 
 
 class Scorer(ABC):
     """Turns predictions into metrics, in two steps so that images can be drawn again for a bootstrap.
 
-    ``measure`` looks at one image; ``combine`` weighs any multiset of images. Every metric is better when higher.
+    Write ``_measure``, which looks at one image, and ``combine``, which weighs any multiset of images. Every metric is
+    better when higher.
     """
 
     metrics: ClassVar[tuple[str, ...]]  #: the first is the one BD-rate is computed on
 
     @abstractmethod
-    def measure(self, prediction: Any, target: Target) -> NDArray[np.float64]:
+    def _measure(self, prediction: Any, target: Target) -> NDArray[np.float64]:
         """Return one image's statistics: any array; equal shapes over images are combined faster."""
+
+    @final
+    def measure(self, prediction: Any, target: Target) -> NDArray[np.float64]:
+        """Return one image's statistics.
+
+        Raises:
+            ContractError: the prediction holds NaN, which is neither right nor wrong; or it is not of the form that the
+                scorer reads.
+            TargetError: the target is of another kind, or of a class that the prediction does not know.
+        """
+        if _holds_nan(prediction):
+            raise ContractError(
+                where=f"{type(self).__name__}, prediction",
+                expected="finite numbers",
+                got="NaN",
+                remedy="Look where the network's answer becomes NaN: its weights, its input, half precision.",
+            )
+        return self._measure(prediction, target)
 
     @abstractmethod
     def combine(self, statistics: Sequence[NDArray[np.float64]], counts: NDArray[np.float64]) -> dict[str, float]:
@@ -69,7 +90,7 @@ class LabelScorer(Scorer):
 
     metrics = ("top1", "top5")
 
-    def measure(self, prediction: Tensor, target: Target) -> NDArray[np.float64]:
+    def _measure(self, prediction: Any, target: Target) -> NDArray[np.float64]:
         """Return [in top 1, in top 5] as zeros and ones; ties count against the prediction."""
         if not isinstance(target, Label):
             raise TargetError(
@@ -78,6 +99,14 @@ class LabelScorer(Scorer):
                 got=type(target).__name__,
                 remedy="Score a classification task on a data set of labels.",
             )
+        if not isinstance(prediction, Tensor) or prediction.ndim != 1:
+            raise ContractError(
+                where="LabelScorer, prediction",
+                expected="a tensor of class scores (K,)",
+                got=str(tuple(prediction.shape)) if isinstance(prediction, Tensor) else type(prediction).__name__,
+                remedy="Return one row of logits or probabilities per image.",
+            )
+        target.check("LabelScorer, target", num_classes=len(prediction))
         scores = prediction.detach().to("cpu", torch.float64)
         rank = int((scores >= scores[target.index]).sum())  # 1 where no other class scores as high
         return np.array([rank <= 1, rank <= 5], dtype=np.float64)
@@ -95,6 +124,19 @@ class LabelScorer(Scorer):
         return {"top1": means[:, 0], "top5": means[:, 1]}
 
 
+def _holds_nan(prediction: Any) -> bool:
+    """Return whether a prediction, or anything that it is made of, is NaN."""
+    if isinstance(prediction, Tensor):
+        return prediction.is_floating_point() and bool(prediction.isnan().any())
+    if isinstance(prediction, np.ndarray | np.floating | float):
+        return np.issubdtype(np.asarray(prediction).dtype, np.floating) and bool(np.isnan(prediction).any())
+    if is_dataclass(prediction):
+        return any(_holds_nan(getattr(prediction, item.name)) for item in fields(prediction))
+    if isinstance(prediction, Mapping):
+        return any(map(_holds_nan, prediction.values()))
+    return isinstance(prediction, list | tuple) and any(map(_holds_nan, prediction))
+
+
 class TaskModel(Described, nn.Module, ABC):
     """The network at the receiver: a per-image loss to train against, predictions, and a score.
 
@@ -109,9 +151,10 @@ class TaskModel(Described, nn.Module, ABC):
 
     name: str  #: unique, kebab-case; set by the class, or in ``__init__`` where it is not registered
     source: ClassVar[str]  #: the paper or library of the network
-    target_kind: TargetKind  #: set by the class or in ``__init__``
+    target_kind: str  #: the `Target.kind` that it takes; set by the class or in ``__init__``
     scorer: Scorer  #: set by the class or in ``__init__``
     class_names: tuple[str, ...] = ()  #: empty where the classes have no names
+    num_classes: int | None = None  #: classes of targets are below this; None: as many as there are class names, or any
 
     @abstractmethod
     def _losses(self, images: Tensor, targets: Sequence[Target]) -> Tensor:
@@ -135,7 +178,7 @@ class TaskModel(Described, nn.Module, ABC):
 
     def _takes(self, target: Target) -> bool:
         """Return whether a target is of a kind the model takes; override it where it takes several."""
-        return kind_of(target) is self.target_kind
+        return target.kind == self.target_kind
 
     def check_dataset(self, class_names: Sequence[str]) -> None:
         """Raise `TargetError` if a data set with these classes does not fit. The default accepts any."""
@@ -149,24 +192,34 @@ class TaskModel(Described, nn.Module, ABC):
             where: who asks, for the message.
             remedy: what to do about another kind.
         """
-        if dataset.target_kind is not self.target_kind:
+        if dataset.target_kind != self.target_kind:
             raise TargetError(
                 where=f"{where}, data set {dataset.name!r} for task {self.name!r}",
-                expected=f"targets of kind {self.target_kind.value!r}",
-                got="none" if dataset.target_kind is None else repr(dataset.target_kind.value),
+                expected=f"targets of kind {self.target_kind!r}",
+                got="none" if dataset.target_kind is None else repr(dataset.target_kind),
                 remedy=remedy,
             )
         self.check_dataset(dataset.class_names)
 
-    @final
-    def losses(self, images: Tensor | Sequence[Tensor], targets: Sequence[Target]) -> Tensor:
+    def losses(
+        self, images: Tensor | Sequence[Tensor], targets: Sequence[Target], *, keys: Sequence[str] | None = None
+    ) -> Tensor:
         """Return one loss per image, (N,).
 
+        Args:
+            images: see the class.
+            targets: one per image.
+            keys: the samples' names, for the messages of errors; default: their places.
+
         Raises:
-            TargetError: the targets are of another kind, or not one per image.
+            TargetError: the targets are of another kind, not one per image, or of a class that the task does not know.
         """
-        groups = self._groups(images, targets)
-        return self._join(groups, [self._losses(batch, [targets[i] for i in indices]) for indices, batch in groups])
+        groups = self._groups(images, targets, keys)
+        parts = []
+        for indices, batch in groups:
+            with naming(self._names(indices, keys)):
+                parts.append(self._losses(batch, [targets[index] for index in indices]))
+        return self._join(groups, parts)
 
     @final
     @torch.no_grad()
@@ -177,18 +230,19 @@ class TaskModel(Described, nn.Module, ABC):
     @final
     @torch.no_grad()
     def predict_with_losses(
-        self, images: Tensor | Sequence[Tensor], targets: Sequence[Target]
+        self, images: Tensor | Sequence[Tensor], targets: Sequence[Target], *, keys: Sequence[str] | None = None
     ) -> tuple[list[Any], Tensor]:
         """Return one prediction per image and one loss per image (N,), without gradients: what an evaluation needs.
 
         Raises:
-            TargetError: the targets are of another kind, or not one per image.
+            TargetError: as `losses` raises it.
         """
-        groups = self._groups(images, targets)
+        groups = self._groups(images, targets, keys)
         losses: list[Tensor] = []
 
         def predictions(indices: list[int], batch: Tensor) -> Sequence[Any]:
-            answers, part = self._judge(batch, [targets[index] for index in indices])
+            with naming(self._names(indices, keys)):
+                answers, part = self._judge(batch, [targets[index] for index in indices])
             losses.append(part)
             return answers
 
@@ -235,18 +289,32 @@ class TaskModel(Described, nn.Module, ABC):
             results.update(zip(indices, answers, strict=True))
         return [results[index] for index in range(len(results))]
 
-    def _groups(self, images: Tensor | Sequence[Tensor], targets: Sequence[Target]) -> _Groups:
+    def _groups(
+        self, images: Tensor | Sequence[Tensor], targets: Sequence[Target], keys: Sequence[str] | None
+    ) -> _Groups:
         """Group images by size after a look at their targets."""
         groups = _by_size(images, f"task {self.name!r}")
         count = sum(len(indices) for indices, _ in groups)
-        if len(targets) != count or not all(self._takes(target) for target in targets):
+        if len(targets) != count or not all(isinstance(item, Target) and self._takes(item) for item in targets):
+            kinds = {str(getattr(item, "kind", type(item).__name__)) for item in targets}
             raise TargetError(
                 where=f"task {self.name!r}",
-                expected=f"{count} targets of kind {self.target_kind.value!r}",
-                got=f"{len(targets)} of kinds {sorted({kind_of(target).value for target in targets})}",
+                expected=f"{count} targets of kind {self.target_kind!r}",
+                got=f"{len(targets)} of kinds {sorted(kinds)}",
                 remedy="Use a data set whose targets fit the task.",
             )
+        num_classes = self.num_classes or len(self.class_names) or None
+        for indices, batch in groups:
+            size = (int(batch.shape[2]), int(batch.shape[3]))
+            for index in indices:
+                targets[index].check(self._names([index], keys), size=size, num_classes=num_classes)
         return groups
+
+    def _names(self, indices: Sequence[int], keys: Sequence[str] | None) -> str:
+        """Name the task and some samples, for a message."""
+        named = [f"image {index}" if keys is None else repr(keys[index]) for index in indices[:_NAMED]]
+        more = f" and {len(indices) - _NAMED} more" if len(indices) > _NAMED else ""
+        return f"task {self.name!r}, {'' if keys is None else 'sample '}{', '.join(named)}{more}"
 
     def _join(self, groups: _Groups, parts: Sequence[Tensor]) -> Tensor:
         """Return the groups' losses, in the order of the images."""

@@ -1,108 +1,20 @@
-"""Frozen results and targets that travel between the contracts."""
+"""Frozen results that travel between the contracts."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from types import MappingProxyType
-from typing import TypeAlias
 
 from torch import Tensor
 
+from precomp_sdk.targets import Target
+
 __all__ = [
-    "Boxes",
-    "Composite",
-    "Label",
-    "Mask",
     "ProxyOutput",
     "RateAccuracyCurve",
     "RatePoint",
     "Sample",
-    "Target",
-    "TargetKind",
     "Transcoded",
-    "kind_of",
 ]
-
-
-class TargetKind(StrEnum):
-    """What a data set's targets are, and what a task needs."""
-
-    LABEL = "label"
-    BOXES = "boxes"
-    MASK = "mask"
-    COMPOSITE = "composite"  #: one target per member of an ensemble
-
-
-@dataclass(frozen=True, slots=True)
-class Label:
-    """One class for the whole image.
-
-    Args:
-        index: the class, 0-based.
-        probabilities: (K,) soft target that sums to 1; a loss prefers it over ``index``.
-    """
-
-    index: int
-    probabilities: Tensor | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Boxes:
-    """The objects of one image.
-
-    Shapes and units:
-        boxes: (M, 4) float32, x1 y1 x2 y2 in pixels, x2 and y2 exclusive; M may be 0.
-        labels: (M,) int64 classes, 0-based.
-        crowd: (M,) bool, True for a region of many objects (COCO's ``iscrowd``); None means none is.
-        scores: (M,) float32 in [0, 1], where the boxes are predictions.
-    """
-
-    boxes: Tensor
-    labels: Tensor
-    crowd: Tensor | None = None
-    scores: Tensor | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Mask:
-    """One class per pixel.
-
-    Shapes and units:
-        labels: (H, W) int64 classes, 0-based.
-        ignore_index: pixels with this label count for nothing.
-        probabilities: (K, H, W) soft target; a loss prefers it over ``labels``.
-    """
-
-    labels: Tensor
-    ignore_index: int = 255
-    probabilities: Tensor | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Composite:
-    """One target per member of an ensemble, in the order of the members.
-
-    Args:
-        targets: the members' targets.
-    """
-
-    targets: tuple["Label | Boxes | Mask | Composite", ...]
-
-
-Target: TypeAlias = Label | Boxes | Mask | Composite
-
-
-def kind_of(target: Target) -> TargetKind:
-    """Return the kind of a target."""
-    match target:
-        case Label():
-            return TargetKind.LABEL
-        case Boxes():
-            return TargetKind.BOXES
-        case Mask():
-            return TargetKind.MASK
-        case Composite():
-            return TargetKind.COMPOSITE
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from precomp_sdk import DatasetError, SkippedSample
 
 __all__ = ["Findings", "clip_box", "read_json", "read_text"]
 
+_LEAST_SIDE_PX = 0.01  # of a box: less is lost where coordinates become 32 bits and images are resized
 _TOLERANCE_PX = 1.0  # boxes of rounded or halved coordinates stick out by less
 
 
@@ -62,17 +65,18 @@ def clip_box(
     """
     width, height = size
     x1, y1, x2, y2 = box
-    inside = max(0.0, x1), max(0.0, y1), min(float(width), x2), min(float(height), y2)
-    text = f"x1 y1 x2 y2 = {x1:g} {y1:g} {x2:g} {y2:g}"
-    if not (x1 < x2 and y1 < y2):  # also where one is not a number
-        findings.add(key, where, "a box with an area", text)
+    clipped = max(0.0, x1), max(0.0, y1), min(float(width), x2), min(float(height), y2)
+    left, top, right, bottom = np.asarray(clipped, dtype=np.float32).tolist()  # what the network will get
+    text = f"x1 y1 x2 y2 = {x1:.9g} {y1:.9g} {x2:.9g} {y2:.9g}"
+    if not (x2 - x1 >= _LEAST_SIDE_PX and y2 - y1 >= _LEAST_SIDE_PX):  # also where one is not a number
+        findings.add(key, where, f"a box with an area, {_LEAST_SIDE_PX:g} pixels wide and high or more", text)
         return None
-    if not (inside[0] < inside[2] and inside[1] < inside[3]):
+    if not (right - left >= _LEAST_SIDE_PX / 2 and bottom - top >= _LEAST_SIDE_PX / 2):
         findings.add(key, where, f"a box in its image of {width} x {height}", f"{text}, all of it outside")
         return None
-    if max(abs(ours - theirs) for ours, theirs in zip(inside, box, strict=True)) > _TOLERANCE_PX:
+    if max(abs(ours - theirs) for ours, theirs in zip(clipped, box, strict=True)) > _TOLERANCE_PX:
         findings.add(key, where, f"a box in its image of {width} x {height}", f"{text}, which sticks out")
-    return inside
+    return left, top, right, bottom
 
 
 def read_text(path: Path) -> str:

@@ -12,7 +12,7 @@ from precomp_data._findings import Findings
 from precomp_data._names import chosen_names
 from precomp_data.folders import existing_folder
 from precomp_data.geometry import Geometry, ImageDataset
-from precomp_sdk import Boxes, DatasetError, SkippedSample, Target, TargetKind, nearest
+from precomp_sdk import Boxes, DatasetError, SkippedSample, Target, nearest
 from precomp_sdk.image_io import MAX_PIXELS, ReadSettings, read_image
 
 __all__ = ["CocoDetection"]
@@ -59,7 +59,7 @@ class CocoDetection(ImageDataset):
 
     name = "coco-detection"
     source = "the user's images in COCO's format, Lin et al., arXiv 1405.0312"
-    target_kind = TargetKind.BOXES
+    target_kind = Boxes.kind
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from precomp_data._names import chosen_names
 from precomp_data.geometry import Geometry, ImageDataset
-from precomp_sdk import DatasetError, Label, OptionError, Target, TargetKind, nearest
+from precomp_sdk import DatasetError, Label, OptionError, Target, nearest
 from precomp_sdk.image_io import MAX_PIXELS, ReadSettings, is_image_name, read_image
 
 __all__ = ["ImageFolder", "UnlabelledFolder", "existing_folder", "images_below"]
@@ -40,7 +40,7 @@ class ImageFolder(ImageDataset):
 
     name = "image-folder"
     source = "the user's images, a folder per class"
-    target_kind = TargetKind.LABEL
+    target_kind = Label.kind
 
     def __init__(
         self,

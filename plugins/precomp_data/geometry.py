@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from torch import Tensor
+from torchvision.transforms.v2.functional import resize_image
 
-from precomp_data import _transforms
 from precomp_sdk import DatasetError, OptionError, Target, TaskDataset
 from precomp_sdk.image_io import MAX_PIXELS
 
@@ -19,8 +19,9 @@ class Geometry:
     """How an image and its target are resized and cropped.
 
     Resizing is antialiased and bilinear and keeps the proportions; of a mask it takes the nearest pixel.
-    All moves are the kernels of ``torchvision.transforms.v2``, with parameters drawn here: v2's own transforms draw
-    from torch's global generator, which the loading threads share and a resumed run cannot restore.
+    A target moves as its own class says (`Target.resized`, ``cropped``, ``flipped``). Parameters are drawn here: the
+    transforms of torchvision draw from torch's global generator, which the loading threads share and a resumed run
+    cannot restore.
 
     Args:
         resize: short side in pixels; None leaves the size.
@@ -61,31 +62,31 @@ class Geometry:
 
         Raises:
             DatasetError: so elongated an image cannot be resized within `MAX_PIXELS`.
+            TargetError: targets of this kind do not say how they move.
         """
         draw = np.random.default_rng((self.seed, epoch, index)) if self.augment else None
-        size = int(image.shape[1]), int(image.shape[2])
-        short = self.resize or min(size)
+        short = self.resize or min(int(side) for side in image.shape[1:])
         if draw and self.zoom > 1:
             short = max(1, round(short * self.zoom ** draw.uniform(-1, 1)))
-        tensors, size = self._resized(_transforms.to_tensors(image, target), size, max(short, self.crop or 1), where)
+        image, target = self._resized(image, target, max(short, self.crop or 1), where)
         if self.crop is not None:
-            rooms = [side - self.crop for side in size]
+            rooms = [int(side) - self.crop for side in image.shape[1:]]
             top, left = draw.integers(0, rooms, endpoint=True).tolist() if draw else [room // 2 for room in rooms]
-            tensors = _transforms.crop(tensors, top, left, self.crop, self.crop)
+            image = image[:, top : top + self.crop, left : left + self.crop].contiguous()
+            target = None if target is None else target.cropped(top, left, self.crop, self.crop)
         if draw and draw.random() < 0.5:
-            tensors = _transforms.flip(tensors)
-        return _transforms.from_tensors(tensors, target, cut=self.crop is not None)
+            target = None if target is None else target.flipped(int(image.shape[2]))
+            image = image.flip(2)
+        return image, target
 
     @staticmethod
-    def _resized(
-        tensors: _transforms.Tensors, size: tuple[int, int], short: int, where: str
-    ) -> tuple[_transforms.Tensors, tuple[int, int]]:
-        """Resize to a short side, unless it has it; return the new size too."""
-        height, width = size
+    def _resized(image: Tensor, target: Target | None, short: int, where: str) -> tuple[Tensor, Target | None]:
+        """Resize to a short side, unless the image has it."""
+        size = height, width = int(image.shape[1]), int(image.shape[2])
         scale = short / min(height, width)
         new = max(short, round(height * scale)), max(short, round(width * scale))
         if new == size:
-            return tensors, size
+            return image, target
         if new[0] * new[1] > MAX_PIXELS:
             raise DatasetError(
                 where=where,
@@ -93,7 +94,7 @@ class Geometry:
                 got=f"{width} x {height}, resized to {new[1]} x {new[0]}",
                 remedy="Take so elongated an image out of the set, or resize less.",
             )
-        return _transforms.resize(tensors, new), new
+        return resize_image(image, list(new), antialias=True), None if target is None else target.resized(size, new)
 
 
 class ImageDataset(TaskDataset):

@@ -11,7 +11,7 @@ from precomp_data._findings import Findings, read_json
 from precomp_data._names import chosen_names
 from precomp_data.folders import existing_folder, images_below
 from precomp_data.geometry import Geometry, ImageDataset
-from precomp_sdk import DatasetError, Mask, OptionError, SkippedSample, Target, TargetKind
+from precomp_sdk import DatasetError, Mask, OptionError, SkippedSample, Target
 from precomp_sdk.image_io import MAX_PIXELS, ReadSettings, decode_labels, read_image
 
 __all__ = ["MaskFolder", "check_labels", "read_mask"]
@@ -52,7 +52,7 @@ class MaskFolder(ImageDataset):
 
     name = "mask-folder"
     source = "the user's images, a mask for each"
-    target_kind = TargetKind.MASK
+    target_kind = Mask.kind
 
     def __init__(
         self,

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from precomp_data._canvas import Canvas
-from precomp_sdk import Boxes, Label, Mask, OptionError, Target, TargetKind, TaskDataset
+from precomp_sdk import Boxes, Label, Mask, OptionError, Target, TaskDataset
 
 __all__ = ["SCENE_CLASSES", "Scene", "Scenes", "draw_scene"]
 
@@ -72,8 +72,8 @@ class Scenes(TaskDataset):
         _check("target", target in ("label", "boxes", "mask"), "'label', 'boxes' or 'mask'", target)
         _check_whole("count", count, 1)
         _check_source(split, size, seed)
-        self.target_kind = TargetKind(target)
-        self.class_names = ("background", *SCENE_CLASSES) if self.target_kind is TargetKind.MASK else SCENE_CLASSES
+        self.target_kind = target
+        self.class_names = ("background", *SCENE_CLASSES) if self.target_kind == Mask.kind else SCENE_CLASSES
         self._split, self._count, self._size, self._seed = split, count, size, seed
 
     def __len__(self) -> int:
@@ -82,9 +82,9 @@ class Scenes(TaskDataset):
     def _sample(self, index: int) -> tuple[Tensor, Target | None]:
         scene = draw_scene(index, split=self._split, size=self._size, seed=self._seed)
         match self.target_kind:
-            case TargetKind.LABEL:
+            case Label.kind:
                 return scene.image, scene.label
-            case TargetKind.BOXES:
+            case Boxes.kind:
                 return scene.image, scene.boxes
             case _:
                 return scene.image, scene.mask

@@ -13,7 +13,7 @@ from torchvision import datasets
 from precomp_data._torchvision import open_published
 from precomp_data.geometry import Geometry, ImageDataset
 from precomp_data.masks import check_labels
-from precomp_sdk import DatasetError, ImageError, Label, Mask, OptionError, Target, TargetKind
+from precomp_sdk import DatasetError, ImageError, Label, Mask, OptionError, Target
 from precomp_sdk.image_io import as_image, decode_labels
 
 __all__ = [
@@ -58,7 +58,7 @@ class TorchvisionSet(ImageDataset):
         DatasetError: the set is not in ``root``, is damaged, or could not be downloaded.
     """
 
-    target_kind = TargetKind.LABEL
+    target_kind = Label.kind
     _open: ClassVar[Callable[..., Any]]  # torchvision's class
     _splits: ClassVar[Mapping[str, Mapping[str, Any]]] = _TRAIN_VAL  # its arguments for each of our splits
     _options: Mapping[str, Any] = MappingProxyType({})  # its arguments for both
@@ -176,7 +176,7 @@ class OxfordIIITPetSegmentation(OxfordIIITPet):
     """Cats and dogs before their background, 3680 / 3669 photographs; the line between them counts for nothing."""
 
     name = "oxford-iiit-pet-segmentation"
-    target_kind = TargetKind.MASK
+    target_kind = Mask.kind
     _options: Mapping[str, Any] = MappingProxyType({"target_types": "segmentation"})
 
     def _names(self) -> tuple[str, ...]:

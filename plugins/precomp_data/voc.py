@@ -18,7 +18,7 @@ from precomp_data.coco import check_size
 from precomp_data.folders import existing_folder
 from precomp_data.geometry import Geometry, ImageDataset
 from precomp_data.masks import read_mask
-from precomp_sdk import Boxes, DatasetError, Mask, OptionError, SkippedSample, Target, TargetKind
+from precomp_sdk import Boxes, DatasetError, Mask, OptionError, SkippedSample, Target
 from precomp_sdk.image_io import MAX_PIXELS, ReadSettings, is_image_name, read_image
 
 __all__ = ["VOC_CLASSES", "VocDetection", "VocFolder", "VocSegmentation"]
@@ -180,7 +180,7 @@ class VocDetection(VocFolder):
 
     name = "voc-detection"
     source = "the user's images in the folders of PASCAL VOC, Everingham et al., IJCV 2010; or VOC itself"
-    target_kind = TargetKind.BOXES
+    target_kind = Boxes.kind
     _lists = "Main"
     _annotations = ("Annotations", ".xml")
     _published = datasets.VOCDetection
@@ -226,7 +226,7 @@ class VocSegmentation(VocFolder):
 
     name = "voc-segmentation"
     source = "the user's images in the folders of PASCAL VOC, Everingham et al., IJCV 2010; or VOC itself"
-    target_kind = TargetKind.MASK
+    target_kind = Mask.kind
     _lists = "Segmentation"
     _annotations = ("SegmentationClass", ".png")
     _published = datasets.VOCSegmentation

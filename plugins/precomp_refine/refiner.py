@@ -16,6 +16,7 @@ from precomp_refine.records import Refined, Refinement, RefinementCost
 from precomp_sdk import (
     CheckpointError,
     Codec,
+    Label,
     NotFittedError,
     OptionError,
     Preprocessor,
@@ -23,7 +24,6 @@ from precomp_sdk import (
     ResolutionCurve,
     Target,
     TargetError,
-    TargetKind,
     TaskDataset,
     TaskModel,
     Transcoder,
@@ -309,11 +309,7 @@ class Refiner(Preprocessor):
         items = list(check_batch(images, "'refine'")) if isinstance(images, Tensor) else [to_float(i) for i in images]
         codec, proxy, start = self._outside
         values = quality_tensor(qualities, codec.quality_scale, len(items)).tolist()
-        if (
-            targets is not None
-            and self._settings.transforms
-            and self._judge.tasks[0].target_kind is not TargetKind.LABEL
-        ):
+        if targets is not None and self._settings.transforms and self._judge.tasks[0].target_kind != Label.kind:
             raise wrong("shift_px", "no transformations, or targets of the networks' own", "targets that were given")
         if targets is not None and len(targets) != len(items):
             raise TargetError(

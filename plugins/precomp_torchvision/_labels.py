@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from precomp_sdk import Label, LabelScorer, OptionError, Target, TargetError, TargetKind, TaskModel, nearest
+from precomp_sdk import Label, LabelScorer, OptionError, Target, TargetError, TaskModel, nearest
 
 __all__ = ["LabelTask", "read_classes"]
 
@@ -29,7 +29,7 @@ class LabelTask(TaskModel):
         loss_temperature: of the softmax in the expected error.
     """
 
-    target_kind = TargetKind.LABEL
+    target_kind = Label.kind
     scorer = LabelScorer()
     num_classes: int  #: length of the logits
 

@@ -16,7 +16,6 @@ from precomp_sdk import (
     OptionError,
     Target,
     TargetError,
-    TargetKind,
     TaskModel,
     capture_layers,
     check_layer_names,
@@ -73,7 +72,8 @@ class Detector(TaskModel):
 
     name = "torchvision-detector"
     source = "torchvision.models.detection (BSD-3-Clause)"
-    target_kind = TargetKind.BOXES
+    target_kind = Boxes.kind
+    num_classes: int  #: labels are below this
 
     def __init__(
         self,

@@ -18,7 +18,6 @@ from precomp_sdk import (
     OptionError,
     Target,
     TargetError,
-    TargetKind,
     TaskModel,
     capture_layers,
     check_layer_names,
@@ -76,7 +75,8 @@ class Segmenter(TaskModel):
 
     name = "torchvision-segmenter"
     source = "torchvision.models.segmentation (BSD-3-Clause)"
-    target_kind = TargetKind.MASK
+    target_kind = Mask.kind
+    num_classes: int  #: labels are below this
 
     def __init__(
         self,

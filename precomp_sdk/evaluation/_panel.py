@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from precomp_sdk.evaluation.statistics import MeasuredCurve, MeasuredPoint
+from precomp_sdk.targets import Target
 from precomp_sdk.task import Scorer, TaskModel
-from precomp_sdk.types import Target
 
 __all__ = ["Panel", "split"]
 
@@ -23,7 +23,7 @@ class _PanelScorer(Scorer):
         self._tasks = tasks
         self.metrics = tuple(f"{label}/{name}" for label, task in tasks.items() for name in task.scorer.metrics)  # type: ignore[misc]
 
-    def measure(self, prediction: Any, target: Target) -> NDArray[np.float64]:
+    def _measure(self, prediction: Any, target: Target) -> NDArray[np.float64]:
         statistics = np.empty(len(self._tasks), dtype=object)  # arrays of unequal shapes, so no array of numbers
         for place, (task, (answer, loss)) in enumerate(zip(self._tasks.values(), prediction, strict=True)):
             statistics[place] = (task.scorer.measure(answer, target), loss)

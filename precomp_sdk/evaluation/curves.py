@@ -19,10 +19,10 @@ from precomp_sdk.evaluation._batches import LoadedBatch, evaluating, load_batche
 from precomp_sdk.evaluation.statistics import CleanScore, MeasuredCurve, MeasuredPoint
 from precomp_sdk.events import Event, StepDone
 from precomp_sdk.images import to_float
+from precomp_sdk.targets import Target
 from precomp_sdk.task import TaskModel
 from precomp_sdk.transcode import Transcoder
 from precomp_sdk.transmission import Transmission
-from precomp_sdk.types import Target
 from precomp_sdk.validation import find_device
 
 __all__ = ["MAX_BATCH_PIXELS", "Measurer"]
@@ -131,11 +131,11 @@ class Measurer:
             raise _empty(dataset, "none")
         if self._pseudo_labels:
             return
-        if dataset.target_kind is not self.task.target_kind:
+        if dataset.target_kind != self.task.target_kind:
             raise TargetError(
                 where=f"evaluation of {self.task.name!r} on {dataset.name!r}",
-                expected=f"targets of kind {self.task.target_kind.value!r}",
-                got=f"targets of kind {dataset.target_kind.value!r}" if dataset.target_kind else "no targets",
+                expected=f"targets of kind {self.task.target_kind!r}",
+                got=f"targets of kind {dataset.target_kind!r}" if dataset.target_kind else "no targets",
                 remedy="Choose a data set that fits, or pseudo_labels=True.",
             )
         self.task.check_dataset(dataset.class_names)

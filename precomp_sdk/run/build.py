@@ -212,8 +212,8 @@ class Builder:
         if dataset.target_kind is not task.target_kind:
             raise TargetError(
                 where=f"{self._origin}, {key}",
-                expected=f"targets of kind {task.target_kind.value!r} for the task {task.name!r}",
-                got="no targets" if dataset.target_kind is None else f"targets of kind {dataset.target_kind.value!r}",
+                expected=f"targets of kind {task.target_kind!r} for the task {task.name!r}",
+                got="no targets" if dataset.target_kind is None else f"targets of kind {dataset.target_kind!r}",
                 remedy="Name a data set of that kind under data.task, or leave task.fit out."
                 if fitting
                 else 'Choose a data set of that kind, or the task\'s own answers: train.targets = "pseudo-labels", '

@@ -144,7 +144,7 @@ def _facts(component: Component, registry: Registry) -> dict[str, str]:
         facts["trained"] = "yes" if cls.trainable else "no: it measures what it needs"
     if issubclass(cls, TaskModel | TaskDataset):
         kind = getattr(cls, "target_kind", None)
-        facts["targets"] = "depends on its options" if not hasattr(kind, "value") else str(getattr(kind, "value"))  # noqa: B009
+        facts["targets"] = kind if isinstance(kind, str) else "depends on its options"
     return facts
 
 

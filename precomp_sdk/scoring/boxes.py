@@ -11,8 +11,8 @@ from torch import Tensor
 from precomp_sdk.errors import ContractError, TargetError
 from precomp_sdk.scoring._matching import DETECTIONS_PER_CLASS, IOU_THRESHOLDS, match
 from precomp_sdk.scoring._precision import average_precisions
+from precomp_sdk.targets import Boxes, Target
 from precomp_sdk.task import Scorer
-from precomp_sdk.types import Boxes, Target
 
 __all__ = ["BoxScorer"]
 
@@ -40,7 +40,7 @@ class BoxScorer(Scorer):
     def __init__(self, num_classes: int) -> None:
         self.num_classes = num_classes
 
-    def measure(self, prediction: Any, target: Target) -> NDArray[np.float64]:
+    def _measure(self, prediction: Any, target: Target) -> NDArray[np.float64]:
         """Match one image's detections with its objects.
 
         Raises:

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from precomp_sdk.errors import ContractError
+from precomp_sdk.targets import Composite, Target
 from precomp_sdk.task import Scorer
-from precomp_sdk.types import Composite, Target
 
 __all__ = ["EnsembleScorer"]
 
@@ -31,7 +31,7 @@ class EnsembleScorer(Scorer):
         names = [f"{name}/{metric}" for name, scorer in members.items() for metric in scorer.metrics]
         self.metrics = ("mean", *names)  # type: ignore[misc]  # of the instance: they follow from the members
 
-    def measure(self, prediction: Any, target: Target) -> NDArray[np.float64]:
+    def _measure(self, prediction: Any, target: Target) -> NDArray[np.float64]:
         """Return every member's statistics.
 
         Raises:

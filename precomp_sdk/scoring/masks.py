@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from precomp_sdk.errors import ContractError, TargetError
+from precomp_sdk.targets import Mask, Target
 from precomp_sdk.task import Scorer
-from precomp_sdk.types import Mask, Target
 
 __all__ = ["MaskScorer"]
 
@@ -34,7 +34,7 @@ class MaskScorer(Scorer):
     def __init__(self, num_classes: int) -> None:
         self.num_classes = num_classes
 
-    def measure(self, prediction: Any, target: Target) -> NDArray[np.float64]:
+    def _measure(self, prediction: Any, target: Target) -> NDArray[np.float64]:
         """Count one image's pixels by class.
 
         Raises:

@@ -1,15 +1,15 @@
 """The checks of a `TaskDataset`."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields
-
-import torch
-from torch import Tensor
+from collections.abc import Callable
+from dataclasses import dataclass
 
 from precomp_sdk.data import TaskDataset
+from precomp_sdk.errors import TargetError
+from precomp_sdk.targets import Boxes
+from precomp_sdk.testing._targets import same_target
 from precomp_sdk.testing._tools import in_threads, not_applicable, require_declared, require_refused
-from precomp_sdk.testing.checks import Check, numbered, require
-from precomp_sdk.types import Boxes, Composite, Label, Mask, Sample, Target, TargetKind
+from precomp_sdk.testing.checks import Check, NotApplicableError, numbered, require
+from precomp_sdk.types import Sample
 
 __all__ = ["DATASET_CHECKS", "DatasetSettings"]
 
@@ -39,7 +39,7 @@ check = numbered(DATASET_CHECKS)
 def declares_itself(dataset: TaskDataset, settings: DatasetSettings = _DEFAULT) -> None:
     require_declared(dataset, ("class_names", tuple))
     kind = getattr(dataset, "target_kind", "nothing")
-    require(kind is None or isinstance(kind, TargetKind), f"expected a target_kind or None; got {kind!r}")
+    require(kind is None or (isinstance(kind, str) and kind), f"expected a target_kind or None; got {kind!r}")
     names = dataset.class_names
     require(all(isinstance(name, str) for name in names), f"expected class names as strings; got {names!r}")
     require(len(set(names)) == len(names), "expected class names that differ; got some twice")
@@ -53,39 +53,48 @@ def length(dataset: TaskDataset, settings: DatasetSettings = _DEFAULT) -> None:
         require_refused(f"index {index} of {count}", IndexError, lambda index=index: dataset[index])  # type: ignore[misc]
 
 
-@check("D3", "Samples are 8-bit images with a target of the declared kind, in the types that it has.")
+@check("D3", "Samples are 8-bit images with a target of the declared kind, in its types, that fits image and classes.")
 def samples(dataset: TaskDataset, settings: DatasetSettings = _DEFAULT) -> None:
+    """Reading a sample looks at all this, see `TaskDataset.__getitem__` and `Target.check`."""
     for index in _indices(dataset, settings):
-        target = dataset[index].target  # `__getitem__` checks image and kind
-        wrong = "" if target is None else _types(target)
-        require(not wrong, f"sample {index}: {wrong}")
+        dataset[index]
 
 
-@check("D4", "Classes are 0 or more, and below the number of class names where there are any.")
-def classes(dataset: TaskDataset, settings: DatasetSettings = _DEFAULT) -> None:
+@check("D4", "A target that is resized, cropped or flipped with its image fits it; flipped twice, it is as before.")
+def moves(dataset: TaskDataset, settings: DatasetSettings = _DEFAULT) -> None:
     not_applicable(dataset.target_kind is not None, "it has no targets")
-    count = len(dataset.class_names) or None
     for index in _indices(dataset, settings):
-        classes = _classes(dataset[index].target)
-        right = all(value >= 0 and (count is None or value < count) for value in classes)
-        require(right, f"sample {index}: expected classes from 0 to {count or 'any'} - 1; got {sorted(set(classes))}")
+        sample = dataset[index]
+        target, (height, width) = sample.target, sample.image.shape[1:]
+        assert target is not None
+        half = max(1, height // 2), max(1, width // 2)
+        try:
+            again = target.flipped(width).flipped(width)
+            moved = {
+                "resized": (target.resized((height, width), (2 * height, width + 3)), (2 * height, width + 3)),
+                "cropped": (target.cropped(height - half[0], width - half[1], *half), half),
+                "flipped": (target.flipped(width), (height, width)),
+            }
+        except TargetError as error:
+            raise NotApplicableError(str(error)) from error
+        require(
+            same_target(again, target, tolerance=1e-3), f"sample {index}: flipped twice, expected {target}; got {again}"
+        )
+        for name, (result, size) in moved.items():
+            result.check(f"sample {index}, {name}", size=size, num_classes=len(dataset.class_names) or None)
 
 
-@check("D5", "Boxes have an area and lie inside their image; a mask has its image's size.")
+@check("D5", "Boxes lie inside their image.")
 def geometry(dataset: TaskDataset, settings: DatasetSettings = _DEFAULT) -> None:
-    not_applicable(dataset.target_kind in (TargetKind.BOXES, TargetKind.MASK), "its targets have no place")
+    not_applicable(dataset.target_kind == Boxes.kind, "its targets are no boxes")
     for index in _indices(dataset, settings):
         sample = dataset[index]
         height, width = sample.image.shape[1:]
-        match sample.target:
-            case Boxes(boxes=boxes):
-                left, top, right, bottom = boxes.unbind(dim=1)
-                inside = (left >= 0) & (top >= 0) & (right <= width) & (bottom <= height)
-                wrong = boxes[~(inside & (right > left) & (bottom > top))].tolist()
-                require(not wrong, f"sample {index}, {width} x {height} pixels: got boxes {wrong[:3]}")
-            case Mask(labels=labels):
-                got = tuple(labels.shape)
-                require(got == (height, width), f"sample {index}: expected a mask {(height, width)}; got {got}")
+        assert isinstance(sample.target, Boxes)
+        left, top, right, bottom = sample.target.boxes.unbind(dim=1)
+        outside = (left < 0) | (top < 0) | (right > width) | (bottom > height)
+        wrong = sample.target.boxes[outside].tolist()
+        require(not wrong, f"sample {index}, {width} x {height} pixels: got boxes {wrong[:3]}")
 
 
 @check("D6", "Several threads at a time get the samples that one gets.")
@@ -148,61 +157,8 @@ def _indices(dataset: TaskDataset, settings: DatasetSettings) -> list[int]:
     return sorted({round(step * last / max(1, count - 1)) for step in range(count)})
 
 
-def _types(target: Target) -> str:
-    """Say what is wrong with the types of a target, or nothing."""
-    match target:
-        case Label(index=index):
-            return "" if isinstance(index, int) else f"expected a label as an int; got {type(index).__name__}"
-        case Boxes():
-            count = len(target.labels)
-            if target.boxes.shape != (count, 4) or target.boxes.dtype != torch.float32:
-                return f"expected boxes (M, 4) float32; got {tuple(target.boxes.shape)} {target.boxes.dtype}"
-            if target.labels.shape != (count,) or target.labels.dtype != torch.int64:
-                return f"expected labels (M,) int64; got {tuple(target.labels.shape)} {target.labels.dtype}"
-            if target.crowd is not None and (target.crowd.shape != (count,) or target.crowd.dtype != torch.bool):
-                return f"expected crowd (M,) bool; got {tuple(target.crowd.shape)} {target.crowd.dtype}"
-            return ""
-        case Mask(labels=labels):
-            right = labels.ndim == 2 and labels.dtype == torch.int64
-            return "" if right else f"expected a mask (H, W) int64; got {tuple(labels.shape)} {labels.dtype}"
-        case Composite(targets=parts):
-            return next((wrong for wrong in map(_types, parts) if wrong), "")
-
-
-def _classes(target: Target | None) -> list[int]:
-    match target:
-        case Label(index=index):
-            return [index]
-        case Boxes(labels=labels):
-            return [int(value) for value in labels.tolist()]
-        case Mask(labels=labels, ignore_index=ignored):
-            return [int(value) for value in torch.unique(labels).tolist() if value != ignored]
-        case Composite(targets=parts):
-            return [value for part in parts for value in _classes(part)]
-    return []
-
-
-def _tensors(sample: Sample) -> Iterator[object]:
-    yield sample.image
-    yield sample.key
-    if sample.target is not None:
-        yield from _values(sample.target)
-
-
-def _values(target: Target) -> Iterator[object]:
-    for part in target.targets if isinstance(target, Composite) else (target,):
-        yield type(part)
-        if isinstance(part, Composite):
-            yield from _values(part)
-        else:
-            yield from (getattr(part, field.name) for field in fields(part))
-
-
 def _same(one: Sample, other: Sample) -> bool:
-    return type(one.target) is type(other.target) and all(
-        torch.equal(mine, its) if isinstance(mine, Tensor) and isinstance(its, Tensor) else mine == its
-        for mine, its in zip(_tensors(one), _tensors(other), strict=True)
-    )
+    return same_target(one, other)
 
 
 def _copy(sample: Sample) -> Sample:

@@ -21,8 +21,9 @@ from precomp_sdk.images import to_float, to_uint8
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.proxy import ProxyCodec
 from precomp_sdk.quality import QualityScale
+from precomp_sdk.targets import Label, Target
 from precomp_sdk.task import LabelScorer, TaskModel
-from precomp_sdk.types import Label, ProxyOutput, Target, TargetKind
+from precomp_sdk.types import ProxyOutput
 
 __all__ = ["FakeCodec", "FakeDataset", "FakePreprocessor", "FakeProxy", "FakeTask"]
 
@@ -152,7 +153,7 @@ class FakeTask(TaskModel):
 
     name = "fake"
     source = "a double"
-    target_kind = TargetKind.LABEL
+    target_kind = Label.kind
 
     def __init__(self, *, classes: int = 4, sharpness: float = 40.0) -> None:
         super().__init__()
@@ -239,7 +240,7 @@ class FakeDataset(TaskDataset):
         labelled: bool = True,
         unreadable: Collection[int] = (),
     ) -> None:
-        self.target_kind = TargetKind.LABEL if labelled else None
+        self.target_kind = Label.kind if labelled else None
         self.class_names = tuple(f"direction {index}" for index in range(classes)) if labelled else ()
         self._count, self._classes, self._seed = count, classes, seed
         self._sizes = tuple(sizes) if sizes is not None else (size,)

@@ -1,7 +1,7 @@
 """The checks of a `TaskModel`."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from precomp_sdk.ensemble import EnsembleTask
-from precomp_sdk.errors import OptionError, TargetError
+from precomp_sdk.errors import ContractError, OptionError, TargetError
 from precomp_sdk.images import stack_images
+from precomp_sdk.targets import Boxes, Composite, Label, Mask, Target
 from precomp_sdk.task import Scorer, TaskModel
-from precomp_sdk.testing._targets import made_targets, other_target, read_target, same_target
+from precomp_sdk.testing._targets import made_targets, other_target, read_target, same_target, with_nan
 from precomp_sdk.testing._tools import (
     copied,
     gradients,
@@ -25,9 +26,8 @@ from precomp_sdk.testing._tools import (
     stray_tensors,
     without_cuda,
 )
-from precomp_sdk.testing.checks import Check, NotApplicableError, numbered, require
+from precomp_sdk.testing.checks import Check, CheckFailedError, NotApplicableError, numbered, require
 from precomp_sdk.testing.images import extreme_images, natural_image
-from precomp_sdk.types import Boxes, Target, TargetKind, kind_of
 
 __all__ = ["TASK_CHECKS", "TaskSettings"]
 
@@ -42,8 +42,9 @@ class TaskSettings:
     Args:
         size: height and width of the images, but for those of T5.
         sizes: heights and widths for T5.
-        targets: returns the targets of some images, one per (height, width); None makes targets of the task's kind
-            whose classes are below ``classes``.
+        targets: returns the targets of some images, one per (height, width); None makes labels, boxes, masks or one of
+            each for the members of an ensemble, whose classes are below ``classes``, and takes the task's pseudo-labels
+            where its kind is its own.
         classes: number of classes; None takes the number of the task's class names, or 2.
         prediction: turns a target into the prediction that deserves the best score; None takes the task's pseudo-labels
             for its own predictions, see T9. A detector that was never fitted needs it: it sees nothing, or gives all
@@ -69,7 +70,7 @@ check = numbered(TASK_CHECKS)
 
 @check("T1", "It says its name in kebab-case, its source, the kind of its targets, its scorer and that one's metrics.")
 def declares_itself(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
-    require_declared(task, ("target_kind", TargetKind), ("scorer", Scorer), ("class_names", tuple))
+    require_declared(task, ("target_kind", str), ("scorer", Scorer), ("class_names", tuple))
     metrics = getattr(task.scorer, "metrics", ())
     right = isinstance(metrics, tuple) and metrics and all(isinstance(metric, str) for metric in metrics)
     require(right, f"expected a scorer with a tuple of metrics; got {metrics!r}")
@@ -165,7 +166,7 @@ def perfect_predictions_score_best(task: TaskModel, settings: TaskSettings = _DE
     predictions, targets = _perfect(task, settings)
     ones = np.ones(len(targets))
     best = task.scorer.combine(_statistics(task, predictions, targets), ones)
-    others = [other_target(target, _classes(task, settings)) for target in targets]
+    others = _others(targets, task, settings)
     worse = task.scorer.combine(_statistics(task, predictions, others), ones)
     first = task.scorer.metrics[0]
     require(best[first] >= _PERFECT, f"expected {first} of 1 for perfect predictions; got {best[first]:.4g}")
@@ -179,8 +180,8 @@ def pseudo_labels(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
     own = _pseudo_labels(model, images)
     if own is None:
         raise NotApplicableError("it offers no targets of its own")
-    kinds = {kind_of(target) for target in own}
-    allowed = {task.target_kind, TargetKind.COMPOSITE} if isinstance(task, EnsembleTask) else {task.target_kind}
+    kinds = {target.kind for target in own}
+    allowed = {task.target_kind, Composite.kind} if isinstance(task, EnsembleTask) else {task.target_kind}
     require(kinds <= allowed, f"expected targets of kind {task.target_kind}; got {kinds}")
     losses = model.losses(images, own)
     require(bool(torch.isfinite(losses).all()), f"expected finite losses against them; got {losses.tolist()}")
@@ -190,8 +191,8 @@ def pseudo_labels(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
 def refuses_other_targets(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
     images, targets = _images(task, settings, 2)
     model = copied(task)
-    other = TargetKind.MASK if task.target_kind is TargetKind.LABEL else TargetKind.LABEL
-    wrong = made_targets(other, [settings.size] * 2, 2)
+    other = Mask.kind if task.target_kind == Label.kind else Label.kind
+    wrong = made_targets(other, [settings.size] * 2, 2) or []
     require_refused(f"targets of kind {other}", TargetError, lambda: model.losses(images, wrong))
     require_refused("one target for two images", TargetError, lambda: model.losses(images, targets[:1]))
 
@@ -243,15 +244,40 @@ def features(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
     gradients("features", torch.stack([item.square().mean() for item in maps]).sum(), images)
 
 
+@check("T16", "The scorer refuses a prediction of NaN: what compares with nothing is never right.")
+def scorer_refuses_nan(task: TaskModel, settings: TaskSettings = _DEFAULT) -> None:
+    images, targets = _images(task, settings, 2)
+    predictions = copied(task).predict(images)
+    if settings.prediction is not None:
+        predictions = [settings.prediction(target) for target in targets]
+    for prediction, target in zip(predictions, targets, strict=True):
+        broken = with_nan(prediction)
+        require_refused("NaN", ContractError, lambda: task.scorer.measure(broken, target))  # noqa: B023  # called at once
+
+
 def _images(task: TaskModel, settings: TaskSettings, count: int) -> tuple[Tensor, list[Target]]:
     """Return images of one size as a batch, and targets for them."""
     return natural_batch(count, settings.size), _targets(task, settings, [settings.size] * count)
 
 
 def _targets(task: TaskModel, settings: TaskSettings, sizes: Sequence[tuple[int, int]]) -> list[Target]:
+    """Return targets: the settings', made ones of a kind that the kit knows, or the task's own answers."""
     if settings.targets is not None:
         return list(settings.targets(sizes))
-    return made_targets(task.target_kind, sizes, _classes(task, settings))
+    if isinstance(task, EnsembleTask) and task.target_kind == Composite.kind:
+        own = replace(settings, targets=None)
+        parts = [_targets(member, own, sizes) for member in task.members.values() if isinstance(member, TaskModel)]
+        return [Composite(targets) for targets in zip(*parts, strict=True)]
+    made = made_targets(task.target_kind, sizes, _classes(task, settings))
+    if made is None:
+        images = [stack_images([natural_image(*size, seed=index)])[0] for index, size in enumerate(sizes)]
+        made = _pseudo_labels(copied(task), images)
+    if made is None:
+        raise CheckFailedError(
+            f"the kit cannot make targets of kind {task.target_kind!r}: give it TaskSettings(targets=...), or let the "
+            "task offer pseudo-labels"
+        )
+    return made
 
 
 def _classes(task: TaskModel, settings: TaskSettings) -> int:
@@ -292,7 +318,20 @@ def _mixed(task: TaskModel, settings: TaskSettings, count: int) -> tuple[list[An
 
 def _right_and_wrong(right: Sequence[Target], task: TaskModel, settings: TaskSettings) -> list[Target]:
     """Return targets of which every second one is changed."""
-    return [other_target(item, _classes(task, settings)) if i % 2 else item for i, item in enumerate(right)]
+    others = _others(right, task, settings)
+    return [others[i] if i % 2 else item for i, item in enumerate(right)]
+
+
+def _others(targets: Sequence[Target], task: TaskModel, settings: TaskSettings) -> list[Target]:
+    """Return targets that say something else: changed ones, or those of the other images for a kind of its own."""
+    changed = [other_target(target, _classes(task, settings)) for target in targets]
+    others = [target for target in changed if target is not None]
+    if len(others) == len(targets):
+        return others
+    others = [*targets[1:], targets[0]]
+    if any(same_target(one, other) for one, other in zip(targets, others, strict=True)):
+        raise NotApplicableError("it gives equal answers to all images; give the kit targets that differ")
+    return others
 
 
 def _answers(model: TaskModel, images: Tensor, predictions: Sequence[Any]) -> list[Target]:
@@ -305,7 +344,7 @@ def _answers(model: TaskModel, images: Tensor, predictions: Sequence[Any]) -> li
     return own
 
 
-def _pseudo_labels(model: TaskModel, images: Tensor) -> list[Target] | None:
+def _pseudo_labels(model: TaskModel, images: Tensor | Sequence[Tensor]) -> list[Target] | None:
     try:
         return model.pseudo_labels(images)
     except OptionError:

@@ -13,12 +13,13 @@ from torch import Tensor
 from precomp_sdk.data import TaskDataset
 from precomp_sdk.errors import CalibrationError, OptionError
 from precomp_sdk.images import downscale, stack_images, upscale
+from precomp_sdk.targets import Target
 from precomp_sdk.task import TaskModel
 from precomp_sdk.training.grouping import group_by_size
 from precomp_sdk.training.loading import load_all
 from precomp_sdk.training.objective import AnchorPoint, feature_distances
 from precomp_sdk.transcode import Transcoder
-from precomp_sdk.types import Sample, Target
+from precomp_sdk.types import Sample
 
 __all__ = ["calibrate", "measure_anchor", "slopes", "targets_for"]
 

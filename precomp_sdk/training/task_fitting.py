@@ -18,9 +18,10 @@ from precomp_sdk.events import RunFinished, RunStarted, StepDone
 from precomp_sdk.images import stack_images, to_float
 from precomp_sdk.modules import device_of, evaluation_mode
 from precomp_sdk.observers import Listener, listening
+from precomp_sdk.targets import Target
 from precomp_sdk.task import TaskModel
 from precomp_sdk.training.loading import Batches, left_out
-from precomp_sdk.types import Sample, Target
+from precomp_sdk.types import Sample
 
 __all__ = ["FitTaskResult", "fit_task", "score_task"]
 

@@ -181,8 +181,8 @@ class Trainer:
         if dataset.target_kind is not self.task.target_kind:
             raise TargetError(
                 where=f"data set {dataset.name!r} for task {self.task.name!r}",
-                expected=f"targets of kind {self.task.target_kind.value!r}",
-                got="none" if dataset.target_kind is None else repr(dataset.target_kind.value),
+                expected=f"targets of kind {self.task.target_kind!r}",
+                got="none" if dataset.target_kind is None else repr(dataset.target_kind),
                 remedy='Choose a data set of that kind, or targets="pseudo-labels".',
             )
         self.task.check_dataset(dataset.class_names)

@@ -22,7 +22,6 @@ from precomp_sdk import (
     Subset,
     Target,
     TargetError,
-    TargetKind,
     load_samples,
     quality_tensor,
 )
@@ -227,9 +226,9 @@ class TestDataset:
         def float_image(self: Any, index: int) -> tuple[Tensor, Label]:
             return IMAGE.float(), Label(0)
 
-        with pytest.raises(ContractError, match=r"_sample\(0\): expected a target of kind label; got None"):
+        with pytest.raises(ContractError, match=r"_sample\(0\): expected a target of kind 'label'; got None"):
             patched(FakeDataset, _sample=without_target)()[0]
-        with pytest.raises(ImageError, match="data set 'fake', 0"):
+        with pytest.raises(ImageError, match="data set 'fake', sample '0'"):
             patched(FakeDataset, _sample=float_image)()[0]
 
     def test_a_subset_is_the_whole_sets_images_in_the_given_order(self) -> None:
@@ -240,7 +239,7 @@ class TestDataset:
         part.set_epoch(3)
 
         assert (len(part), part[0].key, part[1].target) == (2, "4", Label(1))
-        assert (part.target_kind, part.class_names) == (TargetKind.LABEL, whole.class_names)
+        assert (part.target_kind, part.class_names) == (Label.kind, whole.class_names)
         assert told == [3]
         with pytest.raises(DatasetError, match="indices from 0 to 4; got 1 to 5"):
             Subset(whole, [1, 5])

@@ -19,12 +19,10 @@ from precomp_sdk import (
     QualityScale,
     RateAccuracyCurve,
     RatePoint,
-    TargetKind,
     Transcoded,
     check_batch,
     check_image,
     errors,
-    kind_of,
     nearest,
     pad_to_multiple,
     round_to_8_bit,
@@ -106,7 +104,7 @@ def test_kinds_of_targets() -> None:
     boxes = Boxes(boxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.int64))
     mask = Mask(labels=torch.zeros(2, 3, dtype=torch.int64))
 
-    assert [kind_of(item) for item in (Label(3), boxes, mask)] == [TargetKind.LABEL, TargetKind.BOXES, TargetKind.MASK]
+    assert [item.kind for item in (Label(3), boxes, mask)] == [Label.kind, Boxes.kind, Mask.kind]
 
 
 def test_bits_per_pixel_count_every_pixel() -> None:

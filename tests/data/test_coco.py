@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from precomp_data import CocoDetection
-from precomp_sdk import Boxes, DatasetError, OptionError, TargetKind, load_samples
+from precomp_sdk import Boxes, DatasetError, OptionError, load_samples
 from precomp_sdk.testing import check
 
 CONTENT: dict[str, Any] = {
@@ -59,7 +59,7 @@ def same(found: object, boxes: list[list[float]], labels: list[int], crowd: list
 
 def test_labels_follow_the_category_ids(root: Path) -> None:
     dataset = CocoDetection(root=root)
-    assert dataset.target_kind is TargetKind.BOXES
+    assert dataset.target_kind == Boxes.kind
     assert dataset.class_names == ("cup", "ant", "zebra")
     assert [dataset.key(index) for index in range(3)] == ["b.png", "a.png", "none.png"]
     assert dataset.image_ids == (70, 5, 6)
@@ -145,8 +145,14 @@ def box(numbers: list[float]) -> Callable[[dict[str, Any]], object]:
         (lambda c: c["images"][0].update(file_name="lost.png"), r"image 70: expected a file 'lost.png' in", None),
         (lambda c: c["annotations"][0].update(image_id=71), r"annotations\[0\].image_id: .*got 71", []),
         (lambda c: c["annotations"][0].update(category_id=4), r"\[0\].category_id: .*\(3, 17, 90\); got 4", []),
-        (box([1, 2, 0, 4]), r"annotations\[0\].bbox: expected a box with an area; got .* 1 2 1 6", []),
+        (box([1, 2, 0, 4]), r"annotations\[0\].bbox: expected a box with an area, .*; got .* 1 2 1 6", []),
         (box([1, 2, 3, -4]), r"a box with an area", []),
+        (
+            box([30, 2, 1e-6, 4]),
+            r"a box with an area, 0.01 pixels .* 30 2 30.000001 6",
+            [],
+        ),
+        (box([1, 2, 3, 1e-3]), r"a box with an area", []),
         (box([1, 2, float("nan"), 4]), r"a box with an area", []),
         (box([25, 2, 3, 4]), r"a box in its image of 20 x 16; got .*all of it outside", []),
         (box([1, -9, 3, 9]), r"all of it outside", []),

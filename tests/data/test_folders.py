@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from precomp_data import Geometry, ImageFolder, UnlabelledFolder
-from precomp_sdk import DatasetError, Label, OptionError, TargetKind, TaskDataset, load_samples
+from precomp_sdk import DatasetError, Label, OptionError, TaskDataset, load_samples
 
 
 def save(path: Path, width: int = 20, height: int = 16, seed: int = 0) -> None:
@@ -37,7 +37,7 @@ def root(tmp_path: Path) -> Path:
 def test_labels_follow_the_sorted_class_folders(root: Path) -> None:
     dataset = ImageFolder(root=root)
     assert dataset.class_names == ("ant", "bee", "cat")
-    assert dataset.target_kind is TargetKind.LABEL
+    assert dataset.target_kind == Label.kind
     assert [dataset.key(index) for index in range(len(dataset))] == [
         f"train/{name}/{index}.png" for name in ("ant", "bee", "cat") for index in range(2)
     ]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from precomp_data import Geometry, ImageDataset
-from precomp_sdk import Boxes, Label, Mask, OptionError, Target, TargetKind
+from precomp_sdk import Boxes, Label, Mask, OptionError, Target
 
 
 def scene(height: int = 60, width: int = 80) -> tuple[Tensor, Boxes]:
@@ -141,7 +141,7 @@ def test_a_wrong_zoom_is_refused(zoom: float) -> None:
 class Rectangles(ImageDataset):
     name = "rectangles"
     source = "this test"
-    target_kind = TargetKind.BOXES
+    target_kind = Boxes.kind
 
     def __len__(self) -> int:
         return 12

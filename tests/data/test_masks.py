@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 
 from precomp_data import MaskFolder, read_mask
-from precomp_sdk import DatasetError, Mask, OptionError, TargetKind, load_samples
+from precomp_sdk import DatasetError, Mask, OptionError, load_samples
 from precomp_sdk.testing import check
 
 CLASSES = {"classes": ["sky", "road", "tree"], "ignore_index": 9}
@@ -48,7 +48,7 @@ def labels_of(target: object) -> torch.Tensor:
 
 def test_images_and_masks_are_paired(root: Path) -> None:
     dataset = MaskFolder(root=root)
-    assert dataset.target_kind is TargetKind.MASK
+    assert dataset.target_kind == Mask.kind
     assert dataset.class_names == ("sky", "road", "tree")
     assert [dataset.key(index) for index in range(len(dataset))] == ["a.webp", "b.webp", "deep/c.webp"]
     for place, seed in enumerate((1, 0, 2)):

@@ -9,7 +9,7 @@ import torch
 
 from precomp_data import SCENE_CLASSES, Scene, Scenes, draw_scene
 from precomp_data._patterns import SHAPES, TEXTURES
-from precomp_sdk import Boxes, Label, Mask, OptionError, TargetKind
+from precomp_sdk import Boxes, Label, Mask, OptionError
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +75,7 @@ def test_a_image_depends_on_seed_split_index_and_size_only() -> None:
     assert torch.equal(first, draw_scene(5).image)
     others = [draw_scene(6), draw_scene(5, split="val"), draw_scene(5, seed=1)]
     assert not any(torch.equal(first, other.image) for other in others)
-    for target in (TargetKind.LABEL, TargetKind.BOXES, TargetKind.MASK):
+    for target in (Label.kind, Boxes.kind, Mask.kind):
         assert torch.equal(Scenes(target=target, count=6)[5].image, first)
         assert torch.equal(Scenes(target=target, count=600)[5].image, first)
 

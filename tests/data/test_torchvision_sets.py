@@ -15,7 +15,7 @@ from scipy.io import savemat
 
 from precomp_data import TORCHVISION_SETS, TorchvisionSet
 from precomp_data.torchvision_sets import CIFAR10, Imagenette, OxfordIIITPetSegmentation
-from precomp_sdk import DatasetError, Label, Mask, OptionError, Registry, TargetKind, construct
+from precomp_sdk import DatasetError, Label, Mask, OptionError, Registry, construct
 
 SHADES = {"train": (40, 80), "val": (120, 200)}  # the gray of the two images of each split
 
@@ -162,7 +162,7 @@ def test_images_and_labels(kind: type[TorchvisionSet], split: str, tmp_path: Pat
     dataset = kind(root=tmp_path, split=split)
     assert len(dataset) == 2
     masks = kind is OxfordIIITPetSegmentation
-    assert dataset.target_kind is (TargetKind.MASK if masks else TargetKind.LABEL)
+    assert dataset.target_kind == (Mask.kind if masks else Label.kind)
     assert dataset.class_names[:2] == CLASS_NAMES.get(kind.name, ("first", "second"))
     for index in range(2):
         sample = dataset[index]

@@ -9,12 +9,12 @@ from precomp_sdk import (
     Channel,
     DatasetError,
     LabelScorer,
+    Mask,
     NonFiniteError,
     OptionError,
     QualityError,
     StepDone,
     TargetError,
-    TargetKind,
     downscale,
     stack_images,
     to_float,
@@ -201,7 +201,7 @@ def test_targets_must_fit_the_task():
     with pytest.raises(TargetError, match=r"got no targets.*pseudo_labels=True"):
         measure_curve(FakeCodec(), FakeTask(), FakeDataset(labelled=False), ladder=LADDER)
     dataset = FakeDataset()
-    dataset.target_kind = TargetKind.MASK
+    dataset.target_kind = Mask.kind
     with pytest.raises(TargetError, match="'label'; got targets of kind 'mask'"):
         measure_curve(FakeCodec(), FakeTask(), dataset, ladder=LADDER)
 

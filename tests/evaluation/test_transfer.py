@@ -23,7 +23,7 @@ GOOD: dict[str, Any] = {
 class Ragged(LabelScorer):
     """Statistics whose length depends on the image."""
 
-    def measure(self, prediction: Any, target: Target) -> NDArray[np.float64]:
+    def _measure(self, prediction: Any, target: Target) -> NDArray[np.float64]:
         return np.resize(super().measure(prediction, target), 2 + int(target.index))  # type: ignore[union-attr]
 
     def combine(self, statistics: Sequence[NDArray[np.float64]], counts: NDArray[np.float64]) -> dict[str, float]:

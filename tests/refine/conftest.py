@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from precomp_refine import Refiner
-from precomp_sdk import Boxes, Mask, Scorer, Target, TargetKind, TaskModel
+from precomp_sdk import Boxes, Mask, Scorer, Target, TaskModel
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakeProxy, FakeTask
 
 LAMBDAS = {5.0: 2.0, 30.0: 2.0, 70.0: 2.0}
@@ -22,7 +22,7 @@ class Nothing(Scorer):
 
     metrics = ("none",)
 
-    def measure(self, prediction: Any, target: Target) -> NDArray[np.float64]:
+    def _measure(self, prediction: Any, target: Target) -> NDArray[np.float64]:
         return np.zeros(1)
 
     def combine(self, statistics: Sequence[NDArray[np.float64]], counts: NDArray[np.float64]) -> dict[str, float]:
@@ -34,7 +34,7 @@ class PixelTask(TaskModel):
 
     name = "pixels"
     source = "a double"
-    target_kind = TargetKind.MASK
+    target_kind = Mask.kind
     scorer = Nothing()
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ class SpotTask(TaskModel):
 
     name = "spots"
     source = "a double"
-    target_kind = TargetKind.BOXES
+    target_kind = Boxes.kind
     scorer = Nothing()
 
     def _scores(self, images: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor
 
 from precomp_sdk import (
+    Boxes,
     Codec,
     ConfigError,
     DatasetError,
@@ -201,10 +202,9 @@ def test_images_without_labels_suffice_for_the_tasks_own_answers(tables: Tables,
 
 
 def test_targets_of_another_kind_are_named(tables: Tables, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
-    from precomp_sdk import TargetKind
     from precomp_sdk.testing import FakeTask
 
-    monkeypatch.setattr(FakeTask, "target_kind", TargetKind.BOXES)
+    monkeypatch.setattr(FakeTask, "target_kind", Boxes.kind)
 
     with pytest.raises(TargetError, match=r"kind 'boxes' for the task 'fake'; got targets of kind 'label'"):
         built(tables, registry)

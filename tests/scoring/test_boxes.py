@@ -216,7 +216,7 @@ def test_its_own_answer_is_a_perfect_target():
         (boxes_of([[0, 0, 9, 9]], [-1], [0.5]), "labels from 0 to 1; got -1 to -1"),
         (boxes_of([[0, 0, 9, 9]], [0], [0.5, 0.4]), r"scores of shape \(1,\); got \(2,\)"),
         (boxes_of([[0, 0, 9, 9]] * 2, [0], [0.5]), r"boxes of shape \(1, 4\); got \(2, 4\)"),
-        (boxes_of([[0, 0, 9, 9]], [0], [float("nan")]), "finite scores; got NaN"),
+        (boxes_of([[0, 0, 9, 9]], [0], [float("nan")]), "finite numbers; got NaN"),
         (boxes_of([[0, 0, float("inf"), 9]], [0], [0.5]), "finite boxes; got NaN or infinity"),
         (Boxes([[0, 0, 9, 9]], torch.zeros(1)), "a tensor of boxes; got list"),
     ],

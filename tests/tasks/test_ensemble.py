@@ -17,9 +17,7 @@ from precomp_sdk import (
     OptionError,
     Registry,
     TargetError,
-    TargetKind,
     builtin,
-    kind_of,
 )
 from precomp_sdk.testing import FakeDataset, FakeTask
 from precomp_sdk.training import score_task
@@ -57,7 +55,7 @@ def mixed(**options):
 
 def test_members_of_one_kind_share_the_targets():
     task = pair(weights={"sure": 3.0})
-    assert task.target_kind is TargetKind.LABEL
+    assert task.target_kind == Label.kind
     assert task.class_names == FakeTask().class_names
     images = IMAGES.clone().requires_grad_()
     losses = task.losses(images, LABELS)
@@ -82,10 +80,10 @@ def test_scores_of_every_member_and_their_mean_first():
 
 def test_members_of_two_kinds_answer_each_for_itself():
     task = mixed(weights={"pixels": 2.0})
-    assert task.target_kind is TargetKind.COMPOSITE
+    assert task.target_kind == Composite.kind
     own = task.pseudo_labels(IMAGES)
-    assert all(isinstance(item, Composite) and kind_of(item) is TargetKind.COMPOSITE for item in own)
-    assert [kind_of(part) for part in own[0].targets] == [TargetKind.LABEL, TargetKind.MASK]
+    assert all(isinstance(item, Composite) and item.kind is Composite.kind for item in own)
+    assert [part.kind for part in own[0].targets] == [Label.kind, Mask.kind]
     parts = [[item.targets[place] for item in own] for place in range(2)]
     expected = (FakeTask().losses(IMAGES, parts[0]) + 2.0 * make_pixels().losses(IMAGES, parts[1])) / 3.0
     predictions, losses = task.predict_with_losses(IMAGES, own)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from precomp_sdk import ConfigError, EnsembleTask, OptionError, Registry, TargetKind, builtin
+from precomp_sdk import ConfigError, EnsembleTask, Label, OptionError, Registry, builtin
 from precomp_sdk.config import load_experiment, parse_experiment
 from precomp_sdk.run import run_evaluation, run_training
 from precomp_sdk.run.build import build
@@ -31,7 +31,7 @@ def test_members_are_constructed_by_name(with_ensemble, registry):
     assert [type(member) for member in task.members.values()] == [FakeTask, FakeTask]
     assert task.members["unsure"].sharpness == 4.0
     assert task.weights == {"sure": 3.0, "unsure": 1.0}
-    assert task.target_kind is TargetKind.LABEL
+    assert task.target_kind == Label.kind
 
 
 def test_a_member_loads_its_own_weights_and_overrides_reach_it(with_ensemble, registry, tmp_path):

@@ -17,7 +17,6 @@ from precomp_sdk import (
     ModuleTask,
     OptionError,
     TargetError,
-    TargetKind,
 )
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeProxy
 from precomp_sdk.training import Trainer, TrainSettings, fit_task, score_task
@@ -58,7 +57,7 @@ def test_a_network_in_a_few_lines():
     assert first.shape == (3, 8, 20, 24)
     assert torch.equal(second, task.module[:3](images))
     assert torch.autograd.grad(first.sum(), images)[0].abs().sum() > 0
-    assert (task.name, task.target_kind, task.class_names) == ("mine", TargetKind.LABEL, ("a", "b", "c", "d"))
+    assert (task.name, task.target_kind, task.class_names) == ("mine", Label.kind, ("a", "b", "c", "d"))
 
 
 def test_judging_runs_the_network_once():
@@ -153,7 +152,7 @@ def test_a_network_that_labels_pixels():
         wanted = torch.stack([target.labels for target in targets])
         return functional.cross_entropy(logits, wanted, reduction="none", ignore_index=255).mean(dim=(1, 2))
 
-    task = ModuleTask(nn.Conv2d(3, 2, 1), loss=loss, predict=list, scorer=MaskScorer(2), target_kind=TargetKind.MASK)
+    task = ModuleTask(nn.Conv2d(3, 2, 1), loss=loss, predict=list, scorer=MaskScorer(2), target_kind=Mask.kind)
     masks = [Mask(torch.randint(0, 2, (20, 24))) for _ in range(3)]
     predictions, losses = task.predict_with_losses(IMAGES, masks)
     assert losses.shape == (3,)
@@ -220,7 +219,10 @@ def test_what_was_not_given_is_not_offered():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"target_kind": "labels"}, "option 'target_kind': expected one of .*got 'labels'"),
+        (
+            {"target_kind": "labels"},
+            "'target_kind': expected the kind of .*; got 'labels'. Did you mean 'label'",
+        ),
         ({"feature_layers": ["9"]}, "names of layers of Sequential; got '9'"),
         ({"feature_layers": []}, "a list of layer names"),
         ({"feature_layers": "1"}, "a list of layer names; got '1'"),

@@ -16,7 +16,6 @@ from precomp_sdk import (
     Mask,
     OptionError,
     Registry,
-    TargetKind,
     TaskModel,
 )
 from precomp_sdk.testing import (
@@ -216,7 +215,7 @@ def test_targets_are_made_for_every_kind() -> None:
     from precomp_sdk.testing._targets import made_targets, other_target, read_target, same_target
 
     sizes = [(20, 30), (11, 7)]
-    boxes, masks = made_targets(TargetKind.BOXES, sizes, 3), made_targets(TargetKind.MASK, sizes, 3)
+    boxes, masks = made_targets(Boxes.kind, sizes, 3), made_targets(Mask.kind, sizes, 3)
     for (height, width), box, mask in zip(sizes, boxes, masks, strict=True):
         assert isinstance(box, Boxes)
         assert isinstance(mask, Mask)
@@ -226,10 +225,10 @@ def test_targets_are_made_for_every_kind() -> None:
         for target in (box, mask):
             assert same_target(target, target)
             assert not same_target(target, other_target(target, 3))
-    assert same_target(read_target(boxes[0], TargetKind.BOXES), boxes[0])
-    assert same_target(read_target(masks[0], TargetKind.MASK), masks[0])
+    assert same_target(read_target(boxes[0], Boxes.kind), boxes[0])
+    assert same_target(read_target(masks[0], Mask.kind), masks[0])
     scores = torch.nn.functional.one_hot(masks[0].labels, 3).permute(2, 0, 1)  # type: ignore[union-attr]
-    assert same_target(read_target(scores, TargetKind.MASK), masks[0])
+    assert same_target(read_target(scores, Mask.kind), masks[0])
 
 
 def test_a_task_may_bring_targets_and_predictions() -> None:

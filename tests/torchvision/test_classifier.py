@@ -5,7 +5,7 @@ import torch
 from torch.nn import functional
 
 import precomp_torchvision
-from precomp_sdk import Label, LabelScorer, OptionError, Registry, TargetError, TargetKind
+from precomp_sdk import Label, LabelScorer, OptionError, Registry, TargetError
 from precomp_sdk.registry import construct
 from precomp_torchvision import Classifier
 
@@ -27,7 +27,7 @@ def test_is_registered():
 
 def test_declares_its_contract():
     task = make()
-    assert task.target_kind is TargetKind.LABEL
+    assert task.target_kind == Label.kind
     assert isinstance(task.scorer, LabelScorer)
     assert task.num_classes == 5
     assert task.class_names == ()

@@ -4,7 +4,7 @@ import torch
 from torchvision.models import detection, list_models
 
 import precomp_torchvision
-from precomp_sdk import Boxes, BoxScorer, OptionError, Registry, TargetError, TargetKind, TaskDataset
+from precomp_sdk import Boxes, BoxScorer, OptionError, Registry, TargetError, TaskDataset
 from precomp_sdk.training import fit_task, score_task
 from precomp_torchvision import Detector
 from precomp_torchvision._detection_run import SteadySampler
@@ -40,7 +40,7 @@ def test_is_registered():
 
 def test_declares_its_contract():
     task = make()
-    assert task.target_kind is TargetKind.BOXES
+    assert task.target_kind == Boxes.kind
     assert isinstance(task.scorer, BoxScorer)
     assert (task.num_classes, task.scorer.num_classes, task.class_names) == (3, 3, ())
 
@@ -262,7 +262,7 @@ class Squares(TaskDataset):
 
     name = "squares"
     source = "test"
-    target_kind = TargetKind.BOXES
+    target_kind = Boxes.kind
     class_names = ("red", "blue")
 
     def __init__(self, count=16, seed=0):

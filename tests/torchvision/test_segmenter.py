@@ -12,7 +12,6 @@ from precomp_sdk import (
     OptionError,
     Registry,
     TargetError,
-    TargetKind,
     TaskDataset,
 )
 from precomp_sdk.training import fit_task, score_task
@@ -46,7 +45,7 @@ def test_is_registered():
 
 def test_declares_its_contract():
     task = make()
-    assert task.target_kind is TargetKind.MASK
+    assert task.target_kind == Mask.kind
     assert isinstance(task.scorer, MaskScorer)
     assert (task.num_classes, task.scorer.num_classes, task.class_names) == (4, 4, ())
 
@@ -173,7 +172,7 @@ class Halves(TaskDataset):
 
     name = "halves"
     source = "test"
-    target_kind = TargetKind.MASK
+    target_kind = Mask.kind
     class_names = ("red", "blue")
 
     def __init__(self, count=16, seed=0):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from precomp_sdk import Boxes, EnsembleTask, Mask, TargetKind, TaskDataset, features, module_task, to_uint8
+from precomp_sdk import Boxes, EnsembleTask, Mask, TaskDataset, features, module_task, to_uint8
 from precomp_sdk.evaluation import bootstrap_bd_rate, measure_curve
 from precomp_sdk.testing import FakeCodec, FakePreprocessor, FakeProxy
 from precomp_sdk.training import Trainer, TrainSettings, load_module, save_module
@@ -20,7 +20,7 @@ class Blobs(TaskDataset):
     source = "test"
 
     def __init__(self, kind, count=12):
-        self.target_kind = TargetKind(kind)
+        self.target_kind = kind
         self.class_names = ("blob",) if kind == "boxes" else ("ground", "blob")
         self._count = count
 
@@ -37,7 +37,7 @@ class Blobs(TaskDataset):
             image[:, y : y + h, x : x + w] += 0.5
             labels[y : y + h, x : x + w] = 1
             rows.append([x, y, x + w, y + h])
-        if self.target_kind is TargetKind.MASK:
+        if self.target_kind == Mask.kind:
             return to_uint8(image), Mask(labels)
         return to_uint8(image), Boxes(
             torch.tensor(rows, dtype=torch.float32).reshape(-1, 4), torch.zeros(len(rows)).long()

@@ -10,6 +10,7 @@ from precomp_sdk import (
     DatasetError,
     Label,
     LabelScorer,
+    Mask,
     NonFiniteError,
     Notice,
     OptionError,
@@ -18,7 +19,6 @@ from precomp_sdk import (
     Scorer,
     StepDone,
     TargetError,
-    TargetKind,
     TaskDataset,
     TaskModel,
 )
@@ -30,7 +30,7 @@ class Shades(TaskDataset):
 
     name = "shades"
     source = "test"
-    target_kind = TargetKind.LABEL
+    target_kind = Label.kind
     class_names = ("dark", "bright")
 
     def __init__(self, count=12, broken=(), unequal=False):
@@ -56,7 +56,7 @@ class Unlabelled(Shades):
 class Tiny(TaskModel):
     name = "tiny"
     source = "test"
-    target_kind = TargetKind.LABEL
+    target_kind = Label.kind
     scorer = LabelScorer()
     class_names = ("dark", "bright")
 
@@ -184,7 +184,7 @@ def test_only_matrices_decay():
 
 def test_any_kind_of_target():
     class Corners(Shades):
-        target_kind = TargetKind.BOXES
+        target_kind = Boxes.kind
         class_names = ()
 
         def _sample(self, index):
@@ -195,7 +195,7 @@ def test_any_kind_of_target():
     class HeightScorer(Scorer):
         metrics = ("closeness",)
 
-        def measure(self, prediction, target):
+        def _measure(self, prediction, target):
             return np.array(-abs(float(prediction) - float(target.boxes[0, 3])))
 
         def combine(self, statistics, counts):
@@ -204,7 +204,7 @@ def test_any_kind_of_target():
     class Heights(TaskModel):
         name = "heights"
         source = "test"
-        target_kind = TargetKind.BOXES
+        target_kind = Boxes.kind
         scorer = HeightScorer()
 
         def __init__(self):
@@ -303,7 +303,7 @@ def test_steps_count_what_was_taken():
 @pytest.mark.parametrize("wrong", ["kind", "none", "classes"])
 def test_data_sets_that_do_not_fit(where, wrong):
     class Other(Shades):
-        target_kind = TargetKind.MASK
+        target_kind = Mask.kind
         class_names = ()
 
     class Renamed(Shades):

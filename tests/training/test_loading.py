@@ -5,7 +5,7 @@ from itertools import islice
 import pytest
 import torch
 
-from precomp_sdk import DatasetError, Label, OptionError, TargetKind, TaskDataset
+from precomp_sdk import DatasetError, Label, OptionError, TaskDataset
 from precomp_sdk.training.loading import Batches
 
 
@@ -14,7 +14,7 @@ class Stamped(TaskDataset):
 
     name = "stamped"
     source = "test"
-    target_kind = TargetKind.LABEL
+    target_kind = Label.kind
 
     def __init__(self, count, broken=(), slow=False):
         self.count, self.broken, self.slow = count, broken, slow

@@ -173,7 +173,7 @@ def _check(
             raise _wrong(what, "one or more", "none", "Name what is to be compared.")
     kinds = {(task.target_kind, tuple(task.scorer.metrics)) for task in tasks.values()}
     if len(kinds) > 1:
-        got = "; ".join(f"{label}: {t.target_kind.value}, {t.scorer.metrics}" for label, t in tasks.items())
+        got = "; ".join(f"{label}: {t.target_kind}, {t.scorer.metrics}" for label, t in tasks.items())
         raise _wrong("tasks", "backbones of one kind of target and with one set of metrics", got, "Make two matrices.")
     named: list[tuple[str, Collection[str], Collection[str]]] = [
         ("trained_with", trained_with, preprocessors),

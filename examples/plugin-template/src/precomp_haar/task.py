@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from precomp_sdk import Label, LabelScorer, OptionError, Target, TargetError, TargetKind, TaskModel
+from precomp_sdk import Label, LabelScorer, OptionError, Target, TargetError, TaskModel
 
 __all__ = ["TextureNet"]
 
@@ -27,7 +27,7 @@ class TextureNet(TaskModel):
 
     name = "texture-net"
     source = "filter energies: Laws, Rapid texture identification, SPIE 238 (1980)"
-    target_kind = TargetKind.LABEL
+    target_kind = Label.kind
     scorer = LabelScorer()
 
     def __init__(self, *, num_classes: int, filters: int = 48) -> None:
