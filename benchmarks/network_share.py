@@ -62,7 +62,7 @@ def main() -> None:
         network, scale = parts.preprocessor, parts.codec.quality_scale
         load_module(run / WEIGHTS_FILE, network, name=network.name)
         metric = parts.task.scorer.metrics[0]
-        trained = sorted(experiment.train.ladder or scale.ladder, key=scale.strength)
+        trained = sorted(scale.ladder_of(experiment.train.ladder), key=scale.strength)
         with Measurer(parts.codec, parts.task, ladder=experiment.evaluate.ladder, workers=1) as measurer:
             channel = Channel(measurer.transcoder, network)
             cells = [f"{measurer.clean(parts.val).scores[metric]:.4f}"]

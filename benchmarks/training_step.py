@@ -17,7 +17,7 @@ from lightning_fabric import Fabric
 from precomp_data import Scenes
 from precomp_jpeg import JPEGCodec, JPEGProxy
 from precomp_qacnn import LightQACNN
-from precomp_sdk import Transcoder
+from precomp_sdk import Channel
 from precomp_sdk.training import AnchorPoint, Calibration, TrainSettings
 from precomp_sdk.training.nan_guard import NaNGuard
 from precomp_sdk.training.step import training_step
@@ -40,7 +40,7 @@ def main() -> None:
     fabric = Fabric(accelerator="auto", devices=1)
     network, task, proxy = (module.to(fabric.device) for module in (network, task, proxy))
     seconds: dict[str, list[float]] = {"codec": [], "proxy": []}
-    with Transcoder(codec) as transcoder:
+    with Channel(codec, network, proxy=proxy) as channel:
         for step in range(options.steps + 3):
             for forward in ("codec", "proxy"):
                 settings = TrainSettings(forward=forward)  # type: ignore[arg-type]
@@ -48,10 +48,8 @@ def main() -> None:
                 terms = training_step(
                     samples,
                     qualities,
-                    preprocessor=network,
-                    proxy=proxy,
+                    channel=channel,
                     task=task,
-                    transcoder=transcoder,
                     calibration=Calibration(points),
                     settings=settings,
                     fabric=fabric,

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-__all__ = ["device_of", "evaluation_mode"]
+__all__ = ["device_of", "evaluation_mode", "given_back"]
 
 _LOCK = threading.Lock()
 _USES: dict[nn.Module, tuple[int, bool]] = {}  # of modules inside an evaluation_mode: how many, and the mode before
@@ -54,6 +54,39 @@ def evaluation_mode(*modules: nn.Module) -> Iterator[None]:
                     part.training = part in switched
                 else:
                     part.training = before
+
+
+@contextmanager
+def given_back(*modules: nn.Module) -> Iterator[None]:
+    """Let modules be changed for a while; modes, what is frozen and memory layouts are afterwards as before.
+
+    Each submodule has its own mode again and each parameter its ``requires_grad``, also after an error. Weights and
+    devices stay as they then are.
+
+    Args:
+        modules: with all their submodules.
+
+    Example:
+        >>> network = nn.Linear(2, 1)
+        >>> with given_back(network):
+        ...     network = network.eval().requires_grad_(False)
+        >>> network.training, network.weight.requires_grad
+        (True, True)
+    """
+    modes = {part: part.training for module in modules for part in module.modules()}
+    learns = {parameter: parameter.requires_grad for module in modules for parameter in module.parameters()}
+    plain = [
+        module for module in modules if all(item.is_contiguous() for item in (*module.parameters(), *module.buffers()))
+    ]
+    try:
+        yield
+    finally:
+        for module in plain:
+            module.to(memory_format=torch.contiguous_format)
+        for part, training in modes.items():
+            part.training = training
+        for parameter, wanted in learns.items():
+            parameter.requires_grad_(wanted)
 
 
 def device_of(module: nn.Module, default: torch.device | str = "cpu") -> torch.device:

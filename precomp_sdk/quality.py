@@ -1,6 +1,7 @@
 """A codec's own quality knob, and the strength a preprocessor is conditioned on."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from precomp_sdk.errors import QualityError
@@ -113,6 +114,27 @@ class QualityScale:
         value = self.minimum + position * (self.maximum - self.minimum)
         rounded = float(round(value)) if self.integer else float(f"{value:.6g}")
         return min(max(rounded, self.minimum), self.maximum)
+
+    def ladder_of(self, qualities: Sequence[float] | None) -> tuple[float, ...]:
+        """Return the qualities to work at: those given, each once, or the scale's own ladder for None.
+
+        Raises:
+            QualityError: the list is empty, or a quality is off the scale.
+
+        Example:
+            >>> scale = QualityScale("quality", 1, 100, higher_is_better=True, ladder=(5, 10, 20))
+            >>> scale.ladder_of(None), scale.ladder_of([30, 30, 40])
+            ((5.0, 10.0, 20.0), (30.0, 40.0))
+        """
+        chosen = self.ladder if qualities is None else qualities
+        if not len(chosen):
+            raise QualityError(
+                where=f"{self.name}, ladder",
+                expected="one or more qualities",
+                got="none",
+                remedy="List them, or leave the ladder out for the codec's own.",
+            )
+        return tuple(dict.fromkeys(self.check(quality) for quality in chosen))
 
     def from_mild_to_strong(self, ladder: tuple[float, ...] | None = None) -> tuple[float, ...]:
         """Return the ladder (or the given qualities) sorted from the mildest compression to the strongest."""

@@ -4,6 +4,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -13,19 +14,7 @@ from precomp_refine._lambda_table import Prices
 from precomp_refine._settings import Settings
 from precomp_refine._transforms import draw
 from precomp_refine.records import Refined, RefinementCost, Terms
-from precomp_sdk import (
-    ContractError,
-    NonFiniteError,
-    PendingBatch,
-    ProxyCodec,
-    ProxyOutput,
-    Target,
-    Transcoder,
-    downscale,
-    round_to_8_bit,
-    to_uint8,
-    upscale,
-)
+from precomp_sdk import Channel, ContractError, NonFiniteError, ProxyCodec, Target, round_to_8_bit, to_uint8
 
 __all__ = ["BatchRefiner"]
 
@@ -75,15 +64,13 @@ class BatchRefiner:
     """Refines one batch; see `Refiner`.
 
     Args:
-        transcoder: the real codec.
-        proxy: its proxy, on the device of the images.
+        channel: the real codec and its proxy, on the device of the images; no preprocessor touches them.
         judge: the task networks, in evaluation mode.
         settings: how.
         generator: draws the transformations.
     """
 
-    transcoder: Transcoder
-    proxy: ProxyCodec
+    channel: Channel
     judge: Judge
     settings: Settings
     generator: torch.Generator
@@ -154,40 +141,28 @@ class BatchRefiner:
             gradient: return the objective's gradient, (N, 3, H, W).
         """
         current = moving.current.detach().requires_grad_(gradient)
-        pending: PendingBatch | None = None
-        if check:
-            coded = downscale(round_to_8_bit(current.detach()), self._factor)
-            pending = self.transcoder.submit(coded, moving.qualities)
-        size = (current.shape[-2], current.shape[-1])
-        predicted: ProxyOutput | None = None
-        real_bits: Tensor | None = None
+        with torch.set_grad_enabled(gradient):
+            image = round_to_8_bit(current)  # what is refined is an 8-bit image, whatever it is coded at
+            forward: Literal["codec", "proxy"] = "codec" if check else "proxy"
+            sent = self.channel.submit(image, moving.qualities, [self._factor] * len(image), forward=forward)
+            received, bits = sent.tensors()
+        self._spend(encodes=len(current) if check else 0)
         if gradient:
-            with torch.enable_grad():
-                sent = round_to_8_bit(downscale(round_to_8_bit(current), self._factor))
-                predicted = self.proxy(sent, moving.qualities)
-                predicted = replace(predicted, images=upscale(predicted.images, size))
             self._spend(proxy_forward=len(current), proxy_backward=len(current))
-        if pending is not None:
-            decoded, real_bits = pending.tensors(current.detach())
-            decoded = upscale(decoded, size)
-            self._spend(encodes=len(current))
-        else:
-            assert predicted is not None  # one of the two is always asked for
-            decoded = predicted.images.detach()
+        decoded = received.detach().requires_grad_(gradient)
         transformed = gradient and self.settings.transforms
-        decoded.requires_grad_(gradient)
         losses: Losses | None = None
-        if real_bits is not None or not transformed:
+        if check or not transformed:
             with torch.set_grad_enabled(gradient and not transformed):
                 losses = self._judge(decoded, moving.reference, moving.prices)
-        if real_bits is not None and losses is not None:
-            self._record(moving, step, current.detach(), real_bits, losses)
-        if predicted is None:
+        if check and losses is not None:
+            self._record(moving, step, current.detach(), bits.detach(), losses)
+        if not gradient:
             return None
         if transformed:
             losses = self._judge_transformed(moving, decoded)
         assert losses is not None
-        return self._gradient(current, predicted, real_bits, decoded, losses.priced_bpp)
+        return self._gradient(current, received, bits, decoded, losses.priced_bpp)
 
     def _judge(self, decoded: Tensor, reference: Reference, prices: Prices) -> Losses:
         self._spend(task_forward=len(decoded) * self.judge.passes)
@@ -206,10 +181,8 @@ class BatchRefiner:
         self._spend(task_forward=len(clean) * passes)
         return self.judge.reference(clean, targets)
 
-    def _gradient(
-        self, current: Tensor, predicted: ProxyOutput, real_bits: Tensor | None, decoded: Tensor, priced: Tensor
-    ) -> Tensor:
-        """Return the objective's gradient: the task networks' at the decoded image, through the proxy."""
+    def _gradient(self, current: Tensor, received: Tensor, bits: Tensor, decoded: Tensor, priced: Tensor) -> Tensor:
+        """Return the objective's gradient: the task networks' at the decoded image, through the channel's proxy."""
         self._spend(task_backward=len(decoded) * self.judge.passes)
         at_decoded = None
         if priced.requires_grad:
@@ -221,18 +194,15 @@ class BatchRefiner:
                 got="one without",
                 remedy="Keep the loss differentiable: no .detach(), no argmax, no conversion to NumPy on its way.",
             )
-        if not (predicted.images.requires_grad and predicted.bits.requires_grad):
+        if not (received.requires_grad and bits.requires_grad):
             raise ContractError(
-                where=f"refinement through proxy {self.proxy.name!r}",
+                where=f"refinement through proxy {self._proxy.name!r}",
                 expected="decoded images and bits with a gradient to the image",
                 got="some without",
                 remedy="Choose a differentiable proxy.",
             )
-        pixels = current.shape[-2] * current.shape[-1]
-        factor = torch.ones_like(predicted.bits) / pixels
-        if real_bits is not None:  # the gradient of log(bits) is the proxy's, their number the codec's
-            factor = factor * real_bits / predicted.bits.detach().clamp_min(1.0)
-        (result,) = torch.autograd.grad((predicted.images, predicted.bits), current, (at_decoded, factor))
+        per_bit = torch.full_like(bits, 1.0 / (current.shape[-2] * current.shape[-1]))  # the rate is in bits per pixel
+        (result,) = torch.autograd.grad((received, bits), current, (at_decoded, per_bit))
         return result
 
     def _move(self, moving: _Moving, gradient: Tensor, step: int) -> None:
@@ -279,7 +249,7 @@ class BatchRefiner:
             terms = Terms(round(bits), bits / pixels, task_loss, distance, bits / pixels + priced)
             progress = self._progress[place]
             if progress.anchor is None or progress.best is None:
-                progress.anchor = progress.best = _finite(terms, self.proxy, moving.qualities[row])
+                progress.anchor = progress.best = _finite(terms, self._proxy, moving.qualities[row])
                 continue
             allowed = self.settings.min_psnr_db is None or mses[row] <= _mse(self.settings.min_psnr_db)
             if allowed and terms.objective < progress.best.objective:  # False for NaN
@@ -306,6 +276,11 @@ class BatchRefiner:
             return False
         spent = time.perf_counter() - self._begin + self._longest  # with another step like the longest so far
         return 1e3 * spent > self.settings.budget_ms * len(self._progress)
+
+    @property
+    def _proxy(self) -> ProxyCodec:
+        assert self.channel.proxy is not None
+        return self.channel.proxy
 
     def _spend(self, **counts: int) -> None:
         self._cost = self._cost + RefinementCost(**counts)

@@ -14,6 +14,7 @@ from precomp_refine._loop import BatchRefiner
 from precomp_refine._settings import Settings, wrong
 from precomp_refine.records import Refined, Refinement, RefinementCost
 from precomp_sdk import (
+    Channel,
     CheckpointError,
     Codec,
     Label,
@@ -224,7 +225,7 @@ class Refiner(Preprocessor):
         if self._prices is not None:
             return
         codec, _, _ = self._outside
-        qualities = codec.quality_scale.ladder if ladder is None else tuple(ladder)
+        qualities = codec.quality_scale.ladder_of(ladder)
         if self._lambdas != "auto":
             known = LambdaTable.of_table(codec.quality_scale, self._lambdas, 1.0, 1)
             rows = known.at(qualities, torch.zeros((), dtype=torch.float64)).trade_offs[:, 0].tolist()
@@ -338,12 +339,12 @@ class Refiner(Preprocessor):
         networks: list[nn.Module] = [*self._judge.tasks, proxy, *([] if start is None else [start])]
         with (
             torch.inference_mode(False),
-            Transcoder(codec) as transcoder,
+            Channel(codec, proxy=proxy) as channel,
             evaluation_mode(*networks),
             torch.no_grad(),
         ):
             proxy.to(device)
-            batch_refiner = BatchRefiner(transcoder, proxy, self._judge, self._settings, generator)
+            batch_refiner = BatchRefiner(channel, self._judge, self._settings, generator)
             for rows in batches:
                 source = round_to_8_bit(check_batch(torch.stack([items[row] for row in rows]), "'refine'")).to(device)
                 qualities_here = [values[row] for row in rows]

@@ -7,12 +7,12 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from precomp_sdk.channel import Channel
 from precomp_sdk.codec import Codec
 from precomp_sdk.deploy.export import export_onnx
 from precomp_sdk.errors import CheckpointError, QualityError
 from precomp_sdk.events import Event, Notice
 from precomp_sdk.image_io import ImageSource, as_image
-from precomp_sdk.images import downscale, to_float, to_uint8, upscale
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.registry import Registry
 from precomp_sdk.training import SavedModule, as_recorded, load_module, read_module, save_module
@@ -56,10 +56,12 @@ class Compressor:
         ladder: Sequence[float] | None = None,
         facts: Mapping[str, Any] | None = None,
     ) -> None:
-        scale = codec.quality_scale
         self.codec = codec
         self.preprocessor = preprocessor.eval().requires_grad_(False)
-        self.ladder = tuple(scale.check(quality) for quality in ladder or scale.ladder)
+        self.channel = Channel(
+            codec, self.preprocessor
+        )  #: the road that its images take, as in training and evaluation
+        self.ladder = codec.quality_scale.ladder_of(ladder)
         self._facts = dict(facts or {})
 
     @property
@@ -82,11 +84,8 @@ class Compressor:
         """
         image = as_image(image)
         self._check(quality)
-        device = next((item.device for item in self.preprocessor.parameters()), image.device)
-        strength = self.codec.quality_scale.strength(quality)
         with torch.no_grad():
-            processed = self.preprocessor(to_float(image.to(device))[None], strength)
-        return to_uint8(downscale(processed, self.preprocessor.resolution(strength))[0]).cpu()
+            return self.channel.send([image], [quality])[0]
 
     def compress(self, image: ImageSource, quality: float) -> bytes:
         """Return the payload of an image: an ordinary file of the codec, upright, in sRGB and without metadata.
@@ -114,9 +113,7 @@ class Compressor:
             BitstreamError: the payload is not whole and valid.
         """
         decoded = self.codec.decode(payload)
-        if size is None or tuple(size) == tuple(decoded.shape[1:]):
-            return decoded
-        return to_uint8(upscale(to_float(decoded[None]), size))[0]
+        return decoded if size is None else self.channel.receive([decoded], [size])[0]
 
     def save(self, path: Path | str) -> None:
         """Write weights, options, codec and ladder as one safetensors file, whole or not at all."""

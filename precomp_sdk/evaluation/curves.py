@@ -14,7 +14,7 @@ from torch import Tensor
 from precomp_sdk.channel import Channel
 from precomp_sdk.codec import Codec
 from precomp_sdk.data import SkippedSample, TaskDataset
-from precomp_sdk.errors import DatasetError, NonFiniteError, OptionError, QualityError, TargetError
+from precomp_sdk.errors import DatasetError, NonFiniteError, OptionError, TargetError
 from precomp_sdk.evaluation._batches import LoadedBatch, evaluating, load_batches
 from precomp_sdk.evaluation.statistics import CleanScore, MeasuredCurve, MeasuredPoint
 from precomp_sdk.events import Event, StepDone
@@ -98,17 +98,12 @@ class Measurer:
         skip_unreadable: bool = False,
         observer: Callable[[Event], None] | None = None,
     ) -> None:
-        scale = codec.quality_scale
-        if ladder is not None and not ladder:
-            raise QualityError(
-                where="ladder", expected="one or more qualities", got="none", remedy="Leave it out for the default."
-            )
         for name, size in (("batch_size", batch_size), ("max_batch_pixels", max_batch_pixels)):
             if size < 1:
                 raise OptionError(where=name, expected="1 or more", got=str(size), remedy="Leave it out.")
         self.codec, self.task = codec, task
         self._batch_size, self._max_batch_pixels = batch_size, max_batch_pixels
-        self.ladder = tuple(dict.fromkeys(scale.check(quality) for quality in ladder or scale.ladder))
+        self.ladder = codec.quality_scale.ladder_of(ladder)
         self.total_steps = 0  #: what events give as the total; 0 where it is unknown
         self._device = None if device is None else find_device(device, "evaluation")
         self._pseudo_labels, self._skip_unreadable = pseudo_labels, skip_unreadable

@@ -184,7 +184,7 @@ def evaluate_proxy(
             )
     check_instance(proxy, ProxyCodec, "evaluate_proxy, proxy")
     check_instance(dataset, TaskDataset, "evaluate_proxy, dataset")
-    qualities = tuple(proxy.quality_scale.check(quality) for quality in ladder or proxy.quality_scale.ladder)
+    qualities = proxy.quality_scale.ladder_of(ladder)
     if len(set(qualities)) != len(qualities):
         raise QualityError(
             where="evaluate_proxy", expected="different qualities", got=repr(qualities), remedy="Name each once."

@@ -50,7 +50,7 @@ def run_choice(
             transcoder,
             parts.task.to(fabric.device).eval(),
             images,
-            settings.ladder or parts.codec.quality_scale.ladder,
+            parts.codec.quality_scale.ladder_of(settings.ladder),
             factors=factors,
             targets=settings.targets,
             lambdas=settings.lambdas,

@@ -1,6 +1,6 @@
 """The anchor's own rate-task-loss curve, and lambda as its slope."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 from typing import Literal
 
@@ -10,18 +10,22 @@ from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 from torch import Tensor
 
+from precomp_sdk.channel import Channel
 from precomp_sdk.data import TaskDataset
 from precomp_sdk.errors import CalibrationError, OptionError
-from precomp_sdk.images import downscale, stack_images, upscale
+from precomp_sdk.events import Event
+from precomp_sdk.images import stack_images
 from precomp_sdk.targets import Target
 from precomp_sdk.task import TaskModel
 from precomp_sdk.training.grouping import group_by_size
-from precomp_sdk.training.loading import load_all
+from precomp_sdk.training.loading import left_out, load_all
 from precomp_sdk.training.objective import AnchorPoint, feature_distances
 from precomp_sdk.transcode import Transcoder
 from precomp_sdk.types import Sample
 
 __all__ = ["calibrate", "measure_anchor", "slopes", "targets_for"]
+
+_SAME_RATE = 1e-6  # rates closer than this share of theirs are one: a bit in a megabit
 
 
 @torch.no_grad()
@@ -39,6 +43,7 @@ def calibrate(
     batch_size: int = 16,
     skip_unreadable: bool = False,
     device: torch.device | None = None,
+    observer: Callable[[Event], None] | None = None,
 ) -> tuple[AnchorPoint, ...]:
     """Measure the anchor at every quality and read lambda off its curve.
 
@@ -58,6 +63,7 @@ def calibrate(
         batch_size: images per batch.
         skip_unreadable: as in `TrainSettings`.
         device: where the task network is.
+        observer: receives a notice that names the images that were left out.
 
     Returns:
         One point per quality, in the order of the ladder.
@@ -65,8 +71,12 @@ def calibrate(
     Raises:
         CalibrationError: the task loss does not fall as the rate grows, so no slope exists.
         DatasetError: no image can be read.
+        QualityError: the ladder is empty, or a quality is off the scale.
     """
-    samples, _ = load_all(dataset, "calibration images", skip_unreadable=skip_unreadable)
+    ladder = transcoder.codec.quality_scale.ladder_of(ladder)
+    samples, skipped = load_all(dataset, "calibration images", skip_unreadable=skip_unreadable)
+    if skipped and observer is not None:
+        observer(left_out("train", "calibration images", skipped))
     bpps, task_losses, feature_losses = measure_anchor(
         transcoder, task, samples, ladder, targets=targets, features=features, batch_size=batch_size, device=device
     )
@@ -106,20 +116,20 @@ def measure_anchor(
         batch_size: images per batch.
         device: where the task network is.
     """
+    channel = Channel(transcoder)
     totals = np.zeros((len(ladder), 3))  # bits, task loss, feature loss
     pixels = sum(sample.image.shape[1] * sample.image.shape[2] for sample in samples)
     for group in group_by_size(samples, batch_size):
         clean = stack_images([sample.image for sample in group]).to(device)
         group_targets = targets_for(task, group, clean, targets)
         clean_features = task.features(clean) if features else []
-        sent, size = downscale(clean, factor), (clean.shape[-2], clean.shape[-1])
-        for row, quality in enumerate(ladder):
-            small, bits = transcoder.submit(sent, [quality] * len(group)).tensors(clean)
-            decoded = upscale(small, size)
+        sent = [channel.submit(clean, [quality] * len(group), [factor] * len(group)) for quality in ladder]
+        for row, transmission in enumerate(sent):
+            received, bits = transmission.tensors()
             totals[row, 0] += float(bits.sum())
-            totals[row, 1] += float(task.losses(decoded, group_targets).sum())
+            totals[row, 1] += float(task.losses(received, group_targets).sum())
             if features:
-                totals[row, 2] += float(feature_distances(task.features(decoded), clean_features).sum())
+                totals[row, 2] += float(feature_distances(task.features(received), clean_features).sum())
     return totals[:, 0] / pixels, totals[:, 1] / len(samples), totals[:, 2] / len(samples)
 
 
@@ -141,39 +151,53 @@ def _clean_loss(
 def slopes(bpps: NDArray[np.float64], task_losses: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return minus d bpp / d task loss at every point of a rate-loss curve.
 
-    The curve is made monotone first (isotonic regression of the loss over the rate), points that then share one loss
-    are one segment, and a point's slope is the geometric mean of the segments on both sides.
+    Points of one rate are one point, at the mean of their losses: a step of the quality that costs no bit has no
+    price. The curve is made monotone next (isotonic regression of the loss over the rate), points that then share one
+    loss are one segment, and a point's slope is the geometric mean of the segments on both sides.
 
     Shapes and units:
         bpps: (K,) bits per pixel, in any order; task_losses: (K,). Returns (K,), bpp per unit of loss, all > 0.
 
     Raises:
-        CalibrationError: there are fewer than two points, or the loss does not fall anywhere.
+        CalibrationError: there are fewer than two different rates, a value is not finite, or the loss does not fall
+            anywhere.
 
     Example:
         >>> slopes(np.array([1.0, 2.0, 4.0]), np.array([3.0, 2.0, 1.0])).round(3).tolist()
         [1.0, 1.414, 2.0]
     """
-    order = np.argsort(bpps)
-    rates = bpps[order]
-    losses = isotonic_regression(task_losses[order], increasing=False).x
+    if not (np.isfinite(bpps).all() and np.isfinite(task_losses).all()):
+        raise _no_slope("finite rates and losses", bpps, task_losses)
+    order = np.argsort(bpps, kind="stable")
+    steps = np.diff(bpps[order]) > _SAME_RATE * bpps[order][1:]
+    places = np.empty(len(bpps), dtype=np.int64)  # of each point among the different rates
+    places[order] = np.r_[0, np.cumsum(steps)] if len(bpps) else []
+    counts = np.bincount(places)
+    rates, means = (np.bincount(places, weights=values) / counts for values in (bpps, task_losses))
+    losses = isotonic_regression(means, weights=counts, increasing=False).x if len(means) else means
     segments = []  # (first point, last point, slope), neighbours share a point
     for first, last in pairwise(np.flatnonzero(np.r_[True, np.diff(losses) < 0]).tolist()):
         segments.append((first, last, (rates[last] - rates[first]) / (losses[first] - losses[last])))
     if not segments:
-        raise CalibrationError(
-            where="calibrate",
-            expected="a task loss that falls as the rate grows",
-            got=f"losses {np.round(task_losses, 4).tolist()} at {np.round(bpps, 4).tolist()} bpp",
-            remedy="Give lambda as a table, use more images, or a ladder that hurts the task.",
-        )
+        raise _no_slope("a task loss that falls as the rate grows", bpps, task_losses)
     result = np.empty_like(rates)
     for index in range(len(rates)):
         touching = [slope for first, last, slope in segments if first <= index <= last]
         result[index] = np.exp(np.mean(np.log(touching))) if touching else segments[-1][2]
-    restored = np.empty_like(result)
-    restored[order] = result
-    return restored
+    return result[places]
+
+
+def _no_slope(expected: str, bpps: NDArray[np.float64], task_losses: NDArray[np.float64]) -> CalibrationError:
+    return CalibrationError(
+        where="calibrate",
+        expected=expected,
+        got=f"losses {np.round(task_losses, 4).tolist()} at {np.round(bpps, 4).tolist()} bpp",
+        remedy="Give lambda as a table, use more images, or a ladder that hurts the task.",
+    )
+
+
+def _listed(qualities: Sequence[float]) -> str:
+    return ", ".join(f"{quality:g}" for quality in qualities)
 
 
 def _from_table(table: Mapping[float, float], ladder: Sequence[float]) -> NDArray[np.float64]:
@@ -182,8 +206,8 @@ def _from_table(table: Mapping[float, float], ladder: Sequence[float]) -> NDArra
     if wrong:
         raise OptionError(
             where="TrainSettings, option 'lambdas'",
-            expected=f"a finite lambda above 0 for every quality of {tuple(ladder)}",
-            got=f"none for {wrong}",
+            expected=f"a finite lambda above 0 for every quality of {_listed(ladder)}",
+            got=f"none for {_listed(wrong)}",
             remedy='Complete the table, or take lambdas="auto".',
         )
     return np.array([by_quality[float(quality)] for quality in ladder])

@@ -1,12 +1,12 @@
 """The objective itself, measured with the real codec on a fixed batch that is never trained on."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 
 import torch
-from torch import nn
 
-from precomp_sdk.images import downscale, round_to_8_bit, stack_images, upscale
+from precomp_sdk.channel import Channel
+from precomp_sdk.images import stack_images
+from precomp_sdk.modules import evaluation_mode
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.task import TaskModel
 from precomp_sdk.training.calibration import targets_for
@@ -61,7 +61,7 @@ class HeldOutBatch:
         Raises:
             NonFiniteError: the preprocessor's images are not finite; ``guard`` says where.
         """
-        with _evaluating(preprocessor):
+        with evaluation_mode(preprocessor):
             return {
                 quality: self._objective(preprocessor, quality, guard) / anchor
                 for quality, anchor in self.anchor.items()
@@ -69,41 +69,27 @@ class HeldOutBatch:
 
     @torch.no_grad()
     def _objective(self, preprocessor: Preprocessor | None, quality: float, guard: NaNGuard) -> float:
-        with _evaluating(self._task):
+        with evaluation_mode(self._task):
             return sum(self._of_group(group, preprocessor, quality, guard) for group in self._groups)
 
     def _of_group(
         self, group: Sequence[Sample], preprocessor: Preprocessor | None, quality: float, guard: NaNGuard
     ) -> float:
         clean = stack_images([sample.image for sample in group]).to(self._device)
-        strength = self._transcoder.codec.quality_scale.strength(quality)
-        processed = clean if preprocessor is None else preprocessor(clean, strength)
+        channel, qualities = Channel(self._transcoder, preprocessor), [quality] * len(group)
+        processed = channel.preprocess(clean, qualities)
         guard.check("processed image", processed)
-        sent = downscale(processed, 1.0 if preprocessor is None else preprocessor.resolution(strength))
-        pending = self._transcoder.submit(sent, [quality] * len(group))
+        sent = channel.submit(processed, qualities)
         targets = targets_for(self._task, group, clean, self._settings.targets)
-        decoded, bits = pending.tensors(clean)
-        decoded = upscale(decoded, (clean.shape[-2], clean.shape[-1]))
-        task_losses = self._task.losses(decoded, targets)
+        received, bits = sent.tensors()
+        task_losses = self._task.losses(received, targets)
         feature_losses = torch.zeros_like(task_losses)
         if self._settings.feature_weight:
-            feature_losses = feature_distances(self._task.features(decoded), self._task.features(clean))
+            feature_losses = feature_distances(self._task.features(received), self._task.features(clean))
         clean_losses = torch.zeros_like(task_losses)
         if self._settings.clean_weight:
-            uncoded = upscale(round_to_8_bit(sent), (clean.shape[-2], clean.shape[-1]))
-            clean_losses = self._task.losses(uncoded, targets)
+            clean_losses = self._task.losses(sent.uncoded(), targets)
         bpps = bits / (clean.shape[-2] * clean.shape[-1])
         mses = (processed - clean).square().mean(dim=(1, 2, 3))
         terms = ObjectiveTerms(bpps, task_losses, feature_losses, clean_losses, mses)
-        return float(self._calibration.objectives([quality] * len(group), terms).sum())
-
-
-@contextmanager
-def _evaluating(module: nn.Module) -> Iterator[None]:
-    """Put a module into evaluation mode for a while."""
-    mode = module.training
-    module.eval()
-    try:
-        yield
-    finally:
-        module.train(mode)
+        return float(self._calibration.objectives(qualities, terms).sum())

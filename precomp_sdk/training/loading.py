@@ -189,6 +189,18 @@ class Batches(Closing, Iterator[list[Sample]]):
         return (epoch + 1, 0) if batch + 1 >= self._per_epoch else (epoch, batch + 1)
 
 
+def left_out(stage: str, use: str, skipped: Sequence[SkippedSample]) -> Notice:
+    """Return the notice that images could not be read.
+
+    Args:
+        stage: of the event.
+        use: what the images were for, in words.
+        skipped: which they are, one or more.
+    """
+    names = ", ".join(item.key for item in skipped[:3]) + (", ..." if len(skipped) > 3 else "")
+    return Notice(stage, f"{use}: {len(skipped)} could not be read and were left out: {names}")
+
+
 def load_all(
     dataset: TaskDataset, use: str, *, skip_unreadable: bool = False
 ) -> tuple[list[Sample], list[SkippedSample]]:

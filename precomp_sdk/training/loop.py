@@ -13,12 +13,14 @@ from lightning_fabric import Fabric
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from precomp_sdk.channel import Channel
 from precomp_sdk.errors import CheckpointError
 from precomp_sdk.events import CheckpointSaved, Event, StepDone
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.proxy import ProxyCodec
 from precomp_sdk.task import TaskModel
 from precomp_sdk.training.checkpoints import load_state, save_module, save_state
+from precomp_sdk.training.gradients import check_gradients
 from precomp_sdk.training.grouping import group_by_padding
 from precomp_sdk.training.held_out import HeldOutBatch
 from precomp_sdk.training.loading import Batches
@@ -29,17 +31,17 @@ from precomp_sdk.training.step import StepTerms, training_step
 from precomp_sdk.transcode import Transcoder
 from precomp_sdk.types import Sample
 
-__all__ = ["STATE_FILE", "WEIGHTS_FILE", "Loop", "Parts", "identity_of", "read_checkpoint"]
+__all__ = ["STATE_FILE", "WEIGHTS_FILE", "RunContext", "TrainingLoop", "identity_of", "read_checkpoint"]
 
 STATE_FILE = "state.pt"  #: checkpoint of a run, to resume it
 WEIGHTS_FILE = "preprocessor.safetensors"  #: the trained preprocessor
 _SUMS = ("objective", "loss")  # of the other terms
-_LEAST_PARTS = 3  # the warm-up takes no more than one of these parts of a run
+_WARM_UP_SHARE = 3  # the warm-up takes no more than a third of a run
 _LAST_RATE = 0.02  # the cosine ends at this share of the peak: the last steps still move
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class RunContext:
     """What works together in a run, and how."""
 
     preprocessor: Preprocessor
@@ -52,11 +54,11 @@ class Parts:
     notify: Callable[[Event], None]
 
 
-class Loop:
+class TrainingLoop:
     """One run from a start or a checkpoint to its last step.
 
     Args:
-        parts: what works together.
+        context: what works together.
         calibration: the objective.
         held_out: where the relative objective is measured.
         folder: for the checkpoint and the weights, or None.
@@ -65,32 +67,35 @@ class Loop:
 
     def __init__(
         self,
-        parts: Parts,
+        context: RunContext,
         calibration: Calibration,
         held_out: HeldOutBatch,
         folder: Path | None,
         state: dict[str, Any] | None,
     ) -> None:
-        self._parts = parts
-        self._settings = parts.settings
+        self._context = context
+        self._channel = Channel(context.transcoder, context.preprocessor, proxy=context.proxy)
+        self._settings = context.settings
         self._calibration = calibration
         self._held_out = held_out
         self._folder = folder
         self.step = 0
         self.position = (0, 0)
-        trained = {name: getattr(parts, name) for name in self._settings.train}
-        self._learning = [parameter for module in trained.values() for parameter in module.parameters()]
+        self._checked = False  # whether the task has a gradient
+        trained = {name: getattr(context, name) for name in self._settings.train}
+        self._learning = list(dict.fromkeys(item for module in trained.values() for item in module.parameters()))
         optimizer = torch.optim.AdamW(
             self._learning, lr=self._settings.learning_rate, weight_decay=self._settings.weight_decay
         )
         average = get_ema_multi_avg_fn(self._settings.ema_decay)  # type: ignore[no-untyped-call]
-        self._average = AveragedModel(parts.preprocessor, multi_avg_fn=average)
+        self._average = AveragedModel(context.preprocessor, multi_avg_fn=average)
         if state is not None:
             self.step, self.position = int(state["step"]), (int(state["position"][0]), int(state["position"][1]))
             self._average.load_state_dict(state["average"])
             optimizer.load_state_dict(state["optimizer"])
+            context.fabric.strategy.precision.load_state_dict(state.get("precision", {}))
         self._trained = nn.ModuleDict(trained)
-        self._optimizer: Any = parts.fabric.setup_optimizers(optimizer)
+        self._optimizer: Any = context.fabric.setup_optimizers(optimizer)
 
     def run(self, batches: Batches) -> dict[float, float]:
         """Train to the end and leave the averaged weights in the preprocessor.
@@ -103,6 +108,8 @@ class Loop:
         if self.step == 0:
             self._report({}, relative)
         for samples in islice(batches, settings.steps - self.step):
+            if not self._checked:
+                self._check_gradients(samples)
             terms = self._one_step(samples)
             self.step += 1
             self.position = batches.state
@@ -115,8 +122,8 @@ class Loop:
             self._report(terms, relative if measure else {})
             if self._folder is not None and save:
                 self._save(self._folder)
-        self._parts.preprocessor.load_state_dict(self._average.module.state_dict())
-        self._parts.preprocessor.eval()
+        self._context.preprocessor.load_state_dict(self._average.module.state_dict())
+        self._context.preprocessor.eval()
         return relative
 
     def _one_step(self, samples: Sequence[Sample]) -> dict[str, float]:
@@ -124,30 +131,28 @@ class Loop:
         for parameters in self._optimizer.param_groups:
             parameters["lr"] = rate
         # one stream of chance per step and process, so that a resumed run draws what an uninterrupted one would
-        draw = random.Random(f"{self._settings.seed}/{self.step}/{self._parts.fabric.global_rank}")
+        draw = random.Random(f"{self._settings.seed}/{self.step}/{self._context.fabric.global_rank}")
         torch.manual_seed(draw.getrandbits(48))
         guard = NaNGuard(f"training step {self.step + 1}", self._folder)
         terms: list[StepTerms] = []
         for group in group_by_padding(samples, self._settings.max_padding):
             result = training_step(
                 group,
-                [draw.choice(self._parts.ladder) for _ in group],
-                preprocessor=self._parts.preprocessor,
-                proxy=self._parts.proxy,
-                task=self._parts.task,
-                transcoder=self._parts.transcoder,
+                [draw.choice(self._context.ladder) for _ in group],
+                channel=self._channel,
+                task=self._context.task,
                 calibration=self._calibration,
                 settings=self._settings,
-                fabric=self._parts.fabric,
+                fabric=self._context.fabric,
                 guard=guard,
             )
             named = {**result.scalars, "loss": float(result.loss.detach())}
             for name in sorted(named, key=lambda name: name in _SUMS):  # a NaN in a term makes its sums NaN too
                 guard.check(name, named[name])
-            self._parts.fabric.backward(result.loss * (len(group) / len(samples)))
+            self._context.fabric.backward(result.loss * (len(group) / len(samples)))
             terms.append(result)
         self._average_gradients()
-        clipped = self._parts.fabric.clip_gradients(
+        clipped = self._context.fabric.clip_gradients(
             self._trained, self._optimizer, max_norm=self._settings.clip_norm, error_if_nonfinite=False
         )
         norm = math.inf if clipped is None else float(clipped)
@@ -155,20 +160,25 @@ class Loop:
             guard.check("gradient norm", norm)
         self._optimizer.step()
         self._optimizer.zero_grad()
-        self._average.update_parameters(self._parts.preprocessor)
+        self._average.update_parameters(self._context.preprocessor)
         return {**StepTerms.merge(terms), "gradient_norm": norm, "learning_rate": rate}
+
+    def _check_gradients(self, samples: Sequence[Sample]) -> None:
+        context = self._context
+        check_gradients(context.task, context.proxy, samples[0], context.ladder[0], context.settings, context.fabric)
+        self._checked = True
 
     def _average_gradients(self) -> None:
         """Average over processes. A wrapper per module would not pass frozen records, nor groups of unequal sizes."""
-        if self._parts.fabric.world_size == 1:
+        if self._context.fabric.world_size == 1:
             return
         for parameter in self._learning:
             gradient = torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
-            parameter.grad = self._parts.fabric.all_reduce(gradient, reduce_op="mean")
+            parameter.grad = self._context.fabric.all_reduce(gradient, reduce_op="mean")
 
     def _learning_rate(self) -> float:
         settings = self._settings
-        warm_up = min(settings.warmup_steps, settings.steps // _LEAST_PARTS)
+        warm_up = min(settings.warmup_steps, settings.steps // _WARM_UP_SHARE)
         warm = min(1.0, (self.step + 1) / max(1, warm_up))
         cosine = 0.5 * (1.0 + math.cos(math.pi * self.step / settings.steps))
         return settings.learning_rate * warm * (_LAST_RATE + (1.0 - _LAST_RATE) * cosine)
@@ -186,29 +196,30 @@ class Loop:
                 guard.check(f"{title} {name}", value)
 
     def _report(self, scalars: dict[str, float], relative: dict[float, float]) -> None:
-        name = self._parts.transcoder.codec.quality_scale.name
+        name = self._context.transcoder.codec.quality_scale.name
         logged = {f"relative/{name}_{quality:g}": value for quality, value in relative.items()}
         if relative:
             logged["relative/mean"] = sum(relative.values()) / len(relative)
-        self._parts.notify(StepDone("train", self.step, self._settings.steps, {**scalars, **logged}))
+        self._context.notify(StepDone("train", self.step, self._settings.steps, {**scalars, **logged}))
 
     def _save(self, folder: Path) -> None:
-        parts = self._parts
-        if parts.fabric.is_global_zero:
+        context = self._context
+        if context.fabric.is_global_zero:
             save_state(
                 folder / STATE_FILE,
                 {
-                    "run": identity_of(parts),
+                    "run": identity_of(context),
                     "step": self.step,
                     "position": self.position,
                     "calibration": [asdict(point) for point in self._calibration.points],
                     "anchor": self._held_out.anchor,
                     "average": self._average.state_dict(),
                     "optimizer": self._optimizer.state_dict(),
-                    "weights": {name: getattr(parts, name).state_dict() for name in self._settings.train},
+                    "precision": context.fabric.strategy.precision.state_dict(),  # the scale of 16-bit gradients
+                    "weights": {name: getattr(context, name).state_dict() for name in self._settings.train},
                 },
             )
-            codec, network = parts.transcoder.codec, parts.preprocessor
+            codec, network = context.transcoder.codec, context.preprocessor
             save_module(
                 folder / WEIGHTS_FILE,
                 self._average.module,
@@ -218,16 +229,16 @@ class Loop:
                     "codec": codec.name,
                     "codec_options": dict(codec.coding_options),
                     "codec_version": codec.version,
-                    "ladder": list(parts.ladder),
-                    "task": parts.task.name,
+                    "ladder": list(context.ladder),
+                    "task": context.task.name,
                     "steps": self.step,
                 },
             )
-            parts.notify(CheckpointSaved(self.step, folder / STATE_FILE))
-        parts.fabric.barrier()
+            context.notify(CheckpointSaved(self.step, folder / STATE_FILE))
+        context.fabric.barrier()
 
 
-def read_checkpoint(folder: Path, parts: Parts) -> dict[str, Any] | None:
+def read_checkpoint(folder: Path, context: RunContext) -> dict[str, Any] | None:
     """Read the checkpoint of a run and load the trained weights; None where there is none yet.
 
     Raises:
@@ -237,7 +248,7 @@ def read_checkpoint(folder: Path, parts: Parts) -> dict[str, Any] | None:
     if not path.exists():
         return None
     state = load_state(path)
-    ours, theirs = identity_of(parts), state.get("run", {})
+    ours, theirs = identity_of(context), state.get("run", {})
     for key in ours:
         if ours[key] != theirs.get(key):
             raise CheckpointError(
@@ -247,26 +258,26 @@ def read_checkpoint(folder: Path, parts: Parts) -> dict[str, Any] | None:
                 remedy="Use the settings it was started with, or another folder.",
             )
     for name, weights in state["weights"].items():
-        getattr(parts, name).load_state_dict(weights)
+        getattr(context, name).load_state_dict(weights)
     return state
 
 
-def identity_of(parts: Parts) -> dict[str, Any]:
-    """Return what must agree between the parts of a resumed run, as plain values."""
-    settings = asdict(parts.settings)
+def identity_of(context: RunContext) -> dict[str, Any]:
+    """Return what must agree before and after an interruption, as plain values."""
+    settings = asdict(context.settings)
     for free in FREE_SETTINGS:
         del settings[free]
     if not isinstance(settings["lambdas"], str):
         settings["lambdas"] = dict(settings["lambdas"])
-    codec = parts.transcoder.codec
+    codec = context.transcoder.codec
     return {
         **settings,
-        "ladder": parts.ladder,
+        "ladder": context.ladder,
         "codec": codec.name,
         "codec options": {key: str(value) for key, value in codec.coding_options.items()},
-        "preprocessor": parts.preprocessor.name,
-        "preprocessor options": {key: str(value) for key, value in parts.preprocessor.options.items()},
-        "proxy": parts.proxy.name,
-        "task": parts.task.name,
-        "world_size": parts.fabric.world_size,
+        "preprocessor": context.preprocessor.name,
+        "preprocessor options": {key: str(value) for key, value in context.preprocessor.options.items()},
+        "proxy": context.proxy.name,
+        "task": context.task.name,
+        "world_size": context.fabric.world_size,
     }

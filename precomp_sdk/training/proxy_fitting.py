@@ -123,7 +123,7 @@ def fit_proxy(
     if crops is not None and (not isinstance(crops, Sequence) or not crops or min(crops) < 1):
         raise OptionError.number("fit_proxy", "crops", "sides in pixels, such as [96, 160]", crops)
     started = time.perf_counter()
-    qualities = tuple(ladder or proxy.quality_scale.ladder)
+    qualities = proxy.quality_scale.ladder_of(ladder)
     history: list[tuple[float, float]] = []
     with (
         listening(observer) as notify,

@@ -136,8 +136,10 @@ class TrainSettings:
                 if isinstance(self.ladder, str):
                     raise TypeError("text is no list of qualities")
                 ladder = tuple(float(quality) for quality in self.ladder)
+                if not ladder:
+                    raise ValueError("an empty ladder")
             except (TypeError, ValueError) as error:
-                raise _wrong("ladder", "qualities, such as (10, 30, 50), or None", self.ladder) from error
+                raise _wrong("ladder", "one or more qualities, such as (10, 30, 50), or None", self.ladder) from error
             object.__setattr__(self, "ladder", ladder)
 
 

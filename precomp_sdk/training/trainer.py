@@ -15,14 +15,15 @@ from precomp_sdk.codec import Codec
 from precomp_sdk.data import SkippedSample, Subset, TaskDataset
 from precomp_sdk.errors import DatasetError, OptionError, TargetError
 from precomp_sdk.events import Event, Notice, RunFinished, RunStarted
+from precomp_sdk.modules import evaluation_mode, given_back
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.proxy import ProxyCodec, check_proxy_codec
 from precomp_sdk.task import TaskModel
 from precomp_sdk.training.calibration import calibrate
 from precomp_sdk.training.checkpoints import check_unused
 from precomp_sdk.training.held_out import HeldOutBatch
-from precomp_sdk.training.loading import Batches, held_back, load_all, shuffled
-from precomp_sdk.training.loop import STATE_FILE, WEIGHTS_FILE, Loop, Parts, read_checkpoint
+from precomp_sdk.training.loading import Batches, held_back, left_out, load_all, shuffled
+from precomp_sdk.training.loop import STATE_FILE, WEIGHTS_FILE, RunContext, TrainingLoop, read_checkpoint
 from precomp_sdk.training.objective import AnchorPoint, Calibration
 from precomp_sdk.training.settings import TrainSettings
 from precomp_sdk.transcode import Transcoder
@@ -30,6 +31,7 @@ from precomp_sdk.validation import check_instance
 
 __all__ = ["TrainResult", "Trainer"]
 
+_WORSE_REMEDY = "do not use its weights; train longer or with a lower learning rate, or look at the task and the proxy"
 _FLAT = 0.01  # a task loss that changes by less than this share over the ladder says nothing of the codec
 
 
@@ -53,11 +55,30 @@ class TrainResult:
     seconds: float
     folder: Path | None
 
+    @property
+    def mean_relative(self) -> float:
+        """Mean of ``relative`` over the qualities: below 1 is a gain, above 1 is worse than the anchor."""
+        return sum(self.relative.values()) / len(self.relative)
+
+    @property
+    def worse(self) -> bool:
+        """Whether the run ended worse than the anchor."""
+        return not self.mean_relative <= 1.0  # NaN too
+
+    @property
+    def statement(self) -> str:
+        """How the run ended against the anchor, in words."""
+        if self.worse:
+            return f"worse than the anchor, relative objective {self.mean_relative:.4f} (above 1)"
+        return f"at relative objective {self.mean_relative:.4f} (1 is the anchor)"
+
 
 class Trainer:
     """Trains a preprocessor in front of a codec for a task.
 
-    Takes objects; nothing is looked up by name. After `run` the preprocessor holds the averaged weights.
+    Takes objects; nothing is looked up by name. After `run` the preprocessor holds the averaged weights, in evaluation
+    mode. Everything else about the three networks is as it came, also after an error: modes, what is frozen, memory
+    layout; they stay on the device of the run.
 
     Args:
         codec: the real codec.
@@ -100,9 +121,8 @@ class Trainer:
         self.preprocessor = preprocessor
         self.task = task
         self.settings = settings or TrainSettings()
-        self.ladder = tuple(
-            codec.quality_scale.check(quality) for quality in self.settings.ladder or codec.quality_scale.ladder
-        )
+        self.ladder = codec.quality_scale.ladder_of(self.settings.ladder)
+        self._check_parameters()
         self._observer = observer
         self.fabric = fabric or _fabric(self.settings.precision)
 
@@ -145,18 +165,21 @@ class Trainer:
         dataset, calibration_set, held_out = self._split(dataset, held_out)
         self._notify(RunStarted("train", settings.steps, {"codec": self.codec.name, **asdict(settings)}))
         fabric.launch()
-        self._prepare()
-        with Transcoder(self.codec, workers=settings.codec_workers) as transcoder:
-            parts = Parts(
+        with (
+            given_back(self.preprocessor, self.proxy, self.task),
+            Transcoder(self.codec, workers=settings.codec_workers) as transcoder,
+        ):
+            self._prepare()
+            context = RunContext(
                 self.preprocessor, self.proxy, self.task, transcoder, settings, self.ladder, fabric, self._notify
             )
-            state = read_checkpoint(folder, parts) if resume and folder is not None else None
+            state = read_checkpoint(folder, context) if resume and folder is not None else None
             calibration = self._calibrate(transcoder, calibration_set, state)
             held, unreadable = load_all(held_out, "held-out images", skip_unreadable=settings.skip_unreadable)
             batch = HeldOutBatch(
                 held, transcoder, self.task, calibration, settings, fabric.device, (state or {}).get("anchor")
             )
-            loop = Loop(parts, calibration, batch, folder, state)
+            loop = TrainingLoop(context, calibration, batch, folder, state)
             with Batches(
                 dataset,
                 batch_size=settings.batch_size,
@@ -168,12 +191,28 @@ class Trainer:
             ) as batches:
                 relative = loop.run(batches)
                 skipped = (*unreadable, *batches.skipped)
+        if "preprocessor" in settings.train:
+            self.preprocessor.eval()
         if skipped:
-            names = ", ".join(item.key for item in skipped[:3]) + (", ..." if len(skipped) > 3 else "")
-            self._notify(Notice("train", f"{len(skipped)} images could not be read and were left out: {names}"))
+            self._notify(left_out("train", "training and held-out images", skipped))
         seconds = time.perf_counter() - started
+        result = TrainResult(settings.steps, calibration, relative, skipped, seconds, folder)
+        if result.worse:
+            self._notify(Notice("train", f"the run ended {result.statement}: {_WORSE_REMEDY}"))
         self._notify(RunFinished("train", seconds))
-        return TrainResult(settings.steps, calibration, relative, skipped, seconds, folder)
+        return result
+
+    def _check_parameters(self) -> None:
+        """Refuse to train what has nothing to learn."""
+        for name in self.settings.train:
+            module: Preprocessor | TaskModel | ProxyCodec = getattr(self, name)
+            if next(module.parameters(), None) is None:
+                raise OptionError(
+                    where="Trainer, setting 'train'",
+                    expected=f"a {name} with parameters to learn",
+                    got=f"{module.name!r}, which has none",
+                    remedy="Use it as it is, or choose another one.",
+                )
 
     def _check_targets(self, dataset: TaskDataset) -> None:
         if self.settings.targets == "pseudo-labels":
@@ -222,8 +261,8 @@ class Trainer:
 
     def _prepare(self) -> None:
         torch.manual_seed(self.settings.seed)
-        parts: dict[str, nn.Module] = {"preprocessor": self.preprocessor, "task": self.task, "proxy": self.proxy}
-        for name, module in parts.items():
+        modules: dict[str, nn.Module] = {"preprocessor": self.preprocessor, "task": self.task, "proxy": self.proxy}
+        for name, module in modules.items():
             learns = name in self.settings.train
             module.to(self.fabric.device).requires_grad_(learns)
             module.train(learns)
@@ -235,23 +274,22 @@ class Trainer:
         if state is not None:
             points = tuple(AnchorPoint(**point) for point in state["calibration"])
         else:
-            mode = self.task.training
-            self.task.eval()
-            points = calibrate(
-                transcoder,
-                self.task,
-                dataset,
-                self.ladder,
-                targets=settings.targets,
-                features=settings.feature_weight > 0,
-                clean=settings.clean_weight > 0,
-                lambdas=settings.lambdas,
-                lambda_scale=settings.lambda_scale,
-                batch_size=settings.batch_size,
-                skip_unreadable=settings.skip_unreadable,
-                device=self.fabric.device,
-            )
-            self.task.train(mode)
+            with evaluation_mode(self.task):
+                points = calibrate(
+                    transcoder,
+                    self.task,
+                    dataset,
+                    self.ladder,
+                    targets=settings.targets,
+                    features=settings.feature_weight > 0,
+                    clean=settings.clean_weight > 0,
+                    lambdas=settings.lambdas,
+                    lambda_scale=settings.lambda_scale,
+                    batch_size=settings.batch_size,
+                    skip_unreadable=settings.skip_unreadable,
+                    device=self.fabric.device,
+                    observer=self._notify,
+                )
             points = self.fabric.broadcast(points)
             losses = [point.task_loss for point in points]
             if settings.lambdas == "auto" and len(points) > 1 and max(losses) - min(losses) < _FLAT * max(losses):

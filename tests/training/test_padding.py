@@ -8,7 +8,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from precomp_sdk import ImageError, OptionError, Preprocessor, Sample, Target, Transcoder
+from precomp_sdk import Channel, ImageError, OptionError, Preprocessor, Sample, Target
 from precomp_sdk.images import stack_images, stack_padded
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeProxy, FakeTask
 from precomp_sdk.training import AnchorPoint, Calibration, Trainer, TrainSettings
@@ -69,14 +69,12 @@ def step(
     codec = codec or FakeCodec()
     settings = TrainSettings(**{"feature_weight": 0.5, "beta": 2.0, "targets": "dataset", **options})
     network.zero_grad()
-    with Transcoder(codec) as transcoder:
+    with Channel(codec, network, proxy=FakeProxy(codec)) as channel:
         result = training_step(
             images,
             qualities,
-            preprocessor=network,
-            proxy=FakeProxy(codec),
+            channel=channel,
             task=task or FakeTask(),
-            transcoder=transcoder,
             calibration=Calibration(POINTS, 1.0, settings.feature_weight, settings.beta, settings.clean_weight),
             settings=settings,
             fabric=Fabric(accelerator="cpu", devices=1),

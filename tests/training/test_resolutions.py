@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from precomp_sdk import (
+    Channel,
     ImageError,
     OptionError,
     QualityScale,
@@ -13,6 +14,7 @@ from precomp_sdk import (
     Sample,
     Transcoder,
     downscale,
+    round_to_8_bit,
     stack_images,
     to_float,
     upscale,
@@ -122,10 +124,8 @@ def test_a_step_counts_the_small_images_bits_and_judges_the_upscaled_ones() -> N
         terms = training_step(
             samples,
             qualities,
-            preprocessor=net,
-            proxy=trainer.proxy,
+            channel=Channel(transcoder, net, proxy=trainer.proxy),
             task=task,
-            transcoder=transcoder,
             calibration=points,
             settings=trainer.settings,
             fabric=trainer.fabric,
@@ -138,7 +138,7 @@ def test_a_step_counts_the_small_images_bits_and_judges_the_upscaled_ones() -> N
         height, width = sample.image.shape[1:]
         assert tuple(sent.shape[-2:]) == ((height, width) if quality == 70 else (round(height / 2), round(width / 2)))
         received = codec.transcode((sent[0] * 255).round().to(torch.uint8), quality)
-        decoded = upscale(to_float(received.image)[None], (height, width))
+        decoded = round_to_8_bit(upscale(to_float(received.image)[None], (height, width)))
         bpps.append(received.bits / (height * width))
         losses.append(float(task.losses(decoded, [sample.target]).detach()))  # type: ignore[list-item]
     assert terms.scalars["bpp"] == pytest.approx(sum(bpps) / 4)
@@ -169,7 +169,7 @@ def test_the_task_sees_all_images_of_a_size_at_once() -> None:
     )
     trainer.run(FakeDataset(count=20))
     assert seen.count(6) >= 2  # the steps
-    assert set(seen) <= {6, 2}  # and calibration and held-out images
+    assert set(seen) <= {6, 2, 1}  # and calibration and held-out images, and one to try the gradient on
 
 
 def test_a_run_at_half_resolution_needs_fewer_bits_and_learns() -> None:
@@ -216,7 +216,8 @@ def test_every_resolution_is_measured_with_the_real_codec() -> None:
                 sample = dataset[index]
                 sent = downscale(stack_images([sample.image]), tried.factor)
                 received = codec.transcode((sent[0] * 255).round().to(torch.uint8), choice.quality)
-                decoded = upscale(to_float(received.image)[None], (sample.image.shape[1], sample.image.shape[2]))
+                size = (sample.image.shape[1], sample.image.shape[2])
+                decoded = round_to_8_bit(upscale(to_float(received.image)[None], size))
                 bits += received.bits
                 losses.append(float(task.losses(decoded, [sample.target]).detach()))  # type: ignore[list-item]
             bpp = bits / sum(dataset[index].image[0].numel() for index in range(6))
