@@ -194,11 +194,11 @@ def left_out(stage: str, use: str, skipped: Sequence[SkippedSample]) -> Notice:
 
     Args:
         stage: of the event.
-        use: what the images were for, in words.
+        use: what the images were for.
         skipped: which they are, one or more.
     """
     names = ", ".join(item.key for item in skipped[:3]) + (", ..." if len(skipped) > 3 else "")
-    return Notice(stage, f"{use}: {len(skipped)} could not be read and were left out: {names}")
+    return Notice(stage, f"{use}: {len(skipped)} images could not be read and were left out: {names}")
 
 
 def load_all(

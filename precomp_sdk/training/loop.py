@@ -20,7 +20,6 @@ from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.proxy import ProxyCodec
 from precomp_sdk.task import TaskModel
 from precomp_sdk.training.checkpoints import load_state, save_module, save_state
-from precomp_sdk.training.gradients import check_gradients
 from precomp_sdk.training.grouping import group_by_padding
 from precomp_sdk.training.held_out import HeldOutBatch
 from precomp_sdk.training.loading import Batches
@@ -81,7 +80,6 @@ class TrainingLoop:
         self._folder = folder
         self.step = 0
         self.position = (0, 0)
-        self._checked = False  # whether the task has a gradient
         trained = {name: getattr(context, name) for name in self._settings.train}
         self._learning = list(dict.fromkeys(item for module in trained.values() for item in module.parameters()))
         optimizer = torch.optim.AdamW(
@@ -93,7 +91,8 @@ class TrainingLoop:
             self.step, self.position = int(state["step"]), (int(state["position"][0]), int(state["position"][1]))
             self._average.load_state_dict(state["average"])
             optimizer.load_state_dict(state["optimizer"])
-            context.fabric.strategy.precision.load_state_dict(state.get("precision", {}))
+            if state.get("precision"):
+                context.fabric.strategy.precision.load_state_dict(state["precision"])
         self._trained = nn.ModuleDict(trained)
         self._optimizer: Any = context.fabric.setup_optimizers(optimizer)
 
@@ -108,8 +107,6 @@ class TrainingLoop:
         if self.step == 0:
             self._report({}, relative)
         for samples in islice(batches, settings.steps - self.step):
-            if not self._checked:
-                self._check_gradients(samples)
             terms = self._one_step(samples)
             self.step += 1
             self.position = batches.state
@@ -162,11 +159,6 @@ class TrainingLoop:
         self._optimizer.zero_grad()
         self._average.update_parameters(self._context.preprocessor)
         return {**StepTerms.merge(terms), "gradient_norm": norm, "learning_rate": rate}
-
-    def _check_gradients(self, samples: Sequence[Sample]) -> None:
-        context = self._context
-        check_gradients(context.task, context.proxy, samples[0], context.ladder[0], context.settings, context.fabric)
-        self._checked = True
 
     def _average_gradients(self) -> None:
         """Average over processes. A wrapper per module would not pass frozen records, nor groups of unequal sizes."""

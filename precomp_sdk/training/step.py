@@ -11,6 +11,7 @@ from precomp_sdk.channel import Channel
 from precomp_sdk.images import group_by_size, stack_padded
 from precomp_sdk.task import TaskModel
 from precomp_sdk.training.calibration import targets_for
+from precomp_sdk.training.gradients import require_gradient
 from precomp_sdk.training.nan_guard import NaNGuard
 from precomp_sdk.training.objective import Calibration, ObjectiveTerms, feature_distances
 from precomp_sdk.training.proxy_fitting import fitting_loss
@@ -75,6 +76,7 @@ def training_step(
 
     Raises:
         NonFiniteError: they are not.
+        ContractError: what learns has no gradient to learn from, because of the task, the proxy or itself.
     """
     layout = torch.channels_last if settings.channels_last else torch.contiguous_format
     sources = [sample.image for sample in samples]
@@ -92,7 +94,7 @@ def training_step(
         )
         sent = channel.submit(cut, [qualities[place] for place in places], forward=settings.forward)
         groups.append(_SizeGroup(places, [samples[place] for place in places], clean, cut, sent))
-    measured = [_measure(group, task=task, settings=settings, fabric=fabric) for group in groups]
+    measured = [_measure(group, channel=channel, task=task, settings=settings, fabric=fabric) for group in groups]
     order = torch.tensor([place for group in groups for place in group.places], device=padded.device).argsort()
     terms = ObjectiveTerms(*torch.cat(measured, dim=1)[:, order])  # (5, N)
     loss = calibration.objectives(qualities, terms).mean()
@@ -122,7 +124,9 @@ class _SizeGroup:
     sent: Transmission
 
 
-def _measure(group: _SizeGroup, *, task: TaskModel, settings: TrainSettings, fabric: Fabric) -> Tensor:
+def _measure(
+    group: _SizeGroup, *, channel: Channel, task: TaskModel, settings: TrainSettings, fabric: Fabric
+) -> Tensor:
     """Return the terms of each image, (5, N), in the order of `ObjectiveTerms`."""
     layout = torch.channels_last if settings.channels_last else torch.contiguous_format
     with torch.no_grad(), fabric.autocast():
@@ -139,9 +143,30 @@ def _measure(group: _SizeGroup, *, task: TaskModel, settings: TrainSettings, fab
         if settings.clean_weight:
             uncoded = group.sent.uncoded().contiguous(memory_format=layout)
             clean_losses = task.losses(uncoded, targets).float()
+    if "preprocessor" in settings.train:
+        _check_sender(channel, group.processed, received, bits)
+    for weight, name, losses in (
+        (settings.task_weight, "loss", task_losses),
+        (settings.feature_weight, "features", feature_losses),
+    ):
+        if weight and {"preprocessor", "task"} & set(settings.train):
+            source = received if "preprocessor" in settings.train else None
+            told = f"a task {name} with a gradient to the {'weights' if source is None else 'image'}"
+            require_gradient(losses, source, f"training step, task {task.name!r}", told)
     bpps = bits / (group.clean.shape[-2] * group.clean.shape[-1])
     mses = (group.processed - group.clean).square().mean(dim=(1, 2, 3))
     return torch.stack([bpps, task_losses, feature_losses, clean_losses, mses])
+
+
+def _check_sender(channel: Channel, processed: Tensor, received: Tensor, bits: Tensor) -> None:
+    """Refuse a preprocessor or a proxy without a gradient."""
+    assert channel.preprocessor is not None
+    assert channel.proxy is not None
+    where = f"training step, preprocessor {channel.preprocessor.name!r}"
+    require_gradient(processed, None, where, "images with a gradient to the weights")
+    for name, value in (("decoded images", received), ("bits", bits)):
+        where = f"training step, proxy {channel.proxy.name!r}"
+        require_gradient(value, processed, where, f"{name} with a gradient to the image")
 
 
 def _proxy_loss(channel: Channel, groups: Sequence[_SizeGroup]) -> Tensor:

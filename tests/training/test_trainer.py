@@ -327,7 +327,7 @@ def test_what_does_not_train_stays_as_it_was() -> None:
     before = run.task.filters.clone()
     run.run(FakeDataset())
     assert torch.equal(run.task.filters, before)
-    assert float(run.proxy.log_scale) == 0.0
+    assert run.proxy.log_scale.item() == 0.0
 
 
 def test_features_alone_can_drive_it() -> None:
