@@ -76,7 +76,7 @@ def calibrate(
     ladder = transcoder.codec.quality_scale.ladder_of(ladder)
     samples, skipped = load_all(dataset, "calibration images", skip_unreadable=skip_unreadable)
     if skipped and observer is not None:
-        observer(left_out("train", "calibration", skipped))
+        observer(left_out("train", skipped, "calibration"))
     bpps, task_losses, feature_losses = measure_anchor(
         transcoder, task, samples, ladder, targets=targets, features=features, batch_size=batch_size, device=device
     )

@@ -117,7 +117,8 @@ def save_module(
     """
     check_target(Path(path))
     metadata = {"format": _FORMAT, "name": name, "options": json.dumps(dict(options)), "facts": json.dumps(dict(facts))}
-    weights = {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
+    # copies: safetensors refuses tensors that share memory, as tied weights and views do; each key keeps its own
+    weights = {key: value.detach().cpu().contiguous().clone() for key, value in module.state_dict().items()}
     with replacing(Path(path)) as temporary:
         save_file(weights, temporary, metadata=metadata)
 

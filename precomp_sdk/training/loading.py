@@ -189,18 +189,6 @@ class Batches(Closing, Iterator[list[Sample]]):
         return (epoch + 1, 0) if batch + 1 >= self._per_epoch else (epoch, batch + 1)
 
 
-def left_out(stage: str, use: str, skipped: Sequence[SkippedSample]) -> Notice:
-    """Return the notice that images could not be read.
-
-    Args:
-        stage: of the event.
-        use: what the images were for.
-        skipped: which they are, one or more.
-    """
-    names = ", ".join(item.key for item in skipped[:3]) + (", ..." if len(skipped) > 3 else "")
-    return Notice(stage, f"{use}: {len(skipped)} images could not be read and were left out: {names}")
-
-
 def load_all(
     dataset: TaskDataset, use: str, *, skip_unreadable: bool = False
 ) -> tuple[list[Sample], list[SkippedSample]]:
@@ -228,11 +216,15 @@ def load_all(
     return samples, skipped
 
 
-def left_out(stage: str, skipped: Sequence[SkippedSample]) -> Notice:
-    """Return the notice that names images that could not be read: how many, the first three, and why the first."""
+def left_out(stage: str, skipped: Sequence[SkippedSample], use: str = "") -> Notice:
+    """Return the notice that names images that could not be read: how many, the first three, and why the first.
+
+    ``use`` says what for, where that is not the stage itself.
+    """
     names = ", ".join(item.key for item in skipped[:3]) + (", ..." if len(skipped) > 3 else "")
     count = "1 image was" if len(skipped) == 1 else f"{len(skipped)} images were"
-    return Notice(stage, f"{count} left out, unreadable: {names} ({skipped[0].reason})")
+    told = f"for {use}, " if use else ""
+    return Notice(stage, f"{told}{count} left out, unreadable: {names} ({skipped[0].reason})")
 
 
 def held_back(count: int, settings: TrainSettings) -> int:

@@ -194,7 +194,7 @@ class Trainer:
         if "preprocessor" in settings.train:
             self.preprocessor.eval()
         if skipped:
-            self._notify(left_out("train", "training and held-out objective", skipped))
+            self._notify(left_out("train", skipped))
         seconds = time.perf_counter() - started
         result = TrainResult(settings.steps, calibration, relative, skipped, seconds, folder)
         if result.worse:

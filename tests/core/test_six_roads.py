@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from lightning_fabric import Fabric
-from torch import Tensor
+from torch import Tensor, nn
 
 from precomp_jpeg import JPEGCodec, JPEGProxy
 from precomp_refine import Refiner
@@ -41,8 +41,19 @@ class Watching(FakeTask):
         return super()._judge(images, targets)
 
 
+class Sender(Downscale):
+    """Has something to learn and does nothing."""
+
+    def __init__(self) -> None:
+        super().__init__(factor=FACTOR)
+        self.gain = nn.Parameter(torch.zeros(()))
+
+    def _process(self, images: Tensor, strengths: Tensor) -> Tensor:
+        return images + self.gain
+
+
 def step(codec: Codec, proxy: ProxyCodec, task: Watching, sample: Sample) -> None:
-    with Channel(codec, Downscale(factor=FACTOR), proxy=proxy) as channel:
+    with Channel(codec, Sender(), proxy=proxy) as channel:
         training_step(
             [sample], [QUALITY], channel=channel, task=task, calibration=CALIBRATION, settings=SETTINGS,
             fabric=Fabric(accelerator="cpu", devices=1), guard=NaNGuard("test"),

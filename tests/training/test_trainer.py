@@ -1,26 +1,34 @@
 import math
+import warnings
+from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from lightning_fabric import Fabric
+from lightning_fabric.plugins import MixedPrecision
+from torch import Tensor, nn
 
 from precomp_sdk import (
     CheckpointSaved,
+    ContractError,
     DatasetError,
     Event,
     NonFiniteError,
     Notice,
     OptionError,
+    ProxyOutput,
     RunFinished,
     RunStarted,
     StepDone,
     TargetError,
 )
 from precomp_sdk.errors import CheckpointError, QualityError
+from precomp_sdk.evaluation import GaussianBlur
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeProxy, FakeTask
-from precomp_sdk.training import STATE_FILE, WEIGHTS_FILE, Trainer, TrainSettings, read_module
+from precomp_sdk.training import STATE_FILE, WEIGHTS_FILE, Trainer, TrainSettings, load_module, read_module
 
 SMALL: dict[str, Any] = {
     "steps": 6, "batch_size": 4, "held_out_images": 4, "calibration_images": 8, "held_out_every": 3,
@@ -242,7 +250,7 @@ def test_unreadable_images_stop_or_are_named_and_counted() -> None:
     result = trainer(notices.append, skip_unreadable=True, steps=12).run(dataset)
     assert {item.key for item in result.skipped} <= {dataset.key(3), dataset.key(7)}
     assert result.skipped
-    assert any(isinstance(event, Notice) and "could not be read" in event.message for event in notices)
+    assert any(isinstance(event, Notice) and "left out, unreadable" in event.message for event in notices)
 
 
 @pytest.mark.parametrize("count", [3, 4])
@@ -251,10 +259,10 @@ def test_the_notice_names_three_and_says_whether_more_follow(count: int) -> None
     held_out = FakeDataset(count=8, unreadable=tuple(range(count)))
     result = trainer(notices.append, skip_unreadable=True, held_out_images=8).run(FakeDataset(), held_out=held_out)
     assert len(result.skipped) == count
-    (notice,) = (event for event in notices if isinstance(event, Notice) and "could not be read" in event.message)
+    (notice,) = (event for event in notices if isinstance(event, Notice) and "unreadable" in event.message)
     names = ", ".join(item.key for item in result.skipped[:3])
-    assert notice.message.endswith(
-        f"{count} images could not be read and were left out: {names}" + ", ..." * (count - 3)
+    assert notice.message.startswith(
+        f"{count} images were left out, unreadable: {names}" + ", ..." * (count - 3) + " ("
     )
 
 
@@ -364,3 +372,242 @@ def test_a_precision_that_cannot_be_had_is_refused(monkeypatch: pytest.MonkeyPat
 def test_ladder_must_lie_on_the_codecs_scale() -> None:
     with pytest.raises(QualityError, match="from 1 to 100"):
         trainer(ladder=(5, 101))
+
+
+def test_a_ladder_without_a_quality_is_refused() -> None:
+    with pytest.raises(OptionError, match="one or more qualities"):
+        trainer(ladder=())
+
+
+class _Scarred(FakeTask):
+    """Came with a frozen filter, a batch normalization in evaluation mode, and itself in training mode."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.extra = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Dropout())
+        self.train()
+        self.extra[1].eval()
+        self.extra[0].weight.requires_grad_(False)
+
+
+def _state(*modules: nn.Module) -> list[Any]:
+    return [
+        [(part.training,) for module in modules for part in module.modules()],
+        [(item.requires_grad, item.stride(), item.device) for module in modules for item in module.parameters()],
+    ]
+
+
+@pytest.mark.parametrize("train", [("preprocessor",), ("task",), ("preprocessor", "task", "proxy")])
+@pytest.mark.parametrize("fails", [False, True])
+def test_everything_goes_back_as_it_came(train: tuple[str, ...], fails: bool) -> None:
+    run = trainer(task=_Scarred(), train=train, channels_last=True)
+    run.proxy.train()
+    before, sender = _state(run.task, run.proxy), _state(run.preprocessor)
+    if fails:
+        with pytest.raises(DatasetError):
+            run.run(FakeDataset(count=24, unreadable=(3,)))
+    else:
+        run.run(FakeDataset(count=24))
+    assert _state(run.task, run.proxy) == before
+    if fails or "preprocessor" not in train:
+        assert _state(run.preprocessor) == sender
+    else:  # it is ready to be used
+        assert not run.preprocessor.training
+        assert _state(run.preprocessor)[1] == sender[1]
+
+
+class _NoGradient(FakeTask):
+    def _judge(self, images: Tensor, targets: Any) -> Any:
+        with torch.no_grad():
+            return super()._judge(images, targets)
+
+
+class _Detached(FakeTask):
+    """Its own weights have a gradient, the image has none."""
+
+    def _judge(self, images: Tensor, targets: Any) -> Any:
+        return super()._judge(images.detach(), targets)
+
+
+class _NumPy(FakeTask):
+    def _losses(self, images: Tensor, targets: Any) -> Tensor:
+        return torch.from_numpy(super()._losses(images, targets).detach().numpy())
+
+
+class _BlindFeatures(FakeTask):
+    def _features(self, images: Tensor) -> Any:
+        return [layer.detach() for layer in super()._features(images)]
+
+    def _logits(self, images: Tensor) -> Tensor:
+        return images.mean(dim=(2, 3)).repeat(1, 2)[:, :4]
+
+
+@pytest.mark.parametrize("forward", ["codec", "proxy"])
+@pytest.mark.parametrize(
+    ("task", "settings", "told"),
+    [
+        (_NoGradient, {}, "a task loss with a gradient to the image"),
+        (_Detached, {}, "a task loss with a gradient to the image"),
+        (_NumPy, {}, "a task loss with a gradient to the image"),
+        (_Detached, {"train": ("preprocessor", "task")}, "a task loss with a gradient to the image"),
+        (_NoGradient, {"train": ("task",)}, "a task loss with a gradient to the weights"),
+        (_BlindFeatures, {"feature_weight": 1.0, "lambdas": {5: 1.0, 30: 1.0}}, "a task features with a gradient"),
+    ],
+)
+def test_a_task_without_a_gradient_is_refused_at_the_first_step(
+    task: type[FakeTask], settings: dict[str, Any], told: str, forward: str
+) -> None:
+    events: list[Event] = []
+    with pytest.raises(ContractError, match=f"'fake': expected {told}.*can judge but cannot train"):
+        trainer(events.append, task=task(), forward=forward, **settings).run(FakeDataset())
+    assert not [event for event in events if isinstance(event, StepDone) and event.step]
+
+
+def test_a_detached_task_may_learn_alone() -> None:
+    trainer(task=_Detached(), train=("task",)).run(FakeDataset())
+
+
+@pytest.mark.parametrize("what", ["images", "bits"])
+def test_a_proxy_without_a_gradient_is_refused_at_the_first_step(what: str) -> None:
+    class Flat(FakeProxy):
+        def _predict(self, images: Tensor, qualities: Tensor) -> ProxyOutput:
+            output = super()._predict(images, qualities)
+            return replace(output, **{what: getattr(output, what).detach()})
+
+    codec = FakeCodec()
+    run = Trainer(
+        codec=codec,
+        proxy=Flat(codec),
+        preprocessor=FakePreprocessor(),
+        task=FakeTask(),
+        settings=TrainSettings(**SMALL),
+    )
+    with pytest.raises(ContractError, match=f"proxy 'fake': expected (decoded )?{what} with a gradient to the image"):
+        run.run(FakeDataset())
+
+
+def test_a_preprocessor_without_a_gradient_is_refused_at_the_first_step() -> None:
+    class Frozen(FakePreprocessor):
+        def _process(self, images: Tensor, strengths: Tensor) -> Tensor:
+            return super()._process(images, strengths).detach()
+
+    with pytest.raises(ContractError, match="preprocessor 'fake': expected images with a gradient to the weights"):
+        trainer(preprocessor=Frozen()).run(FakeDataset())
+
+
+@pytest.mark.parametrize("name", ["preprocessor", "task", "proxy"])
+def test_what_has_no_parameters_cannot_learn(name: str) -> None:
+    class EmptyTask(FakeTask):
+        def __init__(self) -> None:
+            super().__init__()
+            filters = self.filters.detach()
+            del self.filters
+            self.register_buffer("filters", filters)
+
+    class EmptyProxy(FakeProxy):
+        def __init__(self, codec: FakeCodec) -> None:
+            super().__init__(codec)
+            del self.log_scale
+
+    codec = FakeCodec()
+    modules: dict[str, Any] = {"preprocessor": FakePreprocessor(), "task": FakeTask(), "proxy": FakeProxy(codec)}
+    modules[name] = {"preprocessor": GaussianBlur(sigma=1.0), "task": EmptyTask(), "proxy": EmptyProxy(codec)}[name]
+    with pytest.raises(OptionError, match=f"a {name} with parameters to learn; got '{modules[name].name}'"):
+        Trainer(codec=codec, **modules, settings=TrainSettings(**{**SMALL, "train": (name,)}))
+
+
+def test_a_run_that_ends_worse_than_the_anchor_says_so() -> None:
+    class Noisy(FakePreprocessor):
+        """Adds noise that no training takes away."""
+
+        def _process(self, images: Tensor, strengths: Tensor) -> Tensor:
+            noise = torch.rand(images.shape, generator=torch.Generator().manual_seed(0)) - 0.5
+            return super()._process(images, strengths) + noise
+
+    for preprocessor, worse in ((Noisy(), True), (FakePreprocessor(), False)):
+        events: list[Event] = []
+        result = trainer(events.append, preprocessor=preprocessor, learning_rate=1e-9).run(FakeDataset())
+        assert result.worse == worse
+        assert result.mean_relative == pytest.approx(sum(result.relative.values()) / 2)
+        told = [event for event in events if isinstance(event, Notice) and "worse than the anchor" in event.message]
+        assert bool(told) == worse
+        assert ("worse than the anchor" in result.statement) == worse
+
+
+def test_a_step_is_the_mean_over_the_images_whatever_their_sizes() -> None:
+    """Three images of one size and one of another: the gradient is that of one padded batch."""
+    norms = []
+    for padding in (0.0, 0.9):
+        events: list[Event] = []
+        run = trainer(
+            events.append, preprocessor=FakePreprocessor(gain=0.3), ladder=(30,), steps=1, max_padding=padding,
+            lambdas={30: 1.0}, targets="dataset",
+        )  # fmt: skip
+        run.run(FakeDataset(count=5, sizes=[(24, 24), (24, 24), (24, 24), (24, 20)]), held_out=FakeDataset(count=2))
+        norms += [event.scalars["gradient_norm"] for event in events if isinstance(event, StepDone) and event.step]
+    assert norms[0] == pytest.approx(norms[1], rel=1e-4)
+    assert norms[0] > 0
+
+
+def test_a_run_in_16_bits_resumes_with_the_scale_it_had_found(tmp_path: Path) -> None:
+    def begin(steps: int, **options: Any) -> Trainer:
+        codec = FakeCodec()
+        plugin = MixedPrecision("16-mixed", "cpu")  # Fabric gives CPUs bfloat16 otherwise
+        run = Trainer(
+            codec=codec, proxy=FakeProxy(codec), preprocessor=FakePreprocessor(gain=0.2), task=FakeTask(),
+            settings=TrainSettings(**{**SMALL, "precision": "16-mixed", "steps": 6}),
+            fabric=Fabric(accelerator="cpu", devices=1, plugins=plugin),
+            observer=stop_at(steps),
+        )  # fmt: skip
+        with pytest.raises(KeyboardInterrupt) if steps < 6 else nullcontext():
+            run.run(FakeDataset(count=24), **options)
+        return run
+
+    def stop_at(step: int) -> Any:
+        def observer(event: Event) -> None:
+            if isinstance(event, CheckpointSaved) and event.step == step < 6:
+                raise KeyboardInterrupt
+
+        return observer
+
+    whole = begin(6, folder=tmp_path / "whole")
+    begin(4, folder=tmp_path / "cut")
+    state = torch.load(tmp_path / "cut" / STATE_FILE, weights_only=True)
+    assert state["precision"]["scale"] < 65536  # it had overflowed and halved
+    resumed = begin(6, folder=tmp_path / "cut", resume=True)
+    scales = [run.fabric.strategy.precision.state_dict() for run in (whole, resumed)]
+    assert scales[0] == scales[1]
+    assert torch.equal(whole.preprocessor.gain, resumed.preprocessor.gain)
+
+
+class _Tied(FakePreprocessor):
+    """Two convolutions with one weight, and a view into it."""
+
+    def __init__(self) -> None:
+        super().__init__(gain=0.1)
+        self.first = nn.Conv2d(3, 3, 1, bias=False)
+        self.second = nn.Conv2d(3, 3, 1, bias=False)
+        self.second.weight = self.first.weight
+        nn.init.eye_(self.first.weight[:, :, 0, 0].detach())
+        self.register_buffer("corner", self.first.weight.detach()[:1])
+
+    def _process(self, images: Tensor, strengths: Tensor) -> Tensor:
+        return super()._process(self.second(self.first(images)), strengths)
+
+
+def test_tied_weights_are_saved_and_stay_tied(tmp_path: Path) -> None:
+    run = trainer(preprocessor=_Tied())
+    run.run(FakeDataset(), folder=tmp_path)
+    again = _Tied()
+    load_module(tmp_path / WEIGHTS_FILE, again, name="fake")
+    assert torch.equal(again.first.weight, run.preprocessor.first.weight)
+    assert again.second.weight is again.first.weight
+    trainer(preprocessor=_Tied()).run(FakeDataset(), folder=tmp_path, resume=True)
+
+
+def test_what_two_networks_share_learns_once(tmp_path: Path) -> None:
+    task, sender = FakeTask(), FakePreprocessor(gain=0.1)
+    task.register_parameter("shared", sender.gain)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # PyTorch's, of a parameter that comes twice
+        trainer(preprocessor=sender, task=task, train=("preprocessor", "task")).run(FakeDataset(), folder=tmp_path)
