@@ -30,6 +30,7 @@ __all__ = [
     "PluginError",
     "PrecompError",
     "QualityError",
+    "ResourceError",
     "TargetError",
     "UnknownNameError",
     "naming",
@@ -240,6 +241,10 @@ class NotFittedError(PrecompError, RuntimeError):
 
 class CalibrationError(PrecompError, ValueError):
     """``lambda`` cannot be read off the anchor's curve."""
+
+
+class ResourceError(PrecompError, MemoryError):
+    """There is not enough memory or disk for what was asked."""
 
 
 class CurveError(PrecompError, ValueError):
