@@ -34,7 +34,7 @@ def bytes_per_pixel(preprocessor: Preprocessor) -> float:
     images = torch.zeros(1, 3, side, side, device=device_of(preprocessor))
     with torch.no_grad(), evaluation_mode(preprocessor), _LivingTensors() as living:
         preprocessor(images, 0.5)
-    return _ALLOCATOR * living.peak_bytes / side**2
+    return float(_ALLOCATOR * living.peak_bytes / side**2)
 
 
 def memory_needed(preprocessor: Preprocessor, size: tuple[int, int], *, tile_px: int | None = TILE_PX) -> int:
@@ -80,11 +80,11 @@ def _blocked_bytes(images: Tensor) -> int:
     return images.numel() // channels * (-(-channels // _BLOCK) * _BLOCK) * images.element_size()
 
 
-class _LivingTensors(TorchDispatchMode):
+class _LivingTensors(TorchDispatchMode):  # type: ignore[no-untyped-call]  # PyTorch's has no types
     """Counts the bytes of the tensors that live, and their peak."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]  # likewise
         self.peak_bytes = 0
         self._living = 0
         self._holders: Counter[int] = Counter()  # tensors by the address of their storage
