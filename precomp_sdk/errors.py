@@ -4,6 +4,7 @@ Each one derives from `PrecompError` and from the builtin a caller would expect,
 what was expected, what came instead and what to do about it.
 """
 
+import errno
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -30,12 +31,13 @@ __all__ = [
     "PluginError",
     "PrecompError",
     "QualityError",
-    "ResourceError",
     "TargetError",
     "UnknownNameError",
+    "file_trouble",
     "naming",
     "nearest",
     "printable",
+    "reason_of",
 ]
 
 _VALUE_CHARACTERS = 80  # of a wrong value that a message shows
@@ -243,10 +245,6 @@ class CalibrationError(PrecompError, ValueError):
     """``lambda`` cannot be read off the anchor's curve."""
 
 
-class ResourceError(PrecompError, MemoryError):
-    """There is not enough memory or disk for what was asked."""
-
-
 class CurveError(PrecompError, ValueError):
     """A rate-accuracy curve cannot be compared."""
 
@@ -286,6 +284,49 @@ def _nearest_choice(got: object, choices: Sequence[object]) -> str:
     elif isinstance(got, str):
         close = get_close_matches(got, [item for item in choices if isinstance(item, str)], n=3, cutoff=0.5)
     return f"Did you mean {' or '.join(map(repr, close))}?" if close else "Choose one of them."
+
+
+def file_trouble(error: OSError) -> str:
+    """Return a sentence for an error of the operating system: the file, what is wrong, and what to do.
+
+    Example:
+        >>> file_trouble(FileNotFoundError(2, "No such file or directory", "x.png"))
+        "'x.png': expected a file or folder that exists; got none. Check the path."
+    """
+    expected, got, remedy = _FILE_TROUBLE.get(
+        error.errno or 0, ("to read or write it", error.strerror or str(error) or type(error).__name__, "")
+    )
+    names = " and ".join(repr(str(name)) for name in (error.filename, error.filename2) if name is not None)
+    return printable(f"{names or 'a file'}: expected {expected}; got {got}. {remedy}".strip())
+
+
+def reason_of(error: BaseException) -> str:
+    """Return what an exception of others says, on one line: its kind and its text, or the operating system's words.
+
+    Example:
+        >>> reason_of(KeyError("x")), reason_of(OSError(2, "No such file or directory")), reason_of(ValueError())
+        ("KeyError: 'x'", 'No such file or directory', 'ValueError')
+    """
+    if isinstance(error, OSError) and error.strerror:
+        return printable(error.strerror)
+    text = " ".join(str(error).split())
+    return printable(f"{type(error).__name__}: {text}" if text else type(error).__name__)
+
+
+_FILE_TROUBLE = {  # expected, got, remedy
+    errno.ENOENT: ("a file or folder that exists", "none", "Check the path."),
+    errno.ENOTDIR: ("a folder wherever the path goes on", "a file on the way", "Check the path."),
+    errno.EISDIR: ("a file", "a folder", "Name a file in it."),
+    errno.EEXIST: ("a folder, or a path that is free", "a file", "Choose another path, or remove it."),
+    errno.EACCES: ("permission to read or write it", "none", "Change its permissions, or choose another place."),
+    errno.EPERM: ("permission to change it", "none", "Change its permissions, or choose another place."),
+    errno.EROFS: ("a place to write to", "a file system that can only be read", "Choose another place."),
+    errno.ENOSPC: ("room on the disk", "a full disk", "Free some space, or choose another disk."),
+    errno.EDQUOT: ("room within your quota", "none left", "Free some space, or choose another place."),
+    errno.EMFILE: ("to open it", "too many open files", "Raise the limit: ulimit -n."),
+    errno.ENAMETOOLONG: ("a shorter path", "one that the file system does not take", "Choose shorter names."),
+    errno.ELOOP: ("a link that leads to a file", "links in a circle", "Mend the links."),
+}
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -184,7 +184,9 @@ class TaskModel(Described, nn.Module, ABC):
         """Raise `TargetError` if a data set with these classes does not fit. The default accepts any."""
 
     @final
-    def check_targets(self, dataset: TaskDataset, where: str, remedy: str = "Use a data set that fits.") -> None:
+    def check_targets(
+        self, dataset: TaskDataset, where: str = "", *, remedy: str = "Use a data set that fits."
+    ) -> None:
         """Raise `TargetError` if a data set's targets are of another kind, or its classes do not fit.
 
         Args:
@@ -193,14 +195,16 @@ class TaskModel(Described, nn.Module, ABC):
             remedy: what to do about another kind.
         """
         if dataset.target_kind != self.target_kind:
+            of_both = f"data set {dataset.name!r} for task {self.name!r}"
             raise TargetError(
-                where=f"{where}, data set {dataset.name!r} for task {self.name!r}",
+                where=f"{where}, {of_both}" if where else of_both,
                 expected=f"targets of kind {self.target_kind!r}",
-                got="none" if dataset.target_kind is None else repr(dataset.target_kind),
+                got=f"targets of kind {dataset.target_kind!r}" if dataset.target_kind else "no targets",
                 remedy=remedy,
             )
         self.check_dataset(dataset.class_names)
 
+    @final
     def losses(
         self, images: Tensor | Sequence[Tensor], targets: Sequence[Target], *, keys: Sequence[str] | None = None
     ) -> Tensor:

@@ -14,7 +14,7 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 from precomp_sdk._deprecated import OldNameWarning
-from precomp_sdk.errors import PrecompError, printable
+from precomp_sdk.errors import PrecompError, file_trouble, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,7 +60,7 @@ class _Group(TyperGroup):
         except (PrecompError, OSError) as error:
             if ctx.params.get("traceback") or ctx.params.get("verbose"):
                 raise
-            complain(str(error))
+            complain(str(error) if isinstance(error, PrecompError) else file_trouble(error))
             raise typer.Exit(1) from error
         except KeyboardInterrupt as error:
             resumable = ctx.invoked_subcommand in _RESUMABLE

@@ -177,6 +177,8 @@ def _train(
         fits = {"task_fit": outcome.task_fit, "proxy_fit": outcome.proxy_fit}
         tell_json({"folder": outcome.folder, **fits, "training": outcome.result})
         return
+    if outcome.proxy_fit is not None and outcome.proxy_fit.doubt:
+        typer.echo(f"proxy {outcome.components.proxy.name!r}: {outcome.proxy_fit.doubt}")
     if outcome.result is None:
         told = f"preprocessor {outcome.components.preprocessor.name!r} has nothing to train and is prepared"
         quoted = shlex.quote(str(outcome.folder))

@@ -42,8 +42,9 @@ def fit_proxy(
         return
     typer.echo(
         f"{result.proxy} for {codec}: {result.fit.psnr_db:.1f} dB from its images, "
-        f"{result.fit.bits_error:.1%} from its bits\nweights: {result.path}"
+        f"{result.fit.bits_error:.1%} from its bits" + (f"; {result.fit.doubt}" if result.fit.doubt else "")
     )
+    typer.echo(f"weights: {result.path}")
 
 
 @app.command("evaluate-proxy")

@@ -1,6 +1,7 @@
 """pydantic's findings, in this package's words."""
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from textwrap import shorten
 from typing import Any, get_args
@@ -11,6 +12,8 @@ from precomp_sdk.errors import ConfigError, nearest
 
 __all__ = ["explain", "problem_of"]
 
+_NUMBER = re.compile(r"\s*([-+]?[\d._]+(e[-+]?\d+)?|true|false)\s*", re.IGNORECASE)  # or a truth value
+_NUMBERS = {"int_type", "float_type", "bool_type"}
 _UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
 _WORDS = {
     "model_type": "a table",
@@ -51,14 +54,26 @@ def explain(error: ValidationError, model: type[BaseModel], data: Mapping[str, A
     if first["type"] == "missing":
         remedy = f"Add it: {'.'.join(path)} has no default."
         return ConfigError(where=where, expected="a value", got="none", remedy=remedy + more)
-    expected, got = problem_of([finding for finding, own in zip(findings, paths, strict=True) if own == path])
-    return ConfigError(where=where, expected=expected, got=got, remedy="Correct the value." + more)
+    expected, got, remedy = problem_of([finding for finding, own in zip(findings, paths, strict=True) if own == path])
+    return ConfigError(where=where, expected=expected, got=got, remedy=remedy + more)
 
 
-def problem_of(findings: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
-    """Return what was expected and what came instead; several findings on one key are its alternatives."""
+def problem_of(findings: Sequence[Mapping[str, Any]]) -> tuple[str, str, str]:
+    """Return what was expected, what came instead and what to do; several findings on one key are its alternatives."""
     words = [_WORDS.get(item["type"], str(item["msg"]).removeprefix("Input should be ")) for item in findings]
-    return " or ".join(dict.fromkeys(words)), shorten(repr(findings[0]["input"]), 100, placeholder=" ...")
+    expected = " or ".join(dict.fromkeys(words))
+    value = findings[0]["input"]
+    return expected, shorten(repr(value), 100, placeholder=" ..."), _remedy(findings, expected, value)
+
+
+def _remedy(findings: Sequence[Mapping[str, Any]], expected: str, value: object) -> str:
+    choices = [word for item in findings for word in re.findall("'([^']*)'", str(item.get("ctx", {}).get("expected")))]
+    if isinstance(value, str):
+        if _NUMBER.fullmatch(value) and {item["type"] for item in findings} & _NUMBERS:
+            return "Write it without quotes."
+        if choices:
+            return nearest(value, choices)
+    return f"Give {expected}, or leave it out for its default."
 
 
 def _path(location: Sequence[str | int], data: Mapping[str, Any], *, missing: bool) -> tuple[str, ...]:

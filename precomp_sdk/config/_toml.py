@@ -1,17 +1,29 @@
-"""TOML: overrides from the command line, and writing."""
+"""TOML: overrides from the command line, and None, which TOML lacks."""
 
+import dataclasses
 import json
-import re
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
-from typing import Any
+from types import NoneType
+from typing import Any, get_args, get_type_hints
+
+from pydantic import BaseModel
 
 from precomp_sdk.errors import ConfigError
 
-__all__ = ["merged", "parse_options", "parse_override", "to_toml"]
+__all__ = [
+    "NONE",
+    "allows_none",
+    "merged",
+    "parse_options",
+    "parse_override",
+    "tables_of",
+    "whole_numbers",
+    "with_none",
+]
 
-_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+NONE = "none"  #: stands in a file for None, where an option may be None and has another default
 
 
 def parse_override(text: str) -> dict[str, Any]:
@@ -66,49 +78,91 @@ def parse_options(texts: Sequence[str]) -> dict[str, Any]:
     return options
 
 
-def to_toml(tables: Mapping[str, Any]) -> str:
-    """Write tables as TOML; keys whose value is None are left out, since TOML has no null."""
-    return "\n".join(_lines(tables, ())).lstrip("\n") + "\n"
-
-
-def _lines(table: Mapping[str, Any], path: tuple[str, ...]) -> list[str]:
-    simple = {key: value for key, value in table.items() if value is not None and not isinstance(value, Mapping)}
-    nested = {key: value for key, value in table.items() if isinstance(value, Mapping)}
-    lines = [f"{_key(key)} = {_value(value)}" for key, value in simple.items()]
-    if path and (lines or not nested):
-        lines.insert(0, f"\n[{'.'.join(map(_key, path))}]")
-    for key, value in nested.items():
-        lines.extend(_lines(value, (*path, str(key))))
-    return lines
-
-
-def _key(key: object) -> str:
-    text = str(key)
-    return text if _BARE_KEY.fullmatch(text) else _string(text)
-
-
-def _value(value: object) -> str:
-    match value:
-        case bool():
-            return "true" if value else "false"
-        case int() | float():
-            return repr(value)
-        case str() | PurePath():
-            return _string(str(value))
-        case list() | tuple():
-            return f"[{', '.join(_value(item) for item in value)}]"
-        case Mapping():
-            return f"{{{', '.join(f'{_key(key)} = {_value(item)}' for key, item in value.items())}}}"
-    raise TypeError(f"{type(value).__name__} is not a value of a TOML file")  # options come from one
-
-
-def _string(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")  # JSON's escapes are TOML's but for this
-
-
 def _holds_a_time(value: object) -> bool:
     if isinstance(value, Mapping):
         return any(_holds_a_time(item) for item in value.values())
     if isinstance(value, list):
         return any(_holds_a_time(item) for item in value)
     return not isinstance(value, str | int | float)
+
+
+def tables_of(record: object) -> dict[str, Any]:
+    """Return a frozen record as the tables of a file that `tomli_w` writes and `load_experiment` reads back the same.
+
+    What is None by default and is None is left out; what is None and is not so by default is `NONE`.
+
+    Args:
+        record: a pydantic model or a dataclass, with records, plain values and paths in it.
+
+    Raises:
+        ConfigError: a value has no place in a TOML file.
+    """
+    if isinstance(record, BaseModel):
+        defaults = {name: field.default for name, field in type(record).model_fields.items()}
+        values = dict(record)
+    else:
+        assert dataclasses.is_dataclass(record)
+        defaults = {field.name: field.default for field in dataclasses.fields(record)}
+        values = {name: getattr(record, name) for name in defaults}
+    return {
+        name: NONE if value is None else _plain(value, name)
+        for name, value in values.items()
+        if value is not None or defaults.get(name, NONE) is not None
+    }
+
+
+def _plain(value: object, key: str) -> object:
+    match value:
+        case BaseModel():
+            return tables_of(value)
+        case Mapping():
+            return {str(name): NONE if item is None else _plain(item, f"{key}.{name}") for name, item in value.items()}
+        case list() | tuple():
+            return [_plain(item, f"{key}[{place}]") for place, item in enumerate(value)]
+        case PurePath():
+            return str(value)
+        case bool() | int() | float() | str():
+            return value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return tables_of(value)
+    raise ConfigError(
+        where=f"the experiment, {key}",
+        expected="what a TOML file can hold: text, numbers, true or false, lists and tables of them",
+        got="None in a list" if value is None else f"an object of {type(value).__name__}",
+        remedy="Leave it out, or run the experiment from Python without a folder to write it to.",
+    )
+
+
+def allows_none(hint: Any) -> bool:
+    """Tell whether a type is None or a union with None."""
+    return hint is None or hint is NoneType or any(map(allows_none, get_args(hint)))
+
+
+def with_none(values: Any, hint: Any) -> Any:
+    """Return the values of a file with the word for None read as None wherever a model's key may be None.
+
+    Args:
+        values: of a table.
+        hint: the pydantic model or dataclass that they are for, alone or in a union.
+    """
+    model = next((item for item in (hint, *get_args(hint)) if _is_record(item)), None)
+    if model is None or not isinstance(values, Mapping):
+        return None if values == NONE and allows_none(hint) else values
+    if issubclass(model, BaseModel):
+        hints = {name: field.annotation for name, field in model.model_fields.items()}
+    else:
+        hints = get_type_hints(model)
+    return {key: with_none(value, hints.get(key)) if key in hints else value for key, value in values.items()}
+
+
+def _is_record(hint: Any) -> bool:
+    return isinstance(hint, type) and (issubclass(hint, BaseModel) or dataclasses.is_dataclass(hint))
+
+
+def whole_numbers(value: Any) -> Any:
+    """Return a value of a file with every number that is whole as an integer: 1.0 is a whole number."""
+    if isinstance(value, Mapping):
+        return {key: whole_numbers(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [whole_numbers(item) for item in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value

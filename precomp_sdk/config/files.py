@@ -3,17 +3,19 @@
 import json
 import tomllib
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
+import tomli_w
 from pydantic import ValidationError
 
 from precomp_sdk._deprecated import current_tables
 from precomp_sdk.config._messages import explain
-from precomp_sdk.config._toml import merged, parse_override, to_toml
+from precomp_sdk.config._toml import merged, parse_override, tables_of, whole_numbers, with_none
 from precomp_sdk.config.experiment import Experiment, ProxyEvaluation, ProxyFitting, Table
 from precomp_sdk.config.transfer import Transfer
-from precomp_sdk.errors import ConfigError, OptionError
+from precomp_sdk.errors import ConfigError, OptionError, reason_of
 
 __all__ = [
     "EXPERIMENT_FILE",
@@ -110,23 +112,29 @@ def parse_transfer(tables: Mapping[str, Any], *, origin: str = "transfer", overr
 
 
 def dump_experiment(experiment: Experiment) -> str:
-    """Write an experiment as TOML, with every default spelled out; `load_experiment` reads the same back."""
-    return to_toml(experiment.model_dump())
+    """Write an experiment as TOML, with every default spelled out; `load_experiment` reads the same back.
+
+    TOML has no null: an option that is None and is not so by default is written as ``"none"``.
+
+    Raises:
+        ConfigError: an option holds what no TOML file can hold.
+    """
+    return tomli_w.dumps(tables_of(experiment))
 
 
 def dump_transfer(transfer: Transfer) -> str:
     """Write the description of a matrix as TOML, with every default spelled out; `load_transfer` reads it back."""
-    return to_toml(transfer.model_dump())
+    return tomli_w.dumps(tables_of(transfer))
 
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # editors of Windows write a byte order mark
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(
             where=str(path),
             expected="a TOML file",
-            got=getattr(error, "strerror", None) or str(error),
+            got=reason_of(error),
             remedy="Look at the path, or mend the line.",
         ) from error
 
@@ -143,10 +151,8 @@ def _parse(
     for override in overrides:  # one by one: each may use old names beside a file with new ones
         more = current_tables(parse_override(override), f"override {override!r}", over=tables)
         tables = merged(tables, more)
-    # as JSON, because there a list is a tuple and a key a number where the model says so, and nothing else is converted
-    text = json.dumps(dict(tables), default=str)
     try:
-        parsed = model.model_validate_json(text)
+        parsed = _validated(model, tables)
     except ValidationError as error:
         raise explain(error, model, tables, origin) from error
     except OptionError as error:  # of TrainSettings' own checks: it says "option 'steps'"
@@ -156,3 +162,14 @@ def _parse(
         ) from error
     parsed._origin = origin
     return parsed
+
+
+def _validated(model: type[T], tables: Mapping[str, Any]) -> T:
+    tables = with_none(tables, model)
+    # as JSON, because there a list is a tuple and a key a number where the model says so, and nothing else is converted
+    try:
+        return model.model_validate_json(json.dumps(dict(tables), default=str))
+    except ValidationError:
+        with suppress(ValidationError):  # the first error names what stands in the file
+            return model.model_validate_json(json.dumps(whole_numbers(tables), default=str))
+        raise

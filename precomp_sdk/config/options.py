@@ -3,12 +3,14 @@
 import inspect
 import json
 from collections.abc import Collection, Mapping
+from contextlib import suppress
 from typing import Any, TypeAlias, get_args, get_origin, get_type_hints
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
 from precomp_sdk.codec import Codec
 from precomp_sdk.config._messages import problem_of
+from precomp_sdk.config._toml import NONE, allows_none, whole_numbers
 from precomp_sdk.config.experiment import Loadable
 from precomp_sdk.data import TaskDataset
 from precomp_sdk.errors import ConfigError, nearest
@@ -116,9 +118,12 @@ def _component(value: Any, where: str) -> Loadable:
     try:
         return Loadable.model_validate_json(json.dumps(value, default=str))
     except ValidationError as error:
-        expected, got = problem_of(error.errors(include_url=False)[:1])
+        expected, got, _ = problem_of(error.errors(include_url=False)[:1])
         raise ConfigError(
-            where=where, expected=f"a table with the name of a component ({expected})", got=got, remedy="Correct it."
+            where=where,
+            expected=f"a table with the name of a component ({expected})",
+            got=got,
+            remedy='Write it as a table: {name = "...", and its options}.',
         ) from error
 
 
@@ -130,6 +135,8 @@ def _hints(cls: type) -> dict[str, Any]:
 
 
 def _checked(hint: Any, value: Any, where: str) -> Any:
+    if value == NONE and allows_none(hint):
+        return None
     try:
         adapter: TypeAdapter[Any] = TypeAdapter(hint, config=ConfigDict(strict=True, arbitrary_types_allowed=True))
     except PydanticUserError:
@@ -140,5 +147,7 @@ def _checked(hint: Any, value: Any, where: str) -> Any:
     try:
         return adapter.validate_json(json.dumps(value, default=str))
     except ValidationError as error:
-        expected, got = problem_of(error.errors(include_url=False))
-        raise ConfigError(where=where, expected=expected, got=got, remedy="Correct the option.") from error
+        with suppress(ValidationError):
+            return adapter.validate_json(json.dumps(whole_numbers(value), default=str))
+        expected, got, remedy = problem_of(error.errors(include_url=False))
+        raise ConfigError(where=where, expected=expected, got=got, remedy=remedy) from error

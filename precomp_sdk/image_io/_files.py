@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
-from precomp_sdk.errors import BitstreamError, ImageError, OptionError
+from precomp_sdk.errors import BitstreamError, ImageError, OptionError, reason_of
 from precomp_sdk.image_io._orientation import orientation_of
 from precomp_sdk.image_io._samples import low_bytes
 from precomp_sdk.jpeg_file import check_jpeg
@@ -206,8 +206,7 @@ def _content(path: str | PathLike[str], where: str) -> bytes:
     try:
         return Path(path).read_bytes()
     except (OSError, ValueError) as error:  # a path with a null character is a ValueError
-        reason = getattr(error, "strerror", None) or str(error)
-        raise unreadable(where, "a file that can be read", reason, "Check the path.") from error
+        raise unreadable(where, "a file that can be read", reason_of(error), "Check the path.") from error
 
 
 def _identified(data: bytes, where: str) -> ImageFile.ImageFile:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal, TypeAlias
 
-from precomp_sdk.errors import printable
+from precomp_sdk.errors import printable, reason_of
 from precomp_sdk.events import Event, Notice
 
 __all__ = ["Listener", "Observer", "fan_out", "in_a_notebook", "listening"]
@@ -52,7 +52,7 @@ def fan_out(*observers: Observer) -> Observer:
                 observer(event)
             except Exception as error:  # whatever a stranger's logger raises must not cost the run
                 working.remove(observer)
-                told = f"the observer {_name(observer)} failed and is left out from here on: {_text(error)}"
+                told = f"the observer {_name(observer)} failed and is left out from here on: {reason_of(error)}"
                 if working:
                     observe(Notice("observers", told))
                 else:
@@ -70,7 +70,3 @@ def in_a_notebook() -> bool:
 def _name(observer: Observer) -> str:
     named = observer if hasattr(observer, "__qualname__") else type(observer)
     return printable(f"{getattr(named, '__module__', '')}.{getattr(named, '__qualname__', '')}")
-
-
-def _text(error: Exception) -> str:
-    return printable(f"{type(error).__name__}: {error}" if str(error) else type(error).__name__)

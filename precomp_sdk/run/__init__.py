@@ -5,12 +5,12 @@ from precomp_sdk.run.compression import load_compressor, load_fitted
 from precomp_sdk.run.conformance import run_check
 from precomp_sdk.run.description import ComponentDescription, describe
 from precomp_sdk.run.evaluation import run_evaluation
-from precomp_sdk.run.fabric import leave_a_core
 from precomp_sdk.run.proxy_fit import ProxyFittingResult, run_proxy_evaluation, run_proxy_fitting
 from precomp_sdk.run.record import EVENTS_FILE, RECORD_FILE, read_record
 from precomp_sdk.run.resolutions import run_choice
 from precomp_sdk.run.training import PROXY_FILE, TASK_FILE, TrainingOutcome, run_training
 from precomp_sdk.run.transfer import run_transfer
+from precomp_sdk.training.fabric import leave_a_core
 
 __all__ = [
     "EVENTS_FILE",

@@ -14,7 +14,7 @@ from torch import nn
 from precomp_sdk.codec import Codec
 from precomp_sdk.config import ComponentTable, Experiment, Inner, Loadable, Proxy, check_options, inner_components
 from precomp_sdk.data import TaskDataset
-from precomp_sdk.errors import CheckpointError, ConfigError, PluginError, PrecompError, TargetError
+from precomp_sdk.errors import CheckpointError, ConfigError, PluginError, PrecompError, reason_of
 from precomp_sdk.evaluation.baselines import find_baselines
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.proxy import ProxyCodec
@@ -209,18 +209,15 @@ class Builder:
 
     def check_targets(self, task: TaskModel, dataset: TaskDataset, key: str, *, fitting: bool = False) -> None:
         """Raise `TargetError` where a data set's targets do not fit the task."""
-        if dataset.target_kind is not task.target_kind:
-            raise TargetError(
-                where=f"{self._origin}, {key}",
-                expected=f"targets of kind {task.target_kind!r} for the task {task.name!r}",
-                got="no targets" if dataset.target_kind is None else f"targets of kind {dataset.target_kind!r}",
-                remedy="Name a data set of that kind under data.task, or leave task.fit out."
-                if fitting
-                else 'Choose a data set of that kind, or the task\'s own answers: train.targets = "pseudo-labels", '
-                "evaluate.pseudo_labels = true.",
+        if fitting:
+            remedy = "Name a data set of that kind under data.task, or leave task.fit out."
+        else:
+            remedy = (
+                'Choose a data set of that kind, or the task\'s own answers: train.targets = "pseudo-labels", '
+                "evaluate.pseudo_labels = true."
             )
         with located(f"{self._origin}, {key}"):
-            task.check_dataset(dataset.class_names)
+            task.check_targets(dataset, remedy=remedy)
 
     def check_ladder(self, codec: Codec, ladder: tuple[float, ...] | None, key: str, *, at_least: int = 1) -> None:
         """Raise `QualityError` where a quality is off the codec's scale."""
@@ -334,6 +331,6 @@ def located(where: str, *, instead: bool = False) -> Iterator[None]:
         raise ConfigError(
             where=where,
             expected="options that the component accepts",
-            got=f"{type(error).__name__}: {error}",
-            remedy="Correct them; --traceback shows where it comes from.",
+            got=reason_of(error),
+            remedy="Look at the option that it names; --traceback shows where it comes from.",
         ) from error

@@ -19,9 +19,9 @@ from precomp_sdk.run.build import (
     without_start,
 )
 from precomp_sdk.run.compression import load_fitted
-from precomp_sdk.run.fabric import make_fabric
 from precomp_sdk.run.record import record
 from precomp_sdk.training import WEIGHTS_FILE, load_module
+from precomp_sdk.training.fabric import make_fabric
 
 __all__ = ["run_evaluation"]
 

@@ -16,7 +16,6 @@ from precomp_sdk.events import Event
 from precomp_sdk.proxy import ProxyCodec
 from precomp_sdk.registry import Registry
 from precomp_sdk.run.build import Builder
-from precomp_sdk.run.fabric import make_fabric
 from precomp_sdk.task import TaskModel
 from precomp_sdk.training import (
     FitProxyResult,
@@ -27,6 +26,7 @@ from precomp_sdk.training import (
     save_module,
     save_proxy,
 )
+from precomp_sdk.training.fabric import make_fabric
 
 __all__ = [
     "ProxyFittingResult",
@@ -125,8 +125,10 @@ def fit_and_save_proxy(
 ) -> FitProxyResult:
     """Fit a proxy and write its weights."""
     result = fit_proxy(proxy, dataset, device=device, observer=observer, **settings)
-    facts = {"psnr_db": result.psnr_db, "bits_error": result.bits_error, "dataset": dataset.name, "fit": dict(settings)}
-    save_proxy(path, proxy, facts=facts)
+    told: dict[str, Any] = {"psnr_db": result.psnr_db, "bits_error": result.bits_error}
+    if result.doubt:
+        told["doubt"] = result.doubt
+    save_proxy(path, proxy, facts={**told, "dataset": dataset.name, "fit": dict(settings)})
     return result
 
 

@@ -12,7 +12,7 @@ from precomp_sdk._deprecated import current_tables
 from precomp_sdk.atomic_io import write_whole
 from precomp_sdk.codec import Codec
 from precomp_sdk.config import Experiment
-from precomp_sdk.errors import CheckpointError
+from precomp_sdk.errors import CheckpointError, reason_of
 from precomp_sdk.observers import plain
 from precomp_sdk.registry import Registry
 
@@ -76,7 +76,10 @@ def read_record(folder: Path) -> dict[str, Any]:
             raise ValueError("another format")  # told below, like the other kinds of damage
     except (OSError, ValueError) as error:
         raise CheckpointError(
-            where=str(path), expected="the record of a run", got=str(error), remedy="Train anew, or choose its folder."
+            where=str(path),
+            expected="the record of a run",
+            got=reason_of(error),
+            remedy="Train anew, or choose its folder.",
         ) from error
     for stage, told in whole.items():
         if isinstance(told, dict) and isinstance(told.get("experiment"), dict):

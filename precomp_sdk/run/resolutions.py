@@ -6,10 +6,10 @@ from precomp_sdk.config import Experiment
 from precomp_sdk.data import Subset
 from precomp_sdk.events import Event
 from precomp_sdk.registry import Registry
-from precomp_sdk.run.build import build
-from precomp_sdk.run.fabric import make_fabric
+from precomp_sdk.run.build import build, located
 from precomp_sdk.run.training import check_task, prepare_task
 from precomp_sdk.training import FACTORS, ResolutionChoice, choose_resolutions, held_back, shuffled
+from precomp_sdk.training.fabric import make_fabric
 from precomp_sdk.transcode import Transcoder
 
 __all__ = ["run_choice"]
@@ -37,7 +37,8 @@ def run_choice(
         PrecompError: as `build`, `fit_task` and `choose_resolutions` raise it.
     """
     settings = experiment.train
-    fabric = make_fabric(settings.precision, origin=experiment.origin)
+    with located(f"{experiment.origin}, train.precision", instead=True):
+        fabric = make_fabric(settings.precision)
     fabric.launch()
     check_task(experiment)
     parts = build(experiment, registry)

@@ -13,8 +13,7 @@ from precomp_sdk.deploy import Compressor
 from precomp_sdk.errors import CheckpointError
 from precomp_sdk.events import Event, Notice
 from precomp_sdk.registry import Registry
-from precomp_sdk.run.build import TrainingComponents, build, prepare, with_codec_options
-from precomp_sdk.run.fabric import make_fabric
+from precomp_sdk.run.build import TrainingComponents, build, located, prepare, with_codec_options
 from precomp_sdk.run.proxy_fit import fit_and_save_proxy, fit_and_save_task, save_task
 from precomp_sdk.run.record import RECORD_FILE, record
 from precomp_sdk.training import (
@@ -32,6 +31,7 @@ from precomp_sdk.training import (
     read_module,
     save_proxy,
 )
+from precomp_sdk.training.fabric import make_fabric
 
 __all__ = ["PROXY_FILE", "TASK_FILE", "TrainingOutcome", "check_task", "prepare_task", "run_training"]
 
@@ -90,7 +90,8 @@ def run_training(
     folder = experiment.output.folder
     if resume:
         experiment = _with_recorded_codec(experiment, folder)
-    fabric = make_fabric(experiment.train.precision, origin=experiment.origin)
+    with located(f"{experiment.origin}, train.precision", instead=True):
+        fabric = make_fabric(experiment.train.precision)
     if fabric.is_global_zero:
         _check_folder(folder, experiment, resume=resume, overwrite=overwrite)
     components = build(experiment, registry)

@@ -13,9 +13,9 @@ from precomp_sdk.events import Event
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.registry import Registry
 from precomp_sdk.run.build import Builder, check_recorded_options, located
-from precomp_sdk.run.fabric import make_fabric
 from precomp_sdk.task import TaskModel
 from precomp_sdk.training import read_module
+from precomp_sdk.training.fabric import make_fabric
 
 __all__ = ["TRANSFER_FILE", "run_transfer"]
 

@@ -4,7 +4,7 @@ import random
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 
 import torch
@@ -40,22 +40,23 @@ class FitProxyResult:
         bits_error: mean absolute error of log bits, about the relative error.
         seconds: wall time.
         skipped: images that could not be read.
+        doubt: why the proxy is no good yet, in words; empty where it is. Training behind such a proxy goes astray.
     """
 
     psnr_db: float
     bits_error: float
     seconds: float
     skipped: tuple[SkippedSample, ...] = ()
+    doubt: str = field(init=False)
 
-    @property
-    def doubt(self) -> str:
-        """Why the proxy is no good yet, in words; empty where it is. Training behind such a proxy goes astray."""
+    def __post_init__(self) -> None:
         found = []
         if not self.bits_error <= _DOUBTFUL_BITS_ERROR:  # also for NaN
             found.append(f"its bits are off by {self.bits_error:.0%}, above {_DOUBTFUL_BITS_ERROR:.0%}")
         if not self.psnr_db >= _DOUBTFUL_PSNR_DB:
             found.append(f"its images are {self.psnr_db:.1f} dB from the codec's, below {_DOUBTFUL_PSNR_DB:.0f} dB")
-        return f"a poor fit: {'; '.join(found)}. Take more steps, or more images" if found else ""
+        doubt = f"a poor fit: {'; '.join(found)}. Take more steps, or more images" if found else ""
+        object.__setattr__(self, "doubt", doubt)
 
 
 def fitting_loss(output: ProxyOutput, images: Tensor, bits: Tensor) -> Tensor:
@@ -205,13 +206,13 @@ def _as_it_was_unless_done(proxy: ProxyCodec) -> Iterator[None]:
     try:
         yield
     except BaseException:
+        proxy.zero_grad()
         proxy.to(device).load_state_dict(weights)
         proxy.fitted_to = fitted_to
         for part, training in modes.items():
             part.training = training
         for parameter, learning in learns.items():
             parameter.requires_grad_(learning)
-            parameter.grad = None
         raise
 
 

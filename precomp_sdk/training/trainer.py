@@ -1,7 +1,6 @@
 """The joint trainer: any codec, proxy, preprocessor, task and data set."""
 
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +12,16 @@ from torch import nn
 from precomp_sdk.atomic_io import check_target
 from precomp_sdk.codec import Codec
 from precomp_sdk.data import SkippedSample, Subset, TaskDataset
-from precomp_sdk.errors import DatasetError, OptionError, TargetError
+from precomp_sdk.errors import DatasetError, OptionError
 from precomp_sdk.events import Event, Notice, RunFinished, RunStarted
 from precomp_sdk.modules import evaluation_mode, given_back
+from precomp_sdk.observers import Listener, Observer, fan_out, listening
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.proxy import ProxyCodec, check_proxy_codec
 from precomp_sdk.task import TaskModel
 from precomp_sdk.training.calibration import calibrate
 from precomp_sdk.training.checkpoints import check_unused
+from precomp_sdk.training.fabric import make_fabric
 from precomp_sdk.training.held_out import HeldOutBatch
 from precomp_sdk.training.loading import Batches, held_back, left_out, load_all, shuffled
 from precomp_sdk.training.loop import STATE_FILE, WEIGHTS_FILE, RunContext, TrainingLoop, read_checkpoint
@@ -86,8 +87,9 @@ class Trainer:
         preprocessor: what learns.
         task: the downstream network; frozen unless ``settings.train`` names it.
         settings: every choice of the run.
-        observer: called with every event, in the first process only.
-        fabric: of Lightning, for devices, precision and processes; None makes one for one device of the kind there is.
+        observer: called with every event, in the first process only; see `precomp_sdk.observers.listening`.
+        fabric: of Lightning, for devices, precision and processes; None makes one for one device of the kind there is,
+            or for all processes that ``torchrun`` started.
 
     Raises:
         OptionError: a part is not an object of its contract; the proxy is of another codec or of other options of it;
@@ -106,7 +108,7 @@ class Trainer:
         preprocessor: Preprocessor,
         task: TaskModel,
         settings: TrainSettings | None = None,
-        observer: Callable[[Event], None] | None = None,
+        observer: Listener = "auto",
         fabric: Fabric | None = None,
     ) -> None:
         for name, part, contract in (
@@ -124,7 +126,8 @@ class Trainer:
         self.ladder = codec.quality_scale.ladder_of(self.settings.ladder)
         self._check_parameters()
         self._observer = observer
-        self.fabric = fabric or _fabric(self.settings.precision)
+        self._tell: Observer = fan_out()
+        self.fabric = fabric or make_fabric(self.settings.precision)
 
     def run(
         self,
@@ -153,10 +156,15 @@ class Trainer:
             DatasetError: an image cannot be read, or none of those held out or for calibration.
             CalibrationError: lambda cannot be read off the anchor's curve.
         """
+        with listening(self._observer) as self._tell:
+            return self._run(dataset, held_out, None if folder is None else Path(folder), resume, overwrite)
+
+    def _run(
+        self, dataset: TaskDataset, held_out: TaskDataset | None, folder: Path | None, resume: bool, overwrite: bool
+    ) -> TrainResult:
         started = time.perf_counter()
         settings, fabric = self.settings, self.fabric
         check_instance(dataset, TaskDataset, "Trainer.run, dataset")
-        folder = None if folder is None else Path(folder)
         if folder is not None:
             self._check_folder(folder, resume=resume, overwrite=overwrite)
         self._check_targets(dataset)
@@ -217,14 +225,7 @@ class Trainer:
     def _check_targets(self, dataset: TaskDataset) -> None:
         if self.settings.targets == "pseudo-labels":
             return
-        if dataset.target_kind is not self.task.target_kind:
-            raise TargetError(
-                where=f"data set {dataset.name!r} for task {self.task.name!r}",
-                expected=f"targets of kind {self.task.target_kind!r}",
-                got="none" if dataset.target_kind is None else repr(dataset.target_kind),
-                remedy='Choose a data set of that kind, or targets="pseudo-labels".',
-            )
-        self.task.check_dataset(dataset.class_names)
+        self.task.check_targets(dataset, remedy='Choose a data set of that kind, or targets="pseudo-labels".')
 
     def _check_folder(self, folder: Path, *, resume: bool, overwrite: bool) -> None:
         """Refuse, in every process, to destroy an older run; find out before the work whether a new one can be kept.
@@ -301,18 +302,5 @@ class Trainer:
         return Calibration(points, settings.task_weight, settings.feature_weight, settings.beta, settings.clean_weight)
 
     def _notify(self, event: Event) -> None:
-        if self._observer is not None and self.fabric.is_global_zero:
-            self._observer(event)
-
-
-def _fabric(precision: str) -> Fabric:
-    """Return a fabric for one device of the kind there is."""
-    try:
-        return Fabric(accelerator="auto", devices=1, precision=precision)  # type: ignore[arg-type]
-    except (ValueError, ModuleNotFoundError) as error:  # unknown, or of a package that is not installed
-        raise OptionError(
-            where="TrainSettings, option 'precision'",
-            expected="a precision of Lightning Fabric whose package is installed",
-            got=f"{precision!r}: {error}",
-            remedy='Take "32-true" or "bf16-mixed", for instance.',
-        ) from error
+        if self.fabric.is_global_zero:
+            self._tell(event)

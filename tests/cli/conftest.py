@@ -3,10 +3,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tomli_w
 from typer.testing import CliRunner, Result
 
 from precomp_sdk import Registry, cli
-from precomp_sdk.config._toml import to_toml
 
 Call = Callable[..., Result]
 
@@ -26,5 +26,5 @@ def call(doubles: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def mine(tables: dict[str, Any], tmp_path: Path) -> Path:
     tables["output"]["folder"] = "run"
     path = tmp_path / "mine.toml"
-    path.write_text(to_toml(tables), encoding="utf-8")
+    path.write_text(tomli_w.dumps(tables), encoding="utf-8")
     return path

@@ -114,3 +114,31 @@ def test_a_proxy_is_measured_and_its_report_written(call: Call, tmp_path: Path) 
     refused = call("evaluate-proxy", *fit, "--load", "p.safetensors", "--set", "codec.level=1", registry=registry)
     assert refused.exit_code == 1
     assert "proxy.load: p.safetensors: expected a proxy that was fitted to codec options" in refused.stderr
+
+
+def test_a_poor_fit_is_told_in_the_summary_and_kept_in_the_file(call: Call, tmp_path: Path) -> None:
+    registry = with_images(tmp_path / "in")
+    output = tmp_path / "proxy.safetensors"
+    settings = [
+        "fit.steps=2",
+        "fit.batch_size=2",
+        "fit.learning_rate=1e-9",
+        "data.crop=16",
+        "proxy.width=8",
+        "proxy.depth=1",
+    ]
+    result = call(
+        "fit-proxy", "--codec", "fake", "--proxy", "generic-proxy", "--data", str(tmp_path / "in"), "--output",
+        str(output), *(part for setting in settings for part in ("--set", setting)), registry=registry,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "from its bits; a poor fit: " in result.output
+    assert "poor fit" in read_module(output).facts["doubt"]
+
+
+def test_a_path_that_goes_through_a_file_is_told_in_a_sentence(call: Call, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    result = call("fit-proxy", "--codec", "fake", "--data", "in", "--output", str(tmp_path / "file" / "x"))
+    assert result.exit_code == 1
+    assert "Errno" not in result.output
+    assert "expected a folder, or a path that is free; got a file" in result.output

@@ -1,10 +1,12 @@
 """What an error about an option says."""
 
 import pickle
+from pathlib import Path
 
 import pytest
 
 from precomp_sdk import OptionError
+from precomp_sdk.errors import file_trouble, reason_of
 
 
 @pytest.mark.parametrize(
@@ -43,3 +45,30 @@ def test_a_long_value_is_cut():
 def test_the_errors_travel_between_processes():
     error = OptionError.choice("it", "x", [1, 2], 3)
     assert str(pickle.loads(pickle.dumps(error))) == str(error)
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (
+            FileNotFoundError(2, "none", "x\n.png"),
+            "'x\\n.png': expected a file or folder that exists",
+        ),
+        (NotADirectoryError(20, "Not a directory", Path("a/b")), "'a/b': expected a folder wherever the path goes on"),
+        (
+            OSError(28, "full", "a", None, "b"),
+            "'a' and 'b': expected room on the disk; got a full disk",
+        ),
+        (OSError(12345, "odd \x1b"), "a file: expected to read or write it; got odd \\x1b."),
+        (OSError("only words"), "a file: expected to read or write it; got only words."),
+    ],
+)
+def test_an_error_of_the_system_is_a_sentence(error, sentence):
+    assert file_trouble(error).startswith(sentence)
+    assert "Errno" not in file_trouble(error)
+
+
+def test_what_others_raise_is_one_line():
+    assert reason_of(PermissionError(13, "Permission denied", "x")) == "Permission denied"
+    assert reason_of(ValueError("a\n b\x1b")) == "ValueError: a b\\x1b"
+    assert reason_of(ValueError()) == "ValueError"

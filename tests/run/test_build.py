@@ -184,7 +184,7 @@ def test_images_without_labels_are_refused_where_labels_are_needed(
     with pytest.raises(TargetError, match="no targets") as caught:
         built(tables, registry, *overrides)
 
-    assert caught.value.where == f"mine.toml, {key}"
+    assert caught.value.where.startswith(f"mine.toml, {key}: data set 'fake'")
     remedy = (
         "under data.task, or leave task.fit out"
         if overrides[0] == "task.fit.epochs=1"
@@ -206,7 +206,7 @@ def test_targets_of_another_kind_are_named(tables: Tables, registry: Registry, m
 
     monkeypatch.setattr(FakeTask, "target_kind", Boxes.kind)
 
-    with pytest.raises(TargetError, match=r"kind 'boxes' for the task 'fake'; got targets of kind 'label'"):
+    with pytest.raises(TargetError, match=r"expected targets of kind 'boxes'; got targets of kind 'label'"):
         built(tables, registry)
 
 

@@ -10,7 +10,6 @@ from torch import Tensor
 import precomp_qacnn
 from precomp_sdk import (
     Codec,
-    ConfigError,
     Event,
     Notice,
     ProxyCodec,
@@ -385,7 +384,7 @@ def test_a_loss_that_is_not_a_number_stops_the_run_and_keeps_the_checkpoint(
 
 
 def test_a_precision_that_fabric_does_not_know_is_told_by_its_key(tables: Tables, registry: Registry) -> None:
-    with pytest.raises(ConfigError, match=r"experiment, train\.precision: expected a precision.*got '17-odd'"):
+    with pytest.raises(OptionError, match=r"experiment, train\.precision: expected a precision.*got '17-odd'"):
         trained(tables, registry, "train.precision=17-odd")
 
 

@@ -310,8 +310,8 @@ def test_data_sets_that_do_not_fit(where, wrong):
         class_names = ("one", "two", "three")
 
     bad, message = {
-        "kind": (Other(), "targets of kind 'label'; got 'mask'"),
-        "none": (Unlabelled(), "targets of kind 'label'; got none"),
+        "kind": (Other(), "targets of kind 'label'; got targets of kind 'mask'"),
+        "none": (Unlabelled(), "targets of kind 'label'; got no targets"),
         "classes": (Renamed(), "dark, bright"),
     }[wrong]
     sets = (bad, Shades()) if where == "train" else (Shades(), bad)

@@ -92,7 +92,7 @@ def test_resuming_gives_the_numbers_of_an_uninterrupted_run(train: tuple[str, ..
     whole, dataset = trainer(train=train), FakeDataset(count=16)
     expected = whole.run(dataset, folder=tmp_path / "whole")
 
-    class InterruptedRunError(Exception):
+    class InterruptedRunError(BaseException):
         pass
 
     def pull_the_plug(event: Event) -> None:
@@ -237,7 +237,7 @@ def test_nan_names_step_and_term_and_keeps_the_last_checkpoint(tmp_path: Path) -
 
 
 def test_targets_must_fit_the_task() -> None:
-    with pytest.raises(TargetError, match="targets of kind 'label'; got none"):
+    with pytest.raises(TargetError, match="targets of kind 'label'; got no targets"):
         trainer(targets="dataset").run(FakeDataset(labelled=False))
     trainer(targets="pseudo-labels").run(FakeDataset(labelled=False))  # needs no labels
 
@@ -364,7 +364,7 @@ def test_a_precision_that_cannot_be_had_is_refused(monkeypatch: pytest.MonkeyPat
     def lacking(**options: Any) -> None:
         raise ModuleNotFoundError("No module named 'transformer_engine'")
 
-    monkeypatch.setattr("precomp_sdk.training.trainer.Fabric", lacking)
+    monkeypatch.setattr("precomp_sdk.training.fabric.Fabric", lacking)
     with pytest.raises(OptionError, match="'transformer-engine': No module named"):
         trainer(precision="transformer-engine")
 

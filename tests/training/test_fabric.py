@@ -2,9 +2,9 @@ from typing import Any
 
 import pytest
 
-from precomp_sdk import ConfigError
-from precomp_sdk.run import fabric as fabric_module
-from precomp_sdk.run.fabric import make_fabric
+from precomp_sdk import OptionError
+from precomp_sdk.training import fabric as fabric_module
+from precomp_sdk.training.fabric import make_fabric
 
 
 def test_a_precision_without_its_package_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -12,7 +12,7 @@ def test_a_precision_without_its_package_is_told(monkeypatch: pytest.MonkeyPatch
         raise ModuleNotFoundError("No module named 'transformer_engine'")
 
     monkeypatch.setattr(fabric_module, "Fabric", lacking)
-    with pytest.raises(ConfigError, match=r"train\.precision.*'transformer-engine': No module named"):
+    with pytest.raises(OptionError, match=r"precision.*'transformer-engine': No module named"):
         make_fabric("transformer-engine")
 
 

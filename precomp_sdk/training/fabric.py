@@ -5,7 +5,7 @@ import os
 import torch
 from lightning_fabric import Fabric
 
-from precomp_sdk.errors import ConfigError
+from precomp_sdk.errors import OptionError
 
 __all__ = ["leave_a_core", "make_fabric"]
 
@@ -20,11 +20,11 @@ def leave_a_core() -> None:
         torch.set_num_threads(max(1, min(torch.get_num_threads(), (os.cpu_count() or 1) - 1)))
 
 
-def make_fabric(precision: str = "32-true", *, origin: str = "experiment") -> Fabric:
+def make_fabric(precision: str = "32-true") -> Fabric:
     """Return a fabric for one device of the best kind there is, or for all processes that ``torchrun`` started.
 
     Raises:
-        ConfigError: Fabric knows no such precision, or lacks a package for it.
+        OptionError: Fabric knows no such precision, or lacks a package for it.
     """
     devices = nodes = 1
     if torch.distributed.is_available() and torch.distributed.is_torchelastic_launched():
@@ -33,8 +33,8 @@ def make_fabric(precision: str = "32-true", *, origin: str = "experiment") -> Fa
     try:
         return Fabric(accelerator="auto", devices=devices, num_nodes=nodes, precision=precision)  # type: ignore[arg-type]
     except (ValueError, ModuleNotFoundError) as error:  # unknown, or of a package that is not installed
-        raise ConfigError(
-            where=f"{origin}, train.precision",
+        raise OptionError(
+            where="TrainSettings, option 'precision'",
             expected="a precision of Lightning Fabric whose package is installed",
             got=f"{precision!r}: {error}",
             remedy='Take "32-true" or "bf16-mixed", for instance.',
