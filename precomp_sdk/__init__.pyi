@@ -86,6 +86,7 @@ from .errors import (
     PluginError as PluginError,
     PrecompError as PrecompError,
     QualityError as QualityError,
+    ResourceError as ResourceError,
     TargetError as TargetError,
     UnknownNameError as UnknownNameError,
     nearest as nearest,
@@ -163,6 +164,8 @@ from .observers import (
 )
 from .preprocessor import (
     Preprocessor as Preprocessor,
+    Tiling as Tiling,
+    Window as Window,
 )
 from .proxy import (
     ANY_CODEC as ANY_CODEC,

@@ -25,6 +25,7 @@ from precomp_sdk.images import (
 from precomp_sdk.modules import device_of
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.proxy import ProxyCodec, check_proxy_codec
+from precomp_sdk.tiles import TILE_PX, preprocess_in_tiles, works_in_tiles
 from precomp_sdk.transcode import Transcoder
 from precomp_sdk.transmission import CodedBatch, Transmission, Transmitted, in_order
 
@@ -78,6 +79,8 @@ class Channel:
         proxy: the codec's proxy, for gradients.
         label: names the channel in plots and tables; default: the preprocessor's name, or ``"anchor"``.
         settings: what was chosen for it, by name.
+        tile_px: 8-bit images with more than the square of this many pixels go through a preprocessor that can in tiles
+            of this side, without gradients; None: never.
 
     Raises:
         OptionError: the proxy is of another codec, or of other options of it.
@@ -98,6 +101,7 @@ class Channel:
         proxy: ProxyCodec | None = None,
         label: str | None = None,
         settings: Mapping[str, float] | None = None,
+        tile_px: int | None = TILE_PX,
     ) -> None:
         self.transcoder = codec if isinstance(codec, Transcoder) else Transcoder(codec)
         self.codec = self.transcoder.codec
@@ -107,6 +111,7 @@ class Channel:
         self.proxy = proxy
         self.label = label or ("anchor" if preprocessor is None else preprocessor.name)
         self.settings = dict(settings or {})
+        self.tile_px = tile_px
 
     @property
     def modules(self) -> tuple[nn.Module, ...]:
@@ -133,7 +138,7 @@ class Channel:
         """Return the images as the preprocessor makes them, float at their own sizes; a batch stays a batch.
 
         Without a preprocessor they come back as they are. Images of one size go through it together, each at the
-        strength of its own quality.
+        strength of its own quality. 8-bit images that are processed in tiles come back rounded to 8 bits.
         """
         _check(images, qualities)
         if self.preprocessor is None:
@@ -143,6 +148,9 @@ class Channel:
             return self._process(images, strengths)
         done: dict[int, Tensor] = {}
         for places in group_by_size(images):
+            if self._in_tiles(images[places[0]]):
+                done.update((place, self._process_in_tiles(images[place], strengths[place])) for place in places)
+                continue
             batch = _as_float(_stacked(images, places))
             done.update(zip(places, self._process(batch, [strengths[place] for place in places]), strict=True))
         return [done[place] for place in range(len(images))]
@@ -152,6 +160,17 @@ class Channel:
         assert self.preprocessor is not None
         processed: Tensor = self.preprocessor(batch.to(device_of(self.preprocessor, batch.device)), strengths)
         return processed
+
+    def _in_tiles(self, image: Tensor) -> bool:
+        """Say whether an image goes through the preprocessor in tiles."""
+        if self.preprocessor is None or image.dtype != torch.uint8:
+            return False
+        return works_in_tiles(self.preprocessor, _size(image), self.tile_px)
+
+    def _process_in_tiles(self, image: Tensor, strength: float) -> Tensor:
+        assert self.preprocessor is not None
+        assert self.tile_px is not None
+        return preprocess_in_tiles(self.preprocessor, image, strength, tile_px=self.tile_px)
 
     def send(self, images: Tensor | Sequence[Tensor], qualities: Sequence[float]) -> list[Tensor]:
         """Return what the encoder gets: preprocessed, downscaled and rounded to 8 bits, (3, H', W') each, on the CPU.

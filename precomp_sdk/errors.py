@@ -31,6 +31,7 @@ __all__ = [
     "PluginError",
     "PrecompError",
     "QualityError",
+    "ResourceError",
     "TargetError",
     "UnknownNameError",
     "file_trouble",
@@ -243,6 +244,10 @@ class NotFittedError(PrecompError, RuntimeError):
 
 class CalibrationError(PrecompError, ValueError):
     """``lambda`` cannot be read off the anchor's curve."""
+
+
+class ResourceError(PrecompError, MemoryError):
+    """There is not enough memory or disk for what was asked."""
 
 
 class CurveError(PrecompError, ValueError):

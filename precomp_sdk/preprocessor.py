@@ -2,7 +2,8 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, final
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self, final
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +13,47 @@ from precomp_sdk.described import Described
 from precomp_sdk.errors import ContractError
 from precomp_sdk.images import check_batch, pad_to_multiple
 
-__all__ = ["Preprocessor"]
+__all__ = ["Preprocessor", "Tiling", "Window"]
+
+
+@dataclass(frozen=True, slots=True)
+class Tiling:
+    """How a preprocessor works in tiles.
+
+    Args:
+        overlap_px: a sample of the result depends on samples at most this far away, and on what `Preprocessor.look`
+            returns of the whole image.
+        reduced_px: side of the square to which the whole image is reduced for `Preprocessor.look`.
+    """
+
+    overlap_px: int
+    reduced_px: int
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Where a tile lies in its image, in pixels of the image padded to the preprocessor's multiple.
+
+    Args:
+        top: first row; a multiple of the preprocessor's.
+        left: first column; likewise.
+        height: rows.
+        width: columns.
+        size: height and width of the whole padded image.
+    """
+
+    top: int
+    left: int
+    height: int
+    width: int
+    size: tuple[int, int]
+
+    @classmethod
+    def around(cls, top: int, left: int, side: int, margin: int, size: tuple[int, int]) -> Self:
+        """Return the window of a tile and a margin around it, as far as there is an image."""
+        first_row, first_column = max(0, top - margin), max(0, left - margin)
+        last_row, last_column = min(size[0], top + side + margin), min(size[1], left + side + margin)
+        return cls(first_row, first_column, last_row - first_row, last_column - first_column, size)
 
 
 class Preprocessor(Described, nn.Module, ABC):
@@ -50,6 +91,48 @@ class Preprocessor(Described, nn.Module, ABC):
             strength: 0 (mildest compression) .. 1 (strongest).
         """
         return 1.0
+
+    @property
+    def tiling(self) -> Tiling | None:
+        """How it works in tiles; None, the default: its statistics are those of the whole image at full size.
+
+        One with a tiling writes `look` and ``_process_tile`` beside ``_process``, which does the same on whole images.
+        """
+        return None
+
+    def look(self, reduced: Tensor) -> Tensor:
+        """Return all that ``_process_tile`` has to know of the whole image; the default is for one without a tiling.
+
+        Shapes and units:
+            reduced: (N, 3, S, S) in [0, 1], the whole image reduced to a square of ``tiling.reduced_px``. Returns
+            anything of N rows whose size does not depend on the image's.
+        """
+        raise NotImplementedError(f"{type(self).__name__} has no tiling")
+
+    def _process_tile(self, tiles: Tensor, seen: Tensor, window: Window, strengths: Tensor) -> Tensor:
+        """Process tiles (N, 3, h, w) that lie at one window of their images; ``seen`` is what `look` returned."""
+        raise NotImplementedError(f"{type(self).__name__} has no tiling")
+
+    @final
+    def process_tile(self, tiles: Tensor, seen: Tensor, window: Window, strengths: Tensor) -> Tensor:
+        """Process tiles of images, see `precomp_sdk.tiles`.
+
+        Shapes and units:
+            tiles: (N, 3, h, w) float in [0, 1], the window's height and width. strengths: (N,). Returns (N, 3, h, w)
+            in [0, 1].
+
+        Raises:
+            ContractError: ``_process_tile`` changed the shape.
+        """
+        processed = self._process_tile(check_batch(tiles, f"preprocessor {self.name!r}"), seen, window, strengths)
+        if processed.shape != tiles.shape:
+            raise ContractError(
+                where=f"{type(self).__name__}._process_tile",
+                expected=f"shape {tuple(tiles.shape)}",
+                got=str(tuple(processed.shape)),
+                remedy="Return tiles of the shape that came in.",
+            )
+        return processed.clamp(0.0, 1.0)
 
     def prepare(self, images: TaskDataset, ladder: Sequence[float] | None = None) -> None:
         """Measure what has to be known before the first image is sent; the default needs nothing.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from precomp_sdk.errors import ContractError, ImageError
-from precomp_sdk.images import stack_images, to_uint8
+from precomp_sdk.images import stack_images, to_float, to_uint8
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.testing._tools import (
     copied,
@@ -23,13 +23,16 @@ from precomp_sdk.testing._tools import (
     without_cuda,
 )
 from precomp_sdk.testing.checks import Check, CheckFailedError, NotApplicableError, numbered, require
-from precomp_sdk.testing.images import ODD_SIZES, extreme_images
+from precomp_sdk.testing.images import ODD_SIZES, extreme_images, natural_image
+from precomp_sdk.tiles import preprocess_in_tiles
 
 __all__ = ["PREPROCESSOR_CHECKS", "PreprocessorSettings"]
 
 _HALF_A_LEVEL = 0.5 / 255.0  # what rounding to 8 bit takes away
 _CLOSE_MEAN, _CLOSE_LARGEST = 1e-4, 2e-3  # a batch may sum in another order
 _UNTRAINED = "it is not trained"
+_TILED = (261, 335)  # height and width of the image that is processed in tiles: several, and some cut off
+_TILED_SHARE = 1e-4  # of samples that the order of sums may move over a rounding threshold
 _STIR = 0.3  # how far a network is taken from its start, relative to its parameters
 
 
@@ -204,6 +207,23 @@ def resolution(preprocessor: Preprocessor, settings: PreprocessorSettings = _DEF
         require(0 < factor <= 1, f"expected a factor above 0 and up to 1; got {factor!r} at strength {strength:g}")
         again = fresh.resolution(strength)
         require(again == factor, f"expected {factor} at strength {strength:g} of a fresh one too; got {again}")
+
+
+@check("N14", "In tiles it gives what it gives whole, but for one level on one sample in 10,000; if it has a tiling.")
+def tiles(preprocessor: Preprocessor, settings: PreprocessorSettings = _DEFAULT) -> None:
+    """Overlap and reduced pass are as large as they have to be."""
+    not_applicable(preprocessor.tiling is not None, "it has no tiling")
+    with torch.no_grad():
+        tested = _stirred(preprocessor).eval()
+        image = natural_image(*_TILED)
+        whole = to_uint8(tested(to_float(image)[None], 0.7))[0]
+        for tile_px in (48, 96):
+            tiled = preprocess_in_tiles(tested, image, 0.7, tile_px=tile_px)
+            off = (tiled.int() - whole.int()).abs()
+            share = float((off > 0).float().mean())
+            good = int(off.max()) <= 1 and share <= _TILED_SHARE
+            got = f"{int(off.max())} levels at most, {share:.3%} of the samples"
+            require(good, f"tiles of {tile_px} pixels: expected one level on 1 of 10,000 samples; got {got}")
 
 
 def _fresh(preprocessor: Preprocessor, settings: PreprocessorSettings) -> Preprocessor:
