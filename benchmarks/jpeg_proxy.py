@@ -77,7 +77,7 @@ def speed(sources: Tensor, turns: int) -> dict[str, float]:
     weights = torch.randn_like(images)
     proxies = {
         "ours_ms": JPEGProxy(JPEGCodec()),
-        "ours_optimized_huffman_ms": JPEGProxy(JPEGCodec(optimize=True)),
+        "ours_annex_k_huffman_ms": JPEGProxy(JPEGCodec(optimize=False)),
     }
 
     def ours(proxy: JPEGProxy) -> None:
@@ -99,7 +99,11 @@ def speed(sources: Tensor, turns: int) -> dict[str, float]:
             elapsed_ms = 1000 * (time.thread_time() - start) / len(images)
             if turn:
                 fastest[name] = min(fastest[name], elapsed_ms)
-    return {**fastest, "times_faster_than_kornia": fastest["kornia_ms"] / fastest["ours_ms"]}
+    ratios = {
+        "times_faster_than_kornia": fastest["kornia_ms"] / fastest["ours_ms"],
+        "times_faster_than_kornia_annex_k_huffman": fastest["kornia_ms"] / fastest["ours_annex_k_huffman_ms"],
+    }
+    return {**fastest, **ratios}
 
 
 def table(rows: list[dict[str, float]], times: dict[str, float]) -> str:
@@ -113,9 +117,10 @@ def table(rows: list[dict[str, float]], times: dict[str, float]) -> str:
         ),
         "",
         "Forward and backward of one 256 x 256 image in a batch of 8, one thread, CPU time:",
-        f"kornia {times['kornia_ms']:.1f} ms; ours, which also counts and differentiates the bits,",
-        f"{times['ours_ms']:.1f} ms ({times['times_faster_than_kornia']:.1f} times faster); with Huffman tables made",
-        f"for each image {times['ours_optimized_huffman_ms']:.1f} ms.",
+        f"kornia {times['kornia_ms']:.1f} ms; ours, which also counts and differentiates the bits, with Huffman tables",
+        f"made for each image {times['ours_ms']:.1f} ms ({times['times_faster_than_kornia']:.1f} times faster), with",
+        f"Annex K's {times['ours_annex_k_huffman_ms']:.1f} ms",
+        f"({times['times_faster_than_kornia_annex_k_huffman']:.1f} times faster).",
     ]
     return "\n".join(lines) + "\n"
 

@@ -41,6 +41,7 @@ from . import (
     transmission as transmission,
     types as types,
     validation as validation,
+    webp_file as webp_file,
 )
 from .channel import (
     Channel as Channel,

@@ -1,12 +1,13 @@
 """Checks of arguments that several rooms share."""
 
+from collections.abc import Collection
 from typing import Any
 
 import torch
 
 from precomp_sdk.errors import OptionError
 
-__all__ = ["check_instance", "check_whole_number", "find_device"]
+__all__ = ["check_choice", "check_instance", "check_whole_number", "find_device"]
 
 
 def check_instance(value: Any, contract: type, where: str) -> None:
@@ -22,6 +23,16 @@ def check_instance(value: Any, contract: type, where: str) -> None:
             got=f"the class {value.__name__}" if isinstance(value, type) else f"{' '.join(repr(value).split()):.80}",
             remedy="Construct one; Registry.create makes components by name.",
         )
+
+
+def check_choice(value: object, where: str, option: str, choices: Collection[str]) -> None:
+    """Refuse an option's value that is none of its choices.
+
+    Raises:
+        OptionError: it is.
+    """
+    if not isinstance(value, str) or value not in choices:
+        raise OptionError.choice(where, option, choices, value)
 
 
 def check_whole_number(

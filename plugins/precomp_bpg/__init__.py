@@ -5,8 +5,10 @@ The extra ``precomp-sdk[bpg]`` brings PyAV, whose wheels bundle x265 (GPL). With
 """
 
 from precomp_bpg.codec import BPGCodec
-from precomp_bpg.container import Alpha, BpgFile, ColourSpace, PixelFormat, parse_bpg, slice_qp
+from precomp_bpg.container import BpgFile, parse_bpg, slice_qp
 from precomp_bpg.decoder import DecodedImage, decode_bpg
+from precomp_bpg.foreign import Alpha
+from precomp_bpg.formats import ColourSpace, PixelFormat
 from precomp_bpg.hevc_codec import HEVCIntraCodec
 from precomp_bpg.proxy import BPGProxy
 from precomp_sdk import Codec, ProxyCodec, hookimpl

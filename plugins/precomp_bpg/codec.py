@@ -1,6 +1,6 @@
 """BPG as a codec of precomp_sdk."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from typing import ClassVar, Final, Literal
 
 import numpy as np
@@ -10,12 +10,14 @@ from torch import Tensor
 from precomp_bpg._av import load_av, versions
 from precomp_bpg.binaries import BpgPrograms
 from precomp_bpg.colour import Bytes, rgb_to_planes
-from precomp_bpg.container import PixelFormat, parse_bpg, slice_qp, write_bpg
+from precomp_bpg.container import MAX_PIXELS, parse_bpg, slice_qp, write_bpg
 from precomp_bpg.decoder import decode_parsed
 from precomp_bpg.encoder import CHROMA, EFFORTS, encode_image
-from precomp_sdk import BitstreamError, Codec, CodecError, OptionError, QualityScale, nearest
+from precomp_bpg.formats import PixelFormat
+from precomp_sdk import BitstreamError, Codec, CodecError, OptionError, QualityScale
+from precomp_sdk.validation import check_choice, check_whole_number
 
-__all__ = ["BPGCodec", "check_option"]
+__all__ = ["BPGCodec"]
 
 _X265_SHIFT: Final = 3  # bpgenc's x265 codes intra images this much below its -q
 _BACKENDS: Final = ("x265", "bpgenc")
@@ -37,6 +39,7 @@ class BPGCodec(Codec):
         bpgenc: the program, by name or path.
         bpgdec: the program, by name or path.
         timeout_s: how long a program may work on one image.
+        max_pixels: largest image that is encoded or decoded.
 
     Raises:
         OptionError: an option has a value it does not take.
@@ -48,6 +51,7 @@ class BPGCodec(Codec):
     quality_scale: ClassVar[QualityScale] = QualityScale(
         "QP", 0, 51, higher_is_better=False, ladder=(25, 28, 31, 34, 37, 40, 44)
     )
+    limits = frozenset({"max_pixels"})
 
     def __init__(
         self,
@@ -60,11 +64,12 @@ class BPGCodec(Codec):
         bpgenc: str = "bpgenc",
         bpgdec: str = "bpgdec",
         timeout_s: float = 120.0,
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
-        check_option("bpg", "chroma", chroma, CHROMA)
-        check_option("bpg", "effort", effort, EFFORTS)
-        check_option("bpg", "backend", backend, _BACKENDS)
-        check_option("bpg", "qp_scale", qp_scale, _SCALES)
+        check_choice(chroma, "'bpg'", "chroma", CHROMA)
+        check_choice(effort, "'bpg'", "effort", EFFORTS)
+        check_choice(backend, "'bpg'", "backend", _BACKENDS)
+        check_choice(qp_scale, "'bpg'", "qp_scale", _SCALES)
         if encoder == "jctvc" and backend == "x265":
             raise OptionError(
                 where="'bpg', option 'encoder'",
@@ -72,16 +77,18 @@ class BPGCodec(Codec):
                 got=repr(encoder),
                 remedy="jctvc is inside the program bpgenc: add backend='bpgenc'.",
             )
-        check_option("bpg", "encoder", encoder, _ENCODERS if backend == "bpgenc" else _ENCODERS[:1])
+        check_choice(encoder, "'bpg'", "encoder", _ENCODERS if backend == "bpgenc" else _ENCODERS[:1])
         if not isinstance(timeout_s, int | float | np.number) or not timeout_s > 0:
             raise OptionError(
                 where="'bpg'", expected="timeout_s above 0", got=repr(timeout_s), remedy="Give a number of seconds."
             )
+        self.max_pixels: Final = check_whole_number(max_pixels, "'bpg'", "max_pixels", 1)
         self._options: dict[str, object] = {
             "chroma": chroma,
             "effort": effort,
             "backend": backend,
             "qp_scale": qp_scale,
+            "max_pixels": self.max_pixels,
         }
         self._chroma, self._effort, self._encoder, self._qp_scale = chroma, effort, encoder, qp_scale
         self._programs: BpgPrograms | None = None
@@ -106,7 +113,7 @@ class BPGCodec(Codec):
         if self._programs:
             return self._encode_outside(self._programs, rgb, int(quality))
         qp = int(quality) if self._qp_scale == "slice" else max(int(quality) - _X265_SHIFT, 0)
-        coded = encode_image(rgb, qp, CHROMA[self._chroma], self._effort)
+        coded = encode_image(rgb, qp, CHROMA[self._chroma], self._effort, self.max_pixels)
         return write_bpg(coded.width, coded.height, coded.pixel_format, coded.image)
 
     def _encode_outside(self, programs: BpgPrograms, rgb: Bytes, quality: int) -> bytes:
@@ -122,7 +129,7 @@ class BPGCodec(Codec):
         source = rgb_to_planes(rgb, PixelFormat.GRAY)[0] if self._chroma == "gray" else rgb
         payload = programs.encode(source, q, self._chroma, self._effort, self._encoder)
         try:
-            file = parse_bpg(payload)
+            file = parse_bpg(payload, max_pixels=self.max_pixels)
             got = (file.height, file.width, slice_qp(file.colour) if exact else quality)
         except BitstreamError as error:
             raise _unlike("a BPG file", str(error)) from error
@@ -131,7 +138,9 @@ class BPGCodec(Codec):
         return payload
 
     def _decode(self, payload: bytes) -> Tensor:
-        file = parse_bpg(payload)  # refuses what is truncated or too large, before a program sees it
+        file = parse_bpg(
+            payload, max_pixels=self.max_pixels
+        )  # refuses what is truncated or too large, before a program sees it
         if self._programs is None:
             return torch.from_numpy(decode_parsed(file).rgb)
         rgb = self._programs.decode(payload)
@@ -152,18 +161,3 @@ def _unlike(expected: str, got: str) -> CodecError:
         got=got,
         remedy="This bpgenc differs from version 0.9.8: use qp_scale='bpgenc', or backend='x265'.",
     )
-
-
-def check_option(codec: str, option: str, value: object, valid: Collection[str]) -> None:
-    """Refuse a value that an option does not take.
-
-    Raises:
-        OptionError: it is none of ``valid``.
-    """
-    if not isinstance(value, str) or value not in valid:
-        raise OptionError(
-            where=f"{codec!r}, option {option!r}",
-            expected=f"one of {sorted(valid)}",
-            got=repr(value),
-            remedy=nearest(str(value), valid),
-        )

@@ -14,9 +14,10 @@ from typing import Any, Final, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from precomp_bpg.container import ColourSpace, PixelFormat
+from precomp_bpg.foreign import LUMA_WEIGHTS, NOT_LUMA
+from precomp_bpg.formats import ColourSpace, PixelFormat
 
-__all__ = ["Bytes", "Samples", "planes_to_rgb", "rgb_to_planes", "un_premultiply"]
+__all__ = ["Bytes", "Samples", "planes_to_rgb", "rgb_to_planes"]
 
 Bytes: TypeAlias = NDArray[np.uint8]
 Samples: TypeAlias = NDArray[np.uint8] | NDArray[np.uint16]
@@ -33,11 +34,7 @@ _DOWN_MARGIN: Final = 4
 _UP: Final = (2, -6, 18, 57, -10, 4, -1)  # on c[i-3..i+3] for even samples, mirrored for odd ones, /64
 _UP_LEFT: Final = (-1, 4, -11, 40, 40, -11, 4, -1)  # on c[i-3..i+4] for odd samples of left-sited chroma, /64
 _UP_MARGIN: Final = 4
-_LUMA_WEIGHTS: Final = {  # of red and blue
-    ColourSpace.BT601: (0.299, 0.114),
-    ColourSpace.BT709: (0.2126, 0.0722),
-    ColourSpace.BT2020: (0.2627, 0.0593),
-}
+_BT601: Final = (0.299, 0.114)  # luma's weights of red and blue
 
 
 def _strips(height: int, width: int) -> Iterator[tuple[int, int]]:
@@ -111,22 +108,18 @@ def _matrix(space: ColourSpace, bit_depth: int, limited: bool) -> _Matrix:
     largest = (1 << bit_depth) - 1
     black, middle = (16 << bit_depth - 8) if limited else 0, 1 << bit_depth - 1
     luma = 255 / (219 << bit_depth - 8) if limited else 255 / largest
-    chroma = 255 / (224 << bit_depth - 8) if limited and space in _LUMA_WEIGHTS else luma
-    rows: tuple[tuple[float, float, float], ...]
-    match space:
-        case ColourSpace.RGB:  # planes G, B, R
-            rows, middle = ((0, 0, luma), (luma, 0, 0), (0, luma, 0)), black
-        case ColourSpace.YCGCO:
-            rows = ((luma, -luma, luma), (luma, luma, 0), (luma, -luma, -luma))
-        case _:
-            red, blue = _LUMA_WEIGHTS[space]
-            green = 1 - red - blue
-            from_cr, from_cb = 2 * (1 - red), 2 * (1 - blue)
-            rows = (
-                (luma, 0, chroma * from_cr),
-                (luma, -chroma * from_cb * blue / green, -chroma * from_cr * red / green),
-                (luma, chroma * from_cb, 0),
-            )
+    chroma = 255 / (224 << bit_depth - 8) if limited and space not in NOT_LUMA else luma
+    if space in NOT_LUMA:
+        rows, middle = NOT_LUMA[space](luma), (black if space == ColourSpace.RGB else middle)
+    else:
+        red, blue = LUMA_WEIGHTS.get(space, _BT601)
+        green = 1 - red - blue
+        from_cr, from_cb = 2 * (1 - red), 2 * (1 - blue)
+        rows = (
+            (luma, 0, chroma * from_cr),
+            (luma, -chroma * from_cb * blue / green, -chroma * from_cr * red / green),
+            (luma, chroma * from_cb, 0),
+        )
     fixed = tuple((round(a * 2**_FRACTION), round(b * 2**_FRACTION), round(c * 2**_FRACTION)) for a, b, c in rows)
     # Limited range stretches the extremes beyond 32 bits.
     return _Matrix(fixed, (black, middle, middle), np.int64 if limited or space == ColourSpace.YCGCO else np.int32)
@@ -211,10 +204,3 @@ def _double_rows(samples: NDArray[np.int32], *, centred: bool) -> NDArray[np.int
         for index, tap in enumerate(_UP_LEFT):
             out[:, 1] += samples[first + index : first + index + count] * tap
     return out.reshape(2 * count, -1)
-
-
-def un_premultiply(rgb: Bytes, alpha: Bytes) -> Bytes:
-    """Divide colour (3, H, W) by its alpha (H, W); where alpha is 0 the colour becomes white."""
-    wide = alpha.astype(np.int32)
-    divided = (rgb.astype(np.int32) * 255 + wide // 2) // np.maximum(wide, 1)
-    return np.where(wide == 0, 255, divided.clip(0, 255)).astype(np.uint8)

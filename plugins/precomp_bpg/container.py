@@ -5,23 +5,33 @@ Source:
 """
 
 from dataclasses import dataclass
-from enum import IntEnum, StrEnum
 from typing import Final
 
-from precomp_bpg._bits import BitReader, BitWriter, read_ue7, write_ue7
+from precomp_bpg._numbers import read_ue7, write_ue7
+from precomp_bpg.foreign import ALPHA_FLAGS, BIT_DEPTHS, Alpha
+from precomp_bpg.formats import ColourSpace, PixelFormat
 from precomp_bpg.hevc import SequenceParameters, parse_pps, parse_slice_header
-from precomp_bpg.nal import IDR_TYPES, PPS, SEI_TYPES, SPS, VPS, check_sei, layer_id, nal_type, set_layer, split_nals
-from precomp_bpg.tools import CodingTools, read_tools, refused, write_tools
+from precomp_bpg.hevc.bits import BitReader, BitWriter
+from precomp_bpg.hevc.nal import (
+    IDR_TYPES,
+    PPS,
+    SEI_TYPES,
+    SPS,
+    VPS,
+    check_sei,
+    layer_id,
+    nal_type,
+    set_layer,
+    split_nals,
+)
+from precomp_bpg.hevc.tools import CodingTools, read_tools, refused, write_tools
 from precomp_sdk import BitstreamError
 
 __all__ = [
     "MAX_PIXELS",
     "MAX_SIDE",
-    "Alpha",
     "BpgFile",
     "CodedImage",
-    "ColourSpace",
-    "PixelFormat",
     "check_decodable",
     "check_size",
     "first_image",
@@ -30,55 +40,11 @@ __all__ = [
     "write_bpg",
 ]
 
-MAX_PIXELS: Final = 1 << 26  #: the largest image that is encoded or decoded, 67 megapixels
+MAX_PIXELS: Final = 1 << 26  #: largest image that is coded unless asked for more, 67 megapixels
 MAX_SIDE: Final = 1 << 15  #: the widest or tallest
 _MAGIC: Final = b"BPG\xfb"
 _WHERE: Final = "BPG file"
-_BIT_DEPTHS: Final = (8, 10, 12)
 _ALPHA_LAYER: Final = 1
-
-
-class PixelFormat(IntEnum):
-    """Chroma subsampling and where its samples lie."""
-
-    GRAY = 0
-    C420 = 1
-    C422 = 2
-    C444 = 3
-    C420_LEFT = 4
-    C422_LEFT = 5
-
-    @property
-    def chroma_format(self) -> int:
-        """HEVC's ``chroma_format_idc``."""
-        return int(self) if self <= PixelFormat.C444 else int(self) - 3
-
-
-class ColourSpace(IntEnum):
-    """What the three planes mean."""
-
-    BT601 = 0
-    RGB = 1
-    YCGCO = 2
-    BT709 = 3
-    BT2020 = 4
-
-
-class Alpha(StrEnum):
-    """What the fourth plane means."""
-
-    NONE = "none"
-    STRAIGHT = "straight"
-    PREMULTIPLIED = "premultiplied"
-    CMYK_W = "cmyk"
-
-
-_ALPHA_FLAGS: Final = {
-    (0, 0): Alpha.NONE,
-    (1, 0): Alpha.STRAIGHT,
-    (1, 1): Alpha.PREMULTIPLIED,
-    (0, 1): Alpha.CMYK_W,
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +94,9 @@ class BpgFile:
         return self.colour.sps.bit_depth
 
 
-def check_size(width: int, height: int, tools: CodingTools, data_bytes: int, where: str) -> None:
+def check_size(
+    width: int, height: int, tools: CodingTools, data_bytes: int, where: str, max_pixels: int = MAX_PIXELS
+) -> None:
     """Refuse an image that is too large, or larger than its data can fill.
 
     In an intra image every coding tree block costs one bit or more: at least one bypass bin per prediction block.
@@ -136,8 +104,8 @@ def check_size(width: int, height: int, tools: CodingTools, data_bytes: int, whe
     Raises:
         BitstreamError: it is.
     """
-    if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE and width * height <= MAX_PIXELS):
-        raise refused(where, f"an image of 1 to {MAX_PIXELS} pixels, sides of at most {MAX_SIDE}", f"{width}x{height}")
+    if not (0 < width <= MAX_SIDE and 0 < height <= MAX_SIDE and width * height <= max_pixels):
+        raise refused(where, f"an image of 1 to {max_pixels} pixels, sides of at most {MAX_SIDE}", f"{width}x{height}")
     if tools.blocks(width, height) > 8 * data_bytes:
         raise BitstreamError(
             where=where,
@@ -147,8 +115,12 @@ def check_size(width: int, height: int, tools: CodingTools, data_bytes: int, whe
         )
 
 
-def parse_bpg(payload: bytes) -> BpgFile:
+def parse_bpg(payload: bytes, *, max_pixels: int = MAX_PIXELS) -> BpgFile:
     """Read a BPG file, without decoding its images.
+
+    Args:
+        payload: the file.
+        max_pixels: largest image.
 
     Raises:
         BitstreamError: it is rubbish or truncated, claims too large an image, or has what is not decoded here.
@@ -160,8 +132,8 @@ def parse_bpg(payload: bytes) -> BpgFile:
     colour_space, extension, alpha2, limited, animation = bits.u(4), bits.u(1), bits.u(1), bits.u(1), bits.u(1)
     if pixel_format not in list(PixelFormat):
         raise refused(_WHERE, "pixel format 0..5", pixel_format)
-    if bit_depth not in _BIT_DEPTHS:
-        raise refused(_WHERE, f"a bit depth out of {_BIT_DEPTHS}", bit_depth)
+    if bit_depth not in BIT_DEPTHS:
+        raise refused(_WHERE, f"a bit depth out of {BIT_DEPTHS}", bit_depth)
     if colour_space not in list(ColourSpace) or (colour_space and pixel_format == PixelFormat.GRAY):
         raise refused(_WHERE, "colour space 0..4, and 0 for gray", colour_space)
     width, offset = read_ue7(payload, 6, _WHERE)
@@ -178,14 +150,16 @@ def parse_bpg(payload: bytes) -> BpgFile:
             got=f"{len(payload)} bytes",
             remedy="The file is truncated; fetch it again.",
         )
-    alpha = _ALPHA_FLAGS[alpha1, alpha2]
+    alpha = ALPHA_FLAGS[alpha1, alpha2]
     data = payload[offset:end]
     tools, begin = [], 0
     for _ in range(1 if alpha is Alpha.NONE else 2):  # alpha's header stands first
         item, begin = _read_hevc_header(data, begin, bit_depth)
         tools.append(item)
+    for item in tools:
+        check_size(width, height, item, len(data) - begin, _WHERE, max_pixels)
     colour_format = PixelFormat(pixel_format)
-    colour = _picture_parameters(width, height, colour_format.chroma_format, bit_depth, tools[-1], len(data) - begin)
+    colour = _picture_parameters(width, height, colour_format.chroma_format, bit_depth, tools[-1])
     nals = split_nals(data[begin:], _WHERE)
     return BpgFile(
         width,
@@ -199,7 +173,7 @@ def parse_bpg(payload: bytes) -> BpgFile:
         None
         if alpha is Alpha.NONE
         else _coded(
-            _picture_parameters(width, height, 0, bit_depth, tools[0], len(data) - begin),
+            _picture_parameters(width, height, 0, bit_depth, tools[0]),
             nals,
             _ALPHA_LAYER,
             not length,
@@ -214,9 +188,8 @@ def _read_hevc_header(data: bytes, offset: int, bit_depth: int) -> tuple[CodingT
 
 
 def _picture_parameters(
-    width: int, height: int, chroma_format: int, bit_depth: int, tools: CodingTools, data_bytes: int
+    width: int, height: int, chroma_format: int, bit_depth: int, tools: CodingTools
 ) -> SequenceParameters:
-    check_size(width, height, tools, data_bytes, _WHERE)
     return SequenceParameters(chroma_format, tools.padded(width), tools.padded(height), bit_depth, tools)
 
 

@@ -6,10 +6,12 @@ from typing import Final
 import numpy as np
 
 from precomp_bpg._av import load_av
-from precomp_bpg.colour import Bytes, Samples, planes_to_rgb, un_premultiply
-from precomp_bpg.container import Alpha, BpgFile, CodedImage, ColourSpace, PixelFormat, check_decodable, parse_bpg
+from precomp_bpg.colour import Bytes, Samples, planes_to_rgb
+from precomp_bpg.container import MAX_PIXELS, BpgFile, CodedImage, check_decodable, parse_bpg
+from precomp_bpg.foreign import apply_alpha
+from precomp_bpg.formats import ColourSpace, PixelFormat
 from precomp_bpg.hevc import SequenceParameters, build_sps, build_vps
-from precomp_bpg.nal import byte_stream
+from precomp_bpg.hevc.nal import byte_stream
 from precomp_sdk import BitstreamError
 
 __all__ = ["DecodedImage", "decode_bpg", "decode_planes"]
@@ -33,14 +35,18 @@ class DecodedImage:
     alpha: Bytes | None = None
 
 
-def decode_bpg(payload: bytes) -> DecodedImage:
+def decode_bpg(payload: bytes, *, max_pixels: int = MAX_PIXELS) -> DecodedImage:
     """Decode a BPG file, or the first image of an animation, to 8 bits.
+
+    Args:
+        payload: the file.
+        max_pixels: largest image.
 
     Raises:
         BitstreamError: the file is rubbish or truncated, or has what is not decoded here.
         MissingDependencyError: PyAV is not installed.
     """
-    return decode_parsed(parse_bpg(payload))
+    return decode_parsed(parse_bpg(payload, max_pixels=max_pixels))
 
 
 def decode_parsed(file: BpgFile) -> DecodedImage:
@@ -56,13 +62,7 @@ def decode_parsed(file: BpgFile) -> DecodedImage:
         return DecodedImage(rgb)
     coded = decode_planes(file.alpha_plane, file.width, file.height)
     fourth = planes_to_rgb(coded, PixelFormat.GRAY, ColourSpace.BT601, file.bit_depth, limited_range=False)[0]
-    match file.alpha:
-        case Alpha.PREMULTIPLIED:
-            return DecodedImage(un_premultiply(rgb, fourth), fourth)
-        case Alpha.CMYK_W:
-            return DecodedImage(((rgb.astype(np.int32) * fourth + 127) // 255).astype(np.uint8))
-        case _:
-            return DecodedImage(rgb, fourth)
+    return DecodedImage(*apply_alpha(rgb, fourth, file.alpha))
 
 
 def decode_planes(image: CodedImage, width: int, height: int, *, zeros: bool = False) -> list[Samples]:

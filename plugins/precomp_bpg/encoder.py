@@ -7,9 +7,10 @@ import numpy as np
 
 from precomp_bpg._av import encode_frame, load_av, versions
 from precomp_bpg.colour import Bytes, rgb_to_planes
-from precomp_bpg.container import MAX_PIXELS, MAX_SIDE, CodedImage, PixelFormat, slice_qp
+from precomp_bpg.container import MAX_PIXELS, MAX_SIDE, CodedImage, slice_qp
+from precomp_bpg.formats import PixelFormat
 from precomp_bpg.hevc import parse_sps
-from precomp_bpg.nal import IDR_TYPES, PPS, SPS, nal_type, split_nals
+from precomp_bpg.hevc.nal import IDR_TYPES, PPS, SPS, nal_type, split_nals
 from precomp_sdk import BitstreamError, CodecError
 
 __all__ = ["CHROMA", "EFFORTS", "PARAMETERS", "EncodedImage", "encode_image"]
@@ -52,7 +53,9 @@ class EncodedImage:
     image: CodedImage
 
 
-def encode_image(rgb: Bytes, qp: int, pixel_format: PixelFormat, effort: str) -> EncodedImage:
+def encode_image(
+    rgb: Bytes, qp: int, pixel_format: PixelFormat, effort: str, max_pixels: int = MAX_PIXELS
+) -> EncodedImage:
     """Encode an image at a slice QP.
 
     Args:
@@ -60,18 +63,19 @@ def encode_image(rgb: Bytes, qp: int, pixel_format: PixelFormat, effort: str) ->
         qp: 0..51.
         pixel_format: one of `CHROMA`.
         effort: one of `EFFORTS`.
+        max_pixels: largest image.
 
     Raises:
         CodecError: the image is too large, or x265 did not do what it was told.
         MissingDependencyError: PyAV with libx265 is not installed.
     """
     _, height, width = rgb.shape
-    if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE:
+    if width * height > max_pixels or max(width, height) > MAX_SIDE:
         raise CodecError(
             where="BPG encoder",
-            expected=f"at most {MAX_PIXELS} pixels, sides of at most {MAX_SIDE}",
+            expected=f"at most {max_pixels} pixels, sides of at most {MAX_SIDE}",
             got=f"{width}x{height}",
-            remedy="Cut the image into tiles.",
+            remedy="Raise the option max_pixels, or cut the image into tiles.",
         )
     versions()  # x265's first use must not happen in two threads at once
     unit = _SMALL if min(width, height) <= _UNIT else _UNIT

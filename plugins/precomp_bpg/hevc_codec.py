@@ -9,15 +9,16 @@ import torch
 from torch import Tensor
 
 from precomp_bpg._av import load_av, versions
-from precomp_bpg.codec import check_option
 from precomp_bpg.colour import planes_to_rgb
-from precomp_bpg.container import CodedImage, ColourSpace, PixelFormat, check_size, first_image
+from precomp_bpg.container import MAX_PIXELS, CodedImage, check_size, first_image
 from precomp_bpg.decoder import decode_planes
 from precomp_bpg.encoder import CHROMA, EFFORTS, encode_image
+from precomp_bpg.formats import ColourSpace, PixelFormat
 from precomp_bpg.hevc import build_sps, build_vps, parse_sps
-from precomp_bpg.nal import EOB, SPS, VPS, byte_stream, make_nal, nal_type, rbsp, split_nals
-from precomp_bpg.tools import refused
+from precomp_bpg.hevc.nal import EOB, SPS, VPS, byte_stream, make_nal, nal_type, rbsp, split_nals
+from precomp_bpg.hevc.tools import refused
 from precomp_sdk import BitstreamError, Codec, QualityScale
+from precomp_sdk.validation import check_choice, check_whole_number
 
 __all__ = ["HEVCIntraCodec"]
 
@@ -38,6 +39,7 @@ class HEVCIntraCodec(Codec):
     Args:
         chroma: ``"420"``, ``"422"``, ``"444"``, or ``"gray"``, which drops the colour.
         effort: ``"fast"``, ``"default"`` or ``"best"``.
+        max_pixels: largest image that is encoded or decoded.
 
     Raises:
         OptionError: an option has a value it does not take.
@@ -49,22 +51,25 @@ class HEVCIntraCodec(Codec):
     quality_scale: ClassVar[QualityScale] = QualityScale(
         "QP", 0, 51, higher_is_better=False, ladder=(25, 28, 31, 34, 37, 40, 44)
     )
+    limits = frozenset({"max_pixels"})
 
     def __init__(
         self,
         *,
         chroma: Literal["420", "422", "444", "gray"] = "420",
         effort: Literal["fast", "default", "best"] = "default",
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
-        check_option(self.name, "chroma", chroma, CHROMA)
-        check_option(self.name, "effort", effort, EFFORTS)
+        check_choice(chroma, repr(self.name), "chroma", CHROMA)
+        check_choice(effort, repr(self.name), "effort", EFFORTS)
         load_av()
         self._chroma, self._effort = chroma, effort
+        self.max_pixels: Final = check_whole_number(max_pixels, repr(self.name), "max_pixels", 1)
 
     @property
     def options(self) -> Mapping[str, object]:
         """The options this codec was constructed with."""
-        return {"chroma": self._chroma, "effort": self._effort}
+        return {"chroma": self._chroma, "effort": self._effort, "max_pixels": self.max_pixels}
 
     @property
     def version(self) -> str:
@@ -72,7 +77,9 @@ class HEVCIntraCodec(Codec):
         return versions()
 
     def _encode(self, image: Tensor, quality: float) -> bytes:
-        coded = encode_image(np.ascontiguousarray(image.numpy()), int(quality), CHROMA[self._chroma], self._effort)
+        coded = encode_image(
+            np.ascontiguousarray(image.numpy()), int(quality), CHROMA[self._chroma], self._effort, self.max_pixels
+        )
         across, down = _units(coded.image.sps.chroma_format)
         right, odd_width = divmod(coded.image.sps.width - coded.width, across)
         below, odd_height = divmod(coded.image.sps.height - coded.height, down)
@@ -99,7 +106,7 @@ class HEVCIntraCodec(Codec):
         across, down = _units(sps.chroma_format)
         left, right, top, below = sps.window
         width, height = sps.width - across * right, sps.height - down * below
-        check_size(width, height, sps.tools, len(payload), _WHERE)
+        check_size(width, height, sps.tools, len(payload), _WHERE, self.max_pixels)
         if left or top or not sps.jfif_colour or sps.bit_depth != 8:
             raise refused(_WHERE, "8 bits, JFIF's colour and no cropping at the left or top", sps)
         if (sps.width, sps.height) != (sps.tools.padded(width), sps.tools.padded(height)):

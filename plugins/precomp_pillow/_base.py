@@ -2,7 +2,7 @@
 
 import io
 from abc import abstractmethod
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from typing import ClassVar, Final
 
 import numpy as np
@@ -11,14 +11,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile
 from torch import Tensor
 
-from precomp_sdk import BitstreamError, Codec, CodecError, MissingDependencyError, OptionError, nearest
+from precomp_sdk import BitstreamError, Codec, CodecError, MissingDependencyError
 
 __all__ = [
     "MAX_PIXELS",
     "PillowCodec",
-    "check_choice",
     "check_claim",
-    "check_whole_number",
+    "check_size",
     "damaged",
     "missing",
     "pixels",
@@ -26,7 +25,7 @@ __all__ = [
     "tensor",
 ]
 
-MAX_PIXELS: Final = 1 << 26  #: the largest image that is decoded, 67 megapixels
+MAX_PIXELS: Final = 1 << 26  #: largest image that is coded unless asked for more, 67 megapixels
 
 
 class PillowCodec(Codec):
@@ -37,6 +36,8 @@ class PillowCodec(Codec):
     """
 
     file_format: ClassVar[str]  #: Pillow's name of the format
+    limits = frozenset({"max_pixels"})
+    max_pixels: int  #: largest image that is encoded or decoded
 
     @abstractmethod
     def _save_options(self, quality: float, width: int, height: int) -> dict[str, object]:
@@ -51,6 +52,7 @@ class PillowCodec(Codec):
 
     def _encode(self, image: Tensor, quality: float) -> bytes:
         height, width = image.shape[1:]
+        check_size(self.name, image, self.max_pixels)
         target = io.BytesIO()
         try:
             options = self._save_options(quality, width, height)
@@ -63,7 +65,7 @@ class PillowCodec(Codec):
         self._check_payload(payload)
         try:
             with self._reader()(io.BytesIO(payload)) as image:
-                check_claim(self.name, *image.size)
+                check_claim(self.name, *image.size, self.max_pixels)
                 image.load()
                 return tensor(np.asarray(image.convert("RGB")))
         except BitstreamError:
@@ -82,44 +84,29 @@ def tensor(array: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(array.transpose(2, 0, 1).copy())
 
 
-def check_claim(codec: str, width: int, height: int) -> None:
+def check_size(codec: str, image: Tensor, max_pixels: int) -> None:
+    """Refuse to encode an image that the decoder would refuse.
+
+    Raises:
+        CodecError: it is too large.
+    """
+    if image.shape[1] * image.shape[2] > max_pixels:
+        raise CodecError(
+            where=f"{codec} encoder",
+            expected=f"at most {max_pixels} pixels",
+            got=f"{image.shape[2]} x {image.shape[1]}",
+            remedy="Raise the option max_pixels, or cut the image into tiles.",
+        )
+
+
+def check_claim(codec: str, width: int, height: int, max_pixels: int) -> None:
     """Refuse an image that is too large to decode, before its pixels take memory.
 
     Raises:
         BitstreamError: it is.
     """
-    if width < 1 or height < 1 or width * height > MAX_PIXELS:
-        raise damaged(codec, f"an image of 1 to {MAX_PIXELS} pixels", f"{width}x{height}")
-
-
-def check_choice(codec: str, option: str, value: object, valid: Collection[str]) -> None:
-    """Refuse a value that an option does not take.
-
-    Raises:
-        OptionError: it is none of ``valid``.
-    """
-    if not isinstance(value, str) or value not in valid:
-        raise OptionError(
-            where=f"{codec!r}, option {option!r}",
-            expected=f"one of {list(valid)}",
-            got=repr(value),
-            remedy=nearest(str(value), valid),
-        )
-
-
-def check_whole_number(codec: str, option: str, value: object, smallest: int, largest: int) -> None:
-    """Refuse a value that is not a whole number of a range.
-
-    Raises:
-        OptionError: it is not.
-    """
-    if isinstance(value, bool) or not isinstance(value, int) or not smallest <= value <= largest:
-        raise OptionError(
-            where=f"{codec!r}, option {option!r}",
-            expected=f"a whole number from {smallest} to {largest}",
-            got=repr(value),
-            remedy="Give one of them.",
-        )
+    if width < 1 or height < 1 or width * height > max_pixels:
+        raise damaged(codec, f"an image of 1 to {max_pixels} pixels", f"{width}x{height}")
 
 
 def damaged(codec: str, expected: str, got: str) -> BitstreamError:

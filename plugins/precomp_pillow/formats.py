@@ -7,8 +7,11 @@ from typing import Any, ClassVar, Final, Literal
 import PIL
 from PIL import ImageFile, Jpeg2KImagePlugin, WebPImagePlugin, features
 
-from precomp_pillow._base import PillowCodec, check_choice, check_claim, check_whole_number, damaged, missing
+from precomp_pillow._base import MAX_PIXELS, PillowCodec, missing
+from precomp_pillow._jpeg2000 import check_codestream
 from precomp_sdk import QualityScale
+from precomp_sdk.validation import check_choice, check_whole_number
+from precomp_sdk.webp_file import check_webp
 
 __all__ = ["AVIFCodec", "JPEG2000Codec", "WebPCodec"]
 
@@ -22,9 +25,10 @@ class WebPCodec(PillowCodec):
 
     Args:
         method: effort, 0 (fast) to 6 (slow).
+        max_pixels: largest image that is encoded or decoded.
 
     Raises:
-        OptionError: the method is out of its range.
+        OptionError: an option is out of its range.
         MissingDependencyError: Pillow was built without WebP.
     """
 
@@ -35,16 +39,17 @@ class WebPCodec(PillowCodec):
     )
     file_format: ClassVar[str] = "WEBP"
 
-    def __init__(self, *, method: int = 4) -> None:
-        check_whole_number(self.name, "method", method, 0, 6)
+    def __init__(self, *, method: int = 4, max_pixels: int = MAX_PIXELS) -> None:
+        check_whole_number(method, repr(self.name), "method", 0, 6)
         if not features.check("webp"):
             raise missing(self.name, "a Pillow built with WebP", _UPGRADE)
         self._method = method
+        self.max_pixels = check_whole_number(max_pixels, repr(self.name), "max_pixels", 1)
 
     @property
     def options(self) -> Mapping[str, object]:
         """The options this codec was constructed with."""
-        return {"method": self._method}
+        return {"method": self._method, "max_pixels": self.max_pixels}
 
     @property
     def version(self) -> str:
@@ -58,21 +63,7 @@ class WebPCodec(PillowCodec):
         return WebPImagePlugin.WebPImageFile
 
     def _check_payload(self, payload: bytes) -> None:
-        """Look at the size first: libwebp takes memory for the whole canvas when it opens a file."""
-        kind, body = payload[12:16], payload[20:30]
-        if payload[:4] != b"RIFF" or payload[8:12] != b"WEBP" or len(body) < 10:
-            raise damaged(self.name, "a RIFF file of type WEBP", payload[:16].hex(" "))
-        little = int.from_bytes
-        if kind == b"VP8 ":
-            size = little(body[6:8], "little") & 0x3FFF, little(body[8:10], "little") & 0x3FFF
-        elif kind == b"VP8L":
-            packed = little(body[1:5], "little")
-            size = (packed & 0x3FFF) + 1, (packed >> 14 & 0x3FFF) + 1
-        elif kind == b"VP8X":
-            size = little(body[4:7], "little") + 1, little(body[7:10], "little") + 1
-        else:
-            raise damaged(self.name, "an image chunk", kind.hex(" "))
-        check_claim(self.name, *size)
+        check_webp(payload, where=f"{self.name} decoder", max_pixels=self.max_pixels)
 
 
 class AVIFCodec(PillowCodec):
@@ -81,6 +72,7 @@ class AVIFCodec(PillowCodec):
     Args:
         chroma: ``"420"``, ``"422"`` or ``"444"``.
         speed: effort, 10 (fast) to 0 (slow).
+        max_pixels: largest image that is encoded or decoded.
 
     Raises:
         OptionError: an option has a value it does not take.
@@ -94,16 +86,19 @@ class AVIFCodec(PillowCodec):
     )
     file_format: ClassVar[str] = "AVIF"
 
-    def __init__(self, *, chroma: Literal["420", "422", "444"] = "420", speed: int = 6) -> None:
-        check_choice(self.name, "chroma", chroma, _CHROMA)
-        check_whole_number(self.name, "speed", speed, 0, 10)
+    def __init__(
+        self, *, chroma: Literal["420", "422", "444"] = "420", speed: int = 6, max_pixels: int = MAX_PIXELS
+    ) -> None:
+        check_choice(chroma, repr(self.name), "chroma", _CHROMA)
+        check_whole_number(speed, repr(self.name), "speed", 0, 10)
         self._plugin()
         self._chroma, self._speed = chroma, speed
+        self.max_pixels = check_whole_number(max_pixels, repr(self.name), "max_pixels", 1)
 
     @property
     def options(self) -> Mapping[str, object]:
         """The options this codec was constructed with."""
-        return {"chroma": self._chroma, "speed": self._speed}
+        return {"chroma": self._chroma, "speed": self._speed, "max_pixels": self.max_pixels}
 
     @property
     def version(self) -> str:
@@ -145,9 +140,10 @@ class JPEG2000Codec(PillowCodec):
     Args:
         levels: wavelet decompositions, 0 to 10, fewer where the image is too small for them. It is the only setting
             that trades time: the format has no effort.
+        max_pixels: largest image that is encoded or decoded.
 
     Raises:
-        OptionError: ``levels`` is out of its range.
+        OptionError: an option is out of its range.
         MissingDependencyError: Pillow was built without OpenJPEG.
     """
 
@@ -158,16 +154,17 @@ class JPEG2000Codec(PillowCodec):
     )
     file_format: ClassVar[str] = "JPEG2000"
 
-    def __init__(self, *, levels: int = 5) -> None:
-        check_whole_number(self.name, "levels", levels, 0, 10)
+    def __init__(self, *, levels: int = 5, max_pixels: int = MAX_PIXELS) -> None:
+        check_whole_number(levels, repr(self.name), "levels", 0, 10)
         if not features.check("jpg_2000"):
             raise missing(self.name, "a Pillow built with OpenJPEG", _UPGRADE)
         self._levels = levels
+        self.max_pixels = check_whole_number(max_pixels, repr(self.name), "max_pixels", 1)
 
     @property
     def options(self) -> Mapping[str, object]:
         """The options this codec was constructed with."""
-        return {"levels": self._levels}
+        return {"levels": self._levels, "max_pixels": self.max_pixels}
 
     @property
     def version(self) -> str:
@@ -188,16 +185,4 @@ class JPEG2000Codec(PillowCodec):
         return Jpeg2KImagePlugin.Jpeg2KImageFile
 
     def _check_payload(self, payload: bytes) -> None:
-        """Walk from marker to marker: OpenJPEG fills in what a truncated codestream lacks."""
-        if payload[:4] != b"\xff\x4f\xff\x51":
-            raise damaged(self.name, "a codestream that starts with SOC and SIZ", payload[:4].hex(" "))
-        at = 2
-        while (marker := payload[at : at + 2]) != b"\xff\xd9":
-            length = int.from_bytes(payload[at + 2 : at + 4])
-            if marker == b"\xff\x90":  # a tile part: its header says where it ends, 0 means at the EOC marker
-                whole = int.from_bytes(payload[at + 6 : at + 10])
-                at = at + whole if whole else len(payload) - 2
-            else:
-                at += 2 + length
-            if length < 2 or at > len(payload) - 2:
-                raise damaged(self.name, "a codestream up to its EOC marker", f"{len(payload)} bytes")
+        check_codestream(payload)

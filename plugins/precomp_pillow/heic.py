@@ -7,8 +7,9 @@ from typing import Any, ClassVar, Final, Literal
 import numpy as np
 from torch import Tensor
 
-from precomp_pillow._base import check_choice, check_claim, damaged, missing, pixels, refused, tensor
+from precomp_pillow._base import MAX_PIXELS, check_claim, check_size, damaged, missing, pixels, refused, tensor
 from precomp_sdk import BitstreamError, Codec, QualityScale
+from precomp_sdk.validation import check_choice, check_whole_number
 
 __all__ = ["HEICCodec"]
 
@@ -23,6 +24,7 @@ class HEICCodec(Codec):
     Args:
         chroma: ``"420"``, ``"422"`` or ``"444"``.
         effort: ``"fast"``, ``"default"`` or ``"best"``.
+        max_pixels: largest image that is encoded or decoded.
 
     Raises:
         OptionError: an option has a value it does not take.
@@ -34,22 +36,25 @@ class HEICCodec(Codec):
     quality_scale: ClassVar[QualityScale] = QualityScale(
         "quality", 0, 100, higher_is_better=True, ladder=(2, 10, 18, 25, 32, 40, 48)
     )
+    limits = frozenset({"max_pixels"})
 
     def __init__(
         self,
         *,
         chroma: Literal["420", "422", "444"] = "420",
         effort: Literal["fast", "default", "best"] = "default",
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
-        check_choice(self.name, "chroma", chroma, _CHROMA)
-        check_choice(self.name, "effort", effort, _EFFORTS)
+        check_choice(chroma, repr(self.name), "chroma", _CHROMA)
+        check_choice(effort, repr(self.name), "effort", _EFFORTS)
         _library()
         self._chroma, self._effort = chroma, effort
+        self.max_pixels = check_whole_number(max_pixels, repr(self.name), "max_pixels", 1)
 
     @property
     def options(self) -> Mapping[str, object]:
         """The options this codec was constructed with."""
-        return {"chroma": self._chroma, "effort": self._effort}
+        return {"chroma": self._chroma, "effort": self._effort, "max_pixels": self.max_pixels}
 
     @property
     def version(self) -> str:
@@ -59,6 +64,7 @@ class HEICCodec(Codec):
         return f"pillow-heif {library.__version__}, libheif {about['libheif']}, {about['HEIF']}"
 
     def _encode(self, image: Tensor, quality: float) -> bytes:
+        check_size(self.name, image, self.max_pixels)
         array, target = pixels(image), io.BytesIO()
         height, width = array.shape[:2]
         # Without x265's thread pool, or the bytes depend on the machine's cores.
@@ -76,7 +82,8 @@ class HEICCodec(Codec):
     def _decode(self, payload: bytes) -> Tensor:
         try:
             image = _library().open_heif(io.BytesIO(payload), convert_hdr_to_8bit=True)
-            check_claim(self.name, *image.size)
+            width, height = image.size
+            check_claim(self.name, width, height, self.max_pixels)
             array = np.asarray(image[0])
         except BitstreamError:
             raise

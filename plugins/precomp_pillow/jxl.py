@@ -9,9 +9,9 @@ import numpy as np
 from torch import Tensor
 
 from precomp_pillow._base import (
-    check_choice,
+    MAX_PIXELS,
     check_claim,
-    check_whole_number,
+    check_size,
     damaged,
     missing,
     pixels,
@@ -19,6 +19,7 @@ from precomp_pillow._base import (
     tensor,
 )
 from precomp_sdk import Codec, QualityScale
+from precomp_sdk.validation import check_choice, check_whole_number
 
 __all__ = ["JPEGXLCodec"]
 
@@ -35,6 +36,7 @@ class JPEGXLCodec(Codec):
         effort: 1 (fast) to 9 (slow).
         backend: ``"pillow-jxl-plugin"``, ``"imagecodecs"``, or ``"auto"`` for the first of them that is installed.
             Each decodes the other's files; their bytes differ by a few percent.
+        max_pixels: largest image that is encoded or decoded.
 
     Raises:
         OptionError: an option has a value it does not take.
@@ -46,12 +48,18 @@ class JPEGXLCodec(Codec):
     quality_scale: ClassVar[QualityScale] = QualityScale(
         "quality", 1, 99, higher_is_better=True, ladder=(3, 8, 15, 30, 45, 60, 72)
     )
+    limits = frozenset({"max_pixels"})
 
     def __init__(
-        self, *, effort: int = 7, backend: Literal["auto", "pillow-jxl-plugin", "imagecodecs"] = "auto"
+        self,
+        *,
+        effort: int = 7,
+        backend: Literal["auto", "pillow-jxl-plugin", "imagecodecs"] = "auto",
+        max_pixels: int = MAX_PIXELS,
     ) -> None:
-        check_whole_number(self.name, "effort", effort, 1, 9)
-        check_choice(self.name, "backend", backend, ("auto", *_MODULES))
+        check_whole_number(effort, repr(self.name), "effort", 1, 9)
+        check_choice(backend, repr(self.name), "backend", ("auto", *_MODULES))
+        self.max_pixels = check_whole_number(max_pixels, repr(self.name), "max_pixels", 1)
         wanted = list(_MODULES) if backend == "auto" else [backend]
         self._effort, self._backend = effort, next((name for name in wanted if _load(name)), wanted[0])
         self._library()
@@ -59,7 +67,7 @@ class JPEGXLCodec(Codec):
     @property
     def options(self) -> Mapping[str, object]:
         """The options this codec was constructed with; ``"auto"`` shows as the package it found."""
-        return {"effort": self._effort, "backend": self._backend}
+        return {"effort": self._effort, "backend": self._backend, "max_pixels": self.max_pixels}
 
     @property
     def version(self) -> str:
@@ -73,6 +81,7 @@ class JPEGXLCodec(Codec):
         return library
 
     def _encode(self, image: Tensor, quality: float) -> bytes:
+        check_size(self.name, image, self.max_pixels)
         array, library = pixels(image), self._library()
         try:
             if self._backend == "imagecodecs":
@@ -102,7 +111,7 @@ class JPEGXLCodec(Codec):
 
     def _decode(self, payload: bytes) -> Tensor:
         width, height = _claimed_size(payload)
-        check_claim(self.name, width, height)  # both packages decode before they tell the size
+        check_claim(self.name, width, height, self.max_pixels)  # both packages decode before they tell the size
         library = self._library()
         try:
             if self._backend == "imagecodecs":

@@ -9,11 +9,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from precomp_bpg._bits import BitWriter, write_ue7
+from precomp_bpg._numbers import write_ue7
 from precomp_bpg.container import CodedImage, PixelFormat
 from precomp_bpg.encoder import encode_image
-from precomp_bpg.nal import set_layer
-from precomp_bpg.tools import write_tools
+from precomp_bpg.hevc.bits import BitWriter
+from precomp_bpg.hevc.nal import set_layer
+from precomp_bpg.hevc.tools import write_tools
 
 Array = NDArray[np.uint8]
 

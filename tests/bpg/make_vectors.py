@@ -19,7 +19,7 @@ from precomp_bpg._av import encode_frame, load_av
 from precomp_bpg.container import CodedImage, PixelFormat
 from precomp_bpg.encoder import encode_image
 from precomp_bpg.hevc import parse_sps
-from precomp_bpg.nal import IDR_TYPES, PPS, SPS, nal_type, split_nals
+from precomp_bpg.hevc.nal import IDR_TYPES, PPS, SPS, nal_type, split_nals
 
 HERE = Path(__file__).resolve().parent
 HEIGHT, WIDTH = 13, 19

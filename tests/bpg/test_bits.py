@@ -4,7 +4,8 @@ import random
 
 import pytest
 
-from precomp_bpg._bits import BitReader, BitWriter, read_ue7, write_ue7
+from precomp_bpg._numbers import read_ue7, write_ue7
+from precomp_bpg.hevc.bits import BitReader, BitWriter
 from precomp_sdk import BitstreamError
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 import precomp_bpg
 from precomp_bpg import BPGCodec, HEVCIntraCodec, decode_bpg, parse_bpg, slice_qp
-from precomp_sdk import BitstreamError, Codec, MissingDependencyError, OptionError, QualityError, Registry
+from precomp_sdk import BitstreamError, Codec, CodecError, MissingDependencyError, OptionError, QualityError, Registry
 
 Image = Callable[..., Tensor]
 KINDS = pytest.mark.parametrize("kind", [BPGCodec, HEVCIntraCodec])
@@ -92,8 +92,34 @@ def test_both_scales_of_qp(image: Image) -> None:
 
 
 def test_options_and_version() -> None:
-    assert BPGCodec().options == {"chroma": "420", "effort": "default", "backend": "x265", "qp_scale": "slice"}
-    assert HEVCIntraCodec(chroma="gray", effort="best").options == {"chroma": "gray", "effort": "best"}
+    assert BPGCodec().options == {
+        "chroma": "420",
+        "effort": "default",
+        "backend": "x265",
+        "qp_scale": "slice",
+        "max_pixels": 1 << 26,
+    }
+    assert HEVCIntraCodec(chroma="gray", effort="best").options == {
+        "chroma": "gray",
+        "effort": "best",
+        "max_pixels": 1 << 26,
+    }
+    for codec in (BPGCodec(), HEVCIntraCodec()):
+        assert "max_pixels" not in codec.coding_options
+
+
+@pytest.mark.parametrize("kind", [BPGCodec, HEVCIntraCodec])
+def test_the_limit_of_pixels_is_an_option(kind: type[BPGCodec | HEVCIntraCodec]) -> None:
+    source = torch.randint(0, 256, (3, 20, 26), dtype=torch.uint8)
+    payload = kind().encode(source, 30)
+    assert kind(max_pixels=26 * 24).encode(source, 30) == payload
+    assert kind(max_pixels=26 * 24).decode(payload).shape == source.shape
+    with pytest.raises(CodecError, match="at most 519 pixels"):
+        kind(max_pixels=519).encode(source, 30)
+    with pytest.raises(BitstreamError, match="519 pixels"):
+        kind(max_pixels=519).decode(payload)
+    with pytest.raises(OptionError, match="max_pixels"):
+        kind(max_pixels=0)
     assert BPGCodec().version == HEVCIntraCodec().version
     assert "x265" in BPGCodec().version
 

@@ -7,7 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from precomp_bpg import ColourSpace, PixelFormat, colour
-from precomp_bpg.colour import planes_to_rgb, rgb_to_planes, un_premultiply
+from precomp_bpg.colour import planes_to_rgb, rgb_to_planes
+from precomp_bpg.foreign import Alpha, apply_alpha
 
 Floats = NDArray[np.float64]
 FORMATS = list(PixelFormat)
@@ -137,4 +138,6 @@ def test_extremes_of_limited_range_do_not_wrap() -> None:
 def test_un_premultiply() -> None:
     rgb = np.array([[[0, 10, 100, 255, 50]]] * 3, np.uint8)
     alpha = np.array([[0, 20, 50, 255, 255]], np.uint8)
-    assert un_premultiply(rgb, alpha)[0].tolist() == [[255, 128, 255, 255, 50]]
+    divided, kept = apply_alpha(rgb, alpha, Alpha.PREMULTIPLIED)
+    assert kept is alpha
+    assert divided[0].tolist() == [[255, 128, 255, 255, 50]]

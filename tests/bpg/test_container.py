@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from precomp_bpg import Alpha, ColourSpace, PixelFormat, decode_bpg, parse_bpg, slice_qp
-from precomp_bpg._bits import write_ue7
+from precomp_bpg._numbers import write_ue7
 from precomp_bpg.container import MAX_PIXELS, CodedImage, check_size, first_image, write_bpg
 from precomp_bpg.encoder import encode_image
-from precomp_bpg.nal import make_nal, nal_type
+from precomp_bpg.hevc.nal import make_nal, nal_type
 from precomp_sdk import BitstreamError
 
 Builder = Callable[..., bytes]
@@ -174,7 +174,7 @@ def test_lossless_of_jctvc_is_refused_with_its_reason(
 ) -> None:
     from precomp_bpg._av import encode_frame, load_av
     from precomp_bpg.hevc import parse_pps, parse_sps
-    from precomp_bpg.nal import split_nals
+    from precomp_bpg.hevc.nal import split_nals
 
     frame = load_av().VideoFrame(64, 64, "yuv444p")
     for plane, source in zip(frame.planes, make_image(64, 64), strict=True):

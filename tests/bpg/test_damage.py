@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from precomp_bpg import BPGCodec, HEVCIntraCodec, decode_bpg, decoder, parse_bpg
-from precomp_bpg._bits import write_ue7
+from precomp_bpg._numbers import write_ue7
 from precomp_bpg.container import MAX_PIXELS
 from precomp_sdk import BitstreamError
 

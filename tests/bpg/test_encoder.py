@@ -10,8 +10,8 @@ from precomp_bpg import PixelFormat, _av, encoder
 from precomp_bpg.container import CodedImage, slice_qp
 from precomp_bpg.encoder import CHROMA, EFFORTS, encode_image
 from precomp_bpg.hevc import parse_pps, parse_slice_header
-from precomp_bpg.nal import PPS, nal_type
-from precomp_bpg.tools import CodingTools
+from precomp_bpg.hevc.nal import PPS, nal_type
+from precomp_bpg.hevc.tools import CodingTools
 from precomp_sdk import CodecError
 
 ImageFactory = Callable[..., np.ndarray]

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import pytest
 
-from precomp_bpg._bits import BitReader, BitWriter
 from precomp_bpg.hevc import (
     SequenceParameters,
     build_sps,
@@ -13,8 +12,9 @@ from precomp_bpg.hevc import (
     parse_slice_header,
     parse_sps,
 )
-from precomp_bpg.nal import make_nal, nal_type, rbsp
-from precomp_bpg.tools import CodingTools, PcmTools, read_tools, write_tools
+from precomp_bpg.hevc.bits import BitReader, BitWriter
+from precomp_bpg.hevc.nal import make_nal, nal_type, rbsp
+from precomp_bpg.hevc.tools import CodingTools, PcmTools, read_tools, write_tools
 from precomp_sdk import BitstreamError
 
 TOOLS = CodingTools(3, 6, 2, 5, 2, sao=True, strong_smoothing=True)

@@ -12,7 +12,7 @@ from precomp_bpg import BPGCodec, HEVCIntraCodec, parse_bpg
 from precomp_bpg._av import load_av
 from precomp_bpg.decoder import decode_planes
 from precomp_bpg.hevc import SequenceParameters, build_sps, parse_sps
-from precomp_bpg.nal import byte_stream, make_nal, nal_type, split_nals
+from precomp_bpg.hevc.nal import byte_stream, make_nal, nal_type, split_nals
 from precomp_sdk import BitstreamError
 
 END = b"\0\0\0\1\x4a\x01"

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from precomp_bpg.nal import (
+from precomp_bpg.hevc.nal import (
     byte_stream,
     check_sei,
     layer_id,

@@ -12,7 +12,7 @@ from PIL import Image
 
 from precomp_bpg import Alpha, BPGCodec, ColourSpace, decode_bpg, parse_bpg, slice_qp
 from precomp_bpg.hevc import parse_pps
-from precomp_bpg.nal import nal_type
+from precomp_bpg.hevc.nal import nal_type
 from precomp_sdk import BitstreamError
 
 HERE = Path(__file__).resolve().parent

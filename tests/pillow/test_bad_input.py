@@ -15,7 +15,7 @@ from torch import Tensor
 
 from precomp_pillow import AVIFCodec, HEICCodec, JPEG2000Codec, JPEGXLCodec, WebPCodec
 from precomp_pillow._base import MAX_PIXELS
-from precomp_sdk import BitstreamError, Codec, CodecError, MissingDependencyError
+from precomp_sdk import BitstreamError, Codec, CodecError, MissingDependencyError, OptionError
 
 ImageFactory = Callable[[int, int], Tensor]
 KINDS: list[type[Codec]] = [WebPCodec, AVIFCodec, JPEG2000Codec]
@@ -62,14 +62,14 @@ def _jpeg_xl_header(width: int, height: int) -> bytes:
 
 def test_gigapixel_claims(make_image: ImageFactory) -> None:
     extended = b"VP8X" + (10).to_bytes(4, "little") + bytes(4) + 2 * (GIGAPIXEL - 1).to_bytes(3, "little")
-    with pytest.raises(BitstreamError, match=f"{GIGAPIXEL}x{GIGAPIXEL}"):
+    with pytest.raises(BitstreamError, match=f"{GIGAPIXEL} x {GIGAPIXEL}"):
         WebPCodec().decode(b"RIFF" + (len(extended) + 4).to_bytes(4, "little") + b"WEBP" + extended)
     largest = bytearray(WebPCodec().encode(make_image(8, 8), 5))
     largest[26:30] = b"\xff\x3f\xff\x3f"
-    with pytest.raises(BitstreamError, match="16383x16383"):
+    with pytest.raises(BitstreamError, match="16383 x 16383"):
         WebPCodec().decode(bytes(largest))
     lossless = b"VP8L" + (20).to_bytes(4, "little") + b"\x2f" + b"\xff\xff\xff\x0f" + bytes(15)
-    with pytest.raises(BitstreamError, match="16384x16384"):
+    with pytest.raises(BitstreamError, match="16384 x 16384"):
         WebPCodec().decode(b"RIFF" + (len(lossless) + 4).to_bytes(4, "little") + b"WEBP" + lossless)
 
     codestream = bytearray(JPEG2000Codec().encode(make_image(8, 8), 30))
@@ -192,3 +192,61 @@ def test_library_failure_is_wrapped(
         monkeypatch.setattr(Image.Image, "save", fail)
     with pytest.raises(CodecError, match="the library's own words"):
         codec.encode(make_image(8, 8), codec.quality_scale.ladder[0])
+
+
+@KINDS_BY_NAME
+def test_the_limit_of_pixels_is_an_option(kind: type[Codec], make_image: ImageFactory) -> None:
+    image = make_image(20, 26)
+    quality = kind.quality_scale.ladder[4]
+    assert "max_pixels" in kind.limits
+    codec, payload = kind(max_pixels=520), kind().encode(image, quality)
+    assert codec.encode(image, quality) == payload
+    assert codec.decode(payload).shape == image.shape
+    assert codec.options["max_pixels"] == 520
+    assert "max_pixels" not in codec.coding_options
+    small = kind(max_pixels=519)
+    with pytest.raises(CodecError, match="at most 519 pixels"):
+        small.encode(image, quality)
+    with pytest.raises(BitstreamError, match="519 pixels"):
+        small.decode(payload)
+    with pytest.raises(OptionError, match="max_pixels"):
+        kind(max_pixels=0)
+
+
+def test_a_webp_of_a_small_image_on_a_large_canvas_is_refused_at_once() -> None:
+    payload = webp_animation(canvas=(1_048_632, 40), frame=(56, 40))
+    start = time.thread_time()
+    with pytest.raises(BitstreamError, match="fills its canvas"):
+        WebPCodec().decode(payload)
+    assert time.thread_time() - start < 0.1
+
+
+def webp_animation(canvas: tuple[int, int], frame: tuple[int, int]) -> bytes:
+    """An animation by Pillow, whose canvas is then made larger."""
+    images = [Image.new("RGB", frame, (shade, 0, 0)) for shade in (0, 99)]
+    buffer = io.BytesIO()
+    images[0].save(buffer, "WEBP", save_all=True, append_images=images[1:])
+    data = bytearray(buffer.getvalue())
+    data[24:30] = (canvas[0] - 1).to_bytes(3, "little") + (canvas[1] - 1).to_bytes(3, "little")
+    return bytes(data)
+
+
+def test_jpeg_2000_without_all_tiles_or_with_more_packets_than_bytes_is_refused(make_image: ImageFactory) -> None:
+    codec = JPEG2000Codec()
+    payload = codec.encode(make_image(64, 64), 30)
+    size, style = payload.index(b"\xff\x51"), payload.index(b"\xff\x52")
+
+    def edited(at: int, value: bytes) -> bytes:
+        return payload[:at] + value + payload[at + len(value) :]
+
+    for found, told in (
+        (edited(size + 22, (32).to_bytes(4)), "parts of all 2 tiles; got parts of 1"),
+        (edited(size + 22, (1).to_bytes(4) * 2), "tiles in .* bytes|parts of all 4096 tiles"),
+        (edited(size + 22, bytes(4)), "one or more tiles"),
+        (edited(size + 38, (9).to_bytes(2)), "1 to 4 components"),
+        (edited(style + 6, (65535).to_bytes(2)), "packets in .* bytes"),
+        (edited(size + 6, (1 << 20).to_bytes(4)), "16384 tiles in .* bytes"),
+    ):
+        with pytest.raises(BitstreamError, match=told):
+            codec.decode(found)
+    assert codec.decode(payload).shape == (3, 64, 64)

@@ -1,17 +1,18 @@
-"""HEVC's parameter sets and slice headers, as far as an intra image needs them.
+"""HEVC's parameter sets, as far as an intra image needs them.
 
 Source:
-    ITU-T H.265 (v8), 7.3.1 to 7.3.6, annexes A and E; the fixed values are those of the BPG format.
+    ITU-T H.265 (v8), 7.3.1 to 7.3.5, annexes A and E; the fixed values are those of the BPG format.
 """
 
 from dataclasses import dataclass
 from typing import Final
 
-from precomp_bpg._bits import BitReader, BitWriter
-from precomp_bpg.nal import SPS, VPS, make_nal, rbsp
-from precomp_bpg.tools import (
+from precomp_bpg.hevc.bits import BitReader, BitWriter
+from precomp_bpg.hevc.nal import SPS, VPS, make_nal, rbsp
+from precomp_bpg.hevc.tools import (
     CodingTools,
     checked,
+    need,
     read_extension,
     read_pcm,
     read_sizes,
@@ -24,15 +25,12 @@ from precomp_bpg.tools import (
 __all__ = [
     "PictureParameters",
     "SequenceParameters",
-    "SliceHeader",
     "build_sps",
     "build_vps",
     "parse_pps",
-    "parse_slice_header",
     "parse_sps",
 ]
 
-_SLICE_HEADER_BYTES: Final = 64  # more than the fields up to slice_qp_delta take in an intra slice
 _EXTENDED_SAR: Final = 255
 _LEVELS: Final = (  # largest luma image, general_level_idc (table A.8)
     (36_864, 30),
@@ -89,17 +87,6 @@ class PictureParameters:
     transquant_bypass: bool
     tiles: bool
     wavefront: bool
-
-
-@dataclass(frozen=True, slots=True)
-class SliceHeader:
-    """The header of an IDR image's intra slice, as far as its QP."""
-
-    first_in_image: bool
-    pps: int
-    sao_luma: bool
-    sao_chroma: bool
-    qp: int
 
 
 def _write_profile(writer: BitWriter, sps: SequenceParameters) -> None:
@@ -187,7 +174,7 @@ def parse_sps(nal: bytes) -> SequenceParameters:
     """
     reader = BitReader(rbsp(nal), "SPS")
     reader.u(4)
-    _need(reader, "one sub-layer", reader.u(3), 0)
+    need(reader, "one sub-layer", reader.u(3), 0)
     reader.u(1)
     reader.u(96)  # profile, tier, level
     reader.ue()
@@ -197,20 +184,20 @@ def parse_sps(nal: bytes) -> SequenceParameters:
     width, height = reader.ue(), reader.ue()
     window = tuple(reader.ue() if present else 0 for present in [reader.flag()] * 4)
     bit_depth = 8 + reader.ue()
-    _need(reader, "the same bit depth for chroma", 8 + reader.ue(), bit_depth)
-    _need(reader, "POC of 4..16 bits", reader.ue() <= 12, True)
+    need(reader, "the same bit depth for chroma", 8 + reader.ue(), bit_depth)
+    need(reader, "POC of 4..16 bits", reader.ue() <= 12, True)
     reader.flag()
     for _ in range(3):
         reader.ue()
     sizes = read_sizes(reader)
     reader.ue()
     depth = reader.ue()
-    _need(reader, "no scaling lists", reader.u(1), 0)
+    need(reader, "no scaling lists", reader.u(1), 0)
     reader.u(1)
     sao = reader.flag()
     pcm = read_pcm(reader) if reader.flag() else None
-    _need(reader, "no reference image sets", reader.ue(), 0)
-    _need(reader, "no long-term references", reader.u(1), 0)
+    need(reader, "no reference image sets", reader.ue(), 0)
+    need(reader, "no long-term references", reader.u(1), 0)
     reader.u(1)
     strong = reader.flag()
     jfif = reader.flag() and _read_vui(reader)
@@ -219,11 +206,6 @@ def parse_sps(nal: bytes) -> SequenceParameters:
     return SequenceParameters(
         chroma_format, width, height, bit_depth, tools, (window[0], window[1], window[2], window[3]), jfif
     )
-
-
-def _need(reader: BitReader, expected: str, got: int, value: int) -> None:
-    if got != value:
-        raise refused(reader.where, expected, got)
 
 
 def _read_vui(reader: BitReader) -> bool:
@@ -250,7 +232,7 @@ def _read_vui(reader: BitReader) -> bool:
         reader.u(64)
         if reader.flag():
             reader.ue()
-        _need(reader, "no HRD parameters", reader.u(1), 0)
+        need(reader, "no HRD parameters", reader.u(1), 0)
     if reader.flag():
         reader.u(3)
         for _ in range(5):
@@ -266,7 +248,7 @@ def parse_pps(nal: bytes) -> PictureParameters:
     """
     reader = BitReader(rbsp(nal), "PPS")
     identifier = reader.ue()
-    _need(reader, "SPS 0", reader.ue(), 0)
+    need(reader, "SPS 0", reader.ue(), 0)
     dependent, output_flag, extra = reader.flag(), reader.flag(), reader.u(3)
     hiding = reader.flag()
     reader.u(1)
@@ -284,30 +266,3 @@ def parse_pps(nal: bytes) -> PictureParameters:
     return PictureParameters(
         identifier, dependent, output_flag, extra, hiding, init_qp, skip, cu_qp_delta, cb, cr, bypass, tiles, wavefront
     )
-
-
-def parse_slice_header(nal: bytes, sps: SequenceParameters, images: dict[int, PictureParameters]) -> SliceHeader:
-    """Read the header of an IDR image's first slice, as far as its QP.
-
-    Args:
-        nal: the slice.
-        sps: its SPS.
-        images: the PPSs by identifier.
-
-    Raises:
-        BitstreamError: it is damaged, not the first or not intra, or its PPS is missing.
-    """
-    reader = BitReader(rbsp(nal, _SLICE_HEADER_BYTES), "slice header")
-    first = reader.flag()
-    reader.u(1)
-    identifier = reader.ue()
-    if not first or identifier not in images:
-        raise refused(reader.where, "the first slice of an image, and its PPS", f"first {first}, PPS {identifier}")
-    pps = images[identifier]
-    reader.u(pps.extra_slice_header_bits)
-    _need(reader, "an intra slice", reader.ue(), 2)
-    if pps.output_flag_present:
-        reader.u(1)
-    sao_luma = sps.tools.sao and reader.flag()
-    sao_chroma = sps.tools.sao and sps.chroma_format > 0 and reader.flag()
-    return SliceHeader(first, identifier, sao_luma, sao_chroma, pps.init_qp + reader.se())

@@ -7,13 +7,14 @@ Source:
 from dataclasses import dataclass
 from typing import Final
 
-from precomp_bpg._bits import BitReader, BitWriter
+from precomp_bpg.hevc.bits import BitReader, BitWriter
 from precomp_sdk import BitstreamError
 
 __all__ = [
     "CodingTools",
     "PcmTools",
     "checked",
+    "need",
     "read_extension",
     "read_pcm",
     "read_sizes",
@@ -186,3 +187,13 @@ def refused(where: str, expected: str, got: object) -> BitstreamError:
     return BitstreamError(
         where=where, expected=expected, got=str(got), remedy="The file is damaged, or of a kind not decoded here."
     )
+
+
+def need(reader: BitReader, expected: str, got: int, value: int) -> None:
+    """Refuse a field that has another value than the one it may have.
+
+    Raises:
+        BitstreamError: it has.
+    """
+    if got != value:
+        raise refused(reader.where, expected, got)
