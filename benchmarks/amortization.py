@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from precomp_data import ImageFolder
+from precomp_data import Geometry, ImageFolder
 from precomp_jpeg import JPEGCodec, JPEGProxy
 from precomp_qacnn import LightQACNN
 from precomp_refine import Refiner, amortize
@@ -42,7 +42,7 @@ def main() -> None:
         loss_temperature=2.0,
     ).eval()
     refiner = Refiner(codec, JPEGProxy(codec, rounding=1.0), task, steps=options.refinement_steps)
-    images = ImageFolder(root=options.data, crop=160, augment=True)
+    images = ImageFolder(root=options.data, geometry=Geometry(crop=160, augment=True))
     order = shuffled(images, seed=0)
     refiner.prepare(Subset(images, order[-128:]), LADDER)
     network = LightQACNN()

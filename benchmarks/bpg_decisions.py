@@ -31,7 +31,7 @@ from precomp_bpg._av import encode_frame, load_av
 from precomp_bpg.colour import rgb_to_planes
 from precomp_bpg.container import PixelFormat
 from precomp_bpg.encoder import EFFORTS, PARAMETERS
-from precomp_data import UnlabelledFolder
+from precomp_data import Geometry, UnlabelledFolder
 
 Ints = NDArray[np.int64]
 Quantizer = Callable[[Ints], Ints]  # a block's levels, from its scaled coefficients
@@ -75,7 +75,7 @@ def main() -> None:
     )
     parser.add_argument("--count", type=int, default=16)
     options = parser.parse_args()
-    dataset = UnlabelledFolder(root=options.images, resize=192, crop=SIDE_PX)
+    dataset = UnlabelledFolder(root=options.images, geometry=Geometry(resize=192, crop=SIDE_PX))
     places = torch.linspace(0, len(dataset) - 1, options.count).long().tolist()
     images = [dataset[place].image / 255.0 for place in places]
     codec = BPGCodec()

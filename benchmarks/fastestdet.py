@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.ops import batched_nms, generalized_box_iou_loss
 
-from precomp_data import CocoDetection
+from precomp_data import CocoDetection, Geometry
 from precomp_qacnn import LightQACNN
 from precomp_sdk import Boxes, BoxScorer, ModuleTask, Registry, Target
 from precomp_sdk.evaluation import evaluate, write_report
@@ -106,7 +106,7 @@ def main() -> None:
         loss=loss, predict=predict, scorer=BoxScorer(80), target_kind="boxes", name="fastestdet",
     )  # fmt: skip
     root = arguments.data / "coco256"
-    images = CocoDetection(root=root, split="train", crop=224, augment=True)
+    images = CocoDetection(root=root, split="train", geometry=Geometry(crop=224, augment=True))
     preprocessor, ladder = LightQACNN(), LADDERS[arguments.codec]
     settings = TrainSettings(
         steps=arguments.steps, batch_size=8, warmup_steps=50, ladder=ladder, targets="dataset", lambda_scale=2.0,

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from precomp_bpg import BPGCodec
-from precomp_data import UnlabelledFolder
+from precomp_data import Geometry, UnlabelledFolder
 from precomp_proxy import GenericProxy
 from precomp_sdk import Codec, ProxyCodec, ProxyOutput, pad_to_multiple
 from precomp_sdk.evaluation import ProxyReport, evaluate_proxy
@@ -126,8 +126,8 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     codec = BPGCodec()
-    sources = UnlabelledFolder(root=arguments.train, resize=192, crop=128, augment=True)
-    unseen = UnlabelledFolder(root=arguments.val, resize=192, crop=160)
+    sources = UnlabelledFolder(root=arguments.train, geometry=Geometry(resize=192, crop=128, augment=True))
+    unseen = UnlabelledFolder(root=arguments.val, geometry=Geometry(resize=192, crop=160))
     images, qualities = torch.rand(8, 3, 128, 128), [float(quality) for quality in (25, 28, 31, 34, 37, 40, 44, 44)]
     reports: dict[str, ProxyReport] = {}
     milliseconds: dict[str, float] = {}

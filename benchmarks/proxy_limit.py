@@ -17,7 +17,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from precomp_data import UnlabelledFolder
+from precomp_data import Geometry, UnlabelledFolder
 from precomp_sdk import Registry, Transcoder
 
 NOISE_LEVELS = 0.5  # standard deviation before rounding: a third of the samples move, by one level
@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--copies", type=int, default=16)
     options = parser.parse_args()
     codec = Registry().create("codec", options.codec)
-    dataset = UnlabelledFolder(root=options.images, resize=192, crop=160)
+    dataset = UnlabelledFolder(root=options.images, geometry=Geometry(resize=192, crop=160))
     places = torch.linspace(0, len(dataset) - 1, options.count).long().tolist()
     sources = [dataset[place].image for place in places]
     generator = torch.Generator().manual_seed(0)

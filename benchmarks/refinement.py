@@ -23,7 +23,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from precomp_data import ImageFolder
+from precomp_data import Geometry, ImageFolder
 from precomp_jpeg import JPEGCodec, JPEGProxy
 from precomp_refine import Refiner
 from precomp_sdk import Label, LabelScorer, Preprocessor, Subset, Target, TaskDataset, TaskModel, to_float
@@ -93,14 +93,14 @@ def fit(options: argparse.Namespace) -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     small = SmallClassifier(num_classes=10, width=32)
-    images = ImageFolder(root=options.data, crop=128, augment=True, seed=1)
-    val = ImageFolder(root=options.data, split="val", crop=160)
+    images = ImageFolder(root=options.data, geometry=Geometry(crop=128, augment=True, seed=1))
+    val = ImageFolder(root=options.data, split="val", geometry=Geometry(crop=160))
     result = fit_task(small, images, epochs=12, learning_rate=2e-3, weight_decay=0.05, validation=val)
     save_module(
         options.output / "small.safetensors", small, name=small.name, options={"num_classes": 10, "width": 32}, facts={}
     )
     print("small:", dict(result.scores))
-    probe = fit_probe(DetectorProbe(options.fastestdet), ImageFolder(root=options.data, crop=160))
+    probe = fit_probe(DetectorProbe(options.fastestdet), ImageFolder(root=options.data, geometry=Geometry(crop=160)))
     save_module(options.output / "fastestdet.safetensors", probe, name=probe.name, options={}, facts={})
     with torch.no_grad():
         batches = [[val[index] for index in range(start, start + 50)] for start in range(0, len(val), 50)]
@@ -156,8 +156,8 @@ def backbones(options: argparse.Namespace) -> dict[str, TaskModel]:
 
 def measure(options: argparse.Namespace) -> None:
     tasks, codec = backbones(options), JPEGCodec()
-    train = ImageFolder(root=options.data, crop=160)
-    scored = spread(ImageFolder(root=options.data, split=options.split, crop=160), options.images)
+    train = ImageFolder(root=options.data, geometry=Geometry(crop=160))
+    scored = spread(ImageFolder(root=options.data, split=options.split, geometry=Geometry(crop=160)), options.images)
     rows: dict[str, Preprocessor] = {}
     for label in options.rows:
         others, choices = ROWS[label]

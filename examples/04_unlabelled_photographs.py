@@ -3,7 +3,7 @@
 import tempfile
 from pathlib import Path
 
-from precomp_data import UnlabelledFolder
+from precomp_data import Geometry, UnlabelledFolder
 from precomp_sdk.evaluation import evaluate
 from precomp_sdk.image_io import write_image
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeProxy, FakeTask
@@ -13,7 +13,7 @@ with tempfile.TemporaryDirectory() as folder:
     for index, sample in enumerate(FakeDataset(count=60, labelled=False)[i] for i in range(60)):
         write_image(sample.image, Path(folder) / f"{index:03}.png")  # stands for your photographs
 
-    photographs = UnlabelledFolder(root=folder, crop=24, augment=True)
+    photographs = UnlabelledFolder(root=folder, geometry=Geometry(crop=24, augment=True))
     codec, task, preprocessor = FakeCodec(), FakeTask(), FakePreprocessor()
     settings = TrainSettings(
         steps=30,

@@ -54,6 +54,9 @@ from .codec_layer import (
     CodecLayer as CodecLayer,
 )
 from .data import (
+    DatasetReport as DatasetReport,
+)
+from .data import (
     SkippedSample as SkippedSample,
     Subset as Subset,
     TaskDataset as TaskDataset,

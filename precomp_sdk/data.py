@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, final
 
 from torch import Tensor
@@ -14,7 +14,7 @@ from precomp_sdk.images import check_image
 from precomp_sdk.targets import Target
 from precomp_sdk.types import Sample
 
-__all__ = ["SkippedSample", "Subset", "TaskDataset", "load_samples"]
+__all__ = ["DatasetReport", "SkippedSample", "Subset", "TaskDataset", "load_samples"]
 
 
 class TaskDataset(Described, Dataset[Sample], ABC):
@@ -47,6 +47,10 @@ class TaskDataset(Described, Dataset[Sample], ABC):
 
     def set_epoch(self, epoch: int) -> None:
         """Tell a set that draws at random which epoch starts. The default draws nothing."""
+
+    def report(self) -> "DatasetReport":
+        """Return what was read and what was left out when the set was opened; the default left nothing out."""
+        return DatasetReport(images=len(self))
 
     @final
     def __getitem__(self, index: int) -> Sample:
@@ -126,13 +130,72 @@ class Subset(TaskDataset):
         """Pass the epoch on."""
         self._dataset.set_epoch(epoch)
 
+    def report(self) -> "DatasetReport":
+        """Return the whole set's report, with the number of images here."""
+        return replace(self._dataset.report(), images=len(self))
+
 
 @dataclass(frozen=True, slots=True)
 class SkippedSample:
-    """An image that could not be read and was left out on request."""
+    """An image that was left out, or one of its annotations."""
 
     key: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetReport:
+    """What a data set holds, and what it does not: `run_training` and `run_evaluation` tell it once and record it.
+
+    Args:
+        images: how many there are.
+        left_out: images that are not among them, and why.
+        mended: single annotations that were left out or corrected; their images are among them.
+        notes: what else the user should know of the set as a whole.
+    """
+
+    images: int
+    left_out: tuple[SkippedSample, ...] = ()
+    mended: tuple[SkippedSample, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def messages(self) -> list[str]:
+        """Return what is worth telling, in a sentence each.
+
+        Example:
+            >>> left_out = tuple(SkippedSample(f"{number}.heic", "pillow-heif is not installed") for number in range(8))
+            >>> DatasetReport(images=1, left_out=left_out).messages()
+            ['8 of 9 images were left out (pillow-heif is not installed): 0.heic, 1.heic, 2.heic and 5 more']
+        """
+        total = self.images + len(self.left_out)
+        told = [
+            f"{len(keys)} of {total} images {'was' if len(keys) == 1 else 'were'} left out ({reason}): {_some(keys)}"
+            for reason, keys in _by_reason(self.left_out).items()
+        ]
+        if self.mended:
+            count = f"{len(self.mended)} annotation{'' if len(self.mended) == 1 else 's'}"
+            told.append(f"{count} left out or corrected, the first: {self.mended[0].reason}")
+        return [*told, *self.notes]
+
+
+_SHOWN = 3  # keys in a sentence
+_REASONS = 6  # told one by one
+
+
+def _by_reason(skipped: Iterable[SkippedSample]) -> dict[str, list[str]]:
+    """Group images by why they were left out; those whose reasons differ in places only are one group."""
+    groups: dict[str, list[str]] = {}
+    for item in skipped:
+        groups.setdefault(item.reason.rpartition(": expected ")[2], []).append(item.key)
+    if len(groups) > _REASONS:  # each for a reason of its own
+        (first, _), *_ = groups.items()
+        return {f"the first: {first}": [key for keys in groups.values() for key in keys]}
+    return groups
+
+
+def _some(keys: list[str]) -> str:
+    more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
+    return ", ".join(keys[:_SHOWN]) + more
 
 
 def load_samples(

@@ -13,6 +13,18 @@ __all__ = ["CocoFile", "CocoImage", "CocoObject", "read_coco"]
 _LARGE = 2**31  # no coordinate is
 
 
+class _Said(str):
+    """Words of ours, which are no value to be shown in quotes."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return str(self)
+
+
+_NOTHING = _Said("nothing")
+
+
 @dataclass(frozen=True, slots=True)
 class CocoObject:
     """One annotation: x1 y1 x2 y2 in pixels, the category's id, and whether it is a region of many objects."""
@@ -80,7 +92,7 @@ def _categories(path: Path, content: Mapping[str, Any]) -> dict[int, str]:
     for where, entry in _entries(path, content, "categories"):
         number, name = _whole(where, entry, "id"), _text(where, entry, "name")
         if number in categories or name in categories.values():
-            raise _wrong(where, "an id and a name of its own for each category", f"{number} {name!r} again")
+            raise _wrong(where, "an id and a name of its own for each category", _Said(f"{number} {name!r} again"))
         categories[number] = name
     if not categories:
         raise _wrong(f"{path}, categories", "one category or more", [])
@@ -97,17 +109,21 @@ def _add_object(
     image = images.get(_whole(where, entry, "image_id"))
     category = _whole(where, entry, "category_id")
     if image is None:
-        findings.add(str(entry["image_id"]), f"{where}.image_id", "the id of an image", f"{entry['image_id']}")
+        findings.add(str(entry["image_id"]), f"{where}.image_id", "the id of an image", repr(entry["image_id"]))
         return
     if category not in categories:
         expected = f"the id of a category ({_few(list(categories))})"
         findings.add(image.file, f"{where}.category_id", expected, str(category))
         return
     numbers = entry.get("bbox")
+    if numbers is None or numbers == []:
+        got = "nothing" if numbers is None else "an empty list"
+        findings.add(image.file, f"{where}.bbox", "a box with an area", got)
+        return
     if not isinstance(numbers, Sequence) or len(numbers) != 4 or not all(_is_number(number) for number in numbers):
         raise _wrong(f"{where}.bbox", "[x, y, width, height] in pixels", numbers)
     crowd = entry.get("iscrowd", 0)
-    if crowd not in (0, 1):
+    if not isinstance(crowd, int | float) or crowd not in (0, 1):
         raise _wrong(f"{where}.iscrowd", "0 or 1", crowd)
     x, y, width, height = numbers
     box = clip_box((x, y, x + width, y + height), image.size, findings, image.file, f"{where}.bbox")
@@ -119,7 +135,7 @@ def _entries(path: Path, content: Mapping[str, Any], key: str) -> list[tuple[str
     """Return the objects of a list, each with its place."""
     found = content.get(key)
     if not isinstance(found, list):
-        raise _wrong(f"{path}, {key}", "a list", "nothing" if found is None else found)
+        raise _wrong(f"{path}, {key}", "a list", _NOTHING if found is None else found)
     for index, entry in enumerate(found):
         if not isinstance(entry, Mapping):
             raise _wrong(f"{path}, {key}[{index}]", "an object", entry)
@@ -128,16 +144,18 @@ def _entries(path: Path, content: Mapping[str, Any], key: str) -> list[tuple[str
 
 def _whole(where: str, entry: Mapping[str, Any], key: str, least: int | None = None) -> int:
     value = entry.get(key)
+    if isinstance(value, float) and value.is_integer():  # pandas writes 1.0
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or (least is not None and not least <= value < _LARGE):
         expected = "a whole number" if least is None else f"a whole number from {least} on"
-        raise _wrong(f"{where}.{key}", expected, "nothing" if value is None else value)
+        raise _wrong(f"{where}.{key}", expected, _NOTHING if value is None else value)
     return value
 
 
 def _text(where: str, entry: Mapping[str, Any], key: str) -> str:
     value = entry.get(key)
     if not isinstance(value, str) or not value:
-        raise _wrong(f"{where}.{key}", "a text", "nothing" if value is None else value)
+        raise _wrong(f"{where}.{key}", "a text", _NOTHING if value is None else value)
     return value
 
 
@@ -155,6 +173,6 @@ def _wrong(where: str, expected: str, got: object) -> DatasetError:
     return DatasetError(
         where=where,
         expected=expected,
-        got=str(got)[:80],
+        got=repr(got)[:80],  # text in quotes: '1' is not 1
         remedy="Repair the annotations: see 'Data format' on cocodataset.org.",
     )

@@ -1,14 +1,15 @@
 """What annotations get wrong: an error at once, or a list of what was left out."""
 
 import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from precomp_sdk import DatasetError, SkippedSample
+from precomp_sdk import DatasetError, DatasetReport, SkippedSample
 
-__all__ = ["Findings", "clip_box", "read_json", "read_text"]
+__all__ = ["Findings", "absent_classes", "clip_box", "read_bytes", "read_json", "read_text"]
 
 _LEAST_SIDE_PX = 0.01  # of a box: less is lost where coordinates become 32 bits and images are resized
 _TOLERANCE_PX = 1.0  # boxes of rounded or halved coordinates stick out by less
@@ -24,14 +25,23 @@ class Findings:
     def __init__(self, strict: bool) -> None:
         self.strict = strict
         self._mended: list[SkippedSample] = []
+        self._left_out: list[SkippedSample] = []
 
-    @property
-    def mended(self) -> tuple[SkippedSample, ...]:
-        """What was found, by the image's key."""
-        return tuple(self._mended)
+    def report(self, images: int, left_out: Iterable[SkippedSample] = (), notes: Iterable[str] = ()) -> DatasetReport:
+        """Return what was found, with what the caller has found beside."""
+        return DatasetReport(
+            images=images, left_out=(*self._left_out, *left_out), mended=tuple(self._mended), notes=tuple(notes)
+        )
 
-    def add(self, key: str, where: str, expected: str, got: str) -> None:
+    def add(self, key: str, where: str, expected: str, got: str, *, image: bool = False) -> None:
         """Note an entry that is left out or mended.
+
+        Args:
+            key: of the image.
+            where: the entry.
+            expected: what would have been right.
+            got: what came instead.
+            image: the whole image is left out, not an object of it.
 
         Raises:
             DatasetError: always, where strict.
@@ -43,7 +53,14 @@ class Findings:
                 got=got,
                 remedy="Correct it, or set the option strict to false to leave such entries out.",
             )
-        self._mended.append(SkippedSample(key=key, reason=f"{where}: expected {expected}; got {got}"))
+        found = self._left_out if image else self._mended
+        found.append(SkippedSample(key=key, reason=f"{where}: expected {expected}; got {got}"))
+
+
+def absent_classes(names: Sequence[str]) -> list[str]:
+    """Return a note of the classes that occur in no annotation, or none."""
+    shown = ", ".join(map(repr, names[:8])) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
+    return [f"no object is of class {shown}"] if names else []
 
 
 def clip_box(
@@ -79,6 +96,21 @@ def clip_box(
     return left, top, right, bottom
 
 
+def read_bytes(path: Path) -> bytes:
+    """Return a file's content.
+
+    Raises:
+        DatasetError: there is none.
+    """
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise DatasetError(
+            where=str(path), expected="a file that can be read", got=reason, remedy="Check the path."
+        ) from error
+
+
 def read_text(path: Path) -> str:
     """Return a text file's content.
 
@@ -86,12 +118,7 @@ def read_text(path: Path) -> str:
         DatasetError: there is none, or it is not UTF-8.
     """
     try:
-        return path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        reason = error.strerror or type(error).__name__
-        raise DatasetError(
-            where=str(path), expected="a file that can be read", got=reason, remedy="Check the path."
-        ) from error
+        return read_bytes(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DatasetError(
             where=f"{path}, byte {error.start}", expected="UTF-8 text", got=error.reason, remedy="Save it as UTF-8."

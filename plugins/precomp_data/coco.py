@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from precomp_data._coco_format import CocoImage, read_coco
-from precomp_data._findings import Findings
+from precomp_data._findings import Findings, absent_classes
 from precomp_data._names import chosen_names
+from precomp_data._orientation import LabelOrientation, check_label_orientation, upright_target
 from precomp_data.folders import existing_folder
-from precomp_data.geometry import Geometry, ImageDataset
-from precomp_sdk import Boxes, DatasetError, SkippedSample, Target, nearest
-from precomp_sdk.image_io import MAX_PIXELS, ReadSettings, read_image
+from precomp_data.geometry import AS_STORED, DEFAULT_READING, Geometry, ImageDataset
+from precomp_sdk import Boxes, DatasetError, DatasetReport, Target, nearest
+from precomp_sdk.image_io import ReadSettings, decode_image
 
 __all__ = ["CocoDetection"]
 
@@ -43,13 +44,12 @@ class CocoDetection(ImageDataset):
         classes: use these categories only, labelled in this order; objects of others are left out, images stay.
         strict: False leaves out what cannot be used instead of raising: images without a file, boxes without an area
             or outside their image, objects of unknown images or categories; boxes that stick out are clipped.
-            ``mended`` lists them.
-        resize: see `Geometry`; so are ``crop``, ``augment``, ``zoom`` and ``seed``.
-        crop: see `Geometry`.
-        augment: see `Geometry`.
-        zoom: see `Geometry`.
-        seed: see `Geometry`.
-        max_pixels: larger images raise an error, see `read_image`.
+            `report` lists them.
+        label_orientation: where an image's EXIF data turns it, boxes lie on the samples as they are ``"stored"`` or on
+            the ``"upright"`` image. By default width and height in the annotations tell, and where they do not, the
+            image is refused.
+        geometry: how images are resized and cropped, see `Geometry`.
+        reading: how image files are read, see `ReadSettings`.
 
     Raises:
         OptionError: an option has a wrong value.
@@ -70,15 +70,12 @@ class CocoDetection(ImageDataset):
         annotations: str | os.PathLike[str] | None = None,
         classes: Sequence[str] | None = None,
         strict: bool = True,
-        resize: int | None = None,
-        crop: int | None = None,
-        augment: bool = False,
-        zoom: float = 1.0,
-        seed: int = 0,
-        max_pixels: int = MAX_PIXELS,
+        label_orientation: LabelOrientation | None = None,
+        geometry: Geometry = AS_STORED,
+        reading: ReadSettings = DEFAULT_READING,
     ) -> None:
-        super().__init__(Geometry(resize=resize, crop=crop, augment=augment, zoom=zoom, seed=seed))
-        self._reading = ReadSettings(max_pixels=max_pixels)
+        super().__init__(geometry, reading)
+        self._lies = check_label_orientation(self.name, label_orientation)
         folder = existing_folder(Path(root))
         path = folder / annotations if annotations is not None else _find_annotations(folder, split)
         self._images = existing_folder(folder / images) if images is not None else _find_images(folder, split, path)
@@ -95,7 +92,9 @@ class CocoDetection(ImageDataset):
                 got="none that can be used",
                 remedy="Check the folder of images.",
             )
-        self.mended: tuple[SkippedSample, ...] = findings.mended  #: what ``strict=False`` left out or clipped
+        used = {item.category for entry in self._entries for item in entry.objects}
+        absent = [name for number, name in content.categories.items() if name in labels and number not in used]
+        self._report = findings.report(len(self._entries), notes=absent_classes(absent))
         #: COCO's id of each image, for files of predictions
         self.image_ids: tuple[int, ...] = tuple(entry.id for entry in self._entries)
 
@@ -105,33 +104,22 @@ class CocoDetection(ImageDataset):
     def _read(self, index: int) -> tuple[Tensor, Target | None]:
         entry = self._entries[index]
         file = self._images / entry.file
-        image = read_image(file, settings=self._reading)
-        check_size(image, entry.size, str(file))
+        image = decode_image(file, settings=self._reading)
         objects = [item for item in entry.objects if item.category in self._labels]
-        return image, Boxes(
+        boxes = Boxes(
             boxes=torch.tensor([item.box for item in objects], dtype=torch.float32).reshape(-1, 4),
             labels=torch.tensor([self._labels[item.category] for item in objects], dtype=torch.int64),
             crowd=torch.tensor([item.crowd for item in objects], dtype=torch.bool),
         )
+        return image.samples, upright_target(image, boxes, entry.size[::-1], self._lies, str(file))
+
+    def report(self) -> DatasetReport:
+        """Return what was left out or clipped, and classes without an object."""
+        return self._report
 
     def key(self, index: int) -> str:
         """Return the image's file name, as the annotations give it."""
         return self._entries[index].file
-
-
-def check_size(image: Tensor, size: tuple[int, int], where: str) -> None:
-    """Check that an image has the (width, height) its annotations are for.
-
-    Raises:
-        DatasetError: it has another.
-    """
-    if (image.shape[2], image.shape[1]) != size:
-        raise DatasetError(
-            where=where,
-            expected=f"{size[0]} x {size[1]}, as its annotations say",
-            got=f"{image.shape[2]} x {image.shape[1]}",
-            remedy="Boxes would be misplaced: correct the annotations, or remove the EXIF orientation that turns it.",
-        )
 
 
 def _find_annotations(root: Path, split: str) -> Path:
@@ -184,6 +172,6 @@ def _chosen(categories: dict[int, str], classes: Sequence[str] | None, path: Pat
 
 def _has_file(images: Path, entry: CocoImage, findings: Findings, path: Path) -> bool:
     if not (images / entry.file).is_file():
-        findings.add(entry.file, f"{path}, image {entry.id}", f"a file {entry.file!r} in {images}", "none")
+        findings.add(entry.file, f"{path}, image {entry.id}", f"a file {entry.file!r} in {images}", "none", image=True)
         return False
     return True

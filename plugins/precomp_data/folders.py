@@ -1,17 +1,18 @@
 """Folders of images, with a class per folder or without labels."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from torch import Tensor
 
 from precomp_data._names import chosen_names
-from precomp_data.geometry import Geometry, ImageDataset
-from precomp_sdk import DatasetError, Label, OptionError, Target, nearest
-from precomp_sdk.image_io import MAX_PIXELS, ReadSettings, is_image_name, read_image
+from precomp_data._walk import find_images
+from precomp_data.geometry import AS_STORED, DEFAULT_READING, Geometry, ImageDataset
+from precomp_sdk import DatasetError, DatasetReport, Label, OptionError, SkippedSample, Target, nearest
+from precomp_sdk.image_io import ReadSettings, read_image
 
-__all__ = ["ImageFolder", "UnlabelledFolder", "existing_folder", "images_below"]
+__all__ = ["ImageFolder", "UnlabelledFolder", "existing_folder"]
 
 _SPLITS = ("train", "val")
 
@@ -19,19 +20,16 @@ _SPLITS = ("train", "val")
 class ImageFolder(ImageDataset):
     """Images in ``root/<split>/<class>/``, at any depth below the class folder.
 
-    Labels are 0 .. K-1 in the order of ``class_names``. Files are told by the extensions Pillow reads; hidden files and
-    others are passed over. Both splits must have the same class folders, else labels would mean different classes.
+    Labels are 0 .. K-1 in the order of ``class_names``. Both splits must have the same class folders, else labels would
+    mean different classes. Links are followed, each folder once. Files are told by their endings; `report` names images
+    that are left out: hidden ones, those of formats that are not read here, those in no class folder.
 
     Args:
         root: the folder that holds ``train`` and ``val``.
         split: ``"train"`` or ``"val"``.
         classes: use these class folders only, in this order; by default all of them, sorted.
-        resize: see `Geometry`; so are ``crop``, ``augment``, ``zoom`` and ``seed``.
-        crop: see `Geometry`.
-        augment: see `Geometry`.
-        zoom: see `Geometry`.
-        seed: see `Geometry`.
-        max_pixels: larger images raise an error, see `read_image`.
+        geometry: how images are resized and cropped, see `Geometry`.
+        reading: how image files are read, see `ReadSettings`.
 
     Raises:
         OptionError: an option has a wrong value.
@@ -48,23 +46,25 @@ class ImageFolder(ImageDataset):
         root: str | os.PathLike[str],
         split: str = "train",
         classes: Sequence[str] | None = None,
-        resize: int | None = None,
-        crop: int | None = None,
-        augment: bool = False,
-        zoom: float = 1.0,
-        seed: int = 0,
-        max_pixels: int = MAX_PIXELS,
+        geometry: Geometry = AS_STORED,
+        reading: ReadSettings = DEFAULT_READING,
     ) -> None:
-        super().__init__(Geometry(resize=resize, crop=crop, augment=augment, zoom=zoom, seed=seed))
+        super().__init__(geometry, reading)
         self._root = Path(root)
-        self._reading = ReadSettings(max_pixels=max_pixels)
         folder = _split_folder(self._root, split, self.name)
         self.class_names = _choose(_class_folders(self._root, folder), classes, folder)
-        files = [(name, list(images_below(folder / name))) for name in self.class_names]
-        empty = [name for name, found in files if not found]
+        found = {name: find_images(folder / name) for name in self.class_names}
+        empty = [name for name, images in found.items() if not images.files]
         if empty:
             raise _wrong_folder(folder, "images in every class folder", f"none in {empty}", "Fill or remove them.")
-        self._files = [(f"{split}/{name}/{file}", label) for label, (name, found) in enumerate(files) for file in found]
+        self._files = [
+            (f"{split}/{name}/{file}", label) for label, name in enumerate(found) for file in found[name].files
+        ]
+        beside = find_images(folder, below=False)
+        left_out = [SkippedSample(f"{split}/{file}", "in no class folder") for file in beside.files]
+        for name, images in found.items():
+            left_out += [SkippedSample(f"{split}/{name}/{item.key}", item.reason) for item in images.left_out]
+        self._left_out = tuple(left_out)
 
     def __len__(self) -> int:
         return len(self._files)
@@ -72,6 +72,10 @@ class ImageFolder(ImageDataset):
     def _read(self, index: int) -> tuple[Tensor, Target | None]:
         file, label = self._files[index]
         return read_image(self._root / file, settings=self._reading), Label(index=label)
+
+    def report(self) -> DatasetReport:
+        """Return what was left out, and why."""
+        return DatasetReport(images=len(self), left_out=self._left_out)
 
     def key(self, index: int) -> str:
         """Return the image's path below ``root``, with forward slashes."""
@@ -84,12 +88,8 @@ class UnlabelledFolder(ImageDataset):
     Args:
         root: the folder.
         split: take the images below ``root/train`` or ``root/val`` only; None takes all.
-        resize: see `Geometry`; so are ``crop``, ``augment``, ``zoom`` and ``seed``.
-        crop: see `Geometry`.
-        augment: see `Geometry`.
-        zoom: see `Geometry`.
-        seed: see `Geometry`.
-        max_pixels: larger images raise an error, see `read_image`.
+        geometry: how images are resized and cropped, see `Geometry`.
+        reading: how image files are read, see `ReadSettings`.
 
     Raises:
         OptionError: an option has a wrong value.
@@ -105,30 +105,27 @@ class UnlabelledFolder(ImageDataset):
         *,
         root: str | os.PathLike[str],
         split: str | None = None,
-        resize: int | None = None,
-        crop: int | None = None,
-        augment: bool = False,
-        zoom: float = 1.0,
-        seed: int = 0,
-        max_pixels: int = MAX_PIXELS,
+        geometry: Geometry = AS_STORED,
+        reading: ReadSettings = DEFAULT_READING,
     ) -> None:
-        super().__init__(Geometry(resize=resize, crop=crop, augment=augment, zoom=zoom, seed=seed))
-        self._reading = ReadSettings(max_pixels=max_pixels)
+        super().__init__(geometry, reading)
         self._root = existing_folder(Path(root)) if split is None else _split_folder(Path(root), split, self.name)
-        self._files = list(images_below(self._root))
+        found = find_images(self._root)
+        self._files, self._left_out = found.files, found.left_out
         if not self._files:
-            raise _wrong_folder(
-                self._root,
-                "images",
-                "none",
-                "Check the folder, and that file names end in .jpg, .png or the like.",
-            )
+            others = f"none; {found.left_out[0].key}: {found.left_out[0].reason}" if found.left_out else "none"
+            remedy = "Check the folder, and that file names end in .jpg, .png or the like."
+            raise _wrong_folder(self._root, "images", others, remedy)
 
     def __len__(self) -> int:
         return len(self._files)
 
     def _read(self, index: int) -> tuple[Tensor, Target | None]:
         return read_image(self._root / self._files[index], settings=self._reading), None
+
+    def report(self) -> DatasetReport:
+        """Return what was left out, and why."""
+        return DatasetReport(images=len(self), left_out=self._left_out)
 
     def key(self, index: int) -> str:
         """Return the image's path below its folder, with forward slashes."""
@@ -196,16 +193,6 @@ def _choose(found: dict[str, list[str]], wanted: Sequence[str] | None, folder: P
         if name not in here:
             raise _wrong_folder(folder, "class folders named by the option classes", repr(name), nearest(name, here))
     return names
-
-
-def images_below(folder: Path) -> Iterator[str]:
-    """Yield the sorted paths, relative and with forward slashes, of the images below a folder."""
-    found = []
-    for parent, folders, files in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        below = Path(parent).relative_to(folder)
-        found += [(below / name).as_posix() for name in files if is_image_name(name)]
-    yield from sorted(found)
 
 
 def _wrong_folder(folder: Path, expected: str, got: str, remedy: str) -> DatasetError:

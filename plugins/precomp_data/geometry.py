@@ -3,15 +3,16 @@
 import math
 from abc import abstractmethod
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from torch import Tensor
 from torchvision.transforms.v2.functional import resize_image
 
 from precomp_sdk import DatasetError, OptionError, Target, TaskDataset
-from precomp_sdk.image_io import MAX_PIXELS
+from precomp_sdk.image_io import MAX_PIXELS, ReadSettings
 
-__all__ = ["Geometry", "ImageDataset"]
+__all__ = ["AS_STORED", "DEFAULT_READING", "Geometry", "ImageDataset"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +36,8 @@ class Geometry:
         OptionError: a size is not a positive integer, the zoom is below 1, or the seed is negative.
     """
 
+    __pydantic_config__: ClassVar = {"extra": "forbid", "strict": True}  # an experiment file has it as a table
+
     resize: int | None = None
     crop: int | None = None
     augment: bool = False
@@ -44,13 +47,11 @@ class Geometry:
     def __post_init__(self) -> None:
         for name, value in (("resize", self.resize), ("crop", self.crop)):
             if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
-                raise OptionError(
-                    where=name, expected="a size in pixels, at least 1, or None", got=repr(value), remedy="Change it."
-                )
-        if isinstance(self.zoom, bool) or not 1 <= self.zoom < math.inf:
-            raise OptionError(where="zoom", expected="a number from 1 on", got=repr(self.zoom), remedy="Take 1.5, say.")
+                raise OptionError.number("geometry", name, "a size in pixels, 1 or more", value)
+        if isinstance(self.zoom, bool) or not isinstance(self.zoom, int | float) or not 1 <= self.zoom < math.inf:
+            raise OptionError.number("geometry", "zoom", "a number, 1 or more", self.zoom)
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or self.seed < 0:
-            raise OptionError(where="seed", expected="an integer from 0 on", got=repr(self.seed), remedy="Change it.")
+            raise OptionError.number("geometry", "seed", "a whole number, 0 or more", self.seed)
 
     def apply(
         self, image: Tensor, target: Target | None = None, *, epoch: int, index: int, where: str
@@ -97,20 +98,26 @@ class Geometry:
         return resize_image(image, list(new), antialias=True), None if target is None else target.resized(size, new)
 
 
+AS_STORED = Geometry()  #: every image in its own size
+DEFAULT_READING = ReadSettings()
+
+
 class ImageDataset(TaskDataset):
     """A data set whose images, with their targets, go through a `Geometry`.
 
     Args:
         geometry: how they are resized and cropped.
+        reading: how their files are read.
     """
 
-    def __init__(self, geometry: Geometry) -> None:
+    def __init__(self, geometry: Geometry = AS_STORED, reading: ReadSettings = DEFAULT_READING) -> None:
         self._geometry = geometry
+        self._reading = reading
         self._epoch = 0
 
     @abstractmethod
     def _read(self, index: int) -> tuple[Tensor, Target | None]:
-        """Return one image as it is stored, and its target."""
+        """Return one image, upright and in its own size, and its target."""
 
     def _sample(self, index: int) -> tuple[Tensor, Target | None]:
         image, target = self._read(index)

@@ -8,13 +8,16 @@ import numpy as np
 from torch import Tensor
 
 from precomp_data._findings import Findings, read_json
+from precomp_data._mask_survey import survey_masks
 from precomp_data._names import chosen_names
-from precomp_data.folders import existing_folder, images_below
-from precomp_data.geometry import Geometry, ImageDataset
-from precomp_sdk import DatasetError, Mask, OptionError, SkippedSample, Target
-from precomp_sdk.image_io import MAX_PIXELS, ReadSettings, decode_labels, read_image
+from precomp_data._orientation import LabelOrientation, check_label_orientation, upright_target
+from precomp_data._walk import find_images
+from precomp_data.folders import existing_folder
+from precomp_data.geometry import AS_STORED, DEFAULT_READING, Geometry, ImageDataset
+from precomp_sdk import DatasetError, DatasetReport, Mask, OptionError, SkippedSample, Target
+from precomp_sdk.image_io import MAX_PIXELS, DecodedImage, ReadSettings, decode_image, decode_labels
 
-__all__ = ["MaskFolder", "check_labels", "read_mask"]
+__all__ = ["MaskFolder", "fitted_mask", "read_mask"]
 
 _CLASSES_FILE = "classes.json"
 _IGNORE = 255
@@ -36,13 +39,12 @@ class MaskFolder(ImageDataset):
         classes: the names of labels 0, 1, ...; by default those of ``classes.json``, or none. Without names no label
             can be told from a wrong one.
         ignore_index: this label counts for nothing; by default that of ``classes.json``, or 255.
-        strict: False leaves out images without a mask and masks without an image, and lists them in ``mended``.
-        resize: see `Geometry`; so are ``crop``, ``augment``, ``zoom`` and ``seed``.
-        crop: see `Geometry`.
-        augment: see `Geometry`.
-        zoom: see `Geometry`.
-        seed: see `Geometry`.
-        max_pixels: larger images raise an error, see `read_image`.
+        strict: False leaves out images without a mask and masks without an image; `report` lists them.
+        label_orientation: where an image's EXIF data turns it, its mask lies on the samples as they are ``"stored"`` or
+            on the ``"upright"`` image. By default the sizes tell, and where they do not, the image is refused. A mask
+            with an orientation of its own is upright.
+        geometry: how images are resized and cropped, see `Geometry`.
+        reading: how image files are read, see `ReadSettings`.
 
     Raises:
         OptionError: an option has a wrong value.
@@ -64,15 +66,11 @@ class MaskFolder(ImageDataset):
         classes: Sequence[str] | None = None,
         ignore_index: int | None = None,
         strict: bool = True,
-        resize: int | None = None,
-        crop: int | None = None,
-        augment: bool = False,
-        zoom: float = 1.0,
-        seed: int = 0,
-        max_pixels: int = MAX_PIXELS,
+        label_orientation: LabelOrientation | None = None,
+        geometry: Geometry = AS_STORED,
+        reading: ReadSettings = DEFAULT_READING,
     ) -> None:
-        super().__init__(Geometry(resize=resize, crop=crop, augment=augment, zoom=zoom, seed=seed))
-        self._reading = ReadSettings(max_pixels=max_pixels)
+        super().__init__(geometry, reading)
         folder = existing_folder(Path(root))
         if (images is None) != (masks is None):
             raise OptionError(
@@ -84,20 +82,35 @@ class MaskFolder(ImageDataset):
         self._images = existing_folder(folder / (images or Path("images", split or "")))
         self._masks = existing_folder(folder / (masks or Path("masks", split or "")))
         named, ignored = _read_classes(folder / _CLASSES_FILE)
+        self._lies = check_label_orientation(self.name, label_orientation)
         self.class_names = named if classes is None else chosen_names(self.name, classes)
-        self._ignore = ignored if ignore_index is None else _label(self.name, ignore_index)
+        chosen = ignored if ignore_index is None else _label(self.name, ignore_index)
+        self._ignore = _IGNORE if chosen is None else chosen
         findings = Findings(strict)
-        self._pairs = _pair(self._images, self._masks, findings)
-        self.mended: tuple[SkippedSample, ...] = findings.mended  #: what ``strict=False`` left out
+        self._pairs, left_out = _pair(self._images, self._masks, findings)
+        notes = survey_masks(
+            lambda place: decode_labels(self._masks / self._pairs[place][1]).samples,
+            len(self._pairs),
+            where=str(self._masks),
+            class_names=self.class_names,
+            ignore_index=self._ignore,
+            chosen=chosen is not None,
+        )
+        self._report = findings.report(len(self._pairs), left_out, notes)
 
     def __len__(self) -> int:
         return len(self._pairs)
 
     def _read(self, index: int) -> tuple[Tensor, Target | None]:
         name, mask = self._pairs[index]
-        image = read_image(self._images / name, settings=self._reading)
-        labels = read_mask(self._masks / mask, image, classes=len(self.class_names), ignore_index=self._ignore)
-        return image, Mask(labels=labels, ignore_index=self._ignore)
+        image = decode_image(self._images / name, settings=self._reading)
+        return image.samples, read_mask(
+            self._masks / mask, image, classes=len(self.class_names), ignore_index=self._ignore, lies=self._lies
+        )
+
+    def report(self) -> DatasetReport:
+        """Return what was left out, and what a look at the masks found."""
+        return self._report
 
     def key(self, index: int) -> str:
         """Return the image's path below its folder, with forward slashes."""
@@ -106,48 +119,49 @@ class MaskFolder(ImageDataset):
 
 def read_mask(
     mask: str | os.PathLike[str] | bytes,
-    image: Tensor,
+    image: DecodedImage,
     *,
     classes: int = 0,
     ignore_index: int = _IGNORE,
+    lies: LabelOrientation | None = None,
     where: str | None = None,
-) -> Tensor:
-    """Read the mask of an image.
-
-    Shapes and units:
-        image: (3, H, W), the image. Returns (H, W) int64 labels.
+) -> Mask:
+    """Read the mask of an image, upright as the image is.
 
     Args:
         mask: a path, or the bytes of a file.
-        image: the image it belongs to, as read.
+        image: the image it belongs to, as `decode_image` gives it.
         classes: labels from here on are unknown; 0 accepts any.
         ignore_index: always known.
+        lies: on what the mask lies where the image has an orientation and the mask has none; see `MaskFolder`.
         where: names the mask in messages; the path by default.
 
     Raises:
-        ImageError: it cannot be read, or is an image of colours.
-        DatasetError: it has another size, or an unknown label.
+        ImageError: it cannot be read, has colours, or a format that is lossy.
+        DatasetError: it has another size, an unknown label, or lies on it is not known what.
     """
     where = where or (f"mask of {len(mask)} bytes" if isinstance(mask, bytes) else str(mask))
-    size = tuple(image.shape[1:])
-    settings = ReadSettings(max_pixels=max(MAX_PIXELS, size[0] * size[1]))
-    labels = decode_labels(mask, settings=settings, where=where).samples
-    return check_labels(labels, size, classes=classes, ignore_index=ignore_index, where=where)
+    height, width = image.stored_size
+    settings = ReadSettings(max_pixels=max(MAX_PIXELS, height * width))
+    found = decode_labels(mask, settings=settings, where=where)
+    return fitted_mask(found, image, classes=classes, ignore_index=ignore_index, lies=lies, where=where)
 
 
-def check_labels(labels: Tensor, size: Sequence[int], *, classes: int, ignore_index: int, where: str) -> Tensor:
-    """Return a mask's labels if they fit the image and the classes; see `read_mask`.
+def fitted_mask(
+    found: DecodedImage,
+    image: DecodedImage,
+    *,
+    classes: int,
+    ignore_index: int,
+    lies: LabelOrientation | None = None,
+    where: str,
+) -> Mask:
+    """Return decoded labels as the mask of an image if they fit it and the classes; see `read_mask`.
 
     Raises:
         DatasetError: they do not.
     """
-    if tuple(labels.shape) != tuple(size):
-        raise DatasetError(
-            where=where,
-            expected=f"a mask of its image's size, {size[1]} x {size[0]}",
-            got=f"{labels.shape[1]} x {labels.shape[0]}",
-            remedy="Make both of one size; an EXIF orientation turns an image and not its mask.",
-        )
+    labels = found.samples
     wrong = (labels < 0) | (labels >= classes) if classes else labels < 0
     unknown = np.unique(labels[wrong & (labels != ignore_index)].numpy()).tolist()
     if unknown:
@@ -159,24 +173,29 @@ def check_labels(labels: Tensor, size: Sequence[int], *, classes: int, ignore_in
             got=f"{unknown[:_MOST_LISTED]}{more}",
             remedy="Name every class, set ignore_index, or repair the mask.",
         )
-    return labels
+    mask = Mask(labels=labels, ignore_index=ignore_index)
+    size = int(labels.shape[0]), int(labels.shape[1])
+    fitted = upright_target(image, mask, size, "upright" if found.orientation != 1 else lies, where)
+    assert isinstance(fitted, Mask)
+    return fitted
 
 
-def _pair(images: Path, masks: Path, findings: Findings) -> list[tuple[str, str]]:
-    """Return images with their masks, in the order of the images' names."""
-    named, found = (_by_stem(folder) for folder in (images, masks))
+def _pair(images: Path, masks: Path, findings: Findings) -> tuple[list[tuple[str, str]], list[SkippedSample]]:
+    """Return images with their masks, in the order of the images' names, and what is no image that can be read."""
+    found_images, found_masks = find_images(images), find_images(masks)
+    named, found = _by_stem(images, found_images.files), _by_stem(masks, found_masks.files)
     for stem, name in named.items():
         if stem not in found:
-            findings.add(name, str(images / name), f"a mask of that name in {masks}", "none")
+            findings.add(name, str(images / name), f"a mask of that name in {masks}", "none", image=True)
     for stem, name in found.items():
         if stem not in named:
             findings.add(name, str(masks / name), f"an image of that name in {images}", "none")
-    return [(name, found[stem]) for stem, name in named.items() if stem in found]
+    return [(name, found[stem]) for stem, name in named.items() if stem in found], list(found_images.left_out)
 
 
-def _by_stem(folder: Path) -> dict[str, str]:
+def _by_stem(folder: Path, names: Sequence[str]) -> dict[str, str]:
     files: dict[str, str] = {}
-    for name in images_below(folder):
+    for name in names:
         stem = name.rpartition(".")[0]
         if stem in files:
             raise DatasetError(
@@ -191,17 +210,17 @@ def _by_stem(folder: Path) -> dict[str, str]:
     return files
 
 
-def _read_classes(path: Path) -> tuple[tuple[str, ...], int]:
-    """Return the class names and the ignored label of a classes.json, or none and 255 where there is no such file."""
+def _read_classes(path: Path) -> tuple[tuple[str, ...], int | None]:
+    """Return the class names and the ignored label of a classes.json, as far as there is one that says them."""
     if not path.is_file():
-        return (), _IGNORE
+        return (), None
     content = read_json(path)
     if not isinstance(content, Mapping) or not set(content) <= {"classes", "ignore_index"}:
         raise _damaged(path, f"{str(content)[:60]}")
-    names, ignored = content.get("classes", []), content.get("ignore_index", _IGNORE)
+    names, ignored = content.get("classes", []), content.get("ignore_index")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len({*names}) != len(names):
         raise _damaged(path, f"classes {str(names)[:60]}")
-    if isinstance(ignored, bool) or not isinstance(ignored, int) or ignored < 0:
+    if ignored is not None and (isinstance(ignored, bool) or not isinstance(ignored, int) or ignored < 0):
         raise _damaged(path, f"ignore_index {ignored!r}")
     return tuple(names), ignored
 

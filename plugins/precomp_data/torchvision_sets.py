@@ -6,15 +6,14 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torchvision import datasets
 
 from precomp_data._torchvision import open_published
-from precomp_data.geometry import Geometry, ImageDataset
-from precomp_data.masks import check_labels
+from precomp_data.geometry import AS_STORED, DEFAULT_READING, Geometry, ImageDataset
+from precomp_data.masks import fitted_mask
 from precomp_sdk import DatasetError, ImageError, Label, Mask, OptionError, Target
-from precomp_sdk.image_io import as_image, decode_labels
+from precomp_sdk.image_io import DecodedImage, ReadSettings, decode_image, decode_labels
 
 __all__ = [
     "CIFAR10",
@@ -47,11 +46,8 @@ class TorchvisionSet(ImageDataset):
         root: the folder torchvision keeps the set in.
         split: ``"train"`` or ``"val"``; a set published with a test split only has that as ``"val"``.
         download: fetch the set into ``root`` unless it is there.
-        resize: see `Geometry`; so are ``crop``, ``augment``, ``zoom`` and ``seed``.
-        crop: see `Geometry`.
-        augment: see `Geometry`.
-        zoom: see `Geometry`.
-        seed: see `Geometry`.
+        geometry: how images are resized and cropped, see `Geometry`.
+        reading: how image files are read, see `ReadSettings`.
 
     Raises:
         OptionError: an option has a wrong value.
@@ -69,13 +65,10 @@ class TorchvisionSet(ImageDataset):
         root: str | os.PathLike[str],
         split: str = "train",
         download: bool = False,
-        resize: int | None = None,
-        crop: int | None = None,
-        augment: bool = False,
-        zoom: float = 1.0,
-        seed: int = 0,
+        geometry: Geometry = AS_STORED,
+        reading: ReadSettings = DEFAULT_READING,
     ) -> None:
-        super().__init__(Geometry(resize=resize, crop=crop, augment=augment, zoom=zoom, seed=seed))
+        super().__init__(geometry, reading)
         if split not in self._splits:
             raise OptionError(
                 where=f"data set {self.name!r}, split",
@@ -98,8 +91,9 @@ class TorchvisionSet(ImageDataset):
     def _read(self, index: int) -> tuple[Tensor, Target | None]:
         where = f"data set {self.name!r}, {self.key(index)}"
         try:
-            image, found = self._set[index]
-            return as_image(image, where=where), self._target(found, image, where)  # a mask is decoded only now
+            loaded, found = self._set[index]
+            image = decode_image(loaded, settings=self._reading, where=where)
+            return image.samples, self._target(found, image, where)  # a mask is decoded only now
         except (DatasetError, ImageError):
             raise
         except Exception as error:  # Pillow's readers raise whatever their parsing runs into
@@ -110,7 +104,7 @@ class TorchvisionSet(ImageDataset):
                 remedy="Delete the set's folder and download it again.",
             ) from error
 
-    def _target(self, found: Any, image: Image.Image, where: str) -> Target:
+    def _target(self, found: Any, image: DecodedImage, where: str) -> Target:
         """Return torchvision's answer as a target."""
         return Label(index=int(found))
 
@@ -182,10 +176,10 @@ class OxfordIIITPetSegmentation(OxfordIIITPet):
     def _names(self) -> tuple[str, ...]:
         return ("background", "pet")
 
-    def _target(self, found: Any, image: Image.Image, where: str) -> Target:
+    def _target(self, found: Any, image: DecodedImage, where: str) -> Target:
         with found:  # closes the file even if it is broken
-            labels = decode_labels(found, where=where).samples
-        trimap = check_labels(labels, image.size[::-1], classes=4, ignore_index=_IGNORE, where=where)
+            labels = decode_labels(found, where=where)
+        trimap = fitted_mask(labels, image, classes=4, ignore_index=_IGNORE, where=where).labels
         if bool((trimap == 0).any()):
             raise DatasetError(
                 where=where, expected="a trimap of 1, 2 and 3", got="0", remedy="Download the set again."
@@ -217,11 +211,8 @@ class Imagenette(TorchvisionSet):
         root: as for `TorchvisionSet`; so are the other options.
         split: see `TorchvisionSet`.
         download: see `TorchvisionSet`.
-        resize: see `Geometry`.
-        crop: see `Geometry`.
-        augment: see `Geometry`.
-        zoom: see `Geometry`.
-        seed: see `Geometry`.
+        geometry: how images are resized and cropped, see `Geometry`.
+        reading: how image files are read, see `ReadSettings`.
     """
 
     name = "imagenette"
@@ -235,11 +226,8 @@ class Imagenette(TorchvisionSet):
         split: str = "train",
         size: str = "full",
         download: bool = False,
-        resize: int | None = None,
-        crop: int | None = None,
-        augment: bool = False,
-        zoom: float = 1.0,
-        seed: int = 0,
+        geometry: Geometry = AS_STORED,
+        reading: ReadSettings = DEFAULT_READING,
     ) -> None:
         if size not in ("full", "320px", "160px"):
             raise OptionError(
@@ -249,9 +237,7 @@ class Imagenette(TorchvisionSet):
                 remedy="Choose one of the published archives.",
             )
         self._options = {"size": size}
-        super().__init__(
-            root=root, split=split, download=download, resize=resize, crop=crop, augment=augment, zoom=zoom, seed=seed
-        )
+        super().__init__(root=root, split=split, download=download, geometry=geometry, reading=reading)
 
 
 TORCHVISION_SETS: tuple[type[TorchvisionSet], ...] = (  #: every set above

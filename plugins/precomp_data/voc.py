@@ -10,16 +10,17 @@ import torch
 from torch import Tensor
 from torchvision import datasets
 
-from precomp_data._findings import Findings, read_text
+from precomp_data._findings import Findings, absent_classes, read_text
+from precomp_data._mask_survey import survey_masks
 from precomp_data._names import chosen_names
+from precomp_data._orientation import LabelOrientation, check_label_orientation, upright_target
 from precomp_data._torchvision import open_published
 from precomp_data._voc_format import VocObject, read_voc
-from precomp_data.coco import check_size
 from precomp_data.folders import existing_folder
-from precomp_data.geometry import Geometry, ImageDataset
+from precomp_data.geometry import AS_STORED, DEFAULT_READING, Geometry, ImageDataset
 from precomp_data.masks import read_mask
-from precomp_sdk import Boxes, DatasetError, Mask, OptionError, SkippedSample, Target
-from precomp_sdk.image_io import MAX_PIXELS, ReadSettings, is_image_name, read_image
+from precomp_sdk import Boxes, DatasetError, DatasetReport, OptionError, Target
+from precomp_sdk.image_io import DecodedImage, ReadSettings, decode_image, decode_labels, is_image_name
 
 __all__ = ["VOC_CLASSES", "VocDetection", "VocFolder", "VocSegmentation"]
 
@@ -43,13 +44,11 @@ class VocFolder(ImageDataset):
         year: which of the sets in ``VOCdevkit``, and which one to download: ``"2007"`` to ``"2012"``.
         download: let torchvision fetch the set into ``root`` unless it is there.
         classes: the names of all classes, in the order of their labels; default: VOC's own.
-        strict: False leaves out what cannot be used instead of raising, and lists it in ``mended``.
-        resize: see `Geometry`; so are ``crop``, ``augment``, ``zoom`` and ``seed``.
-        crop: see `Geometry`.
-        augment: see `Geometry`.
-        zoom: see `Geometry`.
-        seed: see `Geometry`.
-        max_pixels: larger images raise an error, see `read_image`.
+        strict: False leaves out what cannot be used instead of raising; `report` lists it.
+        label_orientation: where an image's EXIF data turns it, its labels lie on the samples as they are ``"stored"``
+            or on the ``"upright"`` image. By default the sizes tell, and where they do not, the image is refused.
+        geometry: how images are resized and cropped, see `Geometry`.
+        reading: how image files are read, see `ReadSettings`.
 
     Raises:
         OptionError: an option has a wrong value.
@@ -70,22 +69,14 @@ class VocFolder(ImageDataset):
         download: bool = False,
         classes: Sequence[str] | None = None,
         strict: bool = True,
-        resize: int | None = None,
-        crop: int | None = None,
-        augment: bool = False,
-        zoom: float = 1.0,
-        seed: int = 0,
-        max_pixels: int = MAX_PIXELS,
+        label_orientation: LabelOrientation | None = None,
+        geometry: Geometry = AS_STORED,
+        reading: ReadSettings = DEFAULT_READING,
     ) -> None:
-        super().__init__(Geometry(resize=resize, crop=crop, augment=augment, zoom=zoom, seed=seed))
-        self._reading = ReadSettings(max_pixels=max_pixels)
+        super().__init__(geometry, reading)
         if year not in _YEARS:
-            raise OptionError(
-                where=f"data set {self.name!r}, year",
-                expected="'2007' to '2012'",
-                got=repr(year),
-                remedy="Choose one of the published sets.",
-            )
+            raise OptionError.choice(f"data set {self.name!r}", "year", _YEARS, year)
+        self._lies = check_label_orientation(self.name, label_orientation)
         self.class_names = self._classes if classes is None else chosen_names(self.name, classes)
         self._folder = self._find(Path(root), split, year, download)
         findings = Findings(strict)
@@ -97,11 +88,15 @@ class VocFolder(ImageDataset):
                 got="none that can be used",
                 remedy="Look at the list and the folders.",
             )
-        self.mended: tuple[SkippedSample, ...] = findings.mended  #: what ``strict=False`` left out or clipped
+        self._report = findings.report(len(self._files), notes=self._notes())
 
     @abstractmethod
     def _usable(self, name: str, annotation: Path, findings: Findings) -> bool:
         """Look at one image's annotation when the set is opened."""
+
+    @abstractmethod
+    def _notes(self) -> Sequence[str]:
+        """Return what is to be said of the annotations as a whole."""
 
     def __len__(self) -> int:
         return len(self._files)
@@ -110,8 +105,12 @@ class VocFolder(ImageDataset):
         """Return the image's name, without its extension."""
         return self._files[index].stem
 
-    def _image(self, index: int) -> Tensor:
-        return read_image(self._files[index], settings=self._reading)
+    def report(self) -> DatasetReport:
+        """Return what was left out or clipped, and what the annotations as a whole lack."""
+        return self._report
+
+    def _image(self, index: int) -> DecodedImage:
+        return decode_image(self._files[index], settings=self._reading)
 
     def _annotation(self, name: str) -> Path:
         folder, suffix = self._annotations
@@ -159,9 +158,11 @@ class VocFolder(ImageDataset):
                 )
             annotation = self._annotation(name)
             if name not in images:
-                findings.add(name, where, f"an image of that name in {self._folder / _IMAGES}", f"no {name!r}")
+                findings.add(
+                    name, where, f"an image of that name in {self._folder / _IMAGES}", f"no {name!r}", image=True
+                )
             elif not annotation.is_file():
-                findings.add(name, where, f"a file {annotation}", "none")
+                findings.add(name, where, f"a file {annotation}", "none", image=True)
             elif self._usable(name, annotation, findings):
                 files[name] = images[name]
         return list(files.values())
@@ -192,7 +193,7 @@ class VocDetection(VocFolder):
         except DatasetError as error:
             if findings.strict:
                 raise
-            findings.add(name, error.where, error.expected, error.got)
+            findings.add(name, error.where, error.expected, error.got, image=True)
             return False
         self._objects[name] = size, objects
         return True
@@ -205,12 +206,16 @@ class VocDetection(VocFolder):
     def _read(self, index: int) -> tuple[Tensor, Target | None]:
         image = self._image(index)
         size, objects = self._objects[self.key(index)]
-        check_size(image, size, str(self._files[index]))
-        return image, Boxes(
+        boxes = Boxes(
             boxes=torch.tensor([item.box for item in objects], dtype=torch.float32).reshape(-1, 4),
             labels=torch.tensor([item.label for item in objects], dtype=torch.int64),
             crowd=torch.tensor([item.difficult for item in objects], dtype=torch.bool),
         )
+        return image.samples, upright_target(image, boxes, size[::-1], self._lies, str(self._files[index]))
+
+    def _notes(self) -> Sequence[str]:
+        used = {item.label for _, objects in self._objects.values() for item in objects}
+        return absent_classes([name for label, name in enumerate(self.class_names) if label not in used])
 
 
 class VocSegmentation(VocFolder):
@@ -238,5 +243,15 @@ class VocSegmentation(VocFolder):
     def _read(self, index: int) -> tuple[Tensor, Target | None]:
         image = self._image(index)
         path = self._annotation(self.key(index))
-        labels = read_mask(path, image, classes=len(self.class_names), ignore_index=_IGNORE)
-        return image, Mask(labels=labels, ignore_index=_IGNORE)
+        mask = read_mask(path, image, classes=len(self.class_names), ignore_index=_IGNORE, lies=self._lies)
+        return image.samples, mask
+
+    def _notes(self) -> Sequence[str]:
+        return survey_masks(
+            lambda place: decode_labels(self._annotation(self._files[place].stem)).samples,
+            len(self._files),
+            where=str(self._folder / self._annotations[0]),
+            class_names=self.class_names,
+            ignore_index=_IGNORE,
+            chosen=False,
+        )

@@ -10,6 +10,7 @@ from io import BytesIO
 from os import PathLike
 from pathlib import Path
 from threading import Lock
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,6 +79,8 @@ class ReadSettings:
     Raises:
         OptionError: a number is out of its range.
     """
+
+    __pydantic_config__: ClassVar = {"extra": "forbid", "strict": True}  # an experiment file has it as a table
 
     max_pixels: int = MAX_PIXELS
     white_level: float | None = None

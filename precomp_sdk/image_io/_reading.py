@@ -73,10 +73,12 @@ def read_image(
 
 
 def decode_image(
-    source: str | PathLike[str] | bytes, *, settings: ReadSettings = _DEFAULTS, where: str | None = None
+    source: str | PathLike[str] | bytes | Image.Image, *, settings: ReadSettings = _DEFAULTS, where: str | None = None
 ) -> DecodedImage:
-    """Read an image as `read_image` does, and say how it was stored; raises what that raises."""
+    """Read an image as `read_image` does, or a Pillow image, and say how it was stored; raises what that raises."""
     where = where or _name_of(source)
+    if isinstance(source, Image.Image):
+        return _upright(_loaded(source, settings, where), settings, where)
     with opened(source, settings, where) as found:
         return _upright(found, settings, where)
 
@@ -124,7 +126,7 @@ def as_image(source: ImageSource, *, settings: ReadSettings = _DEFAULTS, where: 
         )
     where = where or f"image ({type(source).__name__})"
     if isinstance(source, Image.Image):
-        return _upright(_loaded(source, settings, where), settings, where).samples
+        return decode_image(source, settings=settings, where=where).samples
     if isinstance(source, Tensor):
         if source.dtype == torch.uint8 and source.ndim == 3 and source.shape[0] == 3 and source.numel():
             return source.cpu()

@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from precomp_data import CocoDetection
+from precomp_data import CocoDetection, Geometry
 from precomp_sdk import Boxes, DatasetError, OptionError, load_samples
 from precomp_sdk.testing import check
 
@@ -63,7 +63,7 @@ def test_labels_follow_the_category_ids(root: Path) -> None:
     assert dataset.class_names == ("cup", "ant", "zebra")
     assert [dataset.key(index) for index in range(3)] == ["b.png", "a.png", "none.png"]
     assert dataset.image_ids == (70, 5, 6)
-    assert dataset.mended == ()
+    assert dataset.report().messages() == ["no object is of class 'ant'"]
     assert same(dataset[0].target, [[1, 2, 4.5, 6], [10, 5, 20, 16]], [2, 0], [False, True])
     assert same(dataset[1].target, [[0, 0, 12, 10]], [0], [False])
     stored = np.array(Image.open(root / "images" / "train" / "b.png"))
@@ -72,7 +72,7 @@ def test_labels_follow_the_category_ids(root: Path) -> None:
 
 @pytest.mark.parametrize("options", [{}, {"resize": 30}, {"crop": 9, "augment": True, "zoom": 1.5}])
 def test_the_conformance_kit_passes(options: dict[str, Any], root: Path) -> None:
-    check(lambda: CocoDetection(root=root, **options))
+    check(lambda: CocoDetection(root=root, geometry=Geometry(**options)))
 
 
 def test_images_without_objects_stay(root: Path) -> None:
@@ -145,6 +145,8 @@ def box(numbers: list[float]) -> Callable[[dict[str, Any]], object]:
         (lambda c: c["images"][0].update(file_name="lost.png"), r"image 70: expected a file 'lost.png' in", None),
         (lambda c: c["annotations"][0].update(image_id=71), r"annotations\[0\].image_id: .*got 71", []),
         (lambda c: c["annotations"][0].update(category_id=4), r"\[0\].category_id: .*\(3, 17, 90\); got 4", []),
+        (box([]), r"annotations\[0\].bbox: expected a box with an area; got an empty list", []),
+        (lambda c: c["annotations"][0].pop("bbox"), r"\[0\].bbox: expected a box with an area; got nothing", []),
         (box([1, 2, 0, 4]), r"annotations\[0\].bbox: expected a box with an area, .*; got .* 1 2 1 6", []),
         (box([1, 2, 3, -4]), r"a box with an area", []),
         (
@@ -167,10 +169,11 @@ def test_wrong_entries_are_named_or_left_out(
     with pytest.raises(DatasetError, match=message):
         CocoDetection(root=root)
     dataset = CocoDetection(root=root, strict=False)
-    assert len(dataset.mended) == 1
+    report = dataset.report()
+    assert len(report.mended) + len(report.left_out) == 1
     if left is None:
         assert len(dataset) == 2
-        assert dataset.mended[0].key == "lost.png"
+        assert report.left_out[0].key == "lost.png"
     else:
         crowd = [10, 5, 20, 16]
         assert same(dataset[0].target, [*left, crowd], [2] * len(left) + [0], [False] * len(left) + [True])
@@ -178,7 +181,7 @@ def test_wrong_entries_are_named_or_left_out(
 
 def test_less_than_a_pixel_outside_is_clipped_in_silence(root: Path) -> None:
     dataset = CocoDetection(root=changed(root, box([-0.5, 2, 21, 14.25])))
-    assert dataset.mended == ()
+    assert dataset.report().mended == ()
     assert same(dataset[0].target, [[0, 2, 20, 16], [10, 5, 20, 16]], [2, 0], [False, True])
 
 
@@ -195,11 +198,15 @@ def test_no_usable_image_is_an_error(root: Path) -> None:
     ("change", "message"),
     [
         (lambda c: c["images"][1].update(id=70), r"images\[1\].id: expected an id of its own .*; got 70"),
-        (lambda c: c["images"][1].update(file_name="b.png"), r"images\[1\].file_name: expected one entry .*got b.png"),
+        (
+            lambda c: c["images"][1].update(file_name="b.png"),
+            r"\[1\].file_name: expected one entry .*got 'b.png'",
+        ),
         (lambda c: c["images"][1].pop("width"), r"images\[1\].width: expected a whole number from 1 on; got nothing"),
         (lambda c: c["images"][1].update(height=0), r"images\[1\].height: expected .*; got 0"),
         (lambda c: c["images"][1].update(file_name=7), r"images\[1\].file_name: expected a text; got 7"),
-        (lambda c: c["images"][1].update(id="5"), r"images\[1\].id: expected a whole number; got 5"),
+        (lambda c: c["images"][1].update(id="5"), r"images\[1\].id: expected a whole number; got '5'"),
+        (lambda c: c["images"][1].update(id=5.5), r"images\[1\].id: expected a whole number; got 5.5"),
         (lambda c: c["images"].append(3), r"images\[3\]: expected an object; got 3"),
         (lambda c: c.pop("annotations"), r"annotations: expected a list; got nothing"),
         (lambda c: c.update(categories=[]), r"categories: expected one category or more"),
@@ -210,6 +217,7 @@ def test_no_usable_image_is_an_error(root: Path) -> None:
         (lambda c: c["images"][1].update(width=10**400), r"width: expected a whole number from 1 on; got 1000"),
         (box([1, 2, 3, "4"]), r"annotations\[0\].bbox: expected \[x, y"),  # type: ignore[list-item]
         (lambda c: c["annotations"][0].update(iscrowd=2), r"iscrowd: expected 0 or 1; got 2"),
+        (lambda c: c["annotations"][0].update(iscrowd="0"), r"iscrowd: expected 0 or 1; got '0'"),
         (lambda c: c["annotations"][0].pop("category_id"), r"annotations\[0\].category_id: .*; got nothing"),
     ],
 )
@@ -240,7 +248,7 @@ def test_a_damaged_file_says_where(data: bytes, message: str, root: Path) -> Non
 def test_a_image_of_another_size_is_named_or_skipped(root: Path) -> None:
     save(root / "images" / "train" / "a.png", 10, 12)
     dataset = CocoDetection(root=root)
-    with pytest.raises(DatasetError, match=r"a.png: expected 12 x 10, as its annotations say; got 10 x 12"):
+    with pytest.raises(DatasetError, match=r"a.png: expected labels of its image's size, 10 x 12; got 12 x 10"):
         dataset[1]
     samples, skipped = load_samples(dataset, range(3), skip_unreadable=True)
     assert [sample.key for sample in samples] == ["b.png", "none.png"]
@@ -248,7 +256,8 @@ def test_a_image_of_another_size_is_named_or_skipped(root: Path) -> None:
 
 
 def test_boxes_follow_the_crop(root: Path) -> None:
-    dataset = CocoDetection(root=root, crop=8)  # of 20 x 16: from (6, 4) to (14, 12); of 12 x 10: from (2, 1)
+    dataset = CocoDetection(root=root, geometry=Geometry(crop=8))
+    # of 20 x 16: from (6, 4) to (14, 12); of 12 x 10: from (2, 1)
     assert same(dataset[0].target, [[4, 1, 8, 8]], [0], [True])
     assert same(dataset[1].target, [[0, 0, 8, 8]], [0], [False])
     assert same(dataset[2].target, [], [], [])

@@ -4,6 +4,7 @@ import pickle
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import torch
 from PIL import Image
 
 from precomp_data import Geometry, ImageFolder, UnlabelledFolder
-from precomp_sdk import DatasetError, Label, OptionError, TaskDataset, load_samples
+from precomp_sdk import DatasetError, Label, OptionError, ReadSettings, TaskDataset, load_samples
 
 
 def save(path: Path, width: int = 20, height: int = 16, seed: int = 0) -> None:
@@ -135,15 +136,17 @@ def test_wrong_folders_are_named(root: Path, make: Callable[[Path], TaskDataset]
         {"classes": []},
         {"classes": "ant"},
         {"classes": ["ant", "ant"]},
-        {"resize": 0},
-        {"crop": 1.5},
-        {"crop": True},
-        {"seed": -1},
     ],
 )
 def test_wrong_options_are_refused(root: Path, options: dict[str, object]) -> None:
     with pytest.raises(OptionError):
         ImageFolder(root=root, **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("options", [{"resize": 0}, {"crop": 1.5}, {"crop": True}, {"crop": "64"}, {"seed": -1}])
+def test_wrong_geometry_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(OptionError, match=f"geometry, option '{next(iter(options))}'"):
+        Geometry(**options)
 
 
 def test_unlabelled_folder_takes_every_image_below(root: Path) -> None:
@@ -172,13 +175,18 @@ def test_unreadable_images_are_named_or_skipped(root: Path) -> None:
 
 
 def test_max_pixels_is_passed_on(root: Path) -> None:
-    for dataset in (ImageFolder(root=root, max_pixels=319), UnlabelledFolder(root=root, max_pixels=319)):
+    for dataset in (
+        ImageFolder(root=root, reading=ReadSettings(max_pixels=319)),
+        UnlabelledFolder(root=root, reading=ReadSettings(max_pixels=319)),
+    ):
         with pytest.raises(DatasetError, match="at most 319 pixels; got 20 x 16"):
             dataset[0]
 
 
 def test_real_photographs_are_read(shared_data: Path) -> None:
-    dataset = ImageFolder(root=shared_data / "imagenette", split="val", classes=["tench", "church"], crop=160)
+    dataset = ImageFolder(
+        root=shared_data / "imagenette", split="val", classes=["tench", "church"], geometry=Geometry(crop=160)
+    )
     sample = dataset[len(dataset) - 1]
     assert sample.image.shape == (3, 160, 160)
     assert sample.target == Label(index=1)
@@ -261,7 +269,7 @@ def test_an_elongated_image_is_not_blown_up() -> None:
 
 
 def test_a_folder_draws_by_epoch_and_repeats_itself(root: Path) -> None:
-    dataset = ImageFolder(root=root, crop=8, augment=True, seed=3)
+    dataset = ImageFolder(root=root, geometry=Geometry(crop=8, augment=True, seed=3))
     first = [sample.image for sample in dataset]
     dataset.set_epoch(1)
     second = [sample.image for sample in dataset]
@@ -273,7 +281,7 @@ def test_a_folder_draws_by_epoch_and_repeats_itself(root: Path) -> None:
 
 @pytest.mark.parametrize("kind", [ImageFolder, UnlabelledFolder])
 def test_threads_and_pickles_see_the_same_images(root: Path, kind: type[ImageFolder] | type[UnlabelledFolder]) -> None:
-    dataset = kind(root=root, crop=8, augment=True)
+    dataset = kind(root=root, geometry=Geometry(crop=8, augment=True))
     dataset.set_epoch(2)
     alone = [dataset[index].image for index in range(len(dataset))]
     with ThreadPoolExecutor(4) as pool:

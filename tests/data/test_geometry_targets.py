@@ -134,7 +134,7 @@ def test_zoom_draws_sizes_and_leaves_the_other_draws_alone() -> None:
 
 @pytest.mark.parametrize("zoom", [0.9, float("nan"), float("inf"), True])
 def test_a_wrong_zoom_is_refused(zoom: float) -> None:
-    with pytest.raises(OptionError, match="a number from 1 on"):
+    with pytest.raises(OptionError, match="a number, 1 or more"):
         Geometry(zoom=zoom)
 
 

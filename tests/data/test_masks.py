@@ -10,8 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
-from precomp_data import MaskFolder, read_mask
+from precomp_data import Geometry, MaskFolder, read_mask
 from precomp_sdk import DatasetError, Mask, OptionError, load_samples
+from precomp_sdk.image_io import DecodedImage
 from precomp_sdk.testing import check
 
 CLASSES = {"classes": ["sky", "road", "tree"], "ignore_index": 9}
@@ -61,7 +62,7 @@ def test_images_and_masks_are_paired(root: Path) -> None:
 
 def test_the_conformance_kit_passes(root: Path) -> None:
     check(lambda: MaskFolder(root=root))
-    check(lambda: MaskFolder(root=root, crop=5, augment=True, zoom=1.5))
+    check(lambda: MaskFolder(root=root, geometry=Geometry(crop=5, augment=True, zoom=1.5)))
 
 
 def test_options_replace_the_file(root: Path) -> None:
@@ -86,7 +87,7 @@ def test_folders_can_be_given_or_have_no_splits(root: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "options", [{"classes": []}, {"classes": "sky"}, {"classes": ["a", "a"]}, {"ignore_index": -1}, {"zoom": 0.5}]
+    "options", [{"classes": []}, {"classes": "sky"}, {"classes": ["a", "a"]}, {"ignore_index": -1}]
 )
 def test_wrong_options_are_refused(options: dict[str, object], root: Path) -> None:
     with pytest.raises(OptionError):
@@ -99,7 +100,8 @@ def test_counterparts_that_lack_are_named_or_left_out(root: Path) -> None:
         MaskFolder(root=root)
     dataset = MaskFolder(root=root, strict=False)
     assert len(dataset) == 2
-    assert [item.key for item in dataset.mended] == ["a.webp", "z.png"]
+    assert [item.key for item in dataset.report().left_out] == ["a.webp"]
+    assert [item.key for item in dataset.report().mended] == ["z.png"]
     save_image(root / "images" / "train" / "a.png")
     with pytest.raises(DatasetError, match="one image of each name"):
         MaskFolder(root=root)
@@ -117,7 +119,7 @@ def test_missing_and_empty_folders_are_named(root: Path) -> None:
 @pytest.mark.parametrize(
     ("labels", "message"),
     [
-        (mask_of(1, width=7), r"a.png: expected a mask of its image's size, 8 x 6; got 7 x 6"),
+        (mask_of(1, width=7), r"a.png: expected labels of its image's size, 8 x 6; got 7 x 6"),
         (np.full((6, 8), 3, np.uint8), r"a.png: expected labels from 0 to 2, or 9 for .*; got \[3\]"),
         (np.arange(48, dtype=np.uint8).reshape(6, 8), r"got \[3, 4, 5, 6, 7, 8, 10, 11\] and more"),
         (
@@ -189,8 +191,8 @@ def _palette(labels: np.ndarray) -> Image.Image:
 def test_samples_are_labels_in_every_gray_and_palette_format(
     make: Callable[[], Image.Image], expected: list[list[int]]
 ) -> None:
-    image = torch.zeros(3, 1, 2, dtype=torch.uint8)
-    assert read_mask(_as_bytes(make()), image).tolist() == expected
+    image = DecodedImage(torch.zeros(3, 1, 2, dtype=torch.uint8), orientation=1)
+    assert read_mask(_as_bytes(make()), image).labels.tolist() == expected
 
 
 def test_masks_follow_their_images(tmp_path: Path) -> None:
@@ -199,7 +201,7 @@ def test_masks_follow_their_images(tmp_path: Path) -> None:
     save_mask(tmp_path / "masks" / "train" / "a.png", labels)
     (tmp_path / "images" / "train").mkdir(parents=True)
     Image.fromarray(np.stack([20 * labels] * 3, axis=-1)).save(tmp_path / "images" / "train" / "a.png")
-    dataset = MaskFolder(root=tmp_path, resize=20, crop=14, augment=True, zoom=1.4)
+    dataset = MaskFolder(root=tmp_path, geometry=Geometry(resize=20, crop=14, augment=True, zoom=1.4))
     seen = set()
     for epoch in range(12):
         dataset.set_epoch(epoch)

@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from scipy.io import savemat
 
-from precomp_data import TORCHVISION_SETS, TorchvisionSet
+from precomp_data import TORCHVISION_SETS, Geometry, TorchvisionSet
 from precomp_data.torchvision_sets import CIFAR10, Imagenette, OxfordIIITPetSegmentation
 from precomp_sdk import DatasetError, Label, Mask, OptionError, Registry, construct
 
@@ -175,7 +175,7 @@ def test_images_and_labels(kind: type[TorchvisionSet], split: str, tmp_path: Pat
         assert sample.key == f"{split}/{index}"
         assert sample.image.shape == (3, *SIZES.get(kind.name, (16, 24)))
         assert (sample.image.int() - SHADES[split][index]).abs().max() <= 2  # JPEG
-    assert kind(root=str(tmp_path), split=split, resize=20, crop=10)[0].image.shape == (3, 10, 10)
+    assert kind(root=str(tmp_path), split=split, geometry=Geometry(resize=20, crop=10))[0].image.shape == (3, 10, 10)
 
 
 @each_set
@@ -224,7 +224,7 @@ def test_a_broken_image_is_named(data: bytes, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("trimap", "message"),
     [
-        (TRIMAP[:, :23], r"train/0: expected a mask of its image's size, 24 x 16; got 23 x 16"),
+        (TRIMAP[:, :23], r"train/0: expected labels of its image's size, 24 x 16; got 23 x 16"),
         (np.zeros_like(TRIMAP), r"train/0: expected a trimap of 1, 2 and 3; got 0"),
         (np.full_like(TRIMAP, 4), r"train/0: expected labels from 0 to 3.*got \[4\]"),
         (None, r"train/0: expected a whole and valid image"),
@@ -253,7 +253,7 @@ def test_imagenette_comes_in_sizes(tmp_path: Path) -> None:
 def test_pickles_and_epochs(kind: str, tmp_path: Path) -> None:
     MAKERS[kind](tmp_path)
     cls = next(item for item in TORCHVISION_SETS if item.name == kind)
-    dataset = construct(cls, root=tmp_path, crop=8, augment=True, seed=5)
+    dataset = construct(cls, root=tmp_path, geometry=Geometry(crop=8, augment=True, seed=5))
     dataset.set_epoch(3)
     copy = pickle.loads(pickle.dumps(dataset))
     assert torch.equal(copy[1].image, dataset[1].image)
@@ -275,5 +275,5 @@ def test_the_plugin_registers_every_set() -> None:
     }
     assert set(registry.datasets) == {*MAKERS, *others}
     assert len(registry.create("dataset", "scenes", count=3, split="val")) == 3
-    with pytest.raises(OptionError, match="Did you mean 'crop'"):
-        registry.create("dataset", "cifar10", root="x", corp=3)
+    with pytest.raises(OptionError, match="Did you mean 'geometry'"):
+        registry.create("dataset", "cifar10", root="x", geomtry=3)

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from precomp_data import VOC_CLASSES, VocDetection, VocFolder, VocSegmentation
+from precomp_data import VOC_CLASSES, Geometry, VocDetection, VocFolder, VocSegmentation
 from precomp_sdk import Boxes, DatasetError, Mask, OptionError
 from precomp_sdk.testing import check
 
@@ -93,7 +93,7 @@ def test_masks_have_a_background_and_a_border(root: Path) -> None:
 @pytest.mark.parametrize("kind", [VocDetection, VocSegmentation])
 def test_both_crop_pickle_and_repeat_themselves(kind: type[VocFolder], root: Path) -> None:
     check(lambda: kind(root=root))
-    dataset = kind(root=root, crop=8, augment=True)
+    dataset = kind(root=root, geometry=Geometry(crop=8, augment=True))
     dataset.set_epoch(4)
     copy = pickle.loads(pickle.dumps(dataset))
     assert dataset[0].image.shape == (3, 8, 8)
@@ -170,7 +170,7 @@ def test_wrong_folders_and_lists_are_named(make: Callable[[Path], VocFolder], me
         make(root)
 
 
-@pytest.mark.parametrize("options", [{"year": "2013"}, {"classes": "dog"}, {"crop": 0}])
+@pytest.mark.parametrize("options", [{"year": "2013"}, {"classes": "dog"}, {"label_orientation": "x"}])
 def test_wrong_options_are_refused(options: dict[str, object], root: Path) -> None:
     with pytest.raises(OptionError):
         VocDetection(root=root, **options)  # type: ignore[arg-type]
@@ -191,7 +191,7 @@ def test_missing_files_are_named_or_left_out(kind: type[VocFolder], lost: str, m
         kind(root=root)
     dataset = kind(root=root, strict=False)
     assert [dataset.key(index) for index in range(len(dataset))] == ["000001", "000003"]
-    assert [item.key for item in dataset.mended] == ["000002"]
+    assert [item.key for item in dataset.report().left_out] == ["000002"]
 
 
 @pytest.mark.parametrize(
@@ -219,7 +219,8 @@ def test_wrong_annotations_are_named_or_left_out(
     with pytest.raises(DatasetError, match=message):
         VocDetection(root=root)
     dataset = VocDetection(root=root, strict=False)
-    assert [item.key for item in dataset.mended] == ["000001"]
+    report = dataset.report()
+    assert [item.key for item in (*report.left_out, *report.mended)] == ["000001"]
     if left is None:
         assert len(dataset) == 2
     elif "width>2<" not in content:
@@ -228,7 +229,7 @@ def test_wrong_annotations_are_named_or_left_out(
 
 def test_a_image_of_another_size_is_named(root: Path) -> None:
     save(root / "JPEGImages" / "000001.png", np.zeros((24, 16, 3), np.uint8))
-    with pytest.raises(DatasetError, match=r"000001.png: expected 24 x 16, as its annotations say; got 16 x 24"):
+    with pytest.raises(DatasetError, match=r"000001.png: expected labels of its image's size, 16 x 24; got 24 x 16"):
         VocDetection(root=root)[0]
     with pytest.raises(DatasetError, match=r"expected a mask of its image's size, 16 x 24; got 24 x 16"):
         VocSegmentation(root=root)[0]

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 
 from precomp_bpg import BPGCodec
-from precomp_data import ImageFolder, Scenes, UnlabelledFolder
+from precomp_data import Geometry, ImageFolder, Scenes, UnlabelledFolder
 from precomp_jpeg import JPEGCodec, JPEGProxy
 from precomp_pillow import JPEG2000Codec, WebPCodec
 from precomp_qacnn import LightQACNN
@@ -131,10 +131,10 @@ def images(tmp_path: Path) -> Path:
 
 def test_folders(images: Path) -> None:
     check(lambda: ImageFolder(root=images))
-    check(lambda: ImageFolder(root=images, split="val", classes=["owl", "cat"], resize=24, crop=16))
-    check(lambda: ImageFolder(root=images, crop=16, augment=True, seed=3))
+    check(lambda: ImageFolder(root=images, split="val", classes=["owl", "cat"], geometry=Geometry(resize=24, crop=16)))
+    check(lambda: ImageFolder(root=images, geometry=Geometry(crop=16, augment=True, seed=3)))
     check(lambda: UnlabelledFolder(root=images))
-    check(lambda: UnlabelledFolder(root=images, crop=40, augment=True))
+    check(lambda: UnlabelledFolder(root=images, geometry=Geometry(crop=40, augment=True)))
 
 
 def test_everything_was_found() -> None:
