@@ -55,8 +55,6 @@ from .codec_layer import (
 )
 from .data import (
     DatasetReport as DatasetReport,
-)
-from .data import (
     SkippedSample as SkippedSample,
     Subset as Subset,
     TaskDataset as TaskDataset,

@@ -36,6 +36,15 @@ _VALUES: Final = {"train": {"targets": {"own": "pseudo-labels"}}}  # by table an
 _DEFAULTS: Final = {"codec": {"jpeg": {"optimize": False}}}  # by table and component: what an option was by default
 _OPTION_KEYS: Final = {"refine": {"calibration_pictures": "calibration_images"}}  # by component
 _OPTION_VALUES: Final = {"refine": {"when_nothing": {"plain": "untouched"}}}
+_MOVED: Final = {  # options of data sets that stand in a table of their own
+    **dict.fromkeys(("resize", "crop", "augment", "zoom", "seed"), "geometry"),
+    "max_pixels": "reading",
+}
+_MOVED_OF: Final = (  # the data sets that had them; others keep options of such names
+    "image-folder", "unlabelled-images", "coco-detection", "mask-folder", "voc-detection", "voc-segmentation",
+    "cifar10", "cifar100", "stl10", "flowers102", "food101", "imagenette", "oxford-iiit-pet",
+    "oxford-iiit-pet-segmentation", "dtd", "fgvc-aircraft",
+)  # fmt: skip
 _COMPONENTS: Final = (  # where the tables of components stand in a file; "*" is any key
     ("proxy", ("proxy",)),
     ("proxy", ("proxies", "*")),
@@ -172,7 +181,27 @@ def _component(
 ) -> dict[str, Any]:
     """Rename a component, and the options of one that has old ones."""
     current = _values(table, {"name": _NAMES.get(kind, {})}, path, found)
-    return _options(current, current.get("name", over.get("name")), path, origin, found)
+    name = current.get("name", over.get("name"))
+    current = _options(current, name, path, origin, found)
+    return _moved(current, path, origin, found) if kind == "dataset" and name in _MOVED_OF else current
+
+
+def _moved(table: Mapping[str, Any], path: tuple[str, ...], origin: str, found: list[str]) -> dict[str, Any]:
+    """Move options to the tables in which they stand now."""
+    current = {key: value for key, value in table.items() if key not in _MOVED}
+    for key in (key for key in table if key in _MOVED):
+        inner = _MOVED[key]
+        held = current.get(inner, {})
+        if not isinstance(held, Mapping) or key in held:
+            raise ConfigError(
+                where=f"{origin}, {'.'.join((*path, key))}",
+                expected=f"{inner}.{key}, where it stands since {SINCE}, and nothing else",
+                got=f"both {key} and {inner}",
+                remedy=f"Leave {key} out.",
+            )
+        found.append(f"{'.'.join((*path, key))} is {'.'.join((*path, inner, key))}")
+        current[inner] = {**held, key: table[key]}
+    return current
 
 
 def _options(

@@ -32,6 +32,7 @@ class TaskDataset(Described, Dataset[Sample], ABC):
     source: ClassVar[str]  #: where the images come from
     target_kind: str | None  #: the `Target.kind` of its targets; None for unlabelled images
     class_names: tuple[str, ...] = ()  #: empty where the classes have no names
+    origin: str = ""  #: the file or folder that numbers the classes, for messages
 
     @abstractmethod
     def __len__(self) -> int:
@@ -114,6 +115,7 @@ class Subset(TaskDataset):
             )
         self.target_kind = dataset.target_kind
         self.class_names = dataset.class_names
+        self.origin = dataset.origin
 
     def __len__(self) -> int:
         return len(self._indices)

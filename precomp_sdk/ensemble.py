@@ -69,7 +69,7 @@ class EnsembleTask(TaskModel):
     def check_dataset(self, class_names: Sequence[str]) -> None:
         """Raise `TargetError` if the data set's classes do not fit every member."""
         for member in self._tasks().values():
-            member.check_dataset(class_names)
+            member.check_classes(class_names)
 
     def _takes(self, target: Target) -> bool:
         tasks = tuple(self._tasks().values())

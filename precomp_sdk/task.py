@@ -155,6 +155,7 @@ class TaskModel(Described, nn.Module, ABC):
     scorer: Scorer  #: set by the class or in ``__init__``
     class_names: tuple[str, ...] = ()  #: empty where the classes have no names
     num_classes: int | None = None  #: classes of targets are below this; None: as many as there are class names, or any
+    fitted_classes: tuple[str, ...] = ()  #: those of the data set it was fitted to, where they have names
 
     @abstractmethod
     def _losses(self, images: Tensor, targets: Sequence[Target]) -> Tensor:
@@ -202,7 +203,23 @@ class TaskModel(Described, nn.Module, ABC):
                 got=f"targets of kind {dataset.target_kind!r}" if dataset.target_kind else "no targets",
                 remedy=remedy,
             )
-        self.check_dataset(dataset.class_names)
+        self.check_classes(dataset.class_names)
+
+    @final
+    def check_classes(self, class_names: Sequence[str]) -> None:
+        """Refuse a data set with classes that do not fit the network, or that number those it was fitted to otherwise.
+
+        Raises:
+            TargetError: as `check_dataset` raises it; or the classes are others than ``fitted_classes``.
+        """
+        self.check_dataset(class_names)
+        if self.fitted_classes and class_names and tuple(class_names) != self.fitted_classes:
+            raise TargetError(
+                where=f"task {self.name!r}",
+                expected=f"the classes it was fitted to, in this order: {', '.join(self.fitted_classes)}",
+                got=", ".join(class_names),
+                remedy="Labels are places in this list: number the classes alike (option classes), or fit it anew.",
+            )
 
     @final
     def losses(

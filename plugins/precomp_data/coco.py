@@ -82,6 +82,7 @@ class CocoDetection(ImageDataset):
         findings = Findings(strict)
         content = read_coco(path, findings)
         self.class_names = _chosen(content.categories, classes, path)
+        self.origin = str(path)
         labels = {name: label for label, name in enumerate(self.class_names)}
         self._labels = {number: labels[name] for number, name in content.categories.items() if name in labels}
         self._entries = tuple(entry for entry in content.images if _has_file(self._images, entry, findings, path))

@@ -53,6 +53,7 @@ class ImageFolder(ImageDataset):
         self._root = Path(root)
         folder = _split_folder(self._root, split, self.name)
         self.class_names = _choose(_class_folders(self._root, folder), classes, folder)
+        self.origin = str(folder)
         found = {name: find_images(folder / name) for name in self.class_names}
         empty = [name for name, images in found.items() if not images.files]
         if empty:

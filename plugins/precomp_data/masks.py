@@ -86,6 +86,7 @@ class MaskFolder(ImageDataset):
         self.class_names = named if classes is None else chosen_names(self.name, classes)
         chosen = ignored if ignore_index is None else _label(self.name, ignore_index)
         self._ignore = _IGNORE if chosen is None else chosen
+        self.origin = str(folder / _CLASSES_FILE) if classes is None and named else str(folder)
         findings = Findings(strict)
         self._pairs, left_out = _pair(self._images, self._masks, findings)
         notes = survey_masks(

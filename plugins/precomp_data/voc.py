@@ -79,6 +79,7 @@ class VocFolder(ImageDataset):
         self._lies = check_label_orientation(self.name, label_orientation)
         self.class_names = self._classes if classes is None else chosen_names(self.name, classes)
         self._folder = self._find(Path(root), split, year, download)
+        self.origin = str(self._folder)
         findings = Findings(strict)
         self._files = self._listed(split, findings)
         if not self._files:

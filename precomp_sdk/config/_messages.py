@@ -10,11 +10,11 @@ from pydantic import BaseModel, ValidationError
 
 from precomp_sdk.errors import ConfigError, nearest
 
-__all__ = ["explain", "problem_of"]
+__all__ = ["UNKNOWN_KEY", "explain", "problem_of"]
 
 _NUMBER = re.compile(r"\s*([-+]?[\d._]+(e[-+]?\d+)?|true|false)\s*", re.IGNORECASE)  # or a truth value
 _NUMBERS = {"int_type", "float_type", "bool_type"}
-_UNKNOWN = ("extra_forbidden", "unexpected_keyword_argument")
+UNKNOWN_KEY = ("extra_forbidden", "unexpected_keyword_argument")
 _WORDS = {
     "model_type": "a table",
     "dataclass_type": "a table",
@@ -39,7 +39,7 @@ def explain(error: ValidationError, model: type[BaseModel], data: Mapping[str, A
         origin: the file.
     """
     # a misspelled key is told before the missing one that it stands for
-    findings = sorted(error.errors(include_url=False), key=lambda finding: finding["type"] not in _UNKNOWN)
+    findings = sorted(error.errors(include_url=False), key=lambda finding: finding["type"] not in UNKNOWN_KEY)
     paths = [_path(finding["loc"], data, missing=finding["type"] == "missing") for finding in findings]
     # the alternative that got furthest says most
     within = [own for own in paths if own[: len(paths[0])] == paths[0]]
@@ -48,7 +48,7 @@ def explain(error: ValidationError, model: type[BaseModel], data: Mapping[str, A
     where = f"{origin}, {'.'.join(path)}"
     others = len(set(paths)) - 1
     more = f" ({others} more wrong {'key' if others == 1 else 'keys'} in the file.)" if others else ""
-    if first["type"] in _UNKNOWN:
+    if first["type"] in UNKNOWN_KEY:
         remedy = nearest(path[-1], _keys(model, path[:-1]))
         return ConfigError(where=where, expected="a known key", got=repr(path[-1]), remedy=remedy + more)
     if first["type"] == "missing":

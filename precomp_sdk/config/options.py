@@ -1,5 +1,6 @@
 """The options of components, checked against their own signatures."""
 
+import dataclasses
 import inspect
 import json
 from collections.abc import Collection, Mapping
@@ -9,11 +10,11 @@ from typing import Any, TypeAlias, get_args, get_origin, get_type_hints
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
 from precomp_sdk.codec import Codec
-from precomp_sdk.config._messages import problem_of
+from precomp_sdk.config._messages import UNKNOWN_KEY, problem_of
 from precomp_sdk.config._toml import NONE, allows_none, whole_numbers
 from precomp_sdk.config.experiment import Loadable
 from precomp_sdk.data import TaskDataset
-from precomp_sdk.errors import ConfigError, nearest
+from precomp_sdk.errors import ConfigError, OptionError, nearest
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.task import TaskModel
 
@@ -149,5 +150,23 @@ def _checked(hint: Any, value: Any, where: str) -> Any:
     except ValidationError as error:
         with suppress(ValidationError):
             return adapter.validate_json(json.dumps(whole_numbers(value), default=str))
-        expected, got, remedy = problem_of(error.errors(include_url=False))
-        raise ConfigError(where=where, expected=expected, got=got, remedy=remedy) from error
+        raise _refused(error, hint, where) from error
+    except OptionError as error:  # of a settings record's own checks: it says "..., option 'crop'"
+        key = error.where.rpartition("option ")[2].strip("'")
+        raise ConfigError(
+            where=f"{where}.{key}", expected=error.expected, got=error.got, remedy=error.remedy
+        ) from error
+
+
+def _refused(error: ValidationError, hint: Any, where: str) -> ConfigError:
+    """Return the error of an option, which names the key within it where the option is a table."""
+    findings = error.errors(include_url=False)
+    first = findings[0]
+    key = str(first["loc"][0]) if dataclasses.is_dataclass(hint) and first["loc"] else ""
+    if key and first["type"] in UNKNOWN_KEY:
+        known = [field.name for field in dataclasses.fields(hint)]
+        return ConfigError(where=f"{where}.{key}", expected="a known option", got=repr(key), remedy=nearest(key, known))
+    of_key = [item for item in findings if item["loc"][:1] == first["loc"][:1]] if key else findings
+    expected, got, remedy = problem_of(of_key)
+    at = f"{where}.{key}" if key else where
+    return ConfigError(where=at, expected=expected, got=got, remedy=remedy)

@@ -57,7 +57,7 @@ class Panel(TaskModel):
     def check_dataset(self, class_names: Sequence[str]) -> None:
         """Raise `TargetError` if a data set does not fit one of the backbones."""
         for task in self.tasks.values():
-            task.check_dataset(class_names)
+            task.check_classes(class_names)
 
     def _losses(self, images: Tensor, targets: Sequence[Target]) -> Tensor:
         return torch.stack([task.losses(images, targets) for task in self.tasks.values()]).sum(dim=0)

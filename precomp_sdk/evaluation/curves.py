@@ -133,7 +133,7 @@ class Measurer:
                 got=f"targets of kind {dataset.target_kind!r}" if dataset.target_kind else "no targets",
                 remedy="Choose a data set that fits, or pseudo_labels=True.",
             )
-        self.task.check_dataset(dataset.class_names)
+        self.task.check_classes(dataset.class_names)
 
     def clean(self, dataset: TaskDataset, channel: Channel | None = None, quality: float | None = None) -> CleanScore:
         """Score 8-bit images that no codec touches: untouched, or as a channel sends and receives them.

@@ -19,6 +19,7 @@ from precomp_sdk.evaluation.baselines import find_baselines
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.proxy import ProxyCodec
 from precomp_sdk.registry import Registry, construct
+from precomp_sdk.run.datasets import check_same_classes
 from precomp_sdk.task import TaskModel
 from precomp_sdk.training import SavedModule, as_recorded, load_module, load_proxy
 
@@ -70,6 +71,24 @@ class TrainingComponents(EvaluationComponents):
     held_out: TaskDataset | None
     task_train: TaskDataset
 
+    def datasets(self) -> dict[str, TaskDataset]:
+        """Return the data sets by their keys in the file."""
+        found = {"data.train": self.train, "data.val": self.val, "data.held_out": self.held_out}
+        if self.task_train is not self.train:
+            found["data.task"] = self.task_train
+        return {key: item for key, item in found.items() if item is not None}
+
+    def labelled(self, experiment: Experiment) -> dict[str, TaskDataset]:
+        """Return those whose labels are used; training and evaluation may take the task's own answers instead."""
+        fitted, trained = experiment.task.fit is not None, experiment.train.targets == "dataset"
+        used = {
+            "data.train": trained or (fitted and self.task_train is self.train),
+            "data.val": fitted or not experiment.evaluate.arguments()["pseudo_labels"],
+            "data.held_out": trained,
+            "data.task": fitted,
+        }
+        return {key: item for key, item in self.datasets().items() if used[key]}
+
 
 def build(experiment: Experiment, registry: Registry) -> TrainingComponents:
     """Construct everything a training run and its evaluation need.
@@ -98,7 +117,7 @@ def build(experiment: Experiment, registry: Registry) -> TrainingComponents:
         if held_out is not None:
             builder.check_targets(parts.task, held_out, "data.held_out")
     builder.check_ladder(parts.codec, experiment.train.ladder, "train.ladder")
-    return TrainingComponents(
+    components = TrainingComponents(
         codec=parts.codec,
         preprocessor=parts.preprocessor,
         task=parts.task,
@@ -108,6 +127,8 @@ def build(experiment: Experiment, registry: Registry) -> TrainingComponents:
         held_out=held_out,
         task_train=task_train,
     )
+    check_same_classes(components.labelled(experiment), experiment.origin)
+    return components
 
 
 def build_evaluation(experiment: Experiment, registry: Registry) -> EvaluationComponents:

@@ -14,11 +14,13 @@ from precomp_sdk.run.build import (
     EvaluationComponents,
     build_evaluation,
     check_recorded_options,
+    located,
     prepare,
     with_codec_options,
     without_start,
 )
 from precomp_sdk.run.compression import load_fitted
+from precomp_sdk.run.datasets import reports_of, tell_reports
 from precomp_sdk.run.record import record
 from precomp_sdk.training import WEIGHTS_FILE, load_module
 from precomp_sdk.training.fabric import make_fabric
@@ -61,7 +63,11 @@ def run_evaluation(
     weights = folder / WEIGHTS_FILE if weights is None else weights
     parts = build_evaluation(without_start(experiment), registry)
     device = make_fabric().device
+    tell_reports({"data.val": parts.val}, observer)
     steps = _load(experiment, parts, folder, weights, unfinished, observer)
+    if not experiment.evaluate.arguments()["pseudo_labels"]:  # the weights say what their task was fitted to
+        with located(f"{experiment.origin}, data.val"):
+            parts.task.check_classes(parts.val.class_names)
     if not parts.preprocessor.trainable:
         builder = Builder(registry, experiment.origin, experiment.train.seed)
         prepare(experiment, parts, builder.make("dataset", experiment.data.train, "data.train"), device)
@@ -86,6 +92,7 @@ def run_evaluation(
         registry=registry,
         command=command,
         results={
+            "data": reports_of({"data.val": parts.val}),
             "weights": weights if parts.preprocessor.trainable else None,
             "weights_step": steps,
             "statements": [item.statement for item in evaluation.comparisons],

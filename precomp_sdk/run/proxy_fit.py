@@ -16,6 +16,7 @@ from precomp_sdk.events import Event
 from precomp_sdk.proxy import ProxyCodec
 from precomp_sdk.registry import Registry
 from precomp_sdk.run.build import Builder
+from precomp_sdk.run.datasets import tell_reports
 from precomp_sdk.task import TaskModel
 from precomp_sdk.training import (
     FitProxyResult,
@@ -72,6 +73,7 @@ def run_proxy_fitting(
     builder.check_ladder(codec, fitting.fit.arguments()["ladder"], "fit.ladder")
     proxy = builder.make_proxy(fitting.proxy, codec)
     dataset: TaskDataset = builder.make("dataset", fitting.data, "data")
+    tell_reports({"data": dataset}, observer)
     device = make_fabric().device
     result = fit_and_save_proxy(proxy, dataset, fitting.fit.arguments(), output, device, observer)
     return ProxyFittingResult(proxy.name, result, output)
@@ -93,6 +95,7 @@ def run_proxy_evaluation(
     builder.check_ladder(codec, evaluation.evaluate.arguments()["ladder"], "evaluate.ladder")
     proxy = builder.make_proxy(evaluation.proxy, codec)
     dataset: TaskDataset = builder.make("dataset", evaluation.data, "data")
+    tell_reports({"data": dataset}, observer)
     device = make_fabric().device
     return evaluate_proxy(proxy, dataset, device=device, observer=observer, **evaluation.evaluate.arguments())
 
@@ -134,4 +137,5 @@ def fit_and_save_proxy(
 
 def save_task(path: Path, task: TaskModel, table: ComponentTable, facts: Mapping[str, Any]) -> None:
     """Write the weights of a task, with its options."""
-    save_module(path, task, name=task.name, options=table.options, facts=facts)
+    told = {**facts, "class_names": list(task.fitted_classes)}
+    save_module(path, task, name=task.name, options=table.options, facts=told)

@@ -14,6 +14,7 @@ from precomp_sdk.errors import CheckpointError
 from precomp_sdk.events import Event, Notice
 from precomp_sdk.registry import Registry
 from precomp_sdk.run.build import TrainingComponents, build, located, prepare, with_codec_options
+from precomp_sdk.run.datasets import reports_of, tell_reports
 from precomp_sdk.run.proxy_fit import fit_and_save_proxy, fit_and_save_task, save_task
 from precomp_sdk.run.record import RECORD_FILE, record
 from precomp_sdk.training import (
@@ -102,6 +103,7 @@ def run_training(
         write_whole(folder / EXPERIMENT_FILE, dump_experiment(experiment))
     fabric.launch()
     notify = observer if fabric.is_global_zero else None
+    tell_reports(components.datasets(), notify)
     task_fit = prepare_task(experiment, components, fabric, notify, resume=resume)
     proxy_fit = _fit_proxy(experiment, components, fabric, notify, resume=resume)
     result: TrainResult | None = None
@@ -124,6 +126,8 @@ def run_training(
         sender.save(folder / WEIGHTS_FILE)
     if fabric.is_global_zero:
         if result is not None and "task" in experiment.train.train:
+            if experiment.train.targets == "dataset":
+                components.task.fitted_classes = components.train.class_names
             save_task(folder / TASK_FILE, components.task, experiment.task, {"steps": result.steps})
         if result is not None and "proxy" in experiment.train.train:
             save_proxy(folder / PROXY_FILE, components.proxy, facts={"steps": result.steps})
@@ -134,7 +138,12 @@ def run_training(
             codec=components.codec,
             registry=registry,
             command=command,
-            results={"task_fit": task_fit, "proxy_fit": proxy_fit, "training": result},
+            results={
+                "data": reports_of(components.datasets()),
+                "task_fit": task_fit,
+                "proxy_fit": proxy_fit,
+                "training": result,
+            },
         )
     return TrainingOutcome(folder, components, result, task_fit, proxy_fit)
 
@@ -241,6 +250,9 @@ def prepare_task(
         )
     fabric.barrier()
     load_module(path, components.task, name=components.task.name)
+    for key, dataset in components.labelled(experiment).items():
+        with located(f"{experiment.origin}, {key}"):
+            components.task.check_classes(dataset.class_names)
     return result
 
 

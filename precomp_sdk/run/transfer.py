@@ -13,6 +13,7 @@ from precomp_sdk.events import Event
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.registry import Registry
 from precomp_sdk.run.build import Builder, check_recorded_options, located
+from precomp_sdk.run.datasets import tell_reports
 from precomp_sdk.task import TaskModel
 from precomp_sdk.training import read_module
 from precomp_sdk.training.fabric import make_fabric
@@ -54,6 +55,7 @@ def run_transfer(
         label: builder.make("task", table, f"tasks.{label}").to(device) for label, table in transfer.tasks.items()
     }
     val = builder.make("dataset", transfer.data.val, "data.val")
+    tell_reports({"data.val": val}, observer)
     for label, task in tasks.items():
         with located(f"{transfer.origin}, tasks.{label}"):
             builder.check_targets(task, val, "data.val")

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from precomp_sdk._deprecated import current_facts, current_options, current_state
 from precomp_sdk.atomic_io import check_target, replacing
 from precomp_sdk.errors import CheckpointError
+from precomp_sdk.task import TaskModel
 
 __all__ = [
     "SavedModule",
@@ -147,7 +148,7 @@ def read_module(path: Path | str) -> SavedModule:
 
 
 def load_module(path: Path | str, module: nn.Module, *, name: str) -> SavedModule:
-    """Load a weights file into a module that was constructed with the same options.
+    """Load a weights file into a module that was constructed with the same options; a task learns its classes again.
 
     Raises:
         CheckpointError: it belongs to another component, or its keys or shapes differ; a module's extra state, a tensor
@@ -155,7 +156,22 @@ def load_module(path: Path | str, module: nn.Module, *, name: str) -> SavedModul
     """
     saved = read_module(path)
     fill_module(module, saved, name=name, where=str(path))
+    if isinstance(module, TaskModel):
+        module.fitted_classes = _class_names(saved, str(path))
     return saved
+
+
+def _class_names(saved: SavedModule, where: str) -> tuple[str, ...]:
+    """Return the classes that a task was fitted to; files of before they were recorded have none."""
+    names = saved.facts.get("class_names", [])
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise CheckpointError(
+            where=f"{where}, class_names",
+            expected="a list of names",
+            got=repr(names)[:80],
+            remedy="Fit the task anew: the file is damaged.",
+        )
+    return tuple(names)
 
 
 def fill_module(module: nn.Module, saved: SavedModule, *, name: str, where: str) -> None:

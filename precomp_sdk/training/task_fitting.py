@@ -95,9 +95,11 @@ def fit_task(
     for option, value in options.items():
         if not (value > 0 and math.isfinite(value)):
             raise OptionError.number("fit_task", option, "a number above 0", value)
-    for checked in (dataset, validation):
-        if checked is not None:
-            task.check_targets(checked, "fit_task")
+    task.fitted_classes = ()  # what it was fitted to before no longer counts
+    task.check_targets(dataset, "fit_task")
+    task.fitted_classes = dataset.class_names
+    if validation is not None:
+        task.check_targets(validation, "fit_task, validation")
     optimizer, parameters = _optimizer(task, learning_rate, weight_decay)
     device = parameters[0].device
     size = max(1, min(batch_size, len(dataset)))

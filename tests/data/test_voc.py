@@ -231,7 +231,7 @@ def test_a_image_of_another_size_is_named(root: Path) -> None:
     save(root / "JPEGImages" / "000001.png", np.zeros((24, 16, 3), np.uint8))
     with pytest.raises(DatasetError, match=r"000001.png: expected labels of its image's size, 16 x 24; got 24 x 16"):
         VocDetection(root=root)[0]
-    with pytest.raises(DatasetError, match=r"expected a mask of its image's size, 16 x 24; got 24 x 16"):
+    with pytest.raises(DatasetError, match=r"expected labels of its image's size, 16 x 24; got 24 x 16"):
         VocSegmentation(root=root)[0]
 
 
