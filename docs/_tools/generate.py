@@ -17,7 +17,8 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer.main
 
-from precomp_sdk import ProxyCodec, Registry
+from precomp_data import Geometry
+from precomp_sdk import ProxyCodec, ReadSettings, Registry
 from precomp_sdk.cli import app
 from precomp_sdk.config import ComponentTable, Data, Experiment, Output, Proxy, Task
 from precomp_sdk.evaluation import evaluate
@@ -82,6 +83,13 @@ def tables() -> str:
         ("proxy.fit", "A proxy that needs fitting is fitted in any case.", Proxy.model_fields["fit"], fit_proxy),
         ("evaluate", "What `precomp evaluate` does.", Experiment.model_fields["evaluate"], evaluate),
         ("data", "The data sets: a table each.", Data, Data),
+        ("data.*.geometry", "Of every set of image files; a field of `Geometry` each.", Geometry, Geometry),
+        (
+            "data.*.reading",
+            "How the image files of a set are read; a field of `ReadSettings`.",
+            ReadSettings,
+            ReadSettings,
+        ),
         ("output", "Where the results go.", Output, Output),
     ]
     parts = []

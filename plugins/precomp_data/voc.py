@@ -19,7 +19,7 @@ from precomp_data._voc_format import VocObject, read_voc
 from precomp_data.folders import existing_folder
 from precomp_data.geometry import AS_STORED, DEFAULT_READING, Geometry, ImageDataset
 from precomp_data.masks import read_mask
-from precomp_sdk import Boxes, DatasetError, DatasetReport, OptionError, Target
+from precomp_sdk import Boxes, DatasetError, DatasetReport, Mask, OptionError, Target
 from precomp_sdk.image_io import DecodedImage, ReadSettings, decode_image, decode_labels, is_image_name
 
 __all__ = ["VOC_CLASSES", "VocDetection", "VocFolder", "VocSegmentation"]

@@ -32,7 +32,7 @@ def fit_proxy(
     tables = {
         "codec": {"name": codec},
         "proxy": {} if proxy is None else {"name": proxy},
-        "data": {"name": "unlabelled-images", "root": str(data), "crop": 128, "augment": True},
+        "data": {"name": "unlabelled-images", "root": str(data), "geometry": {"crop": 128, "augment": True}},
     }
     fitting = parse_proxy_fitting(tables, overrides=settings or ())
     with progress(ctx) as shown:
@@ -57,7 +57,7 @@ def evaluate_proxy(
     output: Annotated[Path | None, typer.Option(help="File for the report, as JSON.")] = None,
     settings: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Such as data.crop=128 or evaluate.images=32."),
+        typer.Option("--set", metavar="KEY=VALUE", help="Such as data.geometry.crop=128 or evaluate.images=32."),
     ] = None,
     as_json: AsJSON = False,
 ) -> None:

@@ -145,7 +145,7 @@ def _task(layout: Layout, network: str | None, weights: str) -> dict[str, Any]:
 
 def _data(layout: Layout) -> dict[str, Any]:
     name, root = _DATASETS[layout.labels], str(layout.root)
-    geometry = {"crop": _CROPS[layout.labels], "augment": True}
+    geometry = {"geometry": {"crop": _CROPS[layout.labels], "augment": True}}
     if layout.labels == "none" and not layout.split:
         # one folder: what is trained on is evaluated, too, which the file says
         return {"train": {"name": name, "root": root, **geometry}, "val": {"name": name, "root": root}}

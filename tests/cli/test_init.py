@@ -63,7 +63,7 @@ def test_the_file_trains_and_evaluates(call: Call, tmp_path: Path) -> None:
     assert (made.exit_code, "2 classes" in made.stdout) == (0, True), made.output
     tiny = ("--set", "task.fit.epochs=1", "--set", "train.steps=2", "--set", "train.batch_size=2")
     tiny += ("--set", "train.calibration_images=4", "--set", "train.held_out_images=2", "--set", "train.ladder=[5,20]")
-    tiny += ("--set", "train.lambdas={5=1.0,20=1.0}", "--set", "data.train.crop=64")
+    tiny += ("--set", "train.lambdas={5=1.0,20=1.0}", "--set", "data.train.geometry.crop=64")
     tiny += ("--set", "evaluate.baselines=[]", "--set", "evaluate.ladder=[5,20]", "--set", "evaluate.replicates=5")
 
     trained = call("train", "mine.toml", *tiny, registry=None)

@@ -57,7 +57,7 @@ def test_a_proxy_is_fitted_on_a_folder_of_images(call: Call, tmp_path: Path) -> 
             "--proxy",
             "fake",
         ),
-        *("--set", "fit.steps=2", "--set", "fit.batch_size=2", "--set", "data.crop=8"),
+        *("--set", "fit.steps=2", "--set", "fit.batch_size=2", "--set", "data.geometry.crop=8"),
         registry=registry,
     )
 

@@ -50,6 +50,24 @@ def test_an_experiment_is_read_with_one_warning_that_names_every_old_name() -> N
         assert name in told
 
 
+def test_options_of_data_sets_move_to_their_tables() -> None:
+    data = {"name": "pictures", "root": "x", "crop": 64, "augment": True, "max_pixels": 9, "split": "train"}
+    with pytest.warns(OldNameWarning) as found:
+        parsed = parse_proxy_fitting({"codec": {"name": "jpeg"}, "data": data}, overrides=["data.resize=70"])
+    assert parsed.data.options == {
+        "root": "x",
+        "split": "train",
+        "geometry": {"crop": 64, "augment": True, "resize": 70},
+        "reading": {"max_pixels": 9},
+    }
+    assert "data.crop is data.geometry.crop" in str(found[0].message)
+    stranger = {"name": "theirs", "crop": 64, "seed": 1}
+    assert parse_proxy_fitting({"codec": {"name": "jpeg"}, "data": stranger}).data.options == {"crop": 64, "seed": 1}
+    both = {"name": "image-folder", "root": "x", "crop": 64, "geometry": {"crop": 32}}
+    with pytest.raises(ConfigError, match=r"data\.crop: expected geometry\.crop"):
+        parse_proxy_fitting({"codec": {"name": "jpeg"}, "data": both})
+
+
 def test_what_is_written_has_todays_names_only() -> None:
     with pytest.warns(OldNameWarning):
         experiment = load_experiment(OLD / "experiment.toml")

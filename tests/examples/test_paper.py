@@ -79,8 +79,8 @@ def small(tables: dict[str, Any], root: Path, output: Path, preprocessor: str) -
             {**table, "root": str(root), "download": False} if "download" in table else {**table, "root": str(root)}
         )
         for key in ("resize", "crop"):
-            if key in data[name]:
-                data[name][key] = 64
+            if key in data[name].get("geometry", {}):
+                data[name]["geometry"] = {**data[name]["geometry"], key: 64}
     train = tables["train"] | {
         "steps": 2, "batch_size": 1, "warmup_steps": 0, "ladder": [28, 40], "lambdas": {"28": 8.0, "40": 0.632},
         "held_out_images": 1, "held_out_every": 2, "calibration_images": 1, "checkpoint_every": 2,
