@@ -11,7 +11,7 @@ from typer.testing import CliRunner, Result
 from precomp_data import Scenes
 from precomp_sdk import Registry, cli
 from precomp_sdk.config import load_experiment
-from precomp_sdk.deploy import write_image
+from precomp_sdk.image_io import write_image
 from precomp_sdk.run import build_evaluation
 from precomp_sdk.scaffold import LABELS, detect_layout, draft_experiment
 
