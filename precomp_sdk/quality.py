@@ -138,4 +138,4 @@ class QualityScale:
 
     def from_mild_to_strong(self, ladder: tuple[float, ...] | None = None) -> tuple[float, ...]:
         """Return the ladder (or the given qualities) sorted from the mildest compression to the strongest."""
-        return tuple(sorted(self.ladder if ladder is None else ladder, key=self.strength))
+        return tuple(sorted(self.ladder_of(ladder), key=self.strength))

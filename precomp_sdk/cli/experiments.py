@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from precomp_sdk.config import Experiment
     from precomp_sdk.events import Event
     from precomp_sdk.registry import Registry
+    from precomp_sdk.run import TrainingOutcome
 
 __all__: list[str] = []
 
@@ -47,13 +48,18 @@ def train(
     overwrite: Overwrite = False,
     output: Output = None,
     as_json: AsJSON = False,
+    fail_if_worse: Annotated[
+        bool, typer.Option("--fail-if-worse", help="End with status 1 where the run ends worse than the anchor.")
+    ] = False,
 ) -> None:
     """Train the preprocessor of an experiment."""
     from precomp_sdk.config import load_experiment
 
     folder = experiment if output is None and experiment.is_dir() else output
     loaded = load_experiment(experiment, overrides_of(settings, folder))
-    _train(ctx, loaded, resume, overwrite, as_json=as_json)
+    outcome = _train(ctx, loaded, resume, overwrite, as_json=as_json)
+    if fail_if_worse and outcome.result is not None and outcome.result.worse:
+        raise typer.Exit(1)
 
 
 @app.command("choose-resolutions")
@@ -163,7 +169,7 @@ def transfer(
 
 def _train(
     ctx: typer.Context, experiment: "Experiment", resume: bool, overwrite: bool, *, as_json: bool = False
-) -> None:
+) -> "TrainingOutcome":
     from precomp_sdk.run import run_training
 
     registry = registry_of(ctx)
@@ -171,8 +177,12 @@ def _train(
         outcome = run_training(
             experiment, registry, resume=resume, overwrite=overwrite, observer=observer, command=_command()
         )
-    if os.environ.get("RANK", "0") != "0":  # of torchrun: one process speaks for all
-        return
+    if os.environ.get("RANK", "0") == "0":  # of torchrun: one process speaks for all
+        _tell_training(outcome, as_json=as_json)
+    return outcome
+
+
+def _tell_training(outcome: "TrainingOutcome", *, as_json: bool) -> None:
     if as_json:
         fits = {"task_fit": outcome.task_fit, "proxy_fit": outcome.proxy_fit}
         tell_json({"folder": outcome.folder, **fits, "training": outcome.result})
@@ -187,6 +197,7 @@ def _train(
     scale = outcome.components.codec.quality_scale.name
     typer.echo(f"objective relative to the anchor's (below 1 is a gain), by {scale}:")
     typer.echo("  " + ", ".join(f"{quality:g}: {value:.3f}" for quality, value in outcome.result.relative.items()))
+    typer.echo(f"the run ended {outcome.result.statement}")
     typer.echo(f"weights and record: {outcome.folder}\nnext: precomp evaluate {shlex.quote(str(outcome.folder))}")
 
 

@@ -1,7 +1,7 @@
 """The joint trainer: any codec, proxy, preprocessor, task and data set."""
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +47,8 @@ class TrainResult:
         skipped: images that could not be read and were left out.
         seconds: wall time of this part of the run.
         folder: where the weights and the checkpoint are, or None.
+        mean_relative: mean of ``relative`` over the qualities: below 1 is a gain, above 1 is worse than the anchor.
+        worse: whether the run ended worse than the anchor.
     """
 
     steps: int
@@ -55,16 +57,12 @@ class TrainResult:
     skipped: tuple[SkippedSample, ...]
     seconds: float
     folder: Path | None
+    mean_relative: float = field(init=False)
+    worse: bool = field(init=False)
 
-    @property
-    def mean_relative(self) -> float:
-        """Mean of ``relative`` over the qualities: below 1 is a gain, above 1 is worse than the anchor."""
-        return sum(self.relative.values()) / len(self.relative)
-
-    @property
-    def worse(self) -> bool:
-        """Whether the run ended worse than the anchor."""
-        return not self.mean_relative <= 1.0  # NaN too
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "mean_relative", sum(self.relative.values()) / len(self.relative))
+        object.__setattr__(self, "worse", not self.mean_relative <= 1.0)  # NaN is worse, too
 
     @property
     def statement(self) -> str:

@@ -63,6 +63,24 @@ def test_train_and_evaluate_do_the_whole_job(call: Call, mine: Path, tmp_path: P
     assert read_record(tmp_path / "run")["training"]["command"].split()[0] == "precomp"
 
 
+@pytest.mark.parametrize(("amount", "worse"), [("-3.0", True), ("0.0", False)])
+def test_a_run_that_ends_worse_than_the_anchor_says_so_and_may_fail(
+    call: Call, mine: Path, tmp_path: Path, amount: str, worse: bool
+) -> None:
+    settings = ("--set", f"preprocessor.gain={amount}", "--set", "train.steps=1", "--set", "train.learning_rate=1e-9")
+    done = call("train", "mine.toml", *settings)
+    assert done.exit_code == 0, done.output
+    assert ("the run ended worse than the anchor, relative objective" in done.stdout) == worse
+    assert ("worse than the anchor" in done.stderr) == worse  # the notice
+    recorded = read_record(tmp_path / "run")["training"]["results"]["training"]
+    assert recorded["worse"] == worse
+    assert (recorded["mean_relative"] > 1.0) == worse
+    for more in ((), ("--json",)):
+        again = call("train", "mine.toml", *settings, "--overwrite", "--fail-if-worse", *more)
+        assert again.exit_code == int(worse), again.output
+    assert json.loads(again.stdout)["training"]["worse"] == worse
+
+
 def test_output_and_weights_may_be_given(call: Call, mine: Path, tmp_path: Path) -> None:
     assert call("train", "mine.toml", "--output", "a b").exit_code == 0
     done = call("evaluate", "mine.toml", "--weights", "a b/preprocessor.safetensors", "--output", "there")

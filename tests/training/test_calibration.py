@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from precomp_sdk import CalibrationError, DatasetError, OptionError, Transcoder
+from precomp_sdk import CalibrationError, DatasetError, Event, Notice, OptionError, Transcoder
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakeTask
 from precomp_sdk.training import calibrate, slopes
 
@@ -89,3 +89,53 @@ def test_unlabelled_images_need_the_tasks_pseudo_labels() -> None:
 def test_not_one_readable_image(dataset: FakeDataset, got: str) -> None:
     with Transcoder(FakeCodec()) as transcoder, pytest.raises(DatasetError, match=f"calibration images.*{got}"):
         calibrate(transcoder, FakeTask().eval(), dataset, (5, 30), skip_unreadable=True)
+
+
+@pytest.mark.parametrize(
+    ("bpps", "losses", "expected"),
+    [
+        ([1.0, 1.0, 2.0], [3.0, 2.0, 1.0], [1 / 1.5, 1 / 1.5, 1 / 1.5]),  # the two are one point, at 2.5
+        ([1.0, 2.0, 2.0], [3.0, 2.0, 1.0], [1 / 1.5] * 3),
+        ([2.0, 1.0, 2.0 + 1e-9, 1.0], [2.0, 3.0, 1.0, 3.0], [1 / 1.5] * 4),  # in any order, and all but equal
+        ([1.0, 1.0, 1.0, 3.0], [4.0, 1.0, 1.0, 1.0], [2.0] * 4),
+    ],
+)
+def test_steps_that_cost_no_bit_have_no_price(bpps: list[float], losses: list[float], expected: list[float]) -> None:
+    assert slopes(np.array(bpps), np.array(losses)) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_lambda_is_finite_and_above_zero_whatever_the_curve(seed: int) -> None:
+    """Curves with equal rates, equal losses and bumps."""
+    generator = np.random.default_rng(seed)
+    bpps = generator.integers(1, 5, 8) / 4.0
+    losses = 5.0 - bpps + generator.integers(-2, 3, 8) / 4.0
+    try:
+        found = slopes(bpps, losses)
+    except CalibrationError:
+        return
+    assert np.isfinite(found).all()
+    assert (found > 0).all()
+    for rate in set(bpps):
+        assert len(set(found[bpps == rate].round(12))) == 1
+
+
+@pytest.mark.parametrize(
+    ("bpps", "losses"),
+    [([1.0, 1.0], [2.0, 1.0]), ([1.0], [1.0]), ([], []), ([1.0, np.nan], [2.0, 1.0]), ([1.0, 2.0], [np.inf, 1.0])],
+)
+def test_without_two_rates_or_with_endless_values_there_is_no_slope(bpps: list[float], losses: list[float]) -> None:
+    with pytest.raises(CalibrationError, match="Give lambda as a table"):
+        slopes(np.array(bpps, dtype=float), np.array(losses, dtype=float))
+
+
+def test_images_left_out_of_the_calibration_are_named() -> None:
+    events: list[Event] = []
+    with Transcoder(FakeCodec()) as transcoder:
+        dataset = FakeDataset(count=8, unreadable=(2, 5))
+        calibrate(transcoder, FakeTask().eval(), dataset, (5, 50), skip_unreadable=True, observer=events.append)
+        (notice,) = events
+        assert isinstance(notice, Notice)
+        assert notice.message.startswith("for calibration, 2 images were left out, unreadable: 2, 5 (")
+        calibrate(transcoder, FakeTask().eval(), FakeDataset(count=8), (5, 50), observer=events.append)
+    assert len(events) == 1

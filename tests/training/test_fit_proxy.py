@@ -211,3 +211,21 @@ def test_a_batch_of_unequal_sizes_is_a_mean_over_its_images(monkeypatch: pytest.
     means = (sums / 3).tolist()
     assert gradients[0].item() == pytest.approx(means[0], rel=1e-5)
     assert [told[0][name] for name in ("loss", "psnr_db", "bits_error")] == pytest.approx(means[1:], rel=1e-5)
+
+
+def test_a_step_is_the_mean_over_the_images_whatever_their_sizes() -> None:
+    """Three images of one size and one of another, at one quality: each weighs a quarter."""
+    dataset = FakeDataset(count=4, sizes=((24, 24), (24, 24), (24, 24), (9, 40)))
+    proxy, gradients = FakeProxy(FakeCodec()), []
+    proxy.log_scale.register_hook(lambda gradient: gradients.append(float(gradient)))
+    fit_proxy(proxy, dataset, steps=1, batch_size=4, ladder=(30,), learning_rate=1e-9)
+    expected = []
+    for index in range(4):
+        alone = FakeProxy(FakeCodec())
+        done = alone.codec.transcode(dataset[index].image, 30)
+        output = alone(to_float(dataset[index].image)[None], 30)
+        loss = fitting_loss(output, to_float(done.image)[None], torch.tensor([float(done.bits)]))
+        expected.append(float(torch.autograd.grad(loss, alone.log_scale)[0]))
+    assert len(gradients) == 2  # one for each size
+    assert sum(gradients) == pytest.approx(sum(expected) / 4, rel=1e-5)
+    assert abs(sum(expected)) > 0.1
