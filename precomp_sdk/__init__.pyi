@@ -24,6 +24,7 @@ from . import (
     module_reference as module_reference,
     module_task as module_task,
     modules as modules,
+    network_tasks as network_tasks,
     observers as observers,
     preprocessor as preprocessor,
     proxy as proxy,
@@ -157,6 +158,14 @@ from .module_task import (
 from .modules import (
     device_of as device_of,
     evaluation_mode as evaluation_mode,
+)
+from .network_tasks import (
+    ClassifierTask as ClassifierTask,
+    DetectorTask as DetectorTask,
+    LabelTask as LabelTask,
+    MaskTask as MaskTask,
+    NetworkInput as NetworkInput,
+    SegmenterTask as SegmenterTask,
 )
 from .observers import (
     JSONLObserver as JSONLObserver,

@@ -1,20 +1,34 @@
 """The contract of a data set, and safe loading of its samples."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import ClassVar, final
+from os import PathLike
+from typing import Any, ClassVar, Protocol, final
 
+import numpy as np
+import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from precomp_sdk.described import Described
-from precomp_sdk.errors import ContractError, DatasetError, ImageError, naming
+from precomp_sdk.errors import ContractError, DatasetError, ImageError, TargetError, naming
+from precomp_sdk.image_io import as_image
 from precomp_sdk.images import check_image
-from precomp_sdk.targets import Target
+from precomp_sdk.targets import Boxes, Label, Mask, Target
 from precomp_sdk.types import Sample
 
 __all__ = ["DatasetReport", "SkippedSample", "Subset", "TaskDataset", "load_samples"]
+
+
+class Rows(Protocol):
+    """Anything with a length and rows by their place."""
+
+    def __len__(self) -> int:
+        """Number of rows."""
+
+    def __getitem__(self, index: int, /) -> Any:
+        """Return one row."""
 
 
 class TaskDataset(Described, Dataset[Sample], ABC):
@@ -33,6 +47,39 @@ class TaskDataset(Described, Dataset[Sample], ABC):
     target_kind: str | None  #: the `Target.kind` of its targets; None for unlabelled images
     class_names: tuple[str, ...] = ()  #: empty where the classes have no names
     origin: str = ""  #: the file or folder that numbers the classes, for messages
+
+    @staticmethod
+    def of(
+        items: Rows,
+        read: Callable[[Any], Any] | None = None,
+        *,
+        class_names: Sequence[str] = (),
+        key: Callable[[Any], str] | None = None,
+        name: str = "rows",
+    ) -> "TaskDataset":
+        """Return a data set of anything with a length and rows: a list, a torch data set, one of Hugging Face's.
+
+        An image is whatever `precomp_sdk.image_io.as_image` takes: a path, the bytes of a file, a Pillow image, an
+        array or a tensor. A target is a whole number (a class), a `Target`, a label map (H, W) of integers, a mapping
+        with boxes x1 y1 x2 y2 as ``"boxes"`` and ``"labels"``, or None. All are of one kind; the first row says which.
+
+        Args:
+            items: has ``len(items)`` and ``items[index]``; rows are read from several threads at a time.
+            read: of a row: image and target, or an image alone; default: the row is that already.
+            class_names: where the classes have names.
+            key: of a row: a name for its image; default: the path, where the image is one, else its place.
+            name: of the data set, for messages.
+
+        Raises:
+            DatasetError: there are no rows, or the first one cannot be read.
+
+        Example:
+            >>> rows = [{"image": np.full((4, 6, 3), 9 * index, np.uint8), "label": index} for index in range(3)]
+            >>> dataset = TaskDataset.of(rows, lambda row: (row["image"], row["label"]))
+            >>> len(dataset), dataset.target_kind, dataset[2].target
+            (3, 'label', Label(index=2, probabilities=None))
+        """
+        return _RowDataset(items, read, tuple(class_names), key, name)
 
     @abstractmethod
     def __len__(self) -> int:
@@ -67,7 +114,7 @@ class TaskDataset(Described, Dataset[Sample], ABC):
             raise IndexError(f"{self.name}: index {index} of {len(self)}")
         key = self.key(index)
         where = f"data set {self.name!r}, sample {key!r}"
-        with naming(where, unless=key):
+        with naming(where, unless=None if key.isdigit() else key):
             try:
                 image, target = self._sample(index)
             except ImageError as error:
@@ -87,6 +134,94 @@ class TaskDataset(Described, Dataset[Sample], ABC):
             size = (int(image.shape[1]), int(image.shape[2]))
             target.check(where, size=size, num_classes=len(self.class_names) or None)
         return Sample(image=image, target=target, key=key)
+
+
+class _RowDataset(TaskDataset):
+    """What `TaskDataset.of` returns."""
+
+    name = "rows"
+    source = "rows that a program holds"
+
+    def __init__(
+        self,
+        items: Rows,
+        read: Callable[[Any], Any] | None,
+        class_names: tuple[str, ...],
+        key: Callable[[Any], str] | None,
+        name: str,
+    ) -> None:
+        self._items, self._read, self._key = items, read, key
+        self.name = name  # type: ignore[misc]  # of the instance: it has no class of its own
+        self.class_names = class_names
+        try:
+            count = len(items)
+        except TypeError as error:
+            raise _rows_error(name, "rows with a length", type(items).__name__, "Give a list of them.") from error
+        if not count:
+            raise _rows_error(name, "one row or more", "none", "Look at where they come from.")
+        with naming(f"data set {name!r}, row 0"):
+            image, given = self._row(0)
+            target = _as_target(given, "target")
+        self._paths = isinstance(image, str | PathLike)
+        self.target_kind = None if target is None else target.kind
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def _sample(self, index: int) -> tuple[Tensor, Target | None]:
+        image, target = self._row(index)
+        samples = as_image(image, where=str(image) if self._paths else f"row {index}")
+        return samples.clone() if samples is image else samples, _as_target(target, "target")
+
+    def key(self, index: int) -> str:
+        """Return what the option ``key`` says, else the image's path or the row's place."""
+        if self._key is not None:
+            return self._key(self._items[index])
+        return str(self._row(index)[0]) if self._paths else str(index)
+
+    def _row(self, index: int) -> tuple[Any, Any]:
+        row = self._items[index]
+        row = row if self._read is None else self._read(row)
+        if isinstance(row, tuple | list):
+            if len(row) != 2:
+                got = f"{len(row)} values"
+                raise _rows_error(self.name, "image and target, or an image", got, "Give read=lambda row: ...")
+            return row[0], row[1]
+        if isinstance(row, Mapping):
+            got = f"a mapping with {', '.join(map(str, row))}"
+            raise _rows_error(self.name, "image and target", got, 'Give read=lambda row: (row["image"], row["label"]).')
+        return row, None
+
+
+def _as_target(given: Any, where: str) -> Target | None:
+    """Return what a row gives as a target."""
+    if given is None or isinstance(given, Target):
+        return given
+    array = None
+    if isinstance(given, Mapping) and {"boxes", "labels"} <= given.keys():
+        boxes = _tensor(given["boxes"]).float().reshape(-1, 4)
+        return Boxes(boxes, _tensor(given["labels"]).long().reshape(-1))
+    if not isinstance(given, bool | str | bytes | Mapping):
+        array = _tensor(given)
+    whole = array is not None and not array.is_floating_point() and not array.is_complex() and array.dtype != torch.bool
+    if array is not None and whole and array.ndim == 0:
+        return Label(int(array))
+    if array is not None and whole and array.ndim == 2:
+        return Mask(array.long())
+    raise TargetError(
+        where=where,
+        expected="a whole number, a Target, a label map (H, W), a mapping with 'boxes' and 'labels', or None",
+        got=f"{' '.join(repr(given).split()):.80}",
+        remedy="Convert it in read, or give a Target of your own.",
+    )
+
+
+def _tensor(values: Any) -> Tensor:
+    return values.detach().cpu() if isinstance(values, Tensor) else torch.as_tensor(np.array(values))
+
+
+def _rows_error(name: str, expected: str, got: str, remedy: str) -> DatasetError:
+    return DatasetError(where=f"data set {name!r}", expected=expected, got=got, remedy=remedy)
 
 
 class Subset(TaskDataset):

@@ -28,7 +28,7 @@ class ModuleTask(TaskModel):
         pseudo_labels: of the module's answer: N targets to train on where there are no labels; default: not offered.
         feature_layers: names of layers whose outputs are matched, as ``module.named_modules()`` has them.
         class_names: where the classes have names; a data set must then have the same, in this order.
-        name: for messages and result files.
+        name: for messages and result files; default: the class's.
 
     Raises:
         OptionError: a layer's name is unknown, or the kind is none.
@@ -62,7 +62,7 @@ class ModuleTask(TaskModel):
         pseudo_labels: Callable[[Any], Sequence[Target]] | None = None,
         feature_layers: Sequence[str] | None = None,
         class_names: Sequence[str] = (),
-        name: str = "module",
+        name: str | None = None,
     ) -> None:
         super().__init__()
         if target_kind not in known_kinds():
@@ -73,7 +73,7 @@ class ModuleTask(TaskModel):
                 remedy=nearest(str(target_kind), known_kinds()),
             )
         self.module = module
-        self.name = name
+        self.name = self.name if name is None else name
         self.target_kind = target_kind
         self.scorer = scorer
         self.class_names = tuple(class_names)
