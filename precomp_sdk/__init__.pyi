@@ -137,6 +137,7 @@ from .images import (
     coded_size as coded_size,
     downscale as downscale,
     group_by_size as group_by_size,
+    group_equal as group_equal,
     pad_to_multiple as pad_to_multiple,
     round_to_8_bit as round_to_8_bit,
     stack_images as stack_images,

@@ -54,10 +54,21 @@ class EnsembleTask(TaskModel):
         super().__init__()
         given = dict(weights or {})
         if not members or any("/" in name or "." in name for name in members):
-            raise _wrong("members", "one member or more, with names free of '/' and '.'", str(list(members)))
+            raise OptionError.value(
+                "EnsembleTask",
+                "members",
+                "one member or more, with names free of '/' and '.'",
+                list(members),
+                "Rename the members: metrics are called MEMBER/METRIC.",
+            )
         for name, weight in given.items():
             if name not in members or not (0.0 < weight < float("inf")):
-                raise _wrong("weights", f"positive numbers for {', '.join(members)}", f"{name}: {weight}")
+                raise OptionError(
+                    where="EnsembleTask, option 'weights'",
+                    expected=f"positive numbers for {', '.join(members)}",
+                    got=f"{name}: {weight}",
+                    remedy="Leave it out for equal weights, or name members only.",
+                )
         self.members = nn.ModuleDict(members)
         self.weights = {name: float(given.get(name, 1.0)) for name in members}
         kinds = {member.target_kind for member in members.values()}
@@ -116,9 +127,3 @@ class EnsembleTask(TaskModel):
     @staticmethod
     def _of_member(place: int, targets: Sequence[Target]) -> list[Target]:
         return [target.targets[place] if isinstance(target, Composite) else target for target in targets]
-
-
-def _wrong(option: str, expected: str, got: str) -> OptionError:
-    return OptionError(
-        where=f"EnsembleTask, option {option!r}", expected=expected, got=got, remedy="Correct the option."
-    )

@@ -188,13 +188,21 @@ without quotes.
             got: what came instead.
         """
         if isinstance(got, str) and _is_number(got):
-            return cls(
-                where=_option(where, option),
-                expected=expected,
-                got=f"{_value(got)}, which is text",
-                remedy="Write it without quotes.",
-            )
-        remedy = f"Set it to {expected}, or leave it out for its default."
+            told = f"{_value(got)}, which is text"
+            return cls(where=_option(where, option), expected=expected, got=told, remedy="Write it without quotes.")
+        return cls.value(where, option, expected, got, f"Set it to {expected}, or leave it out for its default.")
+
+    @classmethod
+    def value(cls, where: str, option: str, expected: str, got: object, remedy: str) -> Self:
+        """Return the error for a value of any other kind.
+
+        Args:
+            where: what has the option.
+            option: its name.
+            expected: what would have been right, in words.
+            got: what came instead.
+            remedy: what to do.
+        """
         return cls(where=_option(where, option), expected=expected, got=_value(got), remedy=remedy)
 
 

@@ -155,7 +155,7 @@ class VocFolder(ImageDataset):
                     where=where,
                     expected="one image's name, not listed before",
                     got=repr(name),
-                    remedy="Correct the list.",
+                    remedy="List each name once, without its ending.",
                 )
             annotation = self._annotation(name)
             if name not in images:

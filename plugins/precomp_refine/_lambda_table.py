@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from precomp_refine._settings import wrong
-from precomp_sdk import AnchorPoint, QualityScale, Subset, TaskDataset, TaskModel, Transcoder, calibrate
+from precomp_refine._settings import WHERE
+from precomp_sdk import AnchorPoint, OptionError, QualityScale, Subset, TaskDataset, TaskModel, Transcoder, calibrate
 
 __all__ = ["LambdaTable", "Prices", "measure_points"]
 
@@ -84,7 +84,8 @@ class LambdaTable:
 def check_table(lambdas: Mapping[float, float]) -> None:
     """Raise `OptionError` where a table has no quality, or a lambda that is not above 0."""
     if not lambdas or not all(np.isfinite(value) and value > 0.0 for value in lambdas.values()):
-        raise wrong("lambdas", '"auto", or a table from quality to a lambda above 0', dict(lambdas))
+        expected = '"auto", or a table from quality to a lambda above 0'
+        raise OptionError.value(WHERE, "lambdas", expected, dict(lambdas), 'Take lambdas="auto" to measure them.')
 
 
 def measure_points(

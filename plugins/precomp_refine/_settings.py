@@ -3,9 +3,11 @@
 import math
 from dataclasses import dataclass
 
-from precomp_sdk import OptionError, nearest
+from precomp_sdk import OptionError
 
-__all__ = ["NOTHING", "Settings", "wrong"]
+__all__ = ["NOTHING", "WHERE", "Settings"]
+
+WHERE = "'refine'"  #: whose options these are, for messages
 
 NOTHING = ("untouched", "refine")  #: what may be done with an image in which the task networks find nothing
 
@@ -46,9 +48,7 @@ class Settings:
         _require("shift_px", self.shift_px >= 0, "0 or more", self.shift_px)
         _require("scale", 0.0 <= self.scale < 1.0, "0 to below 1", self.scale)
         if self.when_nothing not in NOTHING:
-            raise wrong(
-                "when_nothing", f"one of {NOTHING}", repr(self.when_nothing), nearest(self.when_nothing, NOTHING)
-            )
+            raise OptionError.choice(WHERE, "when_nothing", NOTHING, self.when_nothing)
 
     @property
     def transforms(self) -> bool:
@@ -56,11 +56,6 @@ class Settings:
         return self.shift_px > 0 or self.scale > 0.0 or self.flip
 
 
-def wrong(option: str, expected: str, got: object, remedy: str = "Correct the option.") -> OptionError:
-    """Return the error that tells what is wrong with an option."""
-    return OptionError(where=f"'refine', option {option!r}", expected=expected, got=str(got), remedy=remedy)
-
-
 def _require(option: str, right: bool, expected: str, got: object) -> None:
     if not right:
-        raise wrong(option, expected, got)
+        raise OptionError.number(WHERE, option, expected, got)

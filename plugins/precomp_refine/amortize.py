@@ -96,7 +96,9 @@ def amortize(
         "Crop the images: an option of most data sets.",
     )
     numbers = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate, "clip_norm": clip_norm}
-    _check(min(numbers.values()) > 0, "numbers above 0", str(numbers), "Correct the option.")
+    for option, number in numbers.items():
+        if not number > 0:
+            raise OptionError.number("amortize", option, "a number above 0", number)
     scale = refiner.codec.quality_scale
     ladder = [scale.check(quality) for quality in ladder]
     _check(bool(ladder), "a ladder of one quality or more", "none", "Take the one you train for.")

@@ -11,13 +11,14 @@ from torch import Tensor, nn
 from precomp_refine._judge import Judge
 from precomp_refine._lambda_table import LambdaTable, check_table, measure_points
 from precomp_refine._loop import BatchRefiner
-from precomp_refine._settings import Settings, wrong
+from precomp_refine._settings import WHERE, Settings
 from precomp_refine.records import Refined, Refinement, RefinementCost
 from precomp_sdk import (
     Channel,
     CheckpointError,
     Codec,
     Label,
+    ModuleReference,
     NotFittedError,
     OptionError,
     Preprocessor,
@@ -29,8 +30,11 @@ from precomp_sdk import (
     TaskModel,
     Transcoder,
     check_batch,
+    check_proxy_codec,
     coded_size,
+    device_of,
     evaluation_mode,
+    group_equal,
     quality_tensor,
     round_to_8_bit,
     to_float,
@@ -149,22 +153,18 @@ class Refiner(Preprocessor):
             batch_size=batch_size,
             seed=seed,
         )
-        if (proxy.codec.name, dict(proxy.codec.options)) != (codec.name, dict(codec.options)):
-            raise OptionError(
-                where="'refine'",
-                expected=f"a proxy for {codec.name!r} with options {dict(codec.options)}",
-                got=f"one for {proxy.codec.name!r} with options {dict(proxy.codec.options)}",
-                remedy="Construct the proxy from the codec that is used.",
-            )
-        # in a tuple, so that they are no parts of this module: its weights file does not hold theirs
-        self._outside = (codec, proxy, start)
+        check_proxy_codec(proxy, codec, WHERE)
+        self._codec = codec
+        self._proxy = ModuleReference(proxy)
+        self._start = None if start is None else ModuleReference(start)
         self._resolutions = ResolutionCurve(resolutions)
         self._shares = [1.0] * (1 + len(others)) if shares is None else list(shares)
         if len(self._shares) != 1 + len(others) or not all(math.isfinite(s) and s > 0 for s in self._shares):
-            raise wrong("shares", f"{1 + len(others)} numbers above 0, one per task network", self._shares)
+            expected = f"{1 + len(others)} numbers above 0, one per task network"
+            raise OptionError.number(WHERE, "shares", expected, self._shares)
         for option, value in (("lambda_scale", lambda_scale), ("calibration_images", calibration_images)):
             if not (math.isfinite(value) and value > 0):
-                raise wrong(option, "a number above 0", value)
+                raise OptionError.number(WHERE, option, "a number above 0", value)
         self._judge = Judge(
             (task, *others),
             [share / sum(self._shares) for share in self._shares],
@@ -183,7 +183,7 @@ class Refiner(Preprocessor):
     @property
     def codec(self) -> Codec:
         """The real codec."""
-        return self._outside[0]
+        return self._codec
 
     @property
     def tasks(self) -> tuple[TaskModel, ...]:
@@ -193,7 +193,7 @@ class Refiner(Preprocessor):
     @property
     def start(self) -> Preprocessor | None:
         """Where refinement begins; None for the untouched image."""
-        return self._outside[2]
+        return None if self._start is None else self._start.module
 
     @property
     def cost(self) -> RefinementCost:
@@ -224,7 +224,7 @@ class Refiner(Preprocessor):
         """
         if self._prices is not None:
             return
-        codec, _, _ = self._outside
+        codec = self._codec
         qualities = codec.quality_scale.ladder_of(ladder)
         if self._lambdas != "auto":
             known = LambdaTable.of_table(codec.quality_scale, self._lambdas, 1.0, 1)
@@ -308,10 +308,15 @@ class Refiner(Preprocessor):
             NonFiniteError: the untouched image's objective is not finite.
         """
         items = list(check_batch(images, "'refine'")) if isinstance(images, Tensor) else [to_float(i) for i in images]
-        codec, proxy, start = self._outside
+        codec, proxy, start = self._codec, self._proxy.module, self.start
         values = quality_tensor(qualities, codec.quality_scale, len(items)).tolist()
         if targets is not None and self._settings.transforms and self._judge.tasks[0].target_kind != Label.kind:
-            raise wrong("shift_px", "no transformations, or targets of the networks' own", "targets that were given")
+            raise OptionError(
+                where=f"{WHERE}, options 'shift_px', 'scale' and 'flip'",
+                expected="no transformations, or targets of the networks' own",
+                got="targets that were given",
+                remedy="Leave out the transformations, or the targets.",
+            )
         if targets is not None and len(targets) != len(items):
             raise TargetError(
                 where="'refine'",
@@ -327,12 +332,9 @@ class Refiner(Preprocessor):
                 remedy="Call prepare(images, ladder) once, or give a table of lambdas and no feature_weight.",
             )
         factors = [self.resolution(codec.quality_scale.strength(value)) for value in values]
-        groups: dict[tuple[int, ...], list[int]] = {}
-        for index, item in enumerate(items):
-            size = (item.shape[-2], item.shape[-1])
-            groups.setdefault((*size, *coded_size(size, factors[index])), []).append(index)
-        most = self._settings.batch_size
-        batches = [group[first : first + most] for group in groups.values() for first in range(0, len(group), most)]
+        sizes = [(item.shape[-2], item.shape[-1]) for item in items]
+        coded = [coded_size(size, factor) for size, factor in zip(sizes, factors, strict=True)]
+        batches = group_equal(list(zip(sizes, coded, strict=True)), self._settings.batch_size)
         device, cost = self._device(), RefinementCost()
         refined: dict[int, Refined] = {}
         generator = torch.Generator().manual_seed(self._settings.seed)
@@ -366,10 +368,9 @@ class Refiner(Preprocessor):
         return Refinement(tuple(refined[row] for row in range(len(items))), cost)
 
     def _process(self, images: Tensor, strengths: Tensor) -> Tensor:
-        scale = self._outside[0].quality_scale
+        scale = self._codec.quality_scale
         refinement = self.refine(images.float(), [scale.quality(strength) for strength in strengths.tolist()])
         return torch.stack([to_float(image.image) for image in refinement.images]).to(images)
 
     def _device(self) -> torch.device:
-        anchor = next(self._judge.tasks[0].parameters(), None)
-        return torch.device("cpu") if anchor is None else anchor.device
+        return device_of(self._judge.tasks[0])

@@ -60,7 +60,7 @@ def measure_cost(preprocessor: Preprocessor, *, height: int = 256, width: int = 
             where="measure_cost",
             expected="height, width and repeats of 1 or more",
             got=f"{height}, {width} and {repeats}",
-            remedy="Correct them.",
+            remedy="Give the size of your images in pixels.",
         )
     device = device_of(preprocessor)
     image = torch.full((1, 3, height, width), 0.5, device=device)

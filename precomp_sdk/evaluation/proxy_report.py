@@ -19,7 +19,7 @@ from precomp_sdk.evaluation.curves import MAX_BATCH_PIXELS
 from precomp_sdk.events import Event, RunFinished, RunStarted, StepDone
 from precomp_sdk.images import round_to_8_bit, stack_images
 from precomp_sdk.proxy import ProxyCodec
-from precomp_sdk.training.grouping import group_by_size
+from precomp_sdk.training.grouping import samples_by_size
 from precomp_sdk.transcode import Transcoder
 from precomp_sdk.types import ProxyOutput
 from precomp_sdk.validation import check_instance, find_device
@@ -176,12 +176,7 @@ def evaluate_proxy(
     """
     for option, value in (("images", images), ("batch_size", batch_size), ("step_levels", step_levels)):
         if not value > 0:
-            raise OptionError(
-                where=f"evaluate_proxy, option {option!r}",
-                expected="more than 0",
-                got=repr(value),
-                remedy="Correct the option.",
-            )
+            raise OptionError.number("evaluate_proxy", option, "a number above 0", value)
     check_instance(proxy, ProxyCodec, "evaluate_proxy, proxy")
     check_instance(dataset, TaskDataset, "evaluate_proxy, dataset")
     qualities = proxy.quality_scale.ladder_of(ladder)
@@ -202,7 +197,7 @@ def evaluate_proxy(
     done = 0
     with Transcoder(proxy.codec, workers=workers) as transcoder, evaluating(proxy, device=where):
         for loaded in load_batches(chosen, batch_size, MAX_BATCH_PIXELS, skip_unreadable=skip_unreadable):
-            for group in group_by_size(loaded.samples, batch_size):
+            for group in samples_by_size(loaded.samples, batch_size):
                 source = stack_images([sample.image for sample in group]).to(where)
                 for quality in qualities:
                     rows[quality].append(_measure(proxy, transcoder, source, quality, step_levels))

@@ -131,7 +131,7 @@ def _white(samples: NDArray[Any], white_level: float | None, where: str) -> floa
             where=where,
             expected=f"samples from 0 to the white level, {white:g}",
             got=found,
-            remedy="Correct white_level.",
+            remedy="Raise white_level to the largest sample, or leave it out.",
         )
     return white
 

@@ -17,7 +17,7 @@ from precomp_sdk.events import Event
 from precomp_sdk.images import stack_images
 from precomp_sdk.targets import Target
 from precomp_sdk.task import TaskModel
-from precomp_sdk.training.grouping import group_by_size
+from precomp_sdk.training.grouping import samples_by_size
 from precomp_sdk.training.loading import left_out, load_all
 from precomp_sdk.training.objective import AnchorPoint, feature_distances
 from precomp_sdk.transcode import Transcoder
@@ -119,7 +119,7 @@ def measure_anchor(
     channel = Channel(transcoder)
     totals = np.zeros((len(ladder), 3))  # bits, task loss, feature loss
     pixels = sum(sample.image.shape[1] * sample.image.shape[2] for sample in samples)
-    for group in group_by_size(samples, batch_size):
+    for group in samples_by_size(samples, batch_size):
         clean = stack_images([sample.image for sample in group]).to(device)
         group_targets = targets_for(task, group, clean, targets)
         clean_features = task.features(clean) if features else []
@@ -142,7 +142,7 @@ def _clean_loss(
 ) -> float:
     """Return the mean task loss of images that no codec has touched."""
     total = 0.0
-    for group in group_by_size(samples, batch_size):
+    for group in samples_by_size(samples, batch_size):
         images = stack_images([sample.image for sample in group]).to(device)
         total += float(task.losses(images, targets_for(task, group, images, targets)).sum())
     return total / len(samples)

@@ -2,29 +2,16 @@
 
 from collections.abc import Sequence
 
-from torch import Tensor
-
+from precomp_sdk.images import group_by_size
 from precomp_sdk.types import Sample
 
-__all__ = ["group_by_padding", "group_by_size", "places_by_size"]
+__all__ = ["group_by_padding", "samples_by_size"]
 
 
-def places_by_size(images: Sequence[Tensor]) -> dict[tuple[int, int], list[int]]:
-    """Return the places of the images (3, H, W) of each (H, W), in the order in which the sizes occur."""
-    places: dict[tuple[int, int], list[int]] = {}
-    for place, image in enumerate(images):
-        places.setdefault((int(image.shape[-2]), int(image.shape[-1])), []).append(place)
-    return places
-
-
-def group_by_size(samples: Sequence[Sample], batch_size: int) -> list[list[Sample]]:
+def samples_by_size(samples: Sequence[Sample], batch_size: int) -> list[list[Sample]]:
     """Cut samples into batches of one image size each, keeping their order within a size."""
-    groups = places_by_size([sample.image for sample in samples]).values()
-    return [
-        [samples[place] for place in group[start : start + batch_size]]
-        for group in groups
-        for start in range(0, len(group), batch_size)
-    ]
+    groups = group_by_size([sample.image for sample in samples], batch_size)
+    return [[samples[place] for place in places] for places in groups]
 
 
 def group_by_padding(samples: Sequence[Sample], max_padding: float) -> list[list[Sample]]:
@@ -36,7 +23,10 @@ def group_by_padding(samples: Sequence[Sample], max_padding: float) -> list[list
         samples: the images.
         max_padding: the share of pixels that may be padding, from 0 (equal sizes only) to below 1.
     """
-    by_size = places_by_size([sample.image for sample in samples])
+    by_size: dict[tuple[int, int], list[int]] = {}
+    for places in group_by_size([sample.image for sample in samples]):
+        height, width = samples[places[0]].image.shape[-2:]
+        by_size[height, width] = places
     if max_padding == 0 or len(by_size) == 1:
         return [[samples[place] for place in places] for places in by_size.values()]
     groups: list[list[Sample]] = []

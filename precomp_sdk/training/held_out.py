@@ -10,7 +10,7 @@ from precomp_sdk.modules import evaluation_mode
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.task import TaskModel
 from precomp_sdk.training.calibration import targets_for
-from precomp_sdk.training.grouping import group_by_size
+from precomp_sdk.training.grouping import samples_by_size
 from precomp_sdk.training.nan_guard import NaNGuard
 from precomp_sdk.training.objective import Calibration, ObjectiveTerms, feature_distances
 from precomp_sdk.training.settings import TrainSettings
@@ -45,7 +45,7 @@ class HeldOutBatch:
         device: torch.device,
         anchor: Mapping[float, float] | None = None,
     ) -> None:
-        self._groups = group_by_size(samples, settings.batch_size)
+        self._groups = samples_by_size(samples, settings.batch_size)
         self._transcoder = transcoder
         self._task = task
         self._calibration = calibration

@@ -98,22 +98,33 @@ class TrainSettings:
             if value is None and name == "codec_workers":
                 continue
             if not isinstance(value, int | float) or not minimum <= value < math.inf:
-                raise _wrong(name, f"a finite number, {minimum} or more", value)
+                raise OptionError.number("TrainSettings", name, f"a finite number, {minimum} or more", value)
         for name in ("learning_rate", "clip_norm", "lambda_scale"):
             value = getattr(self, name)
             if not isinstance(value, int | float) or not 0 < value < math.inf:
-                raise _wrong(name, "a finite number, more than 0", value)
+                raise OptionError.number("TrainSettings", name, "a finite number, more than 0", value)
         for name in ("ema_decay", "max_padding"):
             value = getattr(self, name)
             if not isinstance(value, int | float) or not 0 <= value < 1:
-                raise _wrong(name, "a number from 0 to below 1", value)
+                raise OptionError.number("TrainSettings", name, "a number from 0 to below 1", value)
         if self.task_weight + self.feature_weight == 0:
-            raise _wrong("task_weight", "a task loss or a feature match, or both", "neither")
+            raise OptionError(
+                where="TrainSettings, option 'task_weight'",
+                expected="a task loss or a feature match, or both",
+                got="neither",
+                remedy="Set task_weight or feature_weight above 0.",
+            )
         for name, choices in (("targets", ("dataset", "pseudo-labels")), ("forward", ("codec", "proxy"))):
             if getattr(self, name) not in choices:
-                raise _wrong(name, f"one of {choices}", getattr(self, name))
+                raise OptionError.choice("TrainSettings", name, choices, getattr(self, name))
         if isinstance(self.lambdas, str) and self.lambdas != "auto":
-            raise _wrong("lambdas", '"auto" or a table from quality to lambda', self.lambdas)
+            raise OptionError.value(
+                "TrainSettings",
+                "lambdas",
+                '"auto" or a table from quality to lambda',
+                self.lambdas,
+                'Leave it at "auto".',
+            )
         if not self.train or any(part not in PARTS for part in self.train):
             wrong = next((part for part in self.train if part not in PARTS), "")
             raise OptionError(
@@ -139,11 +150,11 @@ class TrainSettings:
                 if not ladder:
                     raise ValueError("an empty ladder")
             except (TypeError, ValueError) as error:
-                raise _wrong("ladder", "one or more qualities, such as (10, 30, 50), or None", self.ladder) from error
+                raise OptionError.value(
+                    "TrainSettings",
+                    "ladder",
+                    "one or more qualities, such as (10, 30, 50), or None",
+                    self.ladder,
+                    "Leave it out for the ladder of the codec's scale.",
+                ) from error
             object.__setattr__(self, "ladder", ladder)
-
-
-def _wrong(option: str, expected: str, got: object) -> OptionError:
-    return OptionError(
-        where=f"TrainSettings, option {option!r}", expected=expected, got=repr(got), remedy="Correct the option."
-    )

@@ -112,7 +112,7 @@ def test_options_out_of_range_are_refused(make: Make, options: dict[str, Any], w
 
 
 def test_a_proxy_of_another_codec_is_refused() -> None:
-    with pytest.raises(OptionError, match=r"'level': 6.*'level': 1.*Construct the proxy from the codec"):
+    with pytest.raises(OptionError, match=r"'level': 6.*'level': 1.*Construct the proxy with the codec"):
         Refiner(FakeCodec(), FakeProxy(FakeCodec(level=1)), FakeTask())
 
 

@@ -12,7 +12,7 @@ from precomp_sdk import Channel, ImageError, OptionError, Preprocessor, Sample, 
 from precomp_sdk.images import stack_images, stack_padded
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeProxy, FakeTask
 from precomp_sdk.training import AnchorPoint, Calibration, Trainer, TrainSettings
-from precomp_sdk.training.grouping import group_by_padding, group_by_size
+from precomp_sdk.training.grouping import group_by_padding, samples_by_size
 from precomp_sdk.training.nan_guard import NaNGuard
 from precomp_sdk.training.step import training_step
 
@@ -153,8 +153,8 @@ def keys(groups: list[list[Sample]]) -> list[list[str]]:
 def test_no_padding_means_one_size_each() -> None:
     images = blank((8, 8), (6, 8), (8, 8), (6, 8))
     assert keys(group_by_padding(images, 0.0)) == [["0", "2"], ["1", "3"]]
-    assert keys(group_by_size(images, 4)) == [["0", "2"], ["1", "3"]]
-    assert keys(group_by_size(images, 1)) == [["0"], ["2"], ["1"], ["3"]]
+    assert keys(samples_by_size(images, 4)) == [["0", "2"], ["1", "3"]]
+    assert keys(samples_by_size(images, 1)) == [["0"], ["2"], ["1"], ["3"]]
 
 
 def test_the_share_of_padding_is_kept() -> None:
