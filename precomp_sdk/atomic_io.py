@@ -1,4 +1,8 @@
-"""Files that are whole or not there."""
+"""Atomic writes: a file is there whole, or not at all.
+
+Ours, because the package for it, atomicwrites, is given up, and none follows links, keeps the permissions of a new
+file, leaves pipes alone and puts several files in their places together.
+"""
 
 import stat
 import tempfile

@@ -1,4 +1,8 @@
-"""Huffman codes of T.81: canonical codes, optimal code lengths, and the stuffing that a code's bits cause."""
+"""Huffman codes of T.81: canonical codes, optimal code lengths, and the stuffing that a code's bits cause.
+
+Ours, because libjpeg does not say what a symbol costs, and the proxy needs the bits of every coefficient; Huffman
+libraries write codes of other rules (T.81 limits lengths to 16 and has no code of ones alone).
+"""
 
 import functools
 import heapq

@@ -10,7 +10,6 @@ from torch import Tensor
 
 from precomp_refine.refiner import Refiner
 from precomp_sdk import (
-    Event,
     NonFiniteError,
     OptionError,
     Preprocessor,
@@ -21,6 +20,7 @@ from precomp_sdk import (
     load_samples,
     to_float,
 )
+from precomp_sdk.observers import Listener, listening
 
 __all__ = ["AmortizationResult", "amortize"]
 
@@ -57,7 +57,7 @@ def amortize(
     learning_rate: float = 1e-3,
     clip_norm: float = 1.0,
     seed: int = 0,
-    observer: Callable[[Event], None] | None = None,
+    observer: Listener = "auto",
 ) -> AmortizationResult:
     """Refine images one by one and regress a network onto what came of them: a dense target to start from.
 
@@ -75,7 +75,7 @@ def amortize(
         learning_rate: peak of AdamW's; a cosine to zero.
         clip_norm: gradients are scaled down to this norm.
         seed: of the qualities and the order.
-        observer: called with every event.
+        observer: called with every event; see `precomp_sdk.observers.listening`.
 
     Raises:
         OptionError: there are fewer than ten images, or they differ in size; a number is not positive; the network
@@ -113,7 +113,6 @@ def amortize(
             f"{ours:g}",
             "Give both the same resolutions.",
         )
-    notify = observer or (lambda _: None)
     draw = random.Random(seed)
     qualities = [draw.choice(ladder) for _ in images]
     started = time.perf_counter()
@@ -141,32 +140,37 @@ def amortize(
     typical = _mean(change, learnt, batch_size)
     _check(typical > 0, "refinement that changes some image", "none that does", "Take more steps, or other lambdas.")
     started = time.perf_counter()
-    notify(RunStarted("amortize", steps, {"images": len(images), "preprocessor": preprocessor.name}))
-    preprocessor.train().requires_grad_(True)
-    optimizer = torch.optim.AdamW(preprocessor.parameters(), lr=learning_rate, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    for step in range(1, steps + 1):
-        loss = missed(draw.choices(learnt, k=batch_size)) / typical
-        value = float(loss.detach())
-        if not value < float("inf"):  # also False for NaN
-            raise NonFiniteError(
-                where=f"amortize, step {step}", expected="a finite loss", got=str(value), remedy="Lower learning_rate."
-            )
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        torch.nn.utils.clip_grad_norm_(preprocessor.parameters(), clip_norm)
-        optimizer.step()
-        schedule.step()
-        notify(StepDone("amortize", step, steps, {"unexplained": value}))
-    preprocessor.eval()
-    with torch.no_grad():
-        explained = [
-            1.0
-            - _mean(lambda rows: float(missed(rows)), group, batch_size) / (_mean(change, group, batch_size) or typical)
-            for group in (learnt, held)
-        ]
-    seconds = time.perf_counter() - started
-    notify(RunFinished("amortize", seconds))
+    with listening(observer) as notify:
+        notify(RunStarted("amortize", steps, {"images": len(images), "preprocessor": preprocessor.name}))
+        preprocessor.train().requires_grad_(True)
+        optimizer = torch.optim.AdamW(preprocessor.parameters(), lr=learning_rate, weight_decay=0.0)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+        for step in range(1, steps + 1):
+            loss = missed(draw.choices(learnt, k=batch_size)) / typical
+            value = float(loss.detach())
+            if not value < float("inf"):  # also False for NaN
+                raise NonFiniteError(
+                    where=f"amortize, step {step}",
+                    expected="a finite loss",
+                    got=str(value),
+                    remedy="Lower learning_rate.",
+                )
+            optimizer.zero_grad()
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(preprocessor.parameters(), clip_norm)
+            optimizer.step()
+            schedule.step()
+            notify(StepDone("amortize", step, steps, {"unexplained": value}))
+        preprocessor.eval()
+        with torch.no_grad():
+            explained = [
+                1.0
+                - _mean(lambda rows: float(missed(rows)), group, batch_size)
+                / (_mean(change, group, batch_size) or typical)
+                for group in (learnt, held)
+            ]
+        seconds = time.perf_counter() - started
+        notify(RunFinished("amortize", seconds))
     return AmortizationResult(explained[0], explained[1], len(images), refining_seconds, seconds)
 
 

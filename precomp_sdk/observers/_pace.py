@@ -1,4 +1,8 @@
-"""How long a stage will still take, from what its recent steps took."""
+"""How long a stage will still take, from what its recent steps took.
+
+Ours, because the estimates of rich and tqdm divide what is left by the mean step: they do not know the pauses that lie
+ahead (held-out measurements, checkpoints), count calibration as a step, and promise too little for most of a run.
+"""
 
 from collections import deque
 from collections.abc import Mapping

@@ -1,7 +1,6 @@
 """Progress for people: a bar on a terminal or in a notebook, now and then a line elsewhere.
 
-The time left is our own estimate (`_pace`): what rich and tqdm show divides by the mean step, and is off by the pauses
-that lie ahead, held-out measurements and checkpoints.
+The bar on a terminal is rich's; the time left is not, see `_pace`.
 """
 
 import time

@@ -1,4 +1,8 @@
-"""Bits and Exp-Golomb codes, read and written most significant bit first."""
+"""Bits and Exp-Golomb codes, read and written most significant bit first.
+
+Ours, because the package has to know what stands in a stranger's few header bytes and refuse the rest: general bit
+libraries have no Exp-Golomb limit of H.265 and no `BitstreamError`.
+"""
 
 from precomp_sdk import BitstreamError
 

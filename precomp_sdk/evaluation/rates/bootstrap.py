@@ -1,4 +1,8 @@
-"""Confidence intervals of BD-rates: which images the data set happens to hold, drawn again and again."""
+"""Confidence intervals of BD-rates: which images the data set happens to hold, drawn again and again.
+
+Ours, because `scipy.stats.bootstrap` resamples arrays of numbers: here both curves are scored anew on the same draw of
+images (paired), with scores such as mAP that are no means over images.
+"""
 
 import math
 from collections.abc import Iterator
