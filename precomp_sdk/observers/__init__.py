@@ -1,7 +1,7 @@
 """What happens during a run, shown and logged: progress, JSON lines, TensorBoard."""
 
 from precomp_sdk.observers.jsonl import JSONLObserver
-from precomp_sdk.observers.listening import Listener, Observer, fan_out, listening
+from precomp_sdk.observers.listeners import Listener, Observer, fan_out, listening
 from precomp_sdk.observers.plain import plain
 from precomp_sdk.observers.progress import ProgressObserver
 from precomp_sdk.observers.tensorboard import TensorBoardObserver

@@ -21,7 +21,7 @@ from precomp_sdk.events import (
 )
 from precomp_sdk.observers._bars import Bar, NotebookBar, TerminalBar
 from precomp_sdk.observers._pace import Pace, duration
-from precomp_sdk.observers.listening import in_a_notebook
+from precomp_sdk.observers.listeners import in_a_notebook
 
 __all__ = ["ProgressObserver"]
 
