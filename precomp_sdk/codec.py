@@ -31,8 +31,14 @@ class Codec(Described, ABC):
 
     name: ClassVar[str]  #: unique, kebab-case, as typed on the command line
     source: ClassVar[str]  #: the standard, paper or commit this follows
+    file_suffix: ClassVar[str] = ""  #: of files that hold one payload, with its dot; empty: a dot and the name
     quality_scale: ClassVar[QualityScale]
     limits: ClassVar[frozenset[str]] = frozenset()  #: options that bound work and memory, and change no bit or pixel
+
+    @classmethod
+    def suffix(cls) -> str:
+        """Return the ending of a file that holds one payload, such as ``".jpg"``."""
+        return cls.file_suffix or f".{cls.name}"
 
     @abstractmethod
     def _encode(self, image: Tensor, quality: float) -> bytes:

@@ -47,6 +47,7 @@ class HEVCIntraCodec(Codec):
     """
 
     name: ClassVar[str] = "hevc-intra"
+    file_suffix: ClassVar[str] = ".hevc"
     source: ClassVar[str] = "ITU-T H.265 (v8), annex B"
     quality_scale: ClassVar[QualityScale] = QualityScale(
         "QP", 0, 51, higher_is_better=False, ladder=(25, 28, 31, 34, 37, 40, 44)

@@ -58,6 +58,7 @@ class JPEGCodec(Codec):
 
     name = "jpeg"
     source = "ITU-T T.81 and T.871; libjpeg-turbo through Pillow"
+    file_suffix = ".jpg"
     quality_scale = QualityScale(
         "quality", 1, 100, higher_is_better=True, ladder=(3, 5, 8, 12, 18, 26, 38), integer=True
     )

@@ -148,6 +148,7 @@ class JPEG2000Codec(PillowCodec):
     """
 
     name: ClassVar[str] = "jpeg2000"
+    file_suffix: ClassVar[str] = ".jp2"
     source: ClassVar[str] = "ITU-T T.800; fixed quality of OpenJPEG"
     quality_scale: ClassVar[QualityScale] = QualityScale(
         "PSNR in dB", 10, 70, higher_is_better=True, ladder=(22, 24, 26, 28, 30, 32, 35), integer=False

@@ -44,6 +44,7 @@ class JPEGXLCodec(Codec):
     """
 
     name: ClassVar[str] = "jpeg-xl"
+    file_suffix: ClassVar[str] = ".jxl"
     source: ClassVar[str] = "ISO/IEC 18181-1; quality and effort of libjxl"
     quality_scale: ClassVar[QualityScale] = QualityScale(
         "quality", 1, 99, higher_is_better=True, ladder=(3, 8, 15, 30, 45, 60, 72)

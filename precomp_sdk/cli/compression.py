@@ -1,11 +1,25 @@
 """Commands for trained preprocessors: export, compress, decompress."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from precomp_sdk.cli._shared import app, registry_of, tell_notice
+from precomp_sdk.cli._shared import (
+    STREAM,
+    AsJSON,
+    app,
+    progress,
+    read_input,
+    registry_of,
+    tell_json,
+    tell_notice,
+    write_output,
+)
+
+if TYPE_CHECKING:
+    from precomp_sdk.deploy import Compressor, QualityTarget
+    from precomp_sdk.image_io import ReadSettings
 
 __all__: list[str] = []
 
@@ -34,10 +48,24 @@ def export(
 @app.command()
 def compress(
     ctx: typer.Context,
-    file: Annotated[Path, typer.Argument(help="What `precomp export` wrote, or the folder of `precomp train`.")],
-    image: Annotated[Path, typer.Argument(help="An image file; what becomes of it: docs/guides/images.md.")],
-    quality: Annotated[float, typer.Option(help="On the codec's own scale.")],
-    output: Annotated[Path, typer.Option(help="File for the payload.")],
+    model: Annotated[Path, typer.Argument(help="What `precomp export` wrote, or the folder of `precomp train`.")],
+    inputs: Annotated[
+        list[Path], typer.Argument(metavar="INPUT...", help="Image files and folders of images; - is standard input.")
+    ],
+    output: Annotated[
+        Path,
+        typer.Option(help="A folder, whose tree mirrors the inputs'; for one image a file, or - for standard output."),
+    ],
+    quality: Annotated[float | None, typer.Option(help="On the codec's own scale.")] = None,
+    bpp: Annotated[float | None, typer.Option(help="Instead: at most so many bits per pixel, image by image.")] = None,
+    max_bytes: Annotated[int | None, typer.Option(help="Instead: at most so many bytes, image by image.")] = None,
+    workers: Annotated[int, typer.Option(help="How many images at a time, a core each; 0: as many as cores.")] = 1,
+    engine: Annotated[str, typer.Option(help="Who works: local, or ray (extra ray).")] = "local",
+    address: Annotated[str | None, typer.Option(help="Of a running Ray cluster; default: one on this machine.")] = None,
+    newer: Annotated[bool, typer.Option("--newer", help="Skip images whose payload is younger than they are.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
+    fail: Annotated[bool, typer.Option("--fail", help="Exit with 1 where an image failed.")] = False,
+    as_json: AsJSON = False,
     max_pixels: Annotated[
         int | None, typer.Option(help="Larger images are refused before they are decoded; by default 178956970.")
     ] = None,
@@ -45,36 +73,89 @@ def compress(
         float | None, typer.Option(help="The sample that is white, in images of more than 8 bits; 4095 for 12 bits.")
     ] = None,
 ) -> None:
-    """Preprocess and encode one image, upright and in sRGB; its metadata is left behind."""
-    from precomp_sdk.atomic_io import write_whole
-    from precomp_sdk.image_io import MAX_PIXELS, ReadSettings, read_image
-    from precomp_sdk.run import load_compressor
+    """Preprocess and encode images, upright and in sRGB; their metadata is left behind.
 
-    settings = ReadSettings(max_pixels=MAX_PIXELS if max_pixels is None else max_pixels, white_level=white_level)
-    source = read_image(image, settings=settings)
-    payload = load_compressor(file, registry_of(ctx), observer=tell_notice).compress(source, quality)
-    write_whole(output, payload)
-    pixels = source.shape[-2] * source.shape[-1]
-    typer.echo(f"{output}: {len(payload)} bytes, {8 * len(payload) / pixels:.3f} bits per pixel")
+    A folder as output makes it a job: files are written atomically, a record of each goes to compressed.jsonl, and the
+    same command goes on where one was interrupted.
+    """
+    from precomp_sdk.deploy import RECORD_NAME, BulkSettings, QualityTarget, compress_files, find_jobs
+    from precomp_sdk.engines import make_engine
+    from precomp_sdk.image_io import MAX_PIXELS, ReadSettings
+    from precomp_sdk.run import Sender, load_compressor
+
+    target = QualityTarget(quality=quality, bits_per_pixel=bpp, max_bytes=max_bytes)
+    read = ReadSettings(max_pixels=MAX_PIXELS if max_pixels is None else max_pixels, white_level=white_level)
+    sender = load_compressor(model, registry_of(ctx), observer=tell_notice)
+    single = len(inputs) == 1 and (inputs[0] == STREAM or inputs[0].is_file())
+    if single and (output == STREAM or (not output.is_dir() and output.suffix)):
+        _compress_one(sender, inputs[0], output, target, read, as_json=as_json)
+        return
+    if STREAM in (*inputs, output):
+        raise typer.BadParameter("expected files and folders; - is for one image alone", param_hint="INPUT")
+    with progress(ctx) as shown:
+        report = compress_files(
+            Sender(model, registry_of(ctx), sender),
+            find_jobs(inputs, output, sender.codec.suffix()),
+            BulkSettings(target, newer=newer, dry_run=dry_run, read=read),
+            sender=sender.digest,
+            record=output / RECORD_NAME,
+            engine=make_engine(engine, workers or None, address=address),
+            observer=shown,
+        )
+    if as_json:
+        tell_json(report)
+    else:
+        typer.echo(report.summary())
+    if report.failures and fail:
+        raise typer.Exit(1)
+
+
+def _compress_one(
+    sender: "Compressor", source: Path, output: Path, target: "QualityTarget", read: "ReadSettings", *, as_json: bool
+) -> None:
+    """Compress one image to a file or to standard output."""
+    from precomp_sdk.deploy import compress_to_target
+    from precomp_sdk.image_io import read_image
+
+    image = read_image(read_input(source) if source == STREAM else source, settings=read)
+    found = compress_to_target(sender, image, target)
+    write_output(output, found.payload)
+    bpp = 8 * len(found.payload) / (image.shape[1] * image.shape[2])
+    facts = {
+        "output": output,
+        "bytes": len(found.payload),
+        "bpp": bpp,
+        "quality": found.quality,
+        "reason": found.reason,
+    }
+    if as_json and output != STREAM:
+        tell_json(facts)
+    elif output != STREAM:
+        chosen = f", {sender.codec.quality_scale.name} {found.quality:g}: {found.reason}" if found.reason else ""
+        typer.echo(f"{output}: {len(found.payload)} bytes, {bpp:.3f} bits per pixel{chosen}")
 
 
 @app.command()
 def decompress(
     ctx: typer.Context,
     file: Annotated[Path, typer.Argument(help="What `precomp export` wrote, or the folder of `precomp train`.")],
-    payload: Annotated[Path, typer.Argument(help="What `precomp compress` wrote.")],
-    output: Annotated[Path, typer.Option(help="PNG file for the image.")],
+    payload: Annotated[Path, typer.Argument(help="What `precomp compress` wrote; - is standard input.")],
+    output: Annotated[Path, typer.Option(help="PNG file for the image; - is standard output.")],
     size: Annotated[
         str | None,
         typer.Option(metavar="HEIGHTxWIDTH", help="Of the source, where it was coded at a lower resolution."),
     ] = None,
 ) -> None:
     """Decode one payload: what the receiver sees."""
-    from precomp_sdk.image_io import write_image
+    from precomp_sdk.image_io import encode_png, write_image
     from precomp_sdk.run import load_compressor
 
     sides = (size or "").split("x")
     if size is not None and not (len(sides) == 2 and all(side.isdecimal() and int(side) for side in sides)):
         raise typer.BadParameter(f"expected HEIGHTxWIDTH, such as 240x320; got {size!r}", param_hint="--size")
     target = None if size is None else (int(sides[0]), int(sides[1]))
-    write_image(load_compressor(file, registry_of(ctx)).decompress(payload.read_bytes(), target), output)
+    image = load_compressor(file, registry_of(ctx)).decompress(read_input(payload), target)
+    if output == STREAM:
+        write_output(output, encode_png(image))
+    else:
+        write_image(image, output)

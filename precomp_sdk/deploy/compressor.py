@@ -1,6 +1,8 @@
 """Preprocessor and codec as one thing that turns images into payloads."""
 
-from collections.abc import Callable, Mapping, Sequence
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -10,6 +12,8 @@ from torch import Tensor
 from precomp_sdk.channel import Channel
 from precomp_sdk.codec import Codec
 from precomp_sdk.deploy.export import export_onnx
+from precomp_sdk.deploy.resources import check_memory
+from precomp_sdk.deploy.targets import CompressedImage, QualityTarget, compress_to_target
 from precomp_sdk.errors import CheckpointError, QualityError
 from precomp_sdk.events import Event, Notice
 from precomp_sdk.image_io import ImageSource, as_image
@@ -19,6 +23,8 @@ from precomp_sdk.training import SavedModule, as_recorded, load_module, read_mod
 from precomp_sdk.validation import find_device
 
 __all__ = ["Compressor"]
+
+_LARGE_PX = 2**22  # from this size on memory is looked at before the work: measuring takes as long as a small image
 
 
 class Compressor:
@@ -75,15 +81,30 @@ class Compressor:
             "ladder": list(self.ladder),
         }
 
+    @property
+    def digest(self) -> str:
+        """A short name for what this sender does: of its weights, options, codec and the codec's version."""
+        content = hashlib.sha256(json.dumps(as_recorded(self.facts), sort_keys=True).encode())
+        network = self.preprocessor
+        content.update(json.dumps([network.name, as_recorded(network.options)], sort_keys=True).encode())
+        for name, value in sorted(network.state_dict().items()):
+            content.update(name.encode())
+            if isinstance(value, Tensor):
+                content.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        return content.hexdigest()[:16]
+
     def preprocess(self, image: ImageSource, quality: float) -> Tensor:
         """Return the image as the codec gets it: uint8 (3, H, W), smaller where the preprocessor asks for it.
 
         Raises:
             ImageError: it is no image that `as_image` takes.
             QualityError: the quality lies outside the ladder, where the network was never trained.
+            ResourceError: the machine has no memory for it.
         """
         image = as_image(image)
         self._check(quality)
+        if image.shape[1] * image.shape[2] >= _LARGE_PX:
+            check_memory(self.preprocessor, (int(image.shape[1]), int(image.shape[2])))
         with torch.no_grad():
             return self.channel.send([image], [quality])[0]
 
@@ -100,6 +121,20 @@ class Compressor:
             CodecError: the codec's library failed.
         """
         return self.codec.encode(self.preprocess(image, quality), quality)
+
+    def compress_many(self, images: Iterable[ImageSource], target: QualityTarget | float) -> Iterator[CompressedImage]:
+        """Yield the payloads of many images, in order; for files and folders by several workers see `compress_files`.
+
+        Args:
+            images: taken one by one, as `compress` takes them.
+            target: a quality for all, or how it is chosen for each.
+
+        Raises:
+            PrecompError: as `compress` raises it, for the image at which it stands.
+        """
+        chosen = target if isinstance(target, QualityTarget) else QualityTarget(quality=target)
+        for image in images:
+            yield compress_to_target(self, as_image(image), chosen)
 
     def decompress(self, payload: bytes, size: tuple[int, int] | None = None) -> Tensor:
         """Return what the receiver sees, (3, H, W) uint8.

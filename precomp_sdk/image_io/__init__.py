@@ -26,7 +26,7 @@ Pillow's own gives way to it.
 from precomp_sdk.image_io._files import FORMATS, MAX_PIXELS, ReadSettings, is_image_name, reason_not_read
 from precomp_sdk.image_io._orientation import turn_upright
 from precomp_sdk.image_io._reading import DecodedImage, ImageSource, as_image, decode_image, decode_labels, read_image
-from precomp_sdk.image_io._writing import write_image
+from precomp_sdk.image_io._writing import encode_png, write_image
 
 __all__ = [
     "FORMATS",
@@ -37,6 +37,7 @@ __all__ = [
     "as_image",
     "decode_image",
     "decode_labels",
+    "encode_png",
     "is_image_name",
     "read_image",
     "reason_not_read",

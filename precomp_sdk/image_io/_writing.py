@@ -1,5 +1,6 @@
 """Image files as a receiver writes them."""
 
+from io import BytesIO
 from os import PathLike
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from precomp_sdk.atomic_io import replacing
 from precomp_sdk.errors import ImageError
 from precomp_sdk.images import check_image
 
-__all__ = ["write_image"]
+__all__ = ["encode_png", "write_image"]
 
 
 def write_image(image: Tensor, path: str | PathLike[str]) -> None:
@@ -28,6 +29,20 @@ def write_image(image: Tensor, path: str | PathLike[str]) -> None:
         raise ImageError(
             where=str(path), expected="a path that ends in .png", got=repr(target.suffix), remedy="PNG loses nothing."
         )
-    pillow_image = Image.fromarray(check_image(image, str(path)).permute(1, 2, 0).cpu().numpy())
+    content = encode_png(image)
     with replacing(target) as temporary:
-        pillow_image.save(temporary, format="PNG")
+        temporary.write_bytes(content)
+
+
+def encode_png(image: Tensor) -> bytes:
+    """Return an image as the bytes of a PNG file, without loss and without metadata.
+
+    Shapes and units:
+        image: (3, H, W) uint8.
+
+    Raises:
+        ImageError: the image is not ``uint8 (3, H, W)``.
+    """
+    content = BytesIO()
+    Image.fromarray(check_image(image, "encode_png").permute(1, 2, 0).cpu().numpy()).save(content, format="PNG")
+    return content.getvalue()

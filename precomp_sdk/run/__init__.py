@@ -1,7 +1,7 @@
 """From an experiment's names to objects, and through training and evaluation with them."""
 
 from precomp_sdk.run.build import EvaluationComponents, TrainingComponents, build, build_evaluation
-from precomp_sdk.run.compression import load_compressor, load_fitted
+from precomp_sdk.run.compression import Sender, load_compressor, load_fitted
 from precomp_sdk.run.conformance import run_check
 from precomp_sdk.run.description import ComponentDescription, describe
 from precomp_sdk.run.evaluation import run_evaluation
@@ -20,6 +20,7 @@ __all__ = [
     "ComponentDescription",
     "EvaluationComponents",
     "ProxyFittingResult",
+    "Sender",
     "TrainingComponents",
     "TrainingOutcome",
     "build",

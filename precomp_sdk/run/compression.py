@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -17,7 +18,32 @@ from precomp_sdk.run.training import PROXY_FILE, TASK_FILE
 from precomp_sdk.task import TaskModel
 from precomp_sdk.training import WEIGHTS_FILE, load_module, load_proxy, read_module
 
-__all__ = ["load_compressor", "load_fitted"]
+__all__ = ["Sender", "load_compressor", "load_fitted"]
+
+
+class Sender:
+    """Makes a compressor where it is called, in a worker's process; in this one it is the one that was loaded.
+
+    Args:
+        path: of a folder or file, as `load_compressor` takes it.
+        registry: of the names in it; a worker in another process takes the installed plugins.
+        loaded: what was loaded in this process.
+    """
+
+    def __init__(self, path: Path | str, registry: Registry, loaded: Compressor | None = None) -> None:
+        self._path, self._registry, self._loaded = path, registry, loaded
+
+    def __call__(self) -> Compressor:
+        """Return the compressor."""
+        return self._loaded or load_compressor(self._path, self._registry)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the path: a worker loads it anew, with the plugins that are installed there."""
+        return _sender_of, (self._path,)
+
+
+def _sender_of(path: Path | str) -> Sender:
+    return Sender(path, Registry())
 
 
 def load_compressor(

@@ -1,0 +1,60 @@
+"""The contract of an engine."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any, Generic, TypeAlias, TypeVar
+
+__all__ = ["Engine", "Outcome", "Work", "attempted"]
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+#: makes, once in every worker, the function that does one item: networks are loaded there and not sent around
+Work: TypeAlias = Callable[[], Callable[[Item], Result]]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Generic[Item, Result]):
+    """What became of one item.
+
+    Args:
+        item: what was to be done.
+        result: what the work returned; None where it failed.
+        error: what it raised, in one line; empty where it did not.
+    """
+
+    item: Item
+    result: Result | None
+    error: str = ""
+
+
+class Engine(ABC):
+    """Runs a piece of work over items, each by itself, and says what became of every one.
+
+    An item that fails is an `Outcome` with an error, not an exception: the others go on. A worker that dies takes none
+    of the others' items along: what it was at is tried once more, by itself.
+    """
+
+    workers: int  #: how many items are done at a time
+
+    @abstractmethod
+    def run(self, work: Work[Any, Any], items: Iterable[Any]) -> Iterator[Outcome[Any, Any]]:
+        """Yield an outcome for every item, in the order in which they are done.
+
+        Args:
+            work: makes the function that does one item; it and the items can be pickled, as can the results.
+            items: taken as they are needed, so that there may be more than memory holds.
+
+        Raises:
+            Exception: what ``work`` raises when it is made: without it nothing can be done.
+        """
+
+
+def attempted(function: Callable[[Any], Any], item: Any) -> Outcome[Any, Any]:
+    """Do one item; what it raises becomes its error."""
+    try:
+        return Outcome(item, function(item))
+    except Exception as error:  # whatever it is, it is this item's: the others go on
+        text = " ".join(str(error).split())
+        return Outcome(item, None, text or type(error).__name__)

@@ -1,0 +1,135 @@
+"""Engines: every item has an outcome, whatever happens to it or to its worker."""
+
+import os
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from precomp_sdk import MissingDependencyError, OptionError
+from precomp_sdk.engines import Engine, ProcessEngine, SerialEngine, make_engine
+
+
+class Squares:
+    """Work that fails at 3 and, where it may, kills its process at 5."""
+
+    def __init__(self, deadly: bool = False) -> None:
+        self._deadly = deadly
+
+    def __call__(self, item: int) -> int:
+        if item == 3:
+            raise ValueError("three\nis wrong")
+        if item == 5 and self._deadly:
+            os._exit(9)
+        return item * item
+
+
+class Broken:
+    """Work that cannot be made."""
+
+    def __init__(self) -> None:
+        raise RuntimeError("no such network")
+
+
+def outcomes(engine: Engine, work: object, items: Iterator[int] | range) -> dict[int, tuple[int | None, str]]:
+    return {one.item: (one.result, one.error) for one in engine.run(work, items)}  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("engine", [SerialEngine(), ProcessEngine(2)], ids=["serial", "processes"])
+def test_every_item_has_an_outcome_and_a_failure_is_its_own(engine: Engine) -> None:
+    found = outcomes(engine, Squares, range(7))
+    assert found.pop(3) == (None, "three is wrong")
+    assert found == {item: (item * item, "") for item in (0, 1, 2, 4, 5, 6)}
+
+
+def test_a_worker_that_dies_takes_no_other_item_along() -> None:
+    found = outcomes(ProcessEngine(2), partial(Squares, deadly=True), range(12))
+    assert found.pop(3) == (None, "three is wrong")
+    assert found.pop(5)[0] is None
+    assert found == {item: (item * item, "") for item in (0, 1, 2, 4, 6, 7, 8, 9, 10, 11)}
+
+
+def test_items_are_taken_as_they_are_needed() -> None:
+    taken = []
+
+    def items() -> Iterator[int]:
+        for item in range(100):
+            taken.append(item)
+            yield item
+
+    stream = ProcessEngine(1).run(Squares, items())
+    next(stream)
+    assert len(taken) < 20
+    stream.close()  # type: ignore[attr-defined]  # a generator
+
+
+@pytest.mark.parametrize("engine", [SerialEngine(), ProcessEngine(2)], ids=["serial", "processes"])
+def test_work_that_cannot_be_made_is_an_error(engine: Engine) -> None:
+    with pytest.raises(RuntimeError, match="no such network"):
+        list(engine.run(Broken, range(3)))
+
+
+def test_engines_are_named() -> None:
+    assert isinstance(make_engine(), SerialEngine)
+    assert isinstance(make_engine(workers=2), ProcessEngine)
+    assert make_engine(workers=None).workers == (os.cpu_count() or 1)
+    with pytest.raises(OptionError, match="'local' or 'ray'"):
+        make_engine("raay")
+    with pytest.raises(OptionError, match="Take engine ray"):
+        make_engine(address="auto")
+    with pytest.raises(OptionError, match="a whole number from 1"):
+        ProcessEngine(0)
+
+
+def test_ray_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    with pytest.raises(MissingDependencyError, match=r"precomp-sdk\[ray\]"):
+        make_engine("ray")
+
+
+@pytest.mark.slow
+@pytest.mark.interop
+class TestRay:
+    """On a local Ray of two workers."""
+
+    @pytest.fixture(scope="class")
+    def engine(self) -> Iterator[Engine]:
+        ray = pytest.importorskip("ray")
+        folder = str(Path(__file__).resolve().parents[2])
+        ray.init(
+            num_cpus=2,
+            include_dashboard=False,
+            log_to_driver=False,
+            configure_logging=False,
+            runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join([folder, os.environ.get("PYTHONPATH", "")])}},
+        )
+        yield make_engine("ray", 2)
+        ray.shutdown()
+
+    def test_every_item_has_an_outcome(self, engine: Engine) -> None:
+        found = outcomes(engine, Squares, range(7))
+        assert found.pop(3) == (None, "three is wrong")
+        assert found == {item: (item * item, "") for item in (0, 1, 2, 4, 5, 6)}
+
+    def test_a_worker_that_is_killed_is_started_again(self, engine: Engine, tmp_path: Path) -> None:
+        found = outcomes(engine, partial(DiesOnce, tmp_path / "died"), range(8))
+        assert found == {item: (item, "") for item in range(8)}
+
+    def test_one_that_always_dies_is_an_outcome(self, engine: Engine) -> None:
+        found = outcomes(engine, partial(Squares, deadly=True), range(4, 8))
+        assert found.pop(5)[0] is None
+        assert {item: result for item, (result, _) in found.items()} == {4: 16, 6: 36, 7: 49}
+
+
+class DiesOnce:
+    """Work whose process dies in the middle, once."""
+
+    def __init__(self, mark: Path) -> None:
+        self._mark = mark
+
+    def __call__(self, item: int) -> int:
+        if item == 4 and not self._mark.exists():
+            self._mark.touch()
+            os._exit(9)
+        return item
