@@ -151,7 +151,7 @@ class Compressor:
         return decoded if size is None else self.channel.receive([decoded], [size])[0]
 
     def save(self, path: Path | str) -> None:
-        """Write weights, options, codec and ladder as one safetensors file, whole or not at all."""
+        """Write weights, options, codec and ladder as one safetensors file, atomically."""
         network = self.preprocessor
         save_module(Path(path), network, name=network.name, options=network.options, facts=self.facts)
 

@@ -15,7 +15,7 @@ __all__ = ["encode_png", "write_image"]
 
 
 def write_image(image: Tensor, path: str | PathLike[str]) -> None:
-    """Write an image as PNG, without loss and without metadata; the file is whole or not there.
+    """Write an image as PNG, without loss and without metadata, atomically.
 
     Shapes and units:
         image: (3, H, W) uint8.

@@ -1,4 +1,4 @@
-"""Files that are whole or not there: run states, and trained preprocessors without code inside."""
+"""Run states and trained preprocessors as files, written atomically and without code inside."""
 
 import json
 from collections.abc import Iterable, Mapping
