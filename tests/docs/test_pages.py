@@ -214,8 +214,8 @@ def test_experiment_files_in_the_repository_are_valid() -> None:
 
 
 REFERENCED = (
-    "precomp_sdk", "precomp_sdk.deploy", "precomp_sdk.engines", "precomp_sdk.testing", "precomp_bpg", "precomp_data", "precomp_jpeg",
-    "precomp_pillow", "precomp_proxy", "precomp_qacnn", "precomp_refine", "precomp_torchvision",
+    "precomp_sdk", "precomp_sdk.deploy", "precomp_sdk.engines", "precomp_sdk.testing", "precomp_bpg", "precomp_data",
+    "precomp_jpeg", "precomp_pillow", "precomp_proxy", "precomp_qacnn", "precomp_refine", "precomp_torchvision",
 )  # fmt: skip
 
 
