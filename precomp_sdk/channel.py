@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Literal, Self, overload
+from typing import Literal, overload
 
 import torch
 from torch import Tensor, nn
 
+from precomp_sdk.closing import Closing
 from precomp_sdk.codec import Codec
 from precomp_sdk.errors import ContractError, ImageError
 from precomp_sdk.images import (
@@ -47,7 +47,7 @@ class Coding:
     resolution: float = 1.0
 
 
-class Channel:
+class Channel(Closing):
     """A codec, and what stands before it: the way from a source to what the receiver's network sees.
 
     ::
@@ -269,14 +269,6 @@ class Channel:
     def close(self) -> None:
         """Stop the codec's threads."""
         self.transcoder.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
 
 def _restored(images: Tensor, size: tuple[int, int]) -> Tensor:

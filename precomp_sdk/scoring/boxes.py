@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from precomp_sdk.errors import ContractError, TargetError
+from precomp_sdk.scoring._combining import combine_one
 from precomp_sdk.scoring._matching import DETECTIONS_PER_CLASS, IOU_THRESHOLDS, match
 from precomp_sdk.scoring._precision import average_precisions
 from precomp_sdk.targets import Boxes, Target
@@ -92,15 +93,13 @@ class BoxScorer(Scorer):
         Raises:
             TargetError: no image has an object.
         """
-        many = self.combine_many(statistics, np.asarray(counts, dtype=np.float64)[None])
-        if any(np.isnan(values[0]) for values in many.values()):
-            raise TargetError(
-                where="BoxScorer",
-                expected="images with one object or more, crowd regions aside",
-                got=f"none in {len(statistics)} images",
-                remedy="Score more or other images.",
-            )
-        return {metric: float(values[0]) for metric, values in many.items()}
+        return combine_one(
+            self,
+            statistics,
+            counts,
+            expected="images with one object or more, crowd regions aside",
+            remedy="Score more or other images.",
+        )
 
     def combine_many(
         self, statistics: Sequence[NDArray[np.float64]], counts: NDArray[np.float64]

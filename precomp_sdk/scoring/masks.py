@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from precomp_sdk.errors import ContractError, TargetError
+from precomp_sdk.scoring._combining import combine_one
 from precomp_sdk.targets import Mask, Target
 from precomp_sdk.task import Scorer
 
@@ -71,15 +72,13 @@ class MaskScorer(Scorer):
         Raises:
             TargetError: every pixel is to be ignored.
         """
-        many = self.combine_many(statistics, np.asarray(counts, dtype=np.float64)[None])
-        if any(np.isnan(values[0]) for values in many.values()):
-            raise TargetError(
-                where="MaskScorer",
-                expected="images with one labelled pixel or more",
-                got=f"none in {len(statistics)} images",
-                remedy="Score more or other images, and look at ignore_index.",
-            )
-        return {metric: float(values[0]) for metric, values in many.items()}
+        return combine_one(
+            self,
+            statistics,
+            counts,
+            expected="images with one labelled pixel or more",
+            remedy="Score more or other images, and look at ignore_index.",
+        )
 
     def combine_many(
         self, statistics: Sequence[NDArray[np.float64]], counts: NDArray[np.float64]
