@@ -9,7 +9,14 @@ import torch
 from PIL import Image, ImageFile, ImageOps
 from torch import Tensor
 
-from precomp_jpeg import JPEGCodec, JPEGProxy, precomp_register_codecs, precomp_register_proxies
+from precomp_jpeg import (
+    JPEGCodec,
+    JpegliCodec,
+    JPEGProxy,
+    MozJPEGCodec,
+    precomp_register_codecs,
+    precomp_register_proxies,
+)
 from precomp_sdk import (
     BitstreamError,
     Codec,
@@ -247,7 +254,7 @@ def test_registers_through_its_hooks() -> None:
 
     registry = Registry(entry_points=False)
     registry.register(precomp_jpeg)
-    assert dict(registry.codecs) == {"jpeg": JPEGCodec}
-    assert list(precomp_register_codecs()) == [JPEGCodec]
+    assert dict(registry.codecs) == {"jpeg": JPEGCodec, "mozjpeg": MozJPEGCodec, "jpegli": JpegliCodec}
+    assert list(precomp_register_codecs()) == [JPEGCodec, MozJPEGCodec, JpegliCodec]
     assert list(precomp_register_proxies()) == [JPEGProxy]
     assert isinstance(registry.proxy_for(registry.create("codec", "jpeg", subsampling="gray")), JPEGProxy)

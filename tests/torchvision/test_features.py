@@ -3,6 +3,7 @@ import torch
 
 from precomp_sdk import OptionError
 from precomp_torchvision import Classifier
+from precomp_torchvision._features import shapes_of
 
 
 def make(architecture, **options):
@@ -98,3 +99,35 @@ def test_a_network_of_tokens_has_no_feature_maps(small_vit):
 def test_wrong_layers(layers, message):
     with pytest.raises(OptionError, match=message):
         make("resnet18", feature_layers=layers)
+
+
+class OutOfOrder(torch.nn.Module):
+    """Registers its layers in another order than it runs them, and runs one of them twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last = torch.nn.Conv2d(4, 5, 1)
+        self.first = torch.nn.Conv2d(3, 4, 1)
+        self.twice = torch.nn.Conv2d(4, 4, 3, stride=2, padding=1)
+        self.fc = torch.nn.Linear(5, 2)
+
+    def forward(self, images):
+        features = self.twice(self.first(images))
+        return self.fc(self.last(self.twice(features)).mean((2, 3)))
+
+
+def test_shapes_stand_in_the_order_in_which_layers_finish():
+    """A layer that runs again finishes later: its last shape counts, at its last place."""
+    shapes = shapes_of(OutOfOrder(), 32, 32)
+    assert list(shapes.items()) == [("first", (1, 4, 32, 32)), ("twice", (1, 4, 8, 8)), ("last", (1, 5, 8, 8))]
+
+
+class RunsAgainLater(OutOfOrder):
+    def forward(self, images):
+        features = self.twice(self.twice(self.first(images)))
+        self.first(images)
+        return self.fc(self.last(features).mean((2, 3)))
+
+
+def test_a_layer_that_runs_again_moves_to_the_end():
+    assert list(shapes_of(RunsAgainLater(), 32, 32)) == ["twice", "first", "last"]
