@@ -42,6 +42,7 @@ from . import (
     transmission as transmission,
     types as types,
     validation as validation,
+    versions as versions,
     webp_file as webp_file,
 )
 from .channel import (

@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
+from precomp_sdk import __version__
 from precomp_sdk._deprecated import OldNameWarning
 from precomp_sdk.errors import PrecompError, file_trouble, printable
 
@@ -149,9 +150,7 @@ AsJSON = Annotated[
 
 def _version(wanted: bool) -> None:
     if wanted:
-        from importlib.metadata import version
-
-        typer.echo(f"precomp {version('precomp-sdk')}")
+        typer.echo(f"precomp {__version__}")
         raise typer.Exit
 
 

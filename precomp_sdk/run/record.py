@@ -1,10 +1,8 @@
 """What is written beside the results: how they came about."""
 
 import json
-import platform
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +13,7 @@ from precomp_sdk.config import Experiment
 from precomp_sdk.errors import CheckpointError, reason_of
 from precomp_sdk.observers import plain
 from precomp_sdk.registry import Registry
+from precomp_sdk.versions import environment_versions
 
 __all__ = ["EVENTS_FILE", "RECORD_FILE", "read_record", "record"]
 
@@ -22,7 +21,6 @@ RECORD_FILE = "run.json"  #: how each stage was run; the evaluation's numbers st
 EVENTS_FILE = "events.jsonl"  #: every event, one per line
 
 _FORMAT = "precomp-run-1"
-_PACKAGES = ("precomp-sdk", "torch", "torchvision", "lightning-fabric", "numpy", "pillow")
 
 
 def record(
@@ -53,7 +51,7 @@ def record(
         stage: {
             "command": command,
             "finished": datetime.now(UTC).isoformat(timespec="seconds"),
-            "versions": {**_versions(), "codec": f"{codec.name}: {codec.version}"},
+            "versions": {**environment_versions(), "codec": f"{codec.name}: {codec.version}"},
             "components": _components(experiment, registry),
             "seeds": _seeds(experiment),
             "experiment": experiment.model_dump(mode="json"),
@@ -85,16 +83,6 @@ def read_record(folder: Path) -> dict[str, Any]:
         if isinstance(told, dict) and isinstance(told.get("experiment"), dict):
             told["experiment"] = current_tables(told["experiment"], f"{path}, {stage}")
     return whole
-
-
-def _versions() -> dict[str, str]:
-    versions = {"python": platform.python_version(), "platform": platform.platform()}
-    for package in _PACKAGES:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:  # a checkout on the path, not installed
-            versions[package] = "unknown"
-    return versions
 
 
 def _components(experiment: Experiment, registry: Registry) -> dict[str, str]:
