@@ -26,7 +26,7 @@ from torch.nn import functional
 from precomp_jpeg import JPEGCodec
 from precomp_qacnn import LightQACNN
 from precomp_sdk import Label, Target, TaskDataset, to_uint8
-from precomp_sdk.evaluation import MAX_BATCH_PIXELS, measure_curve
+from precomp_sdk.evaluation import MAX_BATCH_PIXELS, EvaluateSettings, measure_curve
 from precomp_torchvision import Classifier
 
 RESULTS = Path(__file__).parent / "results"
@@ -68,7 +68,9 @@ def measure(width: int, height: int, count: int, network: bool, max_batch_pixels
     codec = JPEGCodec()
     task = Classifier(architecture="squeezenet1_1", num_classes=10)
     preprocessor = LightQACNN() if network else None
-    measure_curve(codec, task, Drawn(64, 64, 2), preprocessor=preprocessor, ladder=(QUALITY,))
+    measure_curve(
+        codec, task, Drawn(64, 64, 2), preprocessor=preprocessor, settings=EvaluateSettings(ladder=(QUALITY,))
+    )
     before = peak_mib()
     start, start_cpu = time.perf_counter(), time.process_time()
     measured = measure_curve(
@@ -76,8 +78,7 @@ def measure(width: int, height: int, count: int, network: bool, max_batch_pixels
         task,
         Drawn(width, height, count),
         preprocessor=preprocessor,
-        ladder=(QUALITY,),
-        max_batch_pixels=max_batch_pixels,
+        settings=EvaluateSettings(ladder=(QUALITY,), max_batch_pixels=max_batch_pixels),
     )
     seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - start_cpu
     return {

@@ -10,6 +10,7 @@ import argparse
 import importlib.util
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -20,7 +21,7 @@ from torchvision.ops import batched_nms, generalized_box_iou_loss
 from precomp_data import CocoDetection, Geometry
 from precomp_qacnn import LightQACNN
 from precomp_sdk import Boxes, BoxScorer, ModuleTask, Registry, Target
-from precomp_sdk.evaluation import evaluate, write_report
+from precomp_sdk.evaluation import EvaluateSettings, evaluate, write_report
 from precomp_sdk.observers import ProgressObserver
 from precomp_sdk.training import Trainer, TrainSettings
 
@@ -118,9 +119,10 @@ def main() -> None:
         )
         trainer.run(images, folder=arguments.output)
         evaluation = evaluate(
-            codec, task, CocoDetection(root=root, split="val"), preprocessor=preprocessor,
-            ladder=ladder, tuning_images=48, observer=progress, dataset_name="coco256",
+            codec, task, CocoDetection(root=root, split="val"), preprocessors=preprocessor,
+            settings=EvaluateSettings(ladder=ladder, tuning_images=48), observer=progress,
         )  # fmt: skip
+    evaluation = replace(evaluation, dataset="coco256")
     write_report(evaluation, arguments.output)
     print(evaluation.summary())
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from precomp_sdk import Channel, ModuleReference, Preprocessor, Registry
 from precomp_sdk.config import load_experiment
-from precomp_sdk.evaluation import MeasuredCurve, Measurer, bootstrap_bd_rate
+from precomp_sdk.evaluation import EvaluateSettings, MeasuredCurve, Measurer, compare
 from precomp_sdk.run import build_evaluation, load_fitted
 from precomp_sdk.training import WEIGHTS_FILE, load_module
 
@@ -41,7 +41,7 @@ class Untouched(Preprocessor):
 
 def told(anchor: MeasuredCurve, test: MeasuredCurve, metric: str) -> str:
     """Return a BD-rate with its interval and the share of the score range."""
-    found = bootstrap_bd_rate(anchor, test, metric)
+    (found,) = compare(anchor, [test], metrics=[metric])
     if found.value_percent is None or found.interval is None:
         return found.reason
     ends = (found.interval.low_percent, found.interval.high_percent)
@@ -63,7 +63,9 @@ def main() -> None:
         load_module(run / WEIGHTS_FILE, network, name=network.name)
         metric = parts.task.scorer.metrics[0]
         trained = sorted(scale.ladder_of(experiment.train.ladder), key=scale.strength)
-        with Measurer(parts.codec, parts.task, ladder=experiment.evaluate.ladder, workers=1) as measurer:
+        with Measurer(
+            parts.codec, parts.task, settings=EvaluateSettings(ladder=experiment.evaluate.ladder, workers=1)
+        ) as measurer:
             channel = Channel(measurer.transcoder, network)
             cells = [f"{measurer.clean(parts.val).scores[metric]:.4f}"]
             for quality in (trained[0], trained[-1]):
@@ -71,7 +73,7 @@ def main() -> None:
                 cells.append(f"{scale.name} {quality:g}: {score:.4f}")
             if min(network.resolution(scale.strength(quality)) for quality in trained) < 1.0:
                 channels = (None, Channel(measurer.transcoder, Untouched(network)), channel)
-                anchor, alone, whole = (measurer.curve(parts.val, channel) for channel in channels)
+                anchor, alone, whole = (measurer.curve(parts.val, item) for item in channels)
                 cells += [told(anchor, alone, metric), told(alone, whole, metric)]
         print(f"| {run.name}, {metric} | {' | '.join(cells)} |", flush=True)
 

@@ -19,7 +19,7 @@ from precomp_data import Geometry, UnlabelledFolder
 from precomp_proxy import GenericProxy
 from precomp_sdk import Codec, ProxyCodec, ProxyOutput, pad_to_multiple
 from precomp_sdk.evaluation import ProxyReport, evaluate_proxy
-from precomp_sdk.training import fit_proxy
+from precomp_sdk.training import FitProxySettings, fit_proxy
 
 RESULTS = Path(__file__).parent / "results"
 SMALLEST_SCALE = 0.11  # of a latent's Gaussian, as in Minnen et al.
@@ -136,7 +136,7 @@ def main() -> None:
         torch.manual_seed(0)
         proxy = design(codec)
         parameters[proxy.name] = sum(parameter.numel() for parameter in proxy.parameters())
-        fit_proxy(proxy, sources, steps=arguments.steps, learning_rate=2e-3)
+        fit_proxy(proxy, sources, settings=FitProxySettings(steps=arguments.steps, learning_rate=2e-3))
         reports[proxy.name] = evaluate_proxy(proxy, unseen, sources=arguments.sources)
         proxy.requires_grad_(True)
         milliseconds[proxy.name] = cpu_ms(proxy, images, qualities, arguments.repeats)

@@ -20,7 +20,7 @@ import torch
 from precomp_refine import Refiner
 from precomp_sdk import Channel, Registry, Subset
 from precomp_sdk.config import load_experiment
-from precomp_sdk.evaluation import TASK_LOSS, Measurer, bootstrap_bd_rate
+from precomp_sdk.evaluation import TASK_LOSS, EvaluateSettings, Measurer, compare
 from precomp_sdk.run import build, load_fitted
 from precomp_sdk.training import shuffled
 
@@ -47,19 +47,20 @@ def main() -> None:
     options.images = min(options.images, total)
     chosen = Subset(parts.val, [index * total // options.images for index in range(options.images)])
     calibration = Subset(parts.train, shuffled(parts.train, 0)[:64])
-    with Measurer(parts.codec, parts.task, ladder=options.anchor, workers=1) as measurer:
+    with Measurer(parts.codec, parts.task, settings=EvaluateSettings(ladder=options.anchor, workers=1)) as measurer:
         clean = measurer.clean(chosen)
         anchor = measurer.curve(chosen)
     refiner.prepare(calibration, sorted(set(options.anchor)))
     started = time.perf_counter()
-    with Measurer(parts.codec, parts.task, ladder=options.ladder, batch_size=12, workers=1) as measurer:
+    with Measurer(
+        parts.codec, parts.task, settings=EvaluateSettings(ladder=options.ladder, batch_size=12, workers=1)
+    ) as measurer:
         refined = measurer.curve(chosen, Channel(measurer.transcoder, refiner))
     seconds = time.perf_counter() - started
     rates: dict[str, Any] = {}
-    for metric in [*parts.task.scorer.metrics, TASK_LOSS]:
-        found = bootstrap_bd_rate(anchor, refined, metric, min_overlap=0.1)
+    for found in compare(anchor, [refined], min_overlap=0.1):
         interval = found.interval
-        rates[metric] = {
+        rates[found.metric] = {
             "percent": found.value_percent,
             "low": interval and interval.low_percent,
             "high": interval and interval.high_percent,

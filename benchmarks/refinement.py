@@ -27,8 +27,8 @@ from precomp_data import Geometry, ImageFolder
 from precomp_jpeg import JPEGCodec, JPEGProxy
 from precomp_refine import Refiner
 from precomp_sdk import Label, LabelScorer, Preprocessor, Subset, Target, TaskDataset, TaskModel, to_float
-from precomp_sdk.evaluation import TrainedWith, read_transfer, transfer_matrix, write_transfer
-from precomp_sdk.training import fit_task, load_module, save_module
+from precomp_sdk.evaluation import EvaluateSettings, TrainedWith, read_transfer, transfer_matrix, write_transfer
+from precomp_sdk.training import FitTaskSettings, fit_task, load_module, save_module
 from precomp_torchvision import Classifier, SmallClassifier
 
 LADDER = (5.0, 8.0, 12.0, 18.0, 26.0)
@@ -95,7 +95,9 @@ def fit(options: argparse.Namespace) -> None:
     small = SmallClassifier(num_classes=10, width=32)
     images = ImageFolder(root=options.data, geometry=Geometry(crop=128, augment=True, seed=1))
     val = ImageFolder(root=options.data, split="val", geometry=Geometry(crop=160))
-    result = fit_task(small, images, epochs=12, learning_rate=2e-3, weight_decay=0.05, validation=val)
+    result = fit_task(
+        small, images, settings=FitTaskSettings(epochs=12, learning_rate=2e-3, weight_decay=0.05), validation=val
+    )
     save_module(
         options.output / "small.safetensors", small, name=small.name, options={"num_classes": 10, "width": 32}, facts={}
     )
@@ -175,10 +177,9 @@ def measure(options: argparse.Namespace) -> None:
         tasks,
         scored,
         trained_with={label: TrainedWith(("jpeg",), ("squeezenet", *ROWS[label][0])) for label in rows},
-        ladders={"jpeg": options.ladder},
-        anchor_ladders={"jpeg": PLAIN_LADDER},
-        dataset_name=f"imagenette {options.split}",
+        settings=EvaluateSettings(ladder=options.ladder, anchor_ladder=PLAIN_LADDER),
     )
+    matrix = replace(matrix, dataset=f"imagenette {options.split}")
     write_transfer(matrix, options.output)
     print(matrix.summary())
     for cell in matrix.cells:

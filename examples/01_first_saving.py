@@ -4,7 +4,7 @@ The proxies of `precomp_sdk.testing` make this a matter of seconds; every one of
 thing, as `precomp quickstart` does with JPEG.
 """
 
-from precomp_sdk.evaluation import evaluate
+from precomp_sdk.evaluation import EvaluateSettings, evaluate
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeProxy, FakeTask
 from precomp_sdk.training import Trainer, TrainSettings
 
@@ -30,7 +30,13 @@ Trainer(codec=codec, proxy=proxy, preprocessor=preprocessor, task=task, settings
 )
 
 unseen = FakeDataset(count=400, size=(32, 32), seed=1)
-result = evaluate(codec, task, unseen, preprocessor=preprocessor, ladder=LADDER, baselines=(), replicates=200)
+result = evaluate(
+    codec,
+    task,
+    unseen,
+    preprocessors=preprocessor,
+    settings=EvaluateSettings(ladder=LADDER, baselines=(), replicates=200),
+)
 print(result.summary())
 saving = result.comparison("fake")  # on the task's main metric
 print(saving.statement)

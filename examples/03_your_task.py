@@ -8,7 +8,7 @@ from torch.nn import functional
 
 from precomp_sdk import Label, LabelScorer, Target, TaskModel
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeProxy
-from precomp_sdk.training import Trainer, TrainSettings, fit_task
+from precomp_sdk.training import FitTaskSettings, Trainer, TrainSettings, fit_task
 
 network = nn.Sequential(  # any module of yours
     nn.Conv2d(3, 16, 7, padding=3), nn.ReLU(), nn.Conv2d(16, 16, 5, padding=2), nn.ReLU(),
@@ -39,7 +39,7 @@ class MyTask(TaskModel):
 torch.manual_seed(0)
 task = MyTask(network)
 images, unseen = FakeDataset(count=200, contrast=0.3), FakeDataset(count=60, contrast=0.3, seed=1)
-fitted = fit_task(task, images, epochs=8, batch_size=8, learning_rate=5e-3, validation=unseen)
+fitted = fit_task(task, images, settings=FitTaskSettings(epochs=8, batch_size=8, learning_rate=5e-3), validation=unseen)
 print(f"top-1 without a codec: {fitted.scores['top1']:.0%}")
 
 codec = FakeCodec()

@@ -4,7 +4,7 @@ import tempfile
 from pathlib import Path
 
 from precomp_data import Geometry, UnlabelledFolder
-from precomp_sdk.evaluation import evaluate
+from precomp_sdk.evaluation import EvaluateSettings, evaluate
 from precomp_sdk.image_io import write_image
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeProxy, FakeTask
 from precomp_sdk.training import Trainer, TrainSettings
@@ -28,8 +28,8 @@ with tempfile.TemporaryDirectory() as folder:
     proxy = FakeProxy(codec)
     result = Trainer(codec=codec, proxy=proxy, preprocessor=preprocessor, task=task, settings=settings).run(photographs)
     measured = evaluate(
-        codec, task, UnlabelledFolder(root=folder), preprocessor=preprocessor, ladder=(5, 30), baselines=(),
-        replicates=0, pseudo_labels=True,
+        codec, task, UnlabelledFolder(root=folder), preprocessors=preprocessor,
+        settings=EvaluateSettings(ladder=(5, 30), baselines=(), replicates=0, pseudo_labels=True),
     )  # fmt: skip
 
 print({quality: round(value, 3) for quality, value in result.relative.items()}, "of the anchor's objective")

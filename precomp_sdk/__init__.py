@@ -10,7 +10,7 @@ The contracts: Codec, ProxyCodec, Preprocessor, TaskModel, TaskDataset. Your own
 The work: Trainer trains the preprocessor, evaluate measures what it saves, Compressor sends images with it.
 
     Trainer(codec=codec, proxy=proxy, preprocessor=preprocessor, task=task).run(dataset, folder="runs/first")
-    print(evaluate(codec, preprocessor, task, validation).summary())
+    print(evaluate(codec, task, validation, preprocessors=preprocessor).summary())
 
 Every public name can be imported from here, at first use: dir(precomp_sdk) lists them, __init__.pyi says where each is
 defined, help(precomp_sdk.Trainer) explains it. The command line is `precomp`.

@@ -96,12 +96,14 @@ from .errors import (
     nearest as nearest,
 )
 from .evaluation import (
+    EvaluateProxySettings as EvaluateProxySettings,
+    EvaluateSettings as EvaluateSettings,
     Evaluation as Evaluation,
     MeasuredCurve as MeasuredCurve,
     ProxyReport as ProxyReport,
     TransferMatrix as TransferMatrix,
     bd_rate as bd_rate,
-    bootstrap_bd_rate as bootstrap_bd_rate,
+    compare as compare,
     evaluate as evaluate,
     evaluate_proxy as evaluate_proxy,
     measure_curve as measure_curve,

@@ -1,7 +1,7 @@
 """Several task models as one."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +44,8 @@ class EnsembleTask(TaskModel):
         weights: of the members by name, positive; default: 1 each.
 
     Raises:
-        OptionError: there is no member, a name has a slash or a dot, or a weight is of no member or not positive.
+        OptionError: there is no member, a name has a slash or a dot or is that of a dictionary's method, or a weight is
+            of no member or not positive.
     """
 
     name = "ensemble"
@@ -53,11 +54,12 @@ class EnsembleTask(TaskModel):
     def __init__(self, *, members: Mapping[str, TaskModel], weights: Mapping[str, float] | None = None) -> None:
         super().__init__()
         given = dict(weights or {})
-        if not members or any("/" in name or "." in name for name in members):
+        taken = dir(nn.ModuleDict())  # "values", say: a module cannot be called so
+        if not members or any("/" in name or "." in name or name in taken for name in members):
             raise OptionError.value(
                 "EnsembleTask",
                 "members",
-                "one member or more, with names free of '/' and '.'",
+                "one member or more, with names free of '/' and '.' and not of a dictionary's methods",
                 list(members),
                 "Rename the members: metrics are called MEMBER/METRIC.",
             )
@@ -79,11 +81,53 @@ class EnsembleTask(TaskModel):
 
     def check_dataset(self, class_names: Sequence[str]) -> None:
         """Raise `TargetError` if the data set's classes do not fit every member."""
-        for member in self._tasks().values():
+        for member in self.tasks.values():
             member.check_classes(class_names)
 
+    @property
+    def tasks(self) -> dict[str, TaskModel]:
+        """The members by name, in their order."""
+        return {name: cast("TaskModel", task) for name, task in self.members.items()}
+
+    def targets_of(self, name: str, targets: Sequence[Target]) -> list[Target]:
+        """Return one member's targets: its part of composite ones, any other target as it is."""
+        place = list(self.members).index(name)
+        return [target.targets[place] if isinstance(target, Composite) else target for target in targets]
+
+    def member_losses(self, images: Tensor | Sequence[Tensor], targets: Sequence[Target]) -> dict[str, Tensor]:
+        """Return each member's losses, (N,), with gradients to the images.
+
+        Raises:
+            TargetError: a target is of another kind than a member takes, or there is not one per image.
+        """
+        return {name: task.losses(images, self.targets_of(name, targets)) for name, task in self.tasks.items()}
+
+    def member_predictions(self, images: Tensor | Sequence[Tensor]) -> dict[str, list[Any]]:
+        """Return each member's predictions, one per image."""
+        return {name: task.predict(images) for name, task in self.tasks.items()}
+
+    def member_predictions_with_losses(
+        self, images: Tensor | Sequence[Tensor], targets: Sequence[Target]
+    ) -> dict[str, tuple[list[Any], Tensor]]:
+        """Return each member's predictions and losses (N,), without gradients: what an evaluation of several needs.
+
+        Raises:
+            TargetError: a target is of another kind than a member takes, or there is not one per image.
+        """
+        return {
+            name: task.predict_with_losses(images, self.targets_of(name, targets)) for name, task in self.tasks.items()
+        }
+
+    def member_features(self, images: Tensor) -> dict[str, list[Tensor]]:
+        """Return each member's intermediate features, with gradients to the images.
+
+        Raises:
+            OptionError: a member does not offer any.
+        """
+        return {name: task.features(images) for name, task in self.tasks.items()}
+
     def _takes(self, target: Target) -> bool:
-        tasks = tuple(self._tasks().values())
+        tasks = tuple(self.tasks.values())
         if isinstance(target, Composite):
             return len(target.targets) == len(tasks) and all(
                 task._takes(part) for task, part in zip(tasks, target.targets, strict=True)
@@ -91,39 +135,24 @@ class EnsembleTask(TaskModel):
         return target.kind == self.target_kind
 
     def _losses(self, images: Tensor, targets: Sequence[Target]) -> Tensor:
-        return self._mean(
-            {
-                name: task.losses(images, self._of_member(place, targets))
-                for place, (name, task) in enumerate(self._tasks().items())
-            }
-        )
+        return self._mean(self.member_losses(images, targets))
 
     def _predict(self, images: Tensor) -> Sequence[Any]:
-        return list(zip(*(task.predict(images) for task in self._tasks().values()), strict=True))
+        return list(zip(*self.member_predictions(images).values(), strict=True))
 
     def _judge(self, images: Tensor, targets: Sequence[Target]) -> tuple[Sequence[Any], Tensor]:
-        judged = {
-            name: task.predict_with_losses(images, self._of_member(place, targets))
-            for place, (name, task) in enumerate(self._tasks().items())
-        }
+        judged = self.member_predictions_with_losses(images, targets)
         predictions = list(zip(*(answers for answers, _ in judged.values()), strict=True))
         return predictions, self._mean({name: losses for name, (_, losses) in judged.items()})
 
     def _pseudo_labels(self, images: Tensor) -> Sequence[Target]:
-        own = (task.pseudo_labels(images) for task in self._tasks().values())
+        own = (task.pseudo_labels(images) for task in self.tasks.values())
         return [Composite(parts) for parts in zip(*own, strict=True)]
 
     def _features(self, images: Tensor) -> Sequence[Tensor]:
-        return [features for task in self._tasks().values() for features in task.features(images)]
-
-    def _tasks(self) -> dict[str, TaskModel]:
-        return {name: task for name, task in self.members.items() if isinstance(task, TaskModel)}
+        return [features for member in self.member_features(images).values() for features in member]
 
     def _mean(self, losses: Mapping[str, Tensor]) -> Tensor:
         """Return the weighted mean of the members' losses, (N,)."""
         weighted = torch.stack([self.weights[name] * part.float() for name, part in losses.items()])  # (members, N)
         return weighted.sum(dim=0) / sum(self.weights.values())
-
-    @staticmethod
-    def _of_member(place: int, targets: Sequence[Target]) -> list[Target]:
-        return [target.targets[place] if isinstance(target, Composite) else target for target in targets]

@@ -1,5 +1,6 @@
 """Checks of arguments that several rooms share."""
 
+import math
 from collections.abc import Collection
 from typing import Any
 
@@ -74,3 +75,37 @@ def find_device(device: torch.device | str, where: str) -> torch.device:
             remedy="Leave it out, or take 'cpu'.",
         ) from error
     return found
+
+
+def check_number(
+    where: str, option: str, value: object, *, low: float, high: float = math.inf, above: bool = False
+) -> None:
+    """Refuse what is no finite number of a range: text, a truth value, NaN, infinity.
+
+    Args:
+        where: what has the option, such as ``"TrainSettings"``.
+        option: its name.
+        value: its value.
+        low: the lowest number.
+        high: the highest.
+        above: only numbers above ``low``.
+
+    Raises:
+        OptionError: it is not such a number.
+    """
+    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if number and (low < value if above else low <= value) and value <= high:  # type: ignore[operator]
+        return
+    lower = f"above {low:g}" if above else f"from {low:g}"
+    upper = "" if high == math.inf else f" to {high:g}"
+    raise OptionError.number(where, option, f"a number {lower}{upper}", value)
+
+
+def check_switch(where: str, option: str, value: object) -> None:
+    """Refuse what is not True or False.
+
+    Raises:
+        OptionError: it is neither.
+    """
+    if not isinstance(value, bool):
+        raise OptionError.choice(where, option, (True, False), value)

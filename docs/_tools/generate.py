@@ -20,11 +20,11 @@ import typer.main
 from precomp_data import Geometry
 from precomp_sdk import ProxyCodec, ReadSettings, Registry
 from precomp_sdk.cli import app
-from precomp_sdk.config import ComponentTable, Data, Experiment, Output, Proxy, Task
-from precomp_sdk.evaluation import evaluate
+from precomp_sdk.config import ComponentTable, Data, EvaluateTable, Loadable, Output
+from precomp_sdk.evaluation import Baseline, Control
 from precomp_sdk.run.description import arguments_of_docstring, options_of, summary_of
 from precomp_sdk.testing import CHECKS
-from precomp_sdk.training import TrainSettings, fit_proxy, fit_task
+from precomp_sdk.training import FitProxySettings, FitTaskSettings, TrainSettings
 
 DOCS = Path(__file__).resolve().parents[1]
 _WORDS = {
@@ -34,6 +34,7 @@ _WORDS = {
     str: "string",
     Path: "path",
     ComponentTable: "table",
+    Loadable: "table",
 }
 REGION = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -77,24 +78,20 @@ def command_line() -> str:
 
 def tables() -> str:
     """Return a section per table of an experiment file."""
-    sections: list[tuple[str, str, Any, Callable[..., Any] | type]] = [
-        ("train", "The run; every key is a field of `TrainSettings`.", TrainSettings, TrainSettings),
-        ("task.fit", "With this table the task is fitted before the run.", Task.model_fields["fit"], fit_task),
-        ("proxy.fit", "A proxy that needs fitting is fitted in any case.", Proxy.model_fields["fit"], fit_proxy),
-        ("evaluate", "What `precomp evaluate` does.", Experiment.model_fields["evaluate"], evaluate),
-        ("data", "The data sets: a table each.", Data, Data),
-        ("data.*.geometry", "Of every set of image files; a field of `Geometry` each.", Geometry, Geometry),
-        (
-            "data.*.reading",
-            "How the image files of a set are read; a field of `ReadSettings`.",
-            ReadSettings,
-            ReadSettings,
-        ),
-        ("output", "Where the results go.", Output, Output),
+    sections: list[tuple[str, str, Any]] = [
+        ("train", "The run; every key is a field of `TrainSettings`.", TrainSettings),
+        ("task.fit", "With this table the task is fitted before the run.", FitTaskSettings),
+        ("proxy.fit", "A proxy that needs fitting is fitted in any case.", FitProxySettings),
+        ("evaluate", "What `precomp evaluate` does.", EvaluateTable),
+        ("data", "The data sets: a table each.", Data),
+        ("data.*.geometry", "Of every set of image files; a field of `Geometry` each.", Geometry),
+        ("data.*.reading", "How the image files of a set are read; a field of `ReadSettings`.", ReadSettings),
+        ("output", "Where the results go.", Output),
     ]
     parts = []
-    for name, text, holder, documented in sections:
-        told = {name: _text(text) for name, text in arguments_of_docstring(documented).items()}
+    for name, text, holder in sections:
+        documents = reversed(holder.__mro__)
+        told = {name: _text(text) for item in documents for name, text in arguments_of_docstring(item).items()}
         rows = [(f"`{key}`", _type(hint), _default(default), told.get(key, "")) for key, hint, default in _keys(holder)]
         parts.append(f"### `[{name}]`\n\n{text}\n\n" + _table(("key", "type", "default", "meaning"), rows))
     return "\n".join(parts)
@@ -138,16 +135,13 @@ REGIONS: dict[str, Callable[[], str]] = {
 
 
 def _keys(holder: Any) -> Iterator[tuple[str, Any, Any]]:
-    """Yield key, type and default of a dataclass, a model, or a model's field that holds one."""
+    """Yield key, type and default of a dataclass or a model."""
     if dataclasses.is_dataclass(holder):
         for field in dataclasses.fields(holder):
-            yield field.name, field.type, field.default
+            made = field.default_factory is not dataclasses.MISSING
+            yield field.name, field.type, None if made else field.default
         return
-    model = holder
-    if not hasattr(model, "model_fields"):  # a field: find the model in its annotation
-        inside = (holder.annotation, *getattr(holder.annotation, "__args__", ()))
-        model = next(item for item in inside if hasattr(item, "model_fields"))
-    for name, field in model.model_fields.items():
+    for name, field in holder.model_fields.items():
         yield name, field.annotation, field.default if not field.is_required() else inspect.Parameter.empty
 
 
@@ -157,11 +151,15 @@ def _type(hint: Any) -> str:
     if origin is Annotated:
         return _type(inside[0])
     if origin in (Union, UnionType):
-        return " or ".join(_type(item) for item in inside if item is not NoneType)
+        return " or ".join(
+            _type(item) for item in inside if item not in (NoneType, Baseline, Control)
+        )  # Python's alone
     if origin is Literal:
         return " or ".join(f'`"{item}"`' for item in inside)
     if origin is tuple:
         return f"list of {_type(inside[0])}s"
+    if origin is dict:
+        return f"{_type(inside[1])}s by label"
     return "table" if origin is Mapping else _WORDS[hint]
 
 

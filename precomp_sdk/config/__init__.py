@@ -4,6 +4,7 @@ from precomp_sdk.config._toml import parse_options
 from precomp_sdk.config.experiment import (
     ComponentTable,
     Data,
+    EvaluateTable,
     Experiment,
     Loadable,
     Output,
@@ -30,6 +31,7 @@ __all__ = [
     "EXPERIMENT_FILE",
     "ComponentTable",
     "Data",
+    "EvaluateTable",
     "Experiment",
     "Inner",
     "Loadable",

@@ -2,15 +2,15 @@
 
 import dataclasses
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from textwrap import shorten
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from precomp_sdk.errors import ConfigError, nearest
+from precomp_sdk.errors import ConfigError, PrecompError, nearest
 
-__all__ = ["UNKNOWN_KEY", "explain", "problem_of"]
+__all__ = ["UNKNOWN_KEY", "explain", "problem_of", "relocate"]
 
 _NUMBER = re.compile(r"\s*([-+]?[\d._]+(e[-+]?\d+)?|true|false)\s*", re.IGNORECASE)  # or a truth value
 _NUMBERS = {"int_type", "float_type", "bool_type"}
@@ -56,6 +56,44 @@ def explain(error: ValidationError, model: type[BaseModel], data: Mapping[str, A
         return ConfigError(where=where, expected="a value", got="none", remedy=remedy + more)
     expected, got, remedy = problem_of([finding for finding, own in zip(findings, paths, strict=True) if own == path])
     return ConfigError(where=where, expected=expected, got=got, remedy=remedy + more)
+
+
+def relocate(error: PrecompError, model: type[BaseModel], tables: Mapping[str, Any], origin: str) -> ConfigError:
+    """Return the error of a settings record, such as "TrainSettings, option 'steps'", with file and key.
+
+    Args:
+        error: of the record.
+        model: what the data was validated against.
+        tables: the file's.
+        origin: the file.
+    """
+    record, _, option = error.where.partition(", option ")
+    key = option.strip("'")
+    places = [path for path, cls in _records(model, ()) if record in (item.__name__ for item in cls.__mro__)]
+    named = [path for path in places if key in _table_at(tables, path)]
+    path = (*(named or places or [()])[0], key)
+    where = f"{origin}, {'.'.join(path)}"
+    return ConfigError(where=where, expected=error.expected, got=error.got, remedy=error.remedy)
+
+
+def _records(model: type[BaseModel], path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], type]]:
+    """Yield where settings records stand in a file, the nearest first."""
+    inner = []
+    for name, field in model.model_fields.items():
+        for item in (field.annotation, *get_args(field.annotation)):
+            if isinstance(item, type) and dataclasses.is_dataclass(item):
+                yield (*path, name), item
+            elif isinstance(item, type) and issubclass(item, BaseModel):
+                inner.append(((*path, name), item))
+    for place, table in inner:
+        yield from _records(table, place)
+
+
+def _table_at(tables: Mapping[str, Any], path: Sequence[str]) -> Mapping[str, Any]:
+    level: Any = tables
+    for part in path:
+        level = level.get(part) if isinstance(level, Mapping) else None
+    return level if isinstance(level, Mapping) else {}
 
 
 def problem_of(findings: Sequence[Mapping[str, Any]]) -> tuple[str, str, str]:

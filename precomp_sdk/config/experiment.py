@@ -1,22 +1,28 @@
 """What an experiment file says, as frozen models.
 
-Types, defaults and names of `TrainSettings`, `evaluate`, `evaluate_proxy`, `fit_task` and `fit_proxy` are taken from
-there: nothing is written down twice.
+Tables of numbers are the settings records of the work they are for, such as `TrainSettings` and `EvaluateSettings`:
+nothing is written down twice, and a type checker knows them.
 """
 
-import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeAlias, get_type_hints
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, create_model
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+)
 
-from precomp_sdk.evaluation import evaluate, evaluate_proxy
-from precomp_sdk.training import TrainSettings, fit_proxy, fit_task
+from precomp_sdk.evaluation import EvaluateProxySettings, EvaluateSettings
+from precomp_sdk.training import FitProxySettings, FitTaskSettings, TrainSettings
 
 __all__ = [
     "ComponentTable",
     "Data",
+    "EvaluateTable",
     "Experiment",
     "Loadable",
     "Natural",
@@ -27,7 +33,6 @@ __all__ = [
     "ProxyFitting",
     "Table",
     "Task",
-    "arguments_of",
 ]
 
 
@@ -46,48 +51,6 @@ class Table(BaseModel):
     def origin(self) -> str:
         """Where it was read from, for messages."""
         return self._origin
-
-    def arguments(self) -> dict[str, Any]:
-        """Return the values by key, as arguments of the function the table was made from."""
-        return dict(self)
-
-
-def arguments_of(name: str, function: Callable[..., Any], *names: str, **types: Any) -> Any:
-    """Make a table of some arguments of a function, with its own types (unless given here) and defaults."""
-    hints = get_type_hints(function)
-    fields: dict[str, Any] = {}
-    for key, parameter in inspect.signature(function).parameters.items():
-        if key not in (*names, *types):
-            continue
-        default = parameter.default
-        fields[key] = (types.get(key, hints[key]), ... if default is parameter.empty else default)
-    return create_model(name, __base__=Table, **fields)
-
-
-if TYPE_CHECKING:  # made from signatures, so a type checker knows no more of them
-    _FitTask: TypeAlias = Table
-    _FitProxy: TypeAlias = Table
-    _Evaluate: TypeAlias = Table
-    _EvaluateProxy: TypeAlias = Table
-else:
-    _Ladder = tuple[float, ...] | None
-    _FitTask = arguments_of(
-        "FitTask", fit_task, "learning_rate", "weight_decay", "clip_norm", "skip_unreadable",
-        epochs=Positive, batch_size=Positive, seed=Natural, workers=Positive | None,
-    )  # fmt: skip
-    _FitProxy = arguments_of(
-        "FitProxy", fit_proxy, "learning_rate", "skip_unreadable",
-        ladder=_Ladder, steps=Positive, batch_size=Positive, crops=tuple[Positive, ...] | None, seed=Natural,
-    )  # fmt: skip
-    _EvaluateProxy = arguments_of(
-        "EvaluateProxy", evaluate_proxy, "step_levels", "skip_unreadable",
-        ladder=_Ladder, images=Positive, batch_size=Positive, workers=Positive | None,
-    )  # fmt: skip
-    _Evaluate = arguments_of(
-        "Evaluate", evaluate, "min_overlap", "pseudo_labels", "skip_unreadable",
-        ladder=_Ladder, baselines=tuple[str, ...], tuning_images=Positive, replicates=Natural, seed=Natural,
-        batch_size=Positive, max_batch_pixels=Positive, workers=Positive | None,
-    )  # fmt: skip
 
 
 class ComponentTable(Table):
@@ -112,7 +75,7 @@ class Loadable(ComponentTable):
 class Task(Loadable):
     """The task; with a table ``fit`` it is fitted before the run, see `fit_task`."""
 
-    fit: _FitTask | None = None
+    fit: FitTaskSettings | None = None
 
 
 class Proxy(Loadable):
@@ -123,7 +86,7 @@ class Proxy(Loadable):
     """
 
     name: str | None = None  # type: ignore[assignment]  # here, the name may be left out
-    fit: _FitProxy | None = None
+    fit: FitProxySettings | None = None
     any_version: bool = False
 
 
@@ -141,6 +104,17 @@ class Data(Table):
     val: ComponentTable
     held_out: ComponentTable | None = None
     task: ComponentTable | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateTable(EvaluateSettings):
+    """The table ``[evaluate]``: every key is a field of `EvaluateSettings`, and judges are components.
+
+    Args:
+        judges: networks outside the loop, by labels of one's choice, as ``[evaluate.judges.LABEL]``.
+    """
+
+    judges: dict[str, Loadable] = field(default_factory=dict)
 
 
 class Output(Table):
@@ -164,7 +138,7 @@ class Experiment(Table):
     task: Task
     data: Data
     train: TrainSettings = TrainSettings()
-    evaluate: _Evaluate = _Evaluate()
+    evaluate: EvaluateTable = EvaluateTable()
     output: Output
 
 
@@ -174,7 +148,7 @@ class ProxyFitting(Table):
     codec: ComponentTable
     proxy: Proxy = Proxy()
     data: ComponentTable
-    fit: _FitProxy = _FitProxy()
+    fit: FitProxySettings = FitProxySettings()
 
 
 class ProxyEvaluation(Table):
@@ -183,4 +157,4 @@ class ProxyEvaluation(Table):
     codec: ComponentTable
     proxy: Proxy = Proxy()
     data: ComponentTable
-    evaluate: _EvaluateProxy = _EvaluateProxy()
+    evaluate: EvaluateProxySettings = EvaluateProxySettings()

@@ -11,11 +11,11 @@ import tomli_w
 from pydantic import ValidationError
 
 from precomp_sdk._deprecated import current_tables
-from precomp_sdk.config._messages import explain
+from precomp_sdk.config._messages import explain, relocate
 from precomp_sdk.config._toml import merged, parse_override, tables_of, whole_numbers, with_none
 from precomp_sdk.config.experiment import Experiment, ProxyEvaluation, ProxyFitting, Table
 from precomp_sdk.config.transfer import Transfer
-from precomp_sdk.errors import ConfigError, OptionError, reason_of
+from precomp_sdk.errors import ConfigError, OptionError, UnknownNameError, reason_of
 
 __all__ = [
     "EXPERIMENT_FILE",
@@ -155,11 +155,8 @@ def _parse(
         parsed = _validated(model, tables)
     except ValidationError as error:
         raise explain(error, model, tables, origin) from error
-    except OptionError as error:  # of TrainSettings' own checks: it says "option 'steps'"
-        key = error.where.rpartition("option ")[2].strip("'")
-        raise ConfigError(
-            where=f"{origin}, train.{key}", expected=error.expected, got=error.got, remedy=error.remedy
-        ) from error
+    except (OptionError, UnknownNameError) as error:  # of a settings record's own checks
+        raise relocate(error, model, tables, origin) from error
     parsed._origin = origin
     return parsed
 

@@ -1,30 +1,30 @@
 """What the file of a transfer matrix says, as frozen models."""
 
-from typing import TYPE_CHECKING, Any, TypeAlias
+from dataclasses import dataclass, replace
 
 from pydantic import Field
 
 from precomp_sdk.config.experiment import (
     ComponentTable,
     Loadable,
-    Natural,
     Output,
-    Positive,
     Proxy,
     Table,
-    arguments_of,
 )
-from precomp_sdk.evaluation import transfer_matrix
+from precomp_sdk.evaluation import Baseline, Control, EvaluateSettings
 
-__all__ = ["Trained", "Transfer"]
+__all__ = ["Trained", "Transfer", "TransferEvaluate"]
 
-if TYPE_CHECKING:  # made from a signature, so a type checker knows no more of it
-    _Evaluate: TypeAlias = Table
-else:
-    _Evaluate = arguments_of(
-        "TransferEvaluate", transfer_matrix, "min_overlap", "skip_unreadable",
-        replicates=Natural, seed=Natural, batch_size=Positive, workers=Positive | None,
-    )  # fmt: skip
+
+@dataclass(frozen=True, slots=True)
+class TransferEvaluate(EvaluateSettings):
+    """The table ``[evaluate]`` of a transfer file: every key is a field of `EvaluateSettings`.
+
+    Args:
+        baselines: rows beside the preprocessors; tuning one for every codec takes long.
+    """
+
+    baselines: tuple[str | Baseline | Control, ...] = ("equal-bits",)
 
 
 class Trained(Loadable):
@@ -59,9 +59,17 @@ class Transfer(Table):
     ladders: dict[str, tuple[float, ...]] = Field(default_factory=dict)
     anchor_ladders: dict[str, tuple[float, ...]] = Field(default_factory=dict)
     data: TransferData
-    evaluate: _Evaluate = _Evaluate()
+    evaluate: TransferEvaluate = TransferEvaluate()
     output: Output
 
-    def arguments(self) -> dict[str, Any]:
-        """Return the numbers that `transfer_matrix` takes."""
-        return self.evaluate.arguments()
+    def settings(self) -> dict[str, EvaluateSettings]:
+        """Return the settings of each codec, with its ladders, by its label."""
+        labels = {*self.codecs, *self.ladders, *self.anchor_ladders}  # `transfer_matrix` tells of unknown ones
+        return {
+            label: replace(
+                self.evaluate,
+                ladder=self.ladders.get(label, self.evaluate.ladder),
+                anchor_ladder=self.anchor_ladders.get(label, self.evaluate.anchor_ladder),
+            )
+            for label in labels
+        }

@@ -1,17 +1,13 @@
-"""Plumbing of the measurement: images loaded ahead, and networks put into evaluation mode."""
+"""Images loaded ahead, in batches."""
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
-
-import torch
-from torch import nn
 
 from precomp_sdk.data import SkippedSample, TaskDataset, load_samples
 from precomp_sdk.types import Sample
 
-__all__ = ["LoadedBatch", "evaluating", "load_batches"]
+__all__ = ["LoadedBatch", "load_batches"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,19 +60,3 @@ def _batches(dataset: TaskDataset, batch_size: int, max_pixels: int, skip_unread
         pixels += more
     if batch.count:
         yield batch
-
-
-@contextmanager
-def evaluating(*networks: nn.Module, device: torch.device | None) -> Iterator[None]:
-    """Put networks into evaluation mode, on the device and without gradients; each part gets its own mode back."""
-    modes = {part: part.training for network in networks for part in network.modules()}
-    try:
-        for network in networks:
-            network.eval()
-            if device is not None:
-                network.to(device)
-        with torch.no_grad():
-            yield
-    finally:
-        for part, training in modes.items():
-            part.training = training

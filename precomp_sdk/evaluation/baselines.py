@@ -1,4 +1,4 @@
-"""Trivial baselines: what anyone would try before training a network. Each is tuned before it is compared."""
+"""Trivial baselines and controls: what anyone would try before training a network. Baselines are tuned first."""
 
 import math
 from collections.abc import Callable, Iterable
@@ -9,25 +9,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from precomp_sdk.channel import Channel
-from precomp_sdk.data import TaskDataset
 from precomp_sdk.errors import OptionError, UnknownNameError, nearest
-from precomp_sdk.evaluation.curves import Measurer
-from precomp_sdk.evaluation.rates.bjontegaard import TASK_LOSS, BDRate, bd_rate
+from precomp_sdk.evaluation.equal_bits import EqualBits
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.transcode import Transcoder
 from precomp_sdk.types import RateAccuracyCurve
 
-__all__ = [
-    "BLUR",
-    "DOWNSCALE",
-    "Baseline",
-    "Downscale",
-    "GaussianBlur",
-    "TriedSetting",
-    "TunedBaseline",
-    "find_baselines",
-    "tune",
-]
+__all__ = ["BLUR", "DOWNSCALE", "EQUAL_BITS", "Baseline", "Control", "Downscale", "GaussianBlur", "find_baselines"]
 
 
 class GaussianBlur(Preprocessor):
@@ -111,6 +99,19 @@ class Baseline:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class Control:
+    """A way to spend the anchor's bits otherwise, with nothing to choose: what a method has to be better than.
+
+    Args:
+        name: labels its curve.
+        channel: makes the way to send images from a codec with its threads, and the anchor's curve.
+    """
+
+    name: str
+    channel: Callable[[Transcoder, RateAccuracyCurve], Channel]
+
+
 def _blur(codec: Transcoder, sigma: float) -> Channel:
     return Channel(codec, GaussianBlur(sigma=sigma), settings={"sigma": sigma})
 
@@ -121,107 +122,23 @@ def _downscale(codec: Transcoder, factor: float) -> Channel:
 
 BLUR = Baseline("blur", "sigma", (0.4, 0.6, 0.85, 1.2), _blur)  #: sigma in pixels
 DOWNSCALE = Baseline("downscale", "factor", (0.8, 0.65, 0.5, 0.35), _downscale)  #: of height and width
+EQUAL_BITS = Control("equal-bits", EqualBits)  #: every image at the bits per pixel that the anchor takes on average
 
 
-@dataclass(frozen=True, slots=True)
-class TriedSetting:
-    """One setting of a baseline, measured on the tuning images.
-
-    Args:
-        value: the setting.
-        curve: its curve there.
-        bd_rate: its rate difference to the anchor there, on the metric the baseline was tuned for.
-        loss_bd_rate: likewise on the task loss.
-    """
-
-    value: float
-    curve: RateAccuracyCurve
-    bd_rate: BDRate
-    loss_bd_rate: BDRate
-
-
-@dataclass(frozen=True, slots=True)
-class TunedBaseline:
-    """How a baseline was tuned.
-
-    Args:
-        name: of the baseline.
-        parameter: what its setting is called.
-        value: the best setting.
-        images: how many images each setting was measured on.
-        tried: every setting.
-    """
-
-    name: str
-    parameter: str
-    value: float
-    images: int
-    tried: tuple[TriedSetting, ...]
-
-
-def find_baselines(chosen: Iterable[str | Baseline]) -> tuple[Baseline, ...]:
-    """Return baselines by name, or as given; one name alone is taken as it is meant.
+def find_baselines(
+    chosen: Iterable[str | Baseline | Control], where: str = "baselines"
+) -> tuple[Baseline | Control, ...]:
+    """Return baselines and controls by name, or as given; one name alone is taken as it is meant.
 
     Raises:
         UnknownNameError: there is no baseline of that name.
     """
-    known = {baseline.name: baseline for baseline in (BLUR, DOWNSCALE)}
-    found: list[Baseline] = []
+    known: dict[str, Baseline | Control] = {item.name: item for item in (BLUR, DOWNSCALE, EQUAL_BITS)}
+    found: list[Baseline | Control] = []
     for item in (chosen,) if isinstance(chosen, str) else chosen:
         if isinstance(item, str) and item not in known:
             raise UnknownNameError(
-                where="baselines", expected="the name of a baseline", got=repr(item), remedy=nearest(item, known)
+                where=where, expected="the name of a baseline", got=repr(item), remedy=nearest(item, known)
             )
         found.append(known[item] if isinstance(item, str) else item)
     return tuple(found)
-
-
-def tune(
-    measurer: Measurer,
-    baseline: Baseline,
-    dataset: TaskDataset,
-    anchor: RateAccuracyCurve,
-    metric: str,
-    *,
-    min_overlap: float = 0.25,
-) -> TunedBaseline:
-    """Measure every setting on the tuning images and choose the one with the lowest BD-rate.
-
-    Settings without a BD-rate on the metric come after those with one, and are ordered by their BD-rate on the task
-    loss; of equal ones the mildest wins. A setting is chosen even where none saves anything. Twice ``min_overlap`` is
-    asked for, so that a setting that barely overlaps on a few images does not lose its BD-rate on all of them.
-
-    Args:
-        measurer: does the measuring.
-        baseline: what to tune.
-        dataset: the tuning images.
-        anchor: the anchor's curve on them.
-        metric: what to tune for.
-        min_overlap: as for `bd_rate`.
-    """
-    tried: list[TriedSetting] = []
-    images, min_overlap = 0, min(2 * min_overlap, 1.0)
-    for value in baseline.values:
-        measured = measurer.curve(dataset, baseline.channel(measurer.transcoder, value))
-        curve, images = measured.curve(), len(measured)
-        tried.append(
-            TriedSetting(
-                value=value,
-                curve=curve,
-                bd_rate=bd_rate(anchor, curve, metric, min_overlap=min_overlap),
-                loss_bd_rate=bd_rate(anchor, curve, TASK_LOSS, min_overlap=min_overlap),
-            )
-        )
-
-    def rank(setting: TriedSetting) -> tuple[float, float]:
-        values = (setting.bd_rate.value_percent, setting.loss_bd_rate.value_percent)
-        first, second = (math.inf if value is None else value for value in values)
-        return first, second
-
-    return TunedBaseline(
-        name=baseline.name,
-        parameter=baseline.parameter,
-        value=min(tried, key=rank).value,
-        images=images,
-        tried=tuple(tried),
-    )

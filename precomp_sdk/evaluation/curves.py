@@ -1,114 +1,105 @@
-"""Measures rate and accuracy, with the real codec, over whole data sets."""
+"""Measures curves: rate and accuracy, with the real codec, over whole data sets."""
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor
 
 from precomp_sdk.channel import Channel
 from precomp_sdk.codec import Codec
 from precomp_sdk.data import SkippedSample, TaskDataset
-from precomp_sdk.errors import DatasetError, NonFiniteError, OptionError, TargetError
-from precomp_sdk.evaluation._batches import LoadedBatch, evaluating, load_batches
-from precomp_sdk.evaluation.statistics import CleanScore, MeasuredCurve, MeasuredPoint
-from precomp_sdk.events import Event, StepDone
-from precomp_sdk.images import to_float
-from precomp_sdk.targets import Target
+from precomp_sdk.ensemble import EnsembleTask
+from precomp_sdk.errors import DatasetError, OptionError, TargetError
+from precomp_sdk.evaluation._batches import LoadedBatch, load_batches
+from precomp_sdk.evaluation._cache import KnownRows, RowCache
+from precomp_sdk.evaluation._fingerprint import UnknownContentError, image_fingerprint
+from precomp_sdk.evaluation._judging import Judges
+from precomp_sdk.evaluation.settings import EvaluateSettings
+from precomp_sdk.evaluation.statistics import CleanScore, ImageRow, MeasuredCurve, MeasuredPoint
+from precomp_sdk.events import Notice, StepDone
+from precomp_sdk.modules import evaluation_mode
+from precomp_sdk.observers import Listener, Observer, listening
+from precomp_sdk.preprocessor import Preprocessor
+from precomp_sdk.targets import Composite, Target
 from precomp_sdk.task import TaskModel
 from precomp_sdk.transcode import Transcoder
 from precomp_sdk.transmission import Transmission
-from precomp_sdk.validation import find_device
+from precomp_sdk.types import Sample
 
-__all__ = ["MAX_BATCH_PIXELS", "Measurer"]
+__all__ = ["Measurer", "measure_curve"]
 
-MAX_BATCH_PIXELS = 2**23  #: default: 32 images of 512 x 512, or one of 3840 x 2160
 _BATCHES_IN_FLIGHT = 2  # at least: one in the codec's threads while the task network works on the other
 
 
 @dataclass(frozen=True, slots=True)
-class _Rows:
-    """What was measured at one quality so far."""
+class _Job:
+    """A batch at one quality, as far as its rows are not known, on its way through the codec."""
 
     quality: float
-    bits: list[float] = field(default_factory=list)
-    losses: list[float] = field(default_factory=list)
-    statistics: list[NDArray[np.float64]] = field(default_factory=list)
-
-    def point(self) -> MeasuredPoint:
-        return MeasuredPoint(
-            quality=self.quality,
-            bits=np.array(self.bits),
-            losses=np.array(self.losses),
-            statistics=tuple(self.statistics),
-        )
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """A batch on its way through the codec, at one quality."""
-
-    rows: _Rows
-    batch: LoadedBatch
+    samples: list[Sample]
+    known: list[ImageRow | None]
+    images: list[str]
     targets: list[Target]
-    transmission: Transmission
+    transmission: Transmission | None
+    count: int
 
 
 class Measurer:
     """Measures curves of one codec and one task; the codec's threads and the settings are shared by all of them.
 
     Each image is loaded once per curve: a batch is held while it goes through all qualities, and the codec works in
-    threads while the task network works on the batch before. Networks run in evaluation mode and return to the mode
-    they were in. Use it as a context manager, or call ``close``.
+    threads while the task network works on the batch before. Networks work where they are, in evaluation mode, and
+    return to the mode they were in. Use it as a context manager, or call ``close``.
+
+    What was measured of an image is not measured again as long as image, codec, networks and code are the same: tuning
+    on some images of a data set is not paid for twice, and with ``settings.cache`` neither is a run like one before.
+
+    An `EnsembleTask` is scored as a whole by `clean` and `curve`; `clean_members` and `curves` give what each member
+    makes of the same received images, so that neither a slow codec nor a slow preprocessor costs more for a further
+    network.
 
     Args:
         codec: the real codec.
         task: the task network.
-        ladder: qualities on the codec's scale; default: the scale's ladder.
-        batch_size: images per batch at most; those of one size go through a network together.
-        max_batch_pixels: pixels per batch at most, unless one image has more: memory grows with the largest image,
-            not with their number. A few batches are held at a time, so that the codec's threads have work.
-        workers: threads of the codec; default: one per core.
-        device: where the task network and the preprocessors are moved to; default: they stay where they are.
-        pseudo_labels: take the task's own answers on the clean images as targets, for images without labels.
-        skip_unreadable: leave out images that cannot be read and name them in the result; otherwise they are errors.
+        settings: ladder, sizes of the batches, threads, the cache, and what to do without labels and with unreadable
+            images.
+        pseudo_labels: members of an ensemble that are scored against their own answers on the clean images, while
+            the others take the data set's targets; with ``settings.pseudo_labels`` all are.
         observer: receives a `StepDone` per batch and quality; steps are images times qualities.
 
     Raises:
-        QualityError: the ladder is empty or leaves the scale.
-        OptionError: a batch size is not positive.
+        QualityError: a ladder leaves the scale.
+        OptionError: ``pseudo_labels`` names what is no member.
     """
 
     def __init__(
         self,
         codec: Codec,
         task: TaskModel,
+        settings: EvaluateSettings | None = None,
         *,
-        ladder: Sequence[float] | None = None,
-        batch_size: int = 32,
-        max_batch_pixels: int = MAX_BATCH_PIXELS,
-        workers: int | None = None,
-        device: torch.device | str | None = None,
-        pseudo_labels: bool = False,
-        skip_unreadable: bool = False,
-        observer: Callable[[Event], None] | None = None,
+        pseudo_labels: Collection[str] = (),
+        observer: Observer | None = None,
     ) -> None:
-        for name, size in (("batch_size", batch_size), ("max_batch_pixels", max_batch_pixels)):
-            if size < 1:
-                raise OptionError(where=name, expected="1 or more", got=str(size), remedy="Leave it out.")
-        self.codec, self.task = codec, task
-        self._batch_size, self._max_batch_pixels = batch_size, max_batch_pixels
-        self.ladder = codec.quality_scale.ladder_of(ladder)
+        self.codec, self.task, self.settings = codec, task, settings or EvaluateSettings()
+        self.ladder = self._on_scale(self.settings.ladder)
+        self.anchor_ladder = self._on_scale(self.settings.anchor_ladder or self.ladder)
         self.total_steps = 0  #: what events give as the total; 0 where it is unknown
-        self._device = None if device is None else find_device(device, "evaluation")
-        self._pseudo_labels, self._skip_unreadable = pseudo_labels, skip_unreadable
+        self._pseudo_labels = frozenset(pseudo_labels)
+        self._cache = RowCache(self.settings.cache)
         self._observer, self._step = observer, 0
-        self.transcoder = Transcoder(codec, workers=workers)  #: the codec and its threads, for channels
+        self.transcoder = Transcoder(codec, workers=self.settings.workers)  #: the codec and its threads, for channels
+
+    def _judges(self, *, split: bool) -> Judges:
+        own = True if self.settings.pseudo_labels else self._pseudo_labels
+        return Judges(self.task, split=split, pseudo_labels=own)
+
+    def _on_scale(self, ladder: Sequence[float] | None) -> tuple[float, ...]:
+        return tuple(dict.fromkeys(self.codec.quality_scale.ladder_of(ladder)))
 
     @property
     def mildest(self) -> float:
@@ -124,16 +115,23 @@ class Measurer:
         """
         if not len(dataset):
             raise _empty(dataset, "none")
-        if self._pseudo_labels:
+        if self.settings.pseudo_labels:
             return
-        if dataset.target_kind != self.task.target_kind:
-            raise TargetError(
-                where=f"evaluation of {self.task.name!r} on {dataset.name!r}",
-                expected=f"targets of kind {self.task.target_kind!r}",
-                got=f"targets of kind {dataset.target_kind!r}" if dataset.target_kind else "no targets",
-                remedy="Choose a data set that fits, or pseudo_labels=True.",
-            )
-        self.task.check_classes(dataset.class_names)
+        for task in self._labelled(dataset):
+            if dataset.target_kind != task.target_kind:
+                raise TargetError(
+                    where=f"evaluation of {task.name!r} on {dataset.name!r}",
+                    expected=f"targets of kind {task.target_kind!r}",
+                    got=f"targets of kind {dataset.target_kind!r}" if dataset.target_kind else "no targets",
+                    remedy="Choose a data set that fits, or pseudo_labels=True.",
+                )
+            task.check_classes(dataset.class_names)
+
+    def _labelled(self, dataset: TaskDataset) -> list[TaskModel]:
+        """Return who is scored against the data set's targets."""
+        if isinstance(self.task, EnsembleTask) and dataset.target_kind != Composite.kind:
+            return [task for name, task in self.task.tasks.items() if name not in self._pseudo_labels]
+        return [self.task]
 
     def clean(self, dataset: TaskDataset, channel: Channel | None = None, quality: float | None = None) -> CleanScore:
         """Score 8-bit images that no codec touches: untouched, or as a channel sends and receives them.
@@ -148,37 +146,75 @@ class Measurer:
             QualityError: the quality is off the scale.
             NonFiniteError: a loss is not finite.
         """
+        return self._clean(dataset, channel, quality, self._judges(split=False))[""]
+
+    def clean_members(
+        self, dataset: TaskDataset, channel: Channel | None = None, quality: float | None = None
+    ) -> dict[str, CleanScore]:
+        """Return what `clean` does, by member of the ensemble."""
+        return self._clean(dataset, channel, quality, self._judges(split=True))
+
+    def curve(
+        self, dataset: TaskDataset, channel: Channel | None = None, ladder: Sequence[float] | None = None
+    ) -> MeasuredCurve:
+        """Measure one way to send images, at every quality of a ladder.
+
+        Args:
+            dataset: the images.
+            channel: of this codec, such as ``Channel(measurer.transcoder, preprocessor)``; None: the anchor.
+            ladder: the qualities; None takes the settings' ladder.
+
+        Raises:
+            OptionError: the channel is of another codec.
+            DatasetError: there is no readable image, or one is unreadable and was not to be skipped.
+            QualityError: a quality is off the scale.
+            NonFiniteError: a loss is not finite.
+        """
+        return self._curves(dataset, channel, ladder, self._judges(split=False))[""]
+
+    def curves(
+        self, dataset: TaskDataset, channel: Channel | None = None, ladder: Sequence[float] | None = None
+    ) -> dict[str, MeasuredCurve]:
+        """Return what `curve` does, by member of the ensemble; every image is sent once for all of them."""
+        return self._curves(dataset, channel, ladder, self._judges(split=True))
+
+    def _clean(
+        self, dataset: TaskDataset, channel: Channel | None, quality: float | None, judges: Judges
+    ) -> dict[str, CleanScore]:
         channel = channel or Channel(self.transcoder, label="the clean images")
+        self._check_channel(channel)
         quality = self.mildest if quality is None else self.codec.quality_scale.check(quality)
-        rows = _Rows(0.0)
-        with evaluating(self.task, *channel.modules, device=self._device):
+        rows: list[ImageRow] = []
+        with evaluation_mode(judges.module, *channel.modules), torch.no_grad():
             for batch in self._load(dataset):
                 if batch.samples:
                     sources = [sample.image for sample in batch.samples]
                     sizes = [(image.shape[1], image.shape[2]) for image in sources]
                     images = channel.receive(channel.send(sources, [quality] * len(sources)), sizes)
-                    self._judge(rows, batch, self._targets(batch), images, f"{channel.label!r} without a codec")
+                    where = f"{channel.label!r} without a codec"
+                    targets = judges.targets(batch.samples)
+                    rows.extend(judges.rows(batch.samples, targets, images, [0.0] * len(images), where))
                 self._advance(batch.count)
-        if not rows.statistics:
+        if not rows:
             raise _empty(dataset, "none that can be read")
-        scores = self.task.scorer.combine(rows.statistics, np.ones(len(rows.statistics)))
-        return CleanScore(scores=scores, task_loss=float(np.mean(rows.losses)))
+        ones = np.ones(len(rows))
+        return {
+            name: CleanScore(
+                scores=scorer.combine([row.statistics[name] for row in rows], ones),
+                task_loss=float(np.mean([row.losses[name] for row in rows])),
+            )
+            for name, scorer in judges.scorers.items()
+        }
 
-    def curve(self, dataset: TaskDataset, channel: Channel | None = None) -> MeasuredCurve:
-        """Measure one way to send images, at every quality of the ladder.
-
-        Args:
-            dataset: the images.
-            channel: of this codec, such as ``Channel(measurer.transcoder, preprocessor)``; None: the anchor.
-
-        Raises:
-            OptionError: the channel is of another codec.
-            DatasetError: there is no readable image, or one is unreadable and was not to be skipped.
-            NonFiniteError: a loss is not finite.
-        """
-        channel, scale = channel or Channel(self.transcoder), self.codec.quality_scale
-        self._check(channel)
-        all_rows = [_Rows(quality) for quality in self.ladder]
+    def _curves(
+        self, dataset: TaskDataset, channel: Channel | None, ladder: Sequence[float] | None, judges: Judges
+    ) -> dict[str, MeasuredCurve]:
+        channel = channel or Channel(self.transcoder)
+        self._check_channel(channel)
+        rows: dict[float, list[ImageRow]] = {
+            quality: [] for quality in self._on_scale(self.ladder if ladder is None else ladder)
+        }
+        known = self._known_rows(channel, judges, rows)
         indices: list[int] = []
         keys: list[str] = []
         pixels: list[float] = []
@@ -187,45 +223,95 @@ class Measurer:
 
         def enough() -> bool:
             """Say whether the batches behind the oldest keep all the codec's threads at work."""
-            behind = sum(len(job.batch.samples) for job in jobs) - len(jobs[0].batch.samples)
-            return len(jobs) >= _BATCHES_IN_FLIGHT and behind >= self.transcoder.workers
+            behind = sum(len(job.samples) for job in jobs) - len(jobs[0].samples)
+            return len(jobs) >= _BATCHES_IN_FLIGHT and (behind >= self.transcoder.workers or not jobs[0].samples)
 
         def finish(job: _Job) -> None:
-            received = job.transmission.result()
-            job.rows.bits.extend(received.bits.tolist())
-            where = f"{channel.label!r} at {scale.name} {job.rows.quality:g}"
-            self._judge(job.rows, job.batch, job.targets, received.images, where)
-            self._advance(job.batch.count)
+            rows[job.quality].extend(self._finished(job, channel, judges, known))
+            self._advance(job.count)
 
-        with evaluating(self.task, *channel.modules, device=self._device):
+        with evaluation_mode(judges.module, *channel.modules), torch.no_grad():
             for batch in self._load(dataset):
                 skipped.extend(batch.skipped)
                 if not batch.samples:
-                    self._advance(batch.count * len(all_rows))
+                    self._advance(batch.count * len(rows))
                     continue
                 indices.extend(batch.indices)
                 keys.extend(sample.key for sample in batch.samples)
                 pixels.extend(sample.image.shape[1] * sample.image.shape[2] for sample in batch.samples)
-                sources = [sample.image for sample in batch.samples]
-                targets = self._targets(batch)
-                for rows in all_rows:
-                    jobs.append(_Job(rows, batch, targets, channel.start(sources, [rows.quality] * len(sources))))
+                for job in self._jobs(batch, channel, judges, known, list(rows)):
+                    jobs.append(job)
                     while enough():
                         finish(jobs.popleft())
             while jobs:
                 finish(jobs.popleft())
+        self._cache.save()
         if not keys:
             raise _empty(dataset, "none that can be read")
-        return MeasuredCurve(
-            label=channel.label,
-            settings=channel.settings,
-            scorer=self.task.scorer,
-            points=tuple(rows.point() for rows in all_rows),
-            indices=tuple(indices),
-            keys=tuple(keys),
-            pixels=np.array(pixels, dtype=np.float64),
-            skipped=tuple(skipped),
-        )
+        return {
+            name: MeasuredCurve(
+                label=channel.label,
+                settings=channel.settings,
+                scorer=scorer,
+                points=tuple(MeasuredPoint.of(quality, found, name) for quality, found in rows.items()),
+                indices=tuple(indices),
+                keys=tuple(keys),
+                pixels=np.array(pixels, dtype=np.float64),
+                skipped=tuple(skipped),
+            )
+            for name, scorer in judges.scorers.items()
+        }
+
+    def _known_rows(self, channel: Channel, judges: Judges, qualities: Iterable[float]) -> KnownRows | None:
+        """Return where the rows of one way to send are kept, or None where what they depend on cannot be told."""
+        try:
+            return KnownRows(self._cache, channel, judges.fingerprints(), tuple(qualities))
+        except UnknownContentError as error:
+            if self.settings.cache is not None and self._observer is not None:
+                message = f"{channel.label} is measured anew: what {error} holds cannot be told"
+                self._observer(Notice("evaluate", message))
+            return None
+
+    def _jobs(
+        self, batch: LoadedBatch, channel: Channel, judges: Judges, known: KnownRows | None, qualities: Sequence[float]
+    ) -> Iterator[_Job]:
+        """Send what is not known of a batch, quality by quality, as the caller has room for it."""
+        samples = batch.samples
+        images = [] if known is None else [image_fingerprint(sample.image, sample.target) for sample in samples]
+        targets: list[Target] | None = None
+        for quality in qualities:
+            found = [None if known is None else known.row(quality, images[place]) for place in range(len(samples))]
+            missing = [place for place, row in enumerate(found) if row is None]
+            transmission = None
+            if missing:
+                targets = judges.targets(samples) if targets is None else targets
+                sources = [samples[place].image for place in missing]
+                transmission = channel.start(sources, [quality] * len(sources))
+            yield _Job(
+                quality=quality,
+                samples=[samples[place] for place in missing],
+                known=found,
+                images=images,
+                targets=[targets[place] for place in missing] if targets is not None else [],
+                transmission=transmission,
+                count=batch.count,
+            )
+
+    def _finished(self, job: _Job, channel: Channel, judges: Judges, known: KnownRows | None) -> list[ImageRow]:
+        """Wait for a job; return the rows of its whole batch, and keep the new ones."""
+        if job.transmission is None:
+            return [row for row in job.known if row is not None]
+        received = job.transmission.result()
+        where = f"{channel.label!r} at {self.codec.quality_scale.name} {job.quality:g}"
+        new = iter(judges.rows(job.samples, job.targets, received.images, received.bits.tolist(), where))
+        whole = []
+        for place, row in enumerate(job.known):
+            if row is None:
+                row = next(new)
+                if known is not None:
+                    known.add(job.quality, job.images[place], row)
+            whole.append(row)
+        return whole
 
     def close(self) -> None:
         """Stop the threads."""
@@ -239,7 +325,7 @@ class Measurer:
     ) -> None:
         self.close()
 
-    def _check(self, channel: Channel) -> None:
+    def _check_channel(self, channel: Channel) -> None:
         if channel.codec is not self.codec:
             raise OptionError(
                 where=f"evaluation, channel {channel.label!r}",
@@ -248,42 +334,53 @@ class Measurer:
                 remedy="Construct it with the measurer's transcoder.",
             )
 
-    def _targets(self, batch: LoadedBatch) -> list[Target]:
-        if self._pseudo_labels:
-            return self.task.pseudo_labels([self._to_task(sample.image) for sample in batch.samples])
-        return [sample.target for sample in batch.samples if sample.target is not None]
-
-    def _judge(
-        self, rows: _Rows, batch: LoadedBatch, targets: Sequence[Target], images: Sequence[Tensor], where: str
-    ) -> None:
-        """Add what the task network makes of uint8 images to ``rows``."""
-        floats = [self._to_task(image) for image in images]
-        predictions, task_losses = self.task.predict_with_losses(floats, targets)
-        losses = task_losses.cpu().double().tolist()  # not every device has float64
-        for sample, loss in zip(batch.samples, losses, strict=True):
-            if not np.isfinite(loss):
-                raise NonFiniteError(
-                    where=f"evaluation of {where}, image {sample.key!r}",
-                    expected="a finite task loss",
-                    got=str(loss),
-                    remedy="Look at the weights of the task network and at the image's target.",
-                )
-        rows.losses.extend(losses)
-        for prediction, target in zip(predictions, targets, strict=True):
-            rows.statistics.append(self.task.scorer.measure(prediction, target))
-
     def _load(self, dataset: TaskDataset) -> Iterator[LoadedBatch]:
-        return load_batches(dataset, self._batch_size, self._max_batch_pixels, skip_unreadable=self._skip_unreadable)
+        settings = self.settings
+        return load_batches(
+            dataset, settings.batch_size, settings.max_batch_pixels, skip_unreadable=settings.skip_unreadable
+        )
 
     def _advance(self, images: int) -> None:
         self._step += images
         if self._observer is not None:
             self._observer(StepDone("evaluate", self._step, self.total_steps, {}))
 
-    def _to_task(self, image: Tensor) -> Tensor:
-        anchor = next(self.task.parameters(), None)
-        device = (self._device or torch.device("cpu")) if anchor is None else anchor.device
-        return to_float(image.to(device))
+
+def measure_curve(
+    codec: Codec,
+    task: TaskModel,
+    dataset: TaskDataset,
+    *,
+    preprocessor: Preprocessor | None = None,
+    label: str | None = None,
+    settings: EvaluateSettings | None = None,
+    observer: Listener = "auto",
+) -> MeasuredCurve:
+    """Measure one curve: the anchor, or the codec behind a preprocessor.
+
+    Args:
+        codec: the real codec.
+        task: the task network, where it is to work.
+        dataset: images with targets that fit the task.
+        preprocessor: None for the anchor.
+        label: names the curve; default: ``"anchor"`` or the preprocessor's name.
+        settings: how to measure; those of comparisons and baselines are not used.
+        observer: receives a `StepDone` per batch and quality; steps are images times qualities. See
+            `precomp_sdk.observers.listening`.
+
+    Returns:
+        The measurement, image by image.
+
+    Raises:
+        DatasetError: there is no readable image, or one is unreadable and was not to be skipped.
+        TargetError: the targets do not fit the task.
+        QualityError: the ladder leaves the scale.
+        NonFiniteError: a loss is not finite.
+    """
+    with listening(observer) as notify, Measurer(codec, task, settings, observer=notify) as measurer:
+        measurer.check(dataset)
+        measurer.total_steps = len(dataset) * len(measurer.ladder)
+        return measurer.curve(dataset, Channel(measurer.transcoder, preprocessor, label=label))
 
 
 def _empty(dataset: TaskDataset, got: str) -> DatasetError:

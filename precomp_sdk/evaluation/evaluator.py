@@ -2,31 +2,34 @@
 
 import platform
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
-
-import numpy as np
-import torch
+from types import MappingProxyType
 
 from precomp_sdk.channel import Channel
 from precomp_sdk.codec import Codec
 from precomp_sdk.data import Subset, TaskDataset
+from precomp_sdk.ensemble import EnsembleTask
 from precomp_sdk.errors import CurveError, OptionError
-from precomp_sdk.evaluation.baselines import Baseline, TunedBaseline, find_baselines, tune
-from precomp_sdk.evaluation.curves import MAX_BATCH_PIXELS, Measurer
-from precomp_sdk.evaluation.rates.bjontegaard import TASK_LOSS, BDRate, bd_rate
-from precomp_sdk.evaluation.rates.bootstrap import bootstrap_interval, resample
-from precomp_sdk.evaluation.results import Evaluation, OptionValue
+from precomp_sdk.evaluation.baselines import Baseline, Control, find_baselines
+from precomp_sdk.evaluation.curves import Measurer
+from precomp_sdk.evaluation.rates.bjontegaard import BDRate
+from precomp_sdk.evaluation.rates.comparison import compare
+from precomp_sdk.evaluation.results import Evaluation, JudgeResult, OptionValue
+from precomp_sdk.evaluation.settings import EvaluateSettings
 from precomp_sdk.evaluation.statistics import MeasuredCurve, UncodedScore
-from precomp_sdk.events import CurveDone, Event, Notice, PointMeasured, RunFinished, RunStarted
+from precomp_sdk.evaluation.tuning import TunedBaseline, evenly_spread, tune
+from precomp_sdk.events import CurveDone, Notice, PointMeasured, RunFinished, RunStarted
+from precomp_sdk.observers import Listener, Observer, listening
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.task import TaskModel
+from precomp_sdk.transcode import Transcoder
 from precomp_sdk.validation import check_instance
 
-__all__ = ["environment_versions", "evaluate", "ignore"]
+__all__ = ["check_ladders", "compare_measured", "environment_versions", "evaluate"]
 
 _STAGE = "evaluate"
+_TASK = "task"  # the name of the task among the judges
 _FEW_IMAGES = 100
 
 
@@ -35,187 +38,256 @@ def evaluate(
     task: TaskModel,
     dataset: TaskDataset,
     *,
-    preprocessor: Preprocessor | Mapping[str, Preprocessor] | None = None,
-    ladder: Sequence[float] | None = None,
-    baselines: Sequence[str | Baseline] = ("blur", "downscale"),
+    preprocessors: Preprocessor | Mapping[str, Preprocessor] = MappingProxyType({}),
+    judges: Mapping[str, TaskModel] = MappingProxyType({}),
     tuning_dataset: TaskDataset | None = None,
-    tuning_images: int = 200,
-    replicates: int = 2000,
-    seed: int = 0,
-    min_overlap: float = 0.25,
-    batch_size: int = 32,
-    max_batch_pixels: int = MAX_BATCH_PIXELS,
-    workers: int | None = None,
-    device: torch.device | str | None = None,
-    pseudo_labels: bool = False,
-    skip_unreadable: bool = False,
-    dataset_name: str | None = None,
-    task_name: str | None = None,
-    observer: Callable[[Event], None] | None = None,
+    settings: EvaluateSettings | None = None,
+    observer: Listener = "auto",
 ) -> Evaluation:
     """Measure the anchor, preprocessors and tuned baselines over a whole data set, and compare them.
 
     Args:
         codec: the real codec.
-        task: the task network; it and the preprocessors run in evaluation mode and keep their own mode.
+        task: the task network; like the judges and the preprocessors, it works where it is, in evaluation mode, and
+            keeps its own mode.
         dataset: the held-out images, with targets that fit the task.
-        preprocessor: one, or several by the labels of their curves, or None.
-        ladder: two or more qualities on the codec's scale; default: the scale's ladder.
-        baselines: names (``"blur"``, ``"downscale"``) or `Baseline` objects, for instance with fewer settings.
+        preprocessors: one, or several by the labels of their curves.
+        judges: networks outside the loop, by label: what is sent for the task is shown to them too, at no further
+            encoding, and whatever costs one of them bits is told in a `Notice`.
         tuning_dataset: images to choose the baselines' settings on. Default: some of the evaluated images, evenly
             spread, which favours the baselines.
-        tuning_images: how many of them; what tuning costs is proportional to it.
-        replicates: how often the images are drawn again for the confidence intervals; 0 for no intervals.
-        seed: of the drawing.
-        min_overlap: curves that share less of their score range have no BD-rate.
-        batch_size: as for `Measurer`, like the next four.
-        max_batch_pixels: bounds the memory for large images.
-        workers: threads of the codec; default: one per core.
-        device: where the networks work; default: where they are.
-        pseudo_labels: score against the task's own answers on the clean images.
-        skip_unreadable: leave out images that cannot be read and name them.
-        dataset_name: what results call the data set; default: its class's name.
-        task_name: what results call the task; default: its class's name.
-        observer: receives the events of the run.
+        settings: every other choice.
+        observer: receives the events of the run; see `precomp_sdk.observers.listening`.
 
     Returns:
         All curves, comparisons and settings.
 
     Raises:
-        CurveError: the ladder has fewer than two qualities.
+        CurveError: a ladder has fewer than two qualities.
         DatasetError: there is no readable image, or one is unreadable and was not to be skipped.
-        TargetError: the targets do not fit the task.
-        QualityError: the ladder leaves the scale.
-        OptionError: a part is not an object of its contract, two curves have one label, or a number is out of its
-            range.
-        UnknownNameError: there is no such baseline.
+        TargetError: the targets do not fit the task, or a judge that is scored against them.
+        QualityError: a ladder leaves the scale.
+        OptionError: a part is not an object of its contract, two curves or judges have one label, or a judge cannot be
+            scored against its own answers.
         NonFiniteError: a task loss is not finite.
     """
-    start = time.perf_counter()
     for name, part, contract in (("codec", codec, Codec), ("task", task, TaskModel), ("dataset", dataset, TaskDataset)):
         check_instance(part, contract, f"evaluate, {name}")
-    tell: Callable[[Event], None] = observer or ignore
-    preprocessors = _labelled(preprocessor)
-    chosen = find_baselines(baselines)
-    _check_labels(["anchor", *preprocessors, *(baseline.name for baseline in chosen)])
-    if replicates < 0 or tuning_images < 1:
-        raise OptionError(
-            where="evaluate",
-            expected="replicates of 0 or more and tuning_images of 1 or more",
-            got=f"{replicates} and {tuning_images}",
-            remedy="Leave them out for the defaults.",
-        )
-    with Measurer(
-        codec,
-        task,
-        ladder=ladder,
-        batch_size=batch_size,
-        max_batch_pixels=max_batch_pixels,
-        workers=workers,
-        device=device,
-        pseudo_labels=pseudo_labels,
-        skip_unreadable=skip_unreadable,
-        observer=observer,
-    ) as measurer:
-        if len(measurer.ladder) < 2:
-            raise CurveError(
-                where="evaluate",
-                expected="two or more qualities",
-                got=repr(measurer.ladder),
-                remedy="A curve needs several points; four or more make a good one.",
-            )
-        measurer.check(dataset)
-        if tuning_dataset is not None:
-            measurer.check(tuning_dataset)
-        points, tried = len(measurer.ladder), sum(len(baseline.values) for baseline in chosen)
-        measurer.total_steps = len(dataset) * (1 + len(preprocessors) + points * (1 + len(preprocessors) + len(chosen)))
-        if tuning_dataset is None:
-            measurer.total_steps += min(tuning_images, len(dataset)) * points * tried
-        elif chosen:
-            measurer.total_steps += len(tuning_dataset) * points * (tried + 1)
-        tell(
-            RunStarted(
-                _STAGE,
-                measurer.total_steps,
-                {"codec": codec.name, "task": task.name, "dataset": dataset.name, "ladder": measurer.ladder},
-            )
-        )
+    settings = settings or EvaluateSettings()
+    with listening(observer) as notify:
+        run = _Run(codec, _panel(task, judges), dataset, settings, notify)
+        with run.measurer:
+            return _evaluated(run, preprocessors, tuning_dataset)
 
-        def whole(channel: Channel) -> MeasuredCurve:
-            measured = measurer.curve(dataset, channel)
-            curve = measured.curve()
-            for point in curve.points:
-                tell(PointMeasured(curve.label, point))
-            tell(CurveDone(curve))
-            return measured
 
-        clean = measurer.clean(dataset)
-        mildest = measurer.mildest
-        codec_threads = measurer.transcoder
-        channels = [Channel(codec_threads, item, label=label) for label, item in preprocessors.items()]
-        uncoded = tuple(UncodedScore(one.label, mildest, measurer.clean(dataset, one)) for one in channels)
-        anchor = whole(Channel(codec_threads))
-        for skipped in anchor.skipped:
-            tell(Notice(_STAGE, f"skipped {skipped.key}: {skipped.reason}"))
-        if replicates and len(anchor) < _FEW_IMAGES:
-            tell(Notice(_STAGE, f"with {len(anchor)} images, confidence intervals come out too narrow"))
-        others = [whole(channel) for channel in channels]
-        tuned: list[TunedBaseline] = []
-        if chosen:
-            if tuning_dataset is None:
-                readable = np.array(anchor.indices)
-                spread = np.linspace(0, len(readable) - 1, min(tuning_images, len(readable))).round().astype(int)
-                tuning: TaskDataset = Subset(dataset, readable[spread].tolist())
-                anchor_there = anchor.subset(readable[spread].tolist()).curve()
-            else:
-                tuning = tuning_dataset
-                anchor_there = measurer.curve(tuning).curve()
-            metric = task.scorer.metrics[0]
-            for baseline in chosen:
-                tuned.append(tune(measurer, baseline, tuning, anchor_there, metric, min_overlap=min_overlap))
-                if len(baseline.values) > 1 and tuned[-1].value == baseline.values[-1]:
-                    tell(Notice(_STAGE, f"{baseline.name} did best at the last {baseline.parameter} tried: try more"))
-                others.append(whole(baseline.channel(codec_threads, tuned[-1].value)))
-        comparisons = _compare(anchor, others, replicates=replicates, seed=seed, min_overlap=min_overlap)
-    for item in comparisons:
-        if item.reason or not item.monotone:
-            tell(Notice(_STAGE, item.statement))
+def _evaluated(
+    run: "_Run", preprocessors: Preprocessor | Mapping[str, Preprocessor], tuning_dataset: TaskDataset | None
+) -> Evaluation:
+    """Measure everything, and compare."""
+    start = time.perf_counter()
+    measurer, settings, dataset = run.measurer, run.settings, run.dataset
+    chosen, channels = find_baselines(settings.baselines), _channels(measurer.transcoder, preprocessors)
+    _check_labels(["anchor", *(channel.label for channel in channels), *(baseline.name for baseline in chosen)])
+    run.begin(len(channels), chosen, tuning_dataset)
+    clean, mildest = measurer.clean_members(dataset), measurer.mildest
+    uncoded = [(channel.label, measurer.clean_members(dataset, channel)) for channel in channels]
+    anchor = run.whole(None, measurer.anchor_ladder)
+    run.tell_of_images(anchor)
+    tests = [run.whole(channel) for channel in channels]
+    tuned, best = run.baselines(chosen, anchor, tuning_dataset)
+    others = [*tests, *best]
+    results = {
+        label: JudgeResult(
+            label=label,
+            task=task.name,
+            pseudo_labels=settings.pseudo_labels or label in run.own_answers,
+            metrics=tuple(task.scorer.metrics),
+            clean=clean[label],
+            uncoded=tuple(UncodedScore(name, mildest, scores[label]) for name, scores in uncoded),
+            curves=tuple(measured[label].curve() for measured in (anchor, *others)),
+            comparisons=compare_measured(anchor[label], [measured[label] for measured in others], settings),
+        )
+        for label, task in run.panel.tasks.items()
+    }
+    main = results.pop(_TASK)
+    judges = tuple(results.values())
+    run.tell_of_comparisons(main.comparisons, judges)
     seconds = time.perf_counter() - start
-    tell(RunFinished(_STAGE, seconds))
+    run.notify(RunFinished(_STAGE, seconds))
+    codec = measurer.codec
     return Evaluation(
-        dataset=dataset_name or dataset.name,
-        images=len(anchor),
-        skipped=anchor.skipped,
-        task=task_name or task.name,
+        dataset=dataset.name,
+        images=len(anchor[_TASK]),
+        skipped=anchor[_TASK].skipped,
+        task=main.task,
         codec=codec.name,
         codec_version=codec.version,
-        codec_options={name: _option(value) for name, value in codec.coding_options.items()},
+        codec_options={name: _option(value) for name, value in codec.options.items()},
         quality_name=codec.quality_scale.name,
-        metrics=tuple(task.scorer.metrics),
-        clean=clean,
-        curves=tuple(measured.curve() for measured in (anchor, *others)),
-        comparisons=comparisons,
-        tuned=tuple(tuned),
-        tuning_dataset=(dataset_name or dataset.name) if tuning_dataset is None else tuning_dataset.name,
+        metrics=main.metrics,
+        clean=main.clean,
+        curves=main.curves,
+        comparisons=main.comparisons,
+        tuned=tuned,
+        tuning_dataset=(tuning_dataset or dataset).name,
         environment=environment_versions(),
         seconds=seconds,
-        uncoded=uncoded,
+        uncoded=main.uncoded,
+        judges=judges,
+        controls=tuple(item.name for item in chosen if isinstance(item, Control)),
     )
 
 
-def ignore(event: Event) -> None:
-    """Observe nothing."""
+class _Run:
+    """One evaluation under way: who measures, on what, and who is told."""
+
+    def __init__(
+        self, codec: Codec, panel: EnsembleTask, dataset: TaskDataset, settings: EvaluateSettings, notify: Observer
+    ) -> None:
+        self.panel, self.dataset, self.settings, self.notify = panel, dataset, settings, notify
+        judges = [label for label in panel.tasks if label != _TASK]
+        self.own_answers = frozenset(judges if settings.judge_pseudo_labels else ())
+        self.measurer = Measurer(codec, panel, settings, pseudo_labels=self.own_answers, observer=notify)
+
+    def begin(self, channels: int, chosen: Sequence[Baseline | Control], tuning_dataset: TaskDataset | None) -> None:
+        """Check everything that can be checked before work begins, count the steps, and tell that it begins."""
+        measurer, images = self.measurer, len(self.dataset)
+        check_ladders(measurer, "evaluate")
+        measurer.check(self.dataset)
+        if tuning_dataset is not None:
+            measurer.check(tuning_dataset)
+        tuned = [item for item in chosen if isinstance(item, Baseline)]
+        points, tried = len(measurer.ladder), sum(len(baseline.values) for baseline in tuned)
+        anchors = len(measurer.anchor_ladder)
+        total = images * (1 + channels + points * (channels + len(tuned)))
+        total += images * anchors * (1 + len(chosen) - len(tuned))
+        if tuning_dataset is None:
+            total += min(self.settings.tuning_images, images) * points * tried
+        elif tuned:
+            total += len(tuning_dataset) * (points * tried + anchors)
+        measurer.total_steps = total
+        names = {"codec": measurer.codec.name, "task": measurer.task.name, "dataset": self.dataset.name}
+        self.notify(RunStarted(_STAGE, total, {**names, "ladder": measurer.ladder}))
+
+    def whole(self, channel: Channel | None, ladder: Sequence[float] | None = None) -> dict[str, MeasuredCurve]:
+        """Measure one way over the whole data set, for the task and all judges; the task's curve is told of."""
+        measured = self.measurer.curves(self.dataset, channel, ladder)
+        curve = measured[_TASK].curve()
+        for point in curve.points:
+            self.notify(PointMeasured(curve.label, point))
+        self.notify(CurveDone(curve))
+        return measured
+
+    def baselines(
+        self,
+        chosen: Sequence[Baseline | Control],
+        anchor: Mapping[str, MeasuredCurve],
+        tuning_dataset: TaskDataset | None,
+    ) -> tuple[tuple[TunedBaseline, ...], list[dict[str, MeasuredCurve]]]:
+        """Tune every baseline for the task, and measure it at its best setting; measure every control."""
+        tuned: list[TunedBaseline] = []
+        best: list[dict[str, MeasuredCurve]] = []
+        images, there = self.tuning(chosen, anchor, tuning_dataset)
+        for item in chosen:
+            if isinstance(item, Control):
+                channel = item.channel(self.measurer.transcoder, anchor[_TASK].curve())
+                best.append(self.whole(channel, self.measurer.anchor_ladder))
+                continue
+            tuned.append(tune(self.measurer, item, images, {_TASK: there})[_TASK])
+            if len(item.values) > 1 and tuned[-1].value == item.values[-1]:
+                self.notice(f"{item.name} did best at the last {item.parameter} tried: try more")
+            best.append(self.whole(item.channel(self.measurer.transcoder, tuned[-1].value)))
+        return tuple(tuned), best
+
+    def tuning(
+        self,
+        chosen: Sequence[Baseline | Control],
+        anchor: Mapping[str, MeasuredCurve],
+        tuning_dataset: TaskDataset | None,
+    ) -> tuple[TaskDataset, MeasuredCurve]:
+        """Return the images that baselines are tuned on, and the anchor's curve there."""
+        if tuning_dataset is None:
+            spread = evenly_spread(anchor[_TASK], self.settings.tuning_images)
+            return Subset(self.dataset, spread), anchor[_TASK].subset(spread)
+        if not any(isinstance(item, Baseline) for item in chosen):
+            return tuning_dataset, anchor[_TASK]
+        return tuning_dataset, self.measurer.curves(tuning_dataset, None, self.measurer.anchor_ladder)[_TASK]
+
+    def notice(self, message: str) -> None:
+        self.notify(Notice(_STAGE, message))
+
+    def tell_of_images(self, anchor: Mapping[str, MeasuredCurve]) -> None:
+        """Name the images that were left out, and say where there are too few."""
+        for skipped in anchor[_TASK].skipped:
+            self.notice(f"skipped {skipped.key}: {skipped.reason}")
+        if self.settings.replicates and len(anchor[_TASK]) < _FEW_IMAGES:
+            self.notice(f"with {len(anchor[_TASK])} images, confidence intervals come out too narrow")
+
+    def tell_of_comparisons(self, comparisons: Sequence[BDRate], judges: Sequence[JudgeResult]) -> None:
+        """Say what limits a comparison's meaning, and what harms a judge."""
+        for item in comparisons:
+            if item.reason or not item.monotone:
+                self.notice(item.statement)
+        for judge in judges:
+            for item in judge.harmed:
+                self.notice(f"{item.test} harms the judge {judge.label}: {item.statement}")
 
 
-def _labelled(preprocessor: Preprocessor | Mapping[str, Preprocessor] | None) -> dict[str, Preprocessor]:
-    if preprocessor is None:
-        return {}
-    if not isinstance(preprocessor, Mapping):
-        check_instance(preprocessor, Preprocessor, "evaluate, preprocessor")
-        return {preprocessor.name: preprocessor}
-    for label, item in preprocessor.items():
+def compare_measured(
+    anchor: MeasuredCurve, others: Sequence[MeasuredCurve], settings: EvaluateSettings
+) -> tuple[BDRate, ...]:
+    """Compare curves with their anchor on every metric, as the settings say."""
+    return compare(anchor, others, replicates=settings.replicates, seed=settings.seed, min_overlap=settings.min_overlap)
+
+
+def check_ladders(measurer: Measurer, where: str) -> None:
+    """Refuse a ladder that makes no curve.
+
+    Raises:
+        CurveError: it has fewer than two qualities.
+    """
+    for name, ladder in (("ladder", measurer.ladder), ("anchor_ladder", measurer.anchor_ladder)):
+        if len(ladder) < 2:
+            raise CurveError(
+                where=f"{where}, {name}",
+                expected="two or more qualities",
+                got=repr(ladder),
+                remedy="A curve needs several points; four or more make a good one.",
+            )
+
+
+def environment_versions() -> dict[str, str]:
+    """Return the versions that a result depends on, by name."""
+    versions = {"python": platform.python_version(), "platform": platform.platform()}
+    for package in ("precomp-sdk", "torch", "numpy"):
+        try:
+            versions[package] = version(package)
+        except PackageNotFoundError:  # a checkout on the path, not installed
+            versions[package] = "unknown"
+    return versions
+
+
+def _panel(task: TaskModel, judges: Mapping[str, TaskModel]) -> EnsembleTask:
+    """Return the task and the judges as one task, that looks at every image that was sent."""
+    for label, judge in judges.items():
+        check_instance(judge, TaskModel, f"evaluate, judge {label!r}")
+    if _TASK in judges:
+        raise OptionError(
+            where="evaluate, judges",
+            expected=f"labels other than {_TASK!r}, which stands for the task",
+            got=repr(list(judges)),
+            remedy="Give the judge another label.",
+        )
+    return EnsembleTask(members={_TASK: task, **judges})
+
+
+def _channels(codec: Transcoder, preprocessors: Preprocessor | Mapping[str, Preprocessor]) -> list[Channel]:
+    if not isinstance(preprocessors, Mapping):
+        check_instance(preprocessors, Preprocessor, "evaluate, preprocessor")
+        return [Channel(codec, preprocessors)]
+    for label, item in preprocessors.items():
         check_instance(item, Preprocessor, f"evaluate, preprocessor {label!r}")
-    return dict(preprocessor)
+    return [Channel(codec, item, label=label) for label, item in preprocessors.items()]
 
 
 def _check_labels(labels: Sequence[str]) -> None:
@@ -228,33 +300,5 @@ def _check_labels(labels: Sequence[str]) -> None:
         )
 
 
-def _compare(
-    measured: MeasuredCurve, others: Sequence[MeasuredCurve], *, replicates: int, seed: int, min_overlap: float
-) -> tuple[BDRate, ...]:
-    """Compare every curve with the anchor on every metric; each is drawn again once, with the same draws."""
-    anchor = measured.curve()
-    anchor_drawn = resample(measured, replicates=replicates, seed=seed) if replicates and others else None
-    comparisons: list[BDRate] = []
-    for other in others:
-        drawn = None if anchor_drawn is None else resample(other, replicates=replicates, seed=seed)
-        for metric in (*measured.scorer.metrics, TASK_LOSS):
-            result = bd_rate(anchor, other.curve(), metric, min_overlap=min_overlap)
-            if anchor_drawn is not None and drawn is not None and result.value_percent is not None:
-                result = replace(result, interval=bootstrap_interval(anchor_drawn, drawn, metric))
-            comparisons.append(result)
-    return tuple(comparisons)
-
-
 def _option(value: object) -> OptionValue:
     return value if isinstance(value, bool | int | float | str) or value is None else str(value)
-
-
-def environment_versions() -> dict[str, str]:
-    """Return the versions that a result depends on, by name."""
-    versions = {"python": platform.python_version(), "platform": platform.platform()}
-    for package in ("precomp-sdk", "torch", "numpy"):
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:  # a checkout on the path, not installed
-            versions[package] = "unknown"
-    return versions

@@ -1,6 +1,6 @@
 """The rate-accuracy plot."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from io import BytesIO
 from itertools import cycle
 from typing import Literal
@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from precomp_sdk.evaluation.rates.bjontegaard import TASK_LOSS, BDRate
-from precomp_sdk.evaluation.results import Evaluation
+from precomp_sdk.evaluation.results import Evaluation, JudgeResult
 from precomp_sdk.types import RateAccuracyCurve
 
 __all__ = ["draw"]
@@ -24,7 +24,7 @@ _MARKERS = ("s", "D", "^", "v")
 
 
 def draw(evaluation: Evaluation, file_format: Literal["png", "svg"]) -> bytes:
-    """Draw all curves over the rate: the main metric on the left, the task loss on the right.
+    """Draw all curves over the rate: the main metric on the left, the task loss on the right; a row for each judge.
 
     The BD-rates against the anchor, with their intervals, stand in the legends. Drawn without pyplot; the same
     evaluation gives the same bytes with the same version of Matplotlib.
@@ -32,16 +32,20 @@ def draw(evaluation: Evaluation, file_format: Literal["png", "svg"]) -> bytes:
     Returns:
         The file.
     """
-    metric = evaluation.metrics[0]
+    judged: tuple[Evaluation | JudgeResult, ...] = (evaluation, *evaluation.judges)
     salted = {"svg.hashsalt": "precomp"}
     with matplotlib.style.context(["default", salted]):
-        figure = Figure(figsize=(12.5, 6.6), dpi=130, layout="constrained")
+        figure = Figure(figsize=(12.5, 6.6 * len(judged)), dpi=130, layout="constrained")
         FigureCanvasAgg(figure)
-        left, right = figure.subplots(1, 2)
-        _panel(left, evaluation, metric)
-        _panel(right, evaluation, TASK_LOSS)
-        left.set_ylabel(metric)
-        right.set_ylabel("task loss")
+        baselines = {*(tuned.name for tuned in evaluation.tuned), *evaluation.controls}
+        for found, (left, right) in zip(judged, figure.subplots(len(judged), 2, squeeze=False), strict=True):
+            metric = found.metrics[0]
+            _panel(left, found, metric, baselines)
+            _panel(right, found, TASK_LOSS, baselines)
+            left.set_ylabel(metric)
+            right.set_ylabel("task loss")
+            if isinstance(found, JudgeResult):
+                left.set_title(f"judge {found.name}", fontsize=11)
         figure.suptitle(
             f"{evaluation.codec} for {evaluation.task} on {evaluation.dataset}, {evaluation.images} images",
             fontsize=13,
@@ -51,9 +55,8 @@ def draw(evaluation: Evaluation, file_format: Literal["png", "svg"]) -> bytes:
     return buffer.getvalue()
 
 
-def _panel(axes: Axes, evaluation: Evaluation, metric: str) -> None:
-    """Draw one metric; curves come in the evaluation's order, the anchor on top."""
-    baselines = {tuned.name for tuned in evaluation.tuned}
+def _panel(axes: Axes, evaluation: Evaluation | JudgeResult, metric: str, baselines: Collection[str]) -> None:
+    """Draw one metric of the task or of a judge; curves come in the evaluation's order, the anchor on top."""
     strong, muted = cycle(_STRONG), cycle(_MUTED)
     markers = cycle(_MARKERS)
     for curve in evaluation.curves:
@@ -87,7 +90,7 @@ def _panel(axes: Axes, evaluation: Evaluation, metric: str) -> None:
     )
 
 
-def _label(evaluation: Evaluation, curve: RateAccuracyCurve, metric: str) -> str:
+def _label(evaluation: Evaluation | JudgeResult, curve: RateAccuracyCurve, metric: str) -> str:
     """Return a curve's legend: its label, its settings, its BD-rate with the interval."""
     settings = ", ".join(f"{name} {value:g}" for name, value in curve.settings.items())
     label = curve.label + (f" ({settings})" if settings else "")
@@ -101,7 +104,7 @@ def _label(evaluation: Evaluation, curve: RateAccuracyCurve, metric: str) -> str
     return label
 
 
-def _legend_title(evaluation: Evaluation, metric: str) -> str | None:
+def _legend_title(evaluation: Evaluation | JudgeResult, metric: str) -> str | None:
     compared = [item for item in evaluation.comparisons if item.metric == metric]
     if not compared:
         return None

@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,16 +13,17 @@ from scipy.stats import spearmanr
 from torch import Tensor
 
 from precomp_sdk.data import Subset, TaskDataset
-from precomp_sdk.errors import DatasetError, OptionError, QualityError
-from precomp_sdk.evaluation._batches import evaluating, load_batches
-from precomp_sdk.evaluation.curves import MAX_BATCH_PIXELS
-from precomp_sdk.events import Event, RunFinished, RunStarted, StepDone
-from precomp_sdk.images import round_to_8_bit, stack_images
+from precomp_sdk.errors import DatasetError, QualityError
+from precomp_sdk.evaluation._batches import load_batches
+from precomp_sdk.evaluation.settings import MAX_BATCH_PIXELS, EvaluateProxySettings
+from precomp_sdk.events import RunFinished, RunStarted, StepDone
+from precomp_sdk.images import group_by_size, round_to_8_bit, stack_images
+from precomp_sdk.modules import evaluation_mode
+from precomp_sdk.observers import Listener, Observer, listening
 from precomp_sdk.proxy import ProxyCodec
-from precomp_sdk.training.grouping import samples_by_size
 from precomp_sdk.transcode import Transcoder
 from precomp_sdk.types import ProxyOutput
-from precomp_sdk.validation import check_instance, find_device
+from precomp_sdk.validation import check_instance
 
 __all__ = ["GradientCheck", "ProxyPoint", "ProxyReport", "evaluate_proxy"]
 
@@ -141,14 +142,8 @@ def evaluate_proxy(
     proxy: ProxyCodec,
     dataset: TaskDataset,
     *,
-    ladder: Sequence[float] | None = None,
-    images: int = 64,
-    batch_size: int = 8,
-    step_levels: float = 1.0,
-    workers: int | None = None,
-    skip_unreadable: bool = False,
-    device: torch.device | str | None = None,
-    observer: Callable[[Event], None] | None = None,
+    settings: EvaluateProxySettings | None = None,
+    observer: Listener = "auto",
 ) -> ProxyReport:
     """Measure a proxy against its codec: images, bits, ranking, and where its gradients lead.
 
@@ -157,29 +152,20 @@ def evaluate_proxy(
     rounds it to 8 bits and asks the real codec whether its bits (its error) fell.
 
     Args:
-        proxy: a fitted one.
+        proxy: a fitted one, where it is to work.
         dataset: images it was not fitted to; labels are not used.
-        ladder: the qualities; None takes the codec's own.
-        images: how many of them, evenly spaced over the set; all, where it has no more.
-        batch_size: images that go through the proxy together.
-        step_levels: size of the gradient check's step.
-        workers: threads of the codec; default: one per core.
-        skip_unreadable: leave out images that cannot be read; otherwise they are errors.
-        device: where to work; None: where the proxy is.
-        observer: called with every event.
+        settings: every choice.
+        observer: called with every event; see `precomp_sdk.observers.listening`.
 
     Raises:
-        OptionError: an option is out of its range.
         DatasetError: there is no image.
-        QualityError: a quality is off the scale.
+        QualityError: a quality is off the scale, or named twice.
         NotFittedError: the proxy was not fitted.
     """
-    for option, value in (("images", images), ("batch_size", batch_size), ("step_levels", step_levels)):
-        if not value > 0:
-            raise OptionError.number("evaluate_proxy", option, "a number above 0", value)
+    settings = settings or EvaluateProxySettings()
     check_instance(proxy, ProxyCodec, "evaluate_proxy, proxy")
     check_instance(dataset, TaskDataset, "evaluate_proxy, dataset")
-    qualities = proxy.quality_scale.ladder_of(ladder)
+    qualities = proxy.quality_scale.ladder_of(settings.ladder)
     if len(set(qualities)) != len(qualities):
         raise QualityError(
             where="evaluate_proxy", expected="different qualities", got=repr(qualities), remedy="Name each once."
@@ -187,27 +173,10 @@ def evaluate_proxy(
     if not len(dataset):
         raise _empty(dataset, "none")
     started = time.perf_counter()
-    count = min(images, len(dataset))
-    chosen = Subset(dataset, [index * len(dataset) // count for index in range(count)])
-    where = _device_of(proxy) if device is None else find_device(device, "evaluate_proxy")
-    notify = observer or (lambda _: None)
-    total = len(chosen) * len(qualities)
-    notify(RunStarted(_STAGE, total, {"proxy": proxy.name, "codec": proxy.codec.name}))
-    rows: dict[float, list[_Measured]] = {quality: [] for quality in qualities}
-    done = 0
-    with Transcoder(proxy.codec, workers=workers) as transcoder, evaluating(proxy, device=where):
-        for loaded in load_batches(chosen, batch_size, MAX_BATCH_PIXELS, skip_unreadable=skip_unreadable):
-            for group in samples_by_size(loaded.samples, batch_size):
-                source = stack_images([sample.image for sample in group]).to(where)
-                for quality in qualities:
-                    rows[quality].append(_measure(proxy, transcoder, source, quality, step_levels))
-            done += loaded.count * len(qualities)
-            notify(StepDone(_STAGE, done, total, {}))
-    measured = {quality: _Measured.joined(parts) for quality, parts in rows.items() if parts}
-    if not measured:
-        raise _empty(dataset, "none that can be read")
-    seconds = time.perf_counter() - started
-    notify(RunFinished(_STAGE, seconds))
+    with listening(observer) as notify:
+        measured = _measure_all(proxy, dataset, qualities, settings, notify)
+        seconds = time.perf_counter() - started
+        notify(RunFinished(_STAGE, seconds))
     return ProxyReport(
         proxy=proxy.name,
         proxy_options=dict(proxy.options),
@@ -218,11 +187,43 @@ def evaluate_proxy(
         quality_name=proxy.quality_scale.name,
         dataset=dataset.name,
         images=len(next(iter(measured.values())).bits),
-        step_levels=step_levels,
+        step_levels=settings.step_levels,
         ladder_rank_correlation=_ladder_correlation(list(measured.values())),
         points=tuple(item.point(quality) for quality, item in measured.items()),
         seconds=seconds,
     )
+
+
+def _measure_all(
+    proxy: ProxyCodec,
+    dataset: TaskDataset,
+    qualities: Sequence[float],
+    settings: EvaluateProxySettings,
+    notify: Observer,
+) -> dict[float, "_Measured"]:
+    """Return one number per image, by quality."""
+    count = min(settings.images, len(dataset))
+    chosen = Subset(dataset, [index * len(dataset) // count for index in range(count)])
+    where = proxy.fitted.device
+    total = len(chosen) * len(qualities)
+    notify(RunStarted(_STAGE, total, {"proxy": proxy.name, "codec": proxy.codec.name}))
+    rows: dict[float, list[_Measured]] = {quality: [] for quality in qualities}
+    done = 0
+    with Transcoder(proxy.codec, workers=settings.workers) as transcoder, evaluation_mode(proxy), torch.no_grad():
+        for loaded in load_batches(
+            chosen, settings.batch_size, MAX_BATCH_PIXELS, skip_unreadable=settings.skip_unreadable
+        ):
+            images = [sample.image for sample in loaded.samples]
+            for places in group_by_size(images, settings.batch_size):
+                source = stack_images([images[place] for place in places]).to(where)
+                for quality in qualities:
+                    rows[quality].append(_measure(proxy, transcoder, source, quality, settings.step_levels))
+            done += loaded.count * len(qualities)
+            notify(StepDone(_STAGE, done, total, {}))
+    measured = {quality: _Measured.joined(parts) for quality, parts in rows.items() if parts}
+    if not measured:
+        raise _empty(dataset, "none that can be read")
+    return measured
 
 
 def _empty(dataset: TaskDataset, got: str) -> DatasetError:
@@ -291,10 +292,6 @@ def _measure(
         rate_changes=_array(cheaper_bits / real_bits - 1.0),
         distortion_changes=_array(after / before.clamp_min(_LEAST_MSE) - 1.0),
     )
-
-
-def _device_of(proxy: ProxyCodec) -> torch.device:
-    return proxy.fitted.device
 
 
 def _stepped(source: Tensor, gradient: Tensor, step_levels: float) -> Tensor:

@@ -5,13 +5,14 @@ from io import StringIO
 from pathlib import Path
 
 from precomp_sdk.atomic_io import write_files
+from precomp_sdk.evaluation.rates.bjontegaard import TASK_LOSS
 from precomp_sdk.evaluation.results import Evaluation, results_json
 
 __all__ = ["write_report"]
 
 
 def write_report(evaluation: Evaluation, folder: Path | str) -> tuple[Path, ...]:
-    """Write ``results.json``, ``points.csv``, ``rate_accuracy.png`` and ``rate_accuracy.svg``.
+    """Write ``results.json``, ``points.csv``, ``rate_accuracy.png`` and ``.svg``, and with judges ``judges.csv``.
 
     Everything is made before the first file is put in its place, and each file is put there whole: an interrupted call
     leaves older files or new ones, never half of one.
@@ -34,7 +35,30 @@ def write_report(evaluation: Evaluation, folder: Path | str) -> tuple[Path, ...]
         "rate_accuracy.svg": draw(evaluation, "svg"),
         "results.json": results_json(evaluation).encode(),
     }
+    if evaluation.judges:
+        contents["judges.csv"] = _judges_csv(evaluation).encode()
     return write_files(folder, contents)
+
+
+def _judges_csv(evaluation: Evaluation) -> str:
+    """Return one row per judge, curve, quality and metric: judges have metrics of their own."""
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["judge", "curve", "settings", "quality", "bpp", "metric", "value"])
+    for judge in evaluation.judges:
+        clean = [("clean", "", judge.clean)]
+        uncoded = [(f"{item.label}, no codec", f"{item.quality:g}", item.score) for item in judge.uncoded]
+        for label, quality, score in [*clean, *uncoded]:
+            for metric, value in {**score.scores, TASK_LOSS: score.task_loss}.items():
+                writer.writerow([judge.label, label, "", quality, "", metric, value])
+        for curve in judge.curves:
+            settings = " ".join(f"{name}={value:g}" for name, value in curve.settings.items())
+            for point in curve.points:
+                for metric, value in {**point.scores, TASK_LOSS: point.task_loss}.items():
+                    writer.writerow(
+                        [judge.label, curve.label, settings, f"{point.quality:g}", point.bpp, metric, value]
+                    )
+    return text.getvalue()
 
 
 def _points_csv(evaluation: Evaluation) -> str:

@@ -12,16 +12,59 @@ from pydantic import TypeAdapter, ValidationError
 from precomp_sdk._deprecated import current_results
 from precomp_sdk.data import SkippedSample
 from precomp_sdk.errors import CurveError, nearest
-from precomp_sdk.evaluation.baselines import TunedBaseline
 from precomp_sdk.evaluation.rates.bjontegaard import TASK_LOSS, BDRate
 from precomp_sdk.evaluation.statistics import CleanScore, UncodedScore
+from precomp_sdk.evaluation.tuning import TunedBaseline
 from precomp_sdk.types import RateAccuracyCurve
 
-__all__ = ["Evaluation", "OptionValue", "read_record_json", "read_results", "record_json", "results_json"]
+__all__ = [
+    "Evaluation",
+    "JudgeResult",
+    "OptionValue",
+    "read_record_json",
+    "read_results",
+    "record_json",
+    "results_json",
+]
 
 OptionValue: TypeAlias = bool | int | float | str | None  #: what an option of a codec is recorded as
 
 _FORMAT = "precomp-evaluation-1"
+
+
+@dataclass(frozen=True, slots=True)
+class JudgeResult:
+    """What a network outside the loop makes of the images that were sent for the task.
+
+    Args:
+        label: of the judge.
+        task: its name.
+        pseudo_labels: it was scored against its own answers on the clean images.
+        metrics: its own; the first is the main one.
+        clean: the judge on the untouched 8-bit images, with no codec.
+        uncoded: the judge on every preprocessor's images with no codec.
+        curves: the anchor's first.
+        comparisons: every other curve against the anchor's, for each metric and for `TASK_LOSS`.
+    """
+
+    label: str
+    task: str
+    pseudo_labels: bool
+    metrics: tuple[str, ...]
+    clean: CleanScore
+    uncoded: tuple[UncodedScore, ...]
+    curves: tuple[RateAccuracyCurve, ...]
+    comparisons: tuple[BDRate, ...]
+
+    @property
+    def harmed(self) -> tuple[BDRate, ...]:
+        """The comparisons in which sending the images otherwise costs this judge bits."""
+        return tuple(item for item in self.comparisons if item.harms)
+
+    @property
+    def name(self) -> str:
+        """The label, and what it is scored against."""
+        return f"{self.label} (against {'its own clean answers' if self.pseudo_labels else 'the labels'})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +90,8 @@ class Evaluation:
         seconds: wall time.
         uncoded: the task on every preprocessor's images with no codec, at the ladder's mildest quality: what the
             preprocessor costs the task before any codec does.
+        judges: what networks outside the loop make of the same images.
+        controls: labels of the curves that nothing was chosen for, such as ``"equal-bits"``.
     """
 
     dataset: str
@@ -66,6 +111,8 @@ class Evaluation:
     environment: Mapping[str, str]
     seconds: float
     uncoded: tuple[UncodedScore, ...] = ()
+    judges: tuple[JudgeResult, ...] = ()
+    controls: tuple[str, ...] = ()
 
     def curve(self, label: str) -> RateAccuracyCurve:
         """Return a curve by its label.
@@ -100,7 +147,6 @@ class Evaluation:
 
     def summary(self) -> str:
         """Return the result as a text table."""
-        names = [*self.metrics, TASK_LOSS]
         skipped = f", {len(self.skipped)} unreadable ones skipped" if self.skipped else ""
         options = ", ".join(f"{name}={value}" for name, value in self.codec_options.items())
         lines = [
@@ -108,28 +154,13 @@ class Evaluation:
             f"codec {self.codec} ({', '.join(filter(None, (self.codec_version, options)))}), {self.seconds:.0f} s",
             "",
         ]
-        rows = [["curve", self.quality_name, "bpp", *names]]
-        rows.append(["clean", "", "", *_scores(self.clean.scores, self.clean.task_loss, self.metrics)])
-        for found in self.uncoded:
-            scores = _scores(found.score.scores, found.score.task_loss, self.metrics)
-            rows.append([f"{found.label}, no codec", f"{found.quality:g}", "", *scores])
-        for curve in self.curves:
-            label = curve.label + "".join(f" {name}={value:g}" for name, value in curve.settings.items())
-            for point in curve.points:
-                scores = _scores(point.scores, point.task_loss, self.metrics)
-                rows.append([label, f"{point.quality:g}", f"{point.bpp:.4f}", *scores])
-                label = ""
-        lines.extend(_table(rows))
-        if self.comparisons:
-            lines.append("")
-            rows = [["BD-rate against the anchor", "metric", "%", "interval", "overlap"]]
-            for item in self.comparisons:
-                value = "none" if item.value_percent is None else f"{item.value_percent:+.2f}"
-                interval = "" if item.interval is None else str(item.interval)
-                rows.append([item.test, item.metric, value, interval, f"{item.overlap:.0%}"])
-            lines.extend(_table(rows))
-            notes = [item.statement for item in self.comparisons if item.reason or not item.monotone]
-            lines.extend(["", *notes] if notes else [])
+        lines.extend(_points(self, self.quality_name))
+        lines.extend(_rates(self.comparisons))
+        for judge in self.judges:
+            lines.extend(["", f"judge {judge.name}: {judge.task}", ""])
+            lines.extend(_points(judge, self.quality_name))
+            lines.extend(_rates(judge.comparisons))
+            lines.extend(f"{item.test} HARMS {judge.label}: {item.statement}" for item in judge.harmed)
         return "\n".join(lines)
 
 
@@ -193,6 +224,37 @@ def _plain(value: object) -> object:
     if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
     return value
+
+
+def _points(found: Evaluation | JudgeResult, quality_name: str) -> Iterator[str]:
+    """Return a row for each curve and quality, after the scores without a codec."""
+    rows = [["curve", quality_name, "bpp", *found.metrics, TASK_LOSS]]
+    rows.append(["clean", "", "", *_scores(found.clean.scores, found.clean.task_loss, found.metrics)])
+    for item in found.uncoded:
+        scores = _scores(item.score.scores, item.score.task_loss, found.metrics)
+        rows.append([f"{item.label}, no codec", f"{item.quality:g}", "", *scores])
+    for curve in found.curves:
+        label = curve.label + "".join(f" {name}={value:g}" for name, value in curve.settings.items())
+        for point in curve.points:
+            scores = _scores(point.scores, point.task_loss, found.metrics)
+            rows.append([label, f"{point.quality:g}", f"{point.bpp:.4f}", *scores])
+            label = ""
+    return _table(rows)
+
+
+def _rates(comparisons: Sequence[BDRate]) -> Iterator[str]:
+    """Return a row for each comparison, and what limits their meaning."""
+    if not comparisons:
+        return
+    yield ""
+    rows = [["BD-rate against the anchor", "metric", "%", "interval", "overlap"]]
+    for item in comparisons:
+        value = "none" if item.value_percent is None else f"{item.value_percent:+.2f}"
+        interval = "" if item.interval is None else str(item.interval)
+        rows.append([item.test, item.metric, value, interval, f"{item.overlap:.0%}"])
+    yield from _table(rows)
+    notes = [item.statement for item in comparisons if item.reason or not item.monotone]
+    yield from ["", *notes] if notes else []
 
 
 def _scores(scores: Mapping[str, float], task_loss: float, metrics: Sequence[str]) -> list[str]:

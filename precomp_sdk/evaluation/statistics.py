@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from precomp_sdk.data import SkippedSample
 from precomp_sdk.task import Scorer
 from precomp_sdk.types import RateAccuracyCurve, RatePoint
 
-__all__ = ["CleanScore", "MeasuredCurve", "MeasuredPoint", "UncodedScore"]
+__all__ = ["CleanScore", "ImageRow", "MeasuredCurve", "MeasuredPoint", "UncodedScore"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,21 @@ class UncodedScore:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class ImageRow:
+    """What was measured of one image at one quality.
+
+    Args:
+        bits: size of the payload in bits.
+        losses: task losses by judge.
+        statistics: those of each judge's scorer, by judge.
+    """
+
+    bits: float
+    losses: Mapping[str, float]
+    statistics: Mapping[str, NDArray[np.float64]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class MeasuredPoint:
     """One quality, image by image.
 
@@ -63,6 +79,16 @@ class MeasuredPoint:
     bits: NDArray[np.float64]
     losses: NDArray[np.float64]
     statistics: tuple[NDArray[np.float64], ...]
+
+    @classmethod
+    def of(cls, quality: float, rows: Sequence[ImageRow], judge: str) -> Self:
+        """Return the point of one judge's rows."""
+        return cls(
+            quality=quality,
+            bits=np.array([row.bits for row in rows], dtype=np.float64),
+            losses=np.array([row.losses[judge] for row in rows], dtype=np.float64),
+            statistics=tuple(row.statistics[judge] for row in rows),
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

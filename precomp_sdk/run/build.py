@@ -15,7 +15,6 @@ from precomp_sdk.codec import Codec
 from precomp_sdk.config import ComponentTable, Experiment, Inner, Loadable, Proxy, check_options, inner_components
 from precomp_sdk.data import TaskDataset
 from precomp_sdk.errors import CheckpointError, ConfigError, PluginError, PrecompError, reason_of
-from precomp_sdk.evaluation.baselines import find_baselines
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.proxy import ProxyCodec
 from precomp_sdk.registry import Registry, construct
@@ -46,6 +45,7 @@ class EvaluationComponents:
         task: the downstream network.
         val: the images to measure on.
         proxy: the codec's proxy, where the preprocessor works with it.
+        judges: networks outside the loop, by label.
     """
 
     codec: Codec
@@ -53,6 +53,7 @@ class EvaluationComponents:
     task: TaskModel
     val: TaskDataset
     proxy: ProxyCodec | None
+    judges: Mapping[str, TaskModel]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +84,7 @@ class TrainingComponents(EvaluationComponents):
         fitted, trained = experiment.task.fit is not None, experiment.train.targets == "dataset"
         used = {
             "data.train": trained or (fitted and self.task_train is self.train),
-            "data.val": fitted or not experiment.evaluate.arguments()["pseudo_labels"],
+            "data.val": fitted or not experiment.evaluate.pseudo_labels,
             "data.held_out": trained,
             "data.task": fitted,
         }
@@ -123,6 +124,7 @@ def build(experiment: Experiment, registry: Registry) -> TrainingComponents:
         task=parts.task,
         val=parts.val,
         proxy=parts.proxy or builder.make_proxy(experiment.proxy, parts.codec),
+        judges=parts.judges,
         train=train,
         held_out=held_out,
         task_train=task_train,
@@ -135,16 +137,21 @@ def build_evaluation(experiment: Experiment, registry: Registry) -> EvaluationCo
     """Construct what an evaluation needs; see `build`."""
     builder = Builder(registry, experiment.origin, experiment.train.seed)
     codec: Codec = builder.make("codec", experiment.codec, "codec")
-    settings = experiment.evaluate.arguments()
-    builder.check_ladder(codec, settings["ladder"], "evaluate.ladder", at_least=2)
-    with located(f"{experiment.origin}, evaluate.baselines"):
-        find_baselines(settings["baselines"])
+    settings = experiment.evaluate
+    builder.check_ladder(codec, settings.ladder, "evaluate.ladder", at_least=2)
+    builder.check_ladder(codec, settings.anchor_ladder, "evaluate.anchor_ladder", at_least=2)
     task: TaskModel = builder.make("task", experiment.task, "task")
     val: TaskDataset = builder.make("dataset", experiment.data.val, "data.val")
-    if not settings["pseudo_labels"]:
+    if not settings.pseudo_labels:
         builder.check_targets(task, val, "data.val")
+    judges: dict[str, TaskModel] = {
+        label: builder.make("task", table, f"evaluate.judges.{label}") for label, table in settings.judges.items()
+    }
+    for judge in judges.values():
+        if not (settings.pseudo_labels or settings.judge_pseudo_labels):
+            builder.check_targets(judge, val, "data.val")
     preprocessor, proxy = builder.make_preprocessor(experiment, codec, task)
-    return EvaluationComponents(codec, preprocessor, task, val, proxy)
+    return EvaluationComponents(codec, preprocessor, task, val, proxy, judges)
 
 
 class Builder:
@@ -292,7 +299,7 @@ def prepare(experiment: Experiment, parts: EvaluationComponents, images: TaskDat
     """
     parts.task.to(device)
     with located(f"{experiment.origin}, preprocessor"):
-        parts.preprocessor.prepare(images, experiment.evaluate.arguments()["ladder"])
+        parts.preprocessor.prepare(images, experiment.evaluate.ladder)
 
 
 def with_codec_options(experiment: Experiment, codec: Codec) -> Experiment:

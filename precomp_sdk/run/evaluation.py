@@ -65,20 +65,23 @@ def run_evaluation(
     device = make_fabric().device
     tell_reports({"data.val": parts.val}, observer)
     steps = _load(experiment, parts, folder, weights, unfinished, observer)
-    if not experiment.evaluate.arguments()["pseudo_labels"]:  # the weights say what their task was fitted to
+    if not experiment.evaluate.pseudo_labels:  # the weights say what their task was fitted to
         with located(f"{experiment.origin}, data.val"):
             parts.task.check_classes(parts.val.class_names)
     if not parts.preprocessor.trainable:
         builder = Builder(registry, experiment.origin, experiment.train.seed)
         prepare(experiment, parts, builder.make("dataset", experiment.data.train, "data.train"), device)
+    parts.preprocessor.to(device)
+    for task in (parts.task, *parts.judges.values()):
+        task.to(device)
     evaluation = evaluate(
         parts.codec,
         parts.task,
         parts.val,
-        preprocessor=parts.preprocessor,
-        device=device,
+        preprocessors=parts.preprocessor,
+        judges=parts.judges,
+        settings=experiment.evaluate,
         observer=observer,
-        **experiment.evaluate.arguments(),
     )
     write_report(evaluation, output)
     experiment = with_codec_options(experiment, parts.codec)

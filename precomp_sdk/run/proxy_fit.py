@@ -1,7 +1,7 @@
 """Fitting the task and the proxy of an experiment, or a proxy on its own."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,9 @@ from precomp_sdk.run.datasets import tell_reports
 from precomp_sdk.task import TaskModel
 from precomp_sdk.training import (
     FitProxyResult,
+    FitProxySettings,
     FitTaskResult,
+    FitTaskSettings,
     as_recorded,
     fit_proxy,
     fit_task,
@@ -68,14 +70,14 @@ def run_proxy_fitting(
         OSError: the output cannot be written.
     """
     check_target(output)
-    builder = Builder(registry, fitting.origin, fitting.fit.arguments()["seed"])
+    builder = Builder(registry, fitting.origin, fitting.fit.seed)
     codec: Codec = builder.make("codec", fitting.codec, "codec")
-    builder.check_ladder(codec, fitting.fit.arguments()["ladder"], "fit.ladder")
+    builder.check_ladder(codec, fitting.fit.ladder, "fit.ladder")
     proxy = builder.make_proxy(fitting.proxy, codec)
     dataset: TaskDataset = builder.make("dataset", fitting.data, "data")
     tell_reports({"data": dataset}, observer)
     device = make_fabric().device
-    result = fit_and_save_proxy(proxy, dataset, fitting.fit.arguments(), output, device, observer)
+    result = fit_and_save_proxy(proxy, dataset, fitting.fit, output, device, observer)
     return ProxyFittingResult(proxy.name, result, output)
 
 
@@ -92,18 +94,18 @@ def run_proxy_evaluation(
     """
     builder = Builder(registry, evaluation.origin, seed=0)
     codec: Codec = builder.make("codec", evaluation.codec, "codec")
-    builder.check_ladder(codec, evaluation.evaluate.arguments()["ladder"], "evaluate.ladder")
+    builder.check_ladder(codec, evaluation.evaluate.ladder, "evaluate.ladder")
     proxy = builder.make_proxy(evaluation.proxy, codec)
     dataset: TaskDataset = builder.make("dataset", evaluation.data, "data")
     tell_reports({"data": dataset}, observer)
-    device = make_fabric().device
-    return evaluate_proxy(proxy, dataset, device=device, observer=observer, **evaluation.evaluate.arguments())
+    proxy.to(make_fabric().device)
+    return evaluate_proxy(proxy, dataset, settings=evaluation.evaluate, observer=observer)
 
 
 def fit_and_save_task(
     task: TaskModel,
     table: ComponentTable,
-    settings: Mapping[str, Any],
+    settings: FitTaskSettings,
     dataset: TaskDataset,
     validation: TaskDataset | None,
     path: Path,
@@ -111,9 +113,9 @@ def fit_and_save_task(
     observer: Callable[[Event], None] | None,
 ) -> FitTaskResult:
     """Fit a task and write its weights."""
-    result = fit_task(task.to(device), dataset, validation=validation, observer=observer, **settings)
+    result = fit_task(task.to(device), dataset, settings=settings, validation=validation, observer=observer)
     told = {"loss": result.loss, "scores": dict(result.scores), "steps": result.steps}
-    facts = {**told, "fit": as_recorded(settings)}
+    facts = {**told, "fit": as_recorded(asdict(settings))}
     save_task(path, task, table, facts)
     return result
 
@@ -121,17 +123,17 @@ def fit_and_save_task(
 def fit_and_save_proxy(
     proxy: ProxyCodec,
     dataset: TaskDataset,
-    settings: Mapping[str, Any],
+    settings: FitProxySettings,
     path: Path,
     device: torch.device,
     observer: Callable[[Event], None] | None,
 ) -> FitProxyResult:
     """Fit a proxy and write its weights."""
-    result = fit_proxy(proxy, dataset, device=device, observer=observer, **settings)
+    result = fit_proxy(proxy.to(device), dataset, settings=settings, observer=observer)
     told: dict[str, Any] = {"psnr_db": result.psnr_db, "bits_error": result.bits_error}
     if result.doubt:
         told["doubt"] = result.doubt
-    save_proxy(path, proxy, facts={**told, "dataset": dataset.name, "fit": dict(settings)})
+    save_proxy(path, proxy, facts={**told, "dataset": dataset.name, "fit": asdict(settings)})
     return result
 
 

@@ -1,7 +1,7 @@
 """An experiment's training run: fit what needs fitting, train, and write down how."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from precomp_sdk.training import (
     STATE_FILE,
     WEIGHTS_FILE,
     FitProxyResult,
+    FitProxySettings,
     FitTaskResult,
     Trainer,
     TrainResult,
@@ -122,7 +123,7 @@ def run_training(
         )
     elif fabric.is_global_zero:
         prepare(experiment, components, components.train, fabric.device)
-        sender = Compressor(components.codec, components.preprocessor, ladder=experiment.evaluate.arguments()["ladder"])
+        sender = Compressor(components.codec, components.preprocessor, ladder=experiment.evaluate.ladder)
         sender.save(folder / WEIGHTS_FILE)
     if fabric.is_global_zero:
         if result is not None and "task" in experiment.train.train:
@@ -190,7 +191,7 @@ def check_task(experiment: Experiment) -> None:
     fit, path = experiment.task.fit, experiment.output.folder / TASK_FILE
     if fit is None or not path.exists():
         return
-    asked, done = as_recorded(fit.arguments()), read_module(path).facts.get("fit")
+    asked, done = as_recorded(asdict(fit)), read_module(path).facts.get("fit")
     if done not in (None, asked):  # files of before this was recorded have none
         raise CheckpointError(
             where=f"{experiment.origin}, task.fit",
@@ -241,7 +242,7 @@ def prepare_task(
         result = fit_and_save_task(
             components.task,
             experiment.task,
-            fit.arguments(),
+            fit,
             components.task_train,
             components.val,
             path,
@@ -275,9 +276,9 @@ def _fit_proxy(
             )
             notify(Notice("fit-proxy", message))
         return None
-    settings: Mapping[str, Any] = {} if fit is None else fit.arguments()
-    if settings.get("ladder") is None:
-        settings = {**settings, "ladder": experiment.train.ladder}
+    settings = FitProxySettings() if fit is None else fit
+    if settings.ladder is None:
+        settings = replace(settings, ladder=experiment.train.ladder)
     result = None
     if fabric.is_global_zero and not (resume and path.exists()):
         result = fit_and_save_proxy(components.proxy, components.train, settings, path, fabric.device, notify)

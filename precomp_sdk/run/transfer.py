@@ -42,7 +42,7 @@ def run_transfer(
         ConfigError: a loop names what is not there, or a preprocessor lacks what it works with.
         PrecompError: as `transfer_matrix` raises it, or as a component refuses its options.
     """
-    builder = Builder(registry, transfer.origin, transfer.arguments()["seed"])
+    builder = Builder(registry, transfer.origin, transfer.evaluate.seed)
     device = make_fabric().device
     codecs: dict[str, Codec] = {
         label: builder.make("codec", table, f"codecs.{label}") for label, table in transfer.codecs.items()
@@ -63,17 +63,16 @@ def run_transfer(
         label: _preprocessor(builder, transfer, label, table, codecs, tasks)
         for label, table in transfer.preprocessors.items()
     }
+    for preprocessor in preprocessors.values():
+        preprocessor.to(device)
     matrix = transfer_matrix(
         preprocessors,
         codecs,
         tasks,
         val,
         trained_with={label: TrainedWith(table.codecs, table.tasks) for label, table in transfer.preprocessors.items()},
-        ladders=transfer.ladders,
-        anchor_ladders=transfer.anchor_ladders,
-        device=device,
+        settings=transfer.settings(),
         observer=observer,
-        **transfer.arguments(),
     )
     folder = transfer.output.folder if output is None else output
     write_transfer(matrix, folder)

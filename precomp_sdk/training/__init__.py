@@ -26,7 +26,7 @@ from precomp_sdk.training.resolutions import (
     choose_resolutions,
     resolution_points,
 )
-from precomp_sdk.training.settings import FREE_SETTINGS, PARTS, TrainSettings
+from precomp_sdk.training.settings import FREE_SETTINGS, PARTS, FitProxySettings, FitTaskSettings, TrainSettings
 from precomp_sdk.training.task_fitting import FitTaskResult, fit_task, score_task
 from precomp_sdk.training.trainer import Trainer, TrainResult
 
@@ -40,7 +40,9 @@ __all__ = [
     "Batches",
     "Calibration",
     "FitProxyResult",
+    "FitProxySettings",
     "FitTaskResult",
+    "FitTaskSettings",
     "ObjectiveTerms",
     "ResolutionChoice",
     "SavedModule",

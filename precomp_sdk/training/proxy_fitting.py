@@ -18,6 +18,7 @@ from precomp_sdk.modules import device_of
 from precomp_sdk.observers import Listener, listening
 from precomp_sdk.proxy import ProxyCodec
 from precomp_sdk.training.loading import Batches, left_out
+from precomp_sdk.training.settings import FitProxySettings
 from precomp_sdk.transcode import Transcoder
 from precomp_sdk.types import ProxyOutput
 from precomp_sdk.validation import check_instance
@@ -78,35 +79,20 @@ def fit_proxy(
     proxy: ProxyCodec,
     dataset: TaskDataset,
     *,
-    ladder: Sequence[float] | None = None,
-    steps: int = 2000,
-    batch_size: int = 8,
-    learning_rate: float = 1e-3,
-    crops: Sequence[int] | None = None,
-    seed: int = 0,
-    skip_unreadable: bool = False,
-    device: torch.device | None = None,
+    settings: FitProxySettings | None = None,
     observer: Listener = "auto",
 ) -> FitProxyResult:
     """Fit a proxy's parameters to its codec on images of any kind; labels are not used.
 
     Args:
-        proxy: trained in place, then frozen and marked as fitted; a fit that does not come to its end leaves it as it
-            was.
+        proxy: trained in place, on its device, then frozen and marked as fitted; a fit that does not come to its end
+            leaves it as it was.
         dataset: the images.
-        ladder: qualities to draw from; None takes the codec's own.
-        steps: optimizer steps.
-        batch_size: images per step.
-        learning_rate: of Adam, falling to zero along a cosine.
-        crops: sides of square crops in pixels, one drawn for each batch. Several sizes tell what a codec pays for a
-            file, whatever its size, from what it pays for pixels. None takes the images whole.
-        seed: of the order, the qualities and the crops.
-        skip_unreadable: leave out images that cannot be read, with a notice.
-        device: where to work; None: where the proxy is.
+        settings: every choice.
         observer: called with every event, with stage ``"fit-proxy"``; see `precomp_sdk.observers.listening`.
 
     Raises:
-        OptionError: the proxy has no parameters to fit, ``steps`` is below 1, or a crop is.
+        OptionError: the proxy has no parameters to fit.
         NonFiniteError: the loss became NaN or infinite.
     """
     check_instance(proxy, ProxyCodec, "fit_proxy, proxy")
@@ -119,26 +105,29 @@ def fit_proxy(
             got="0 parameters",
             remedy="It is ready as it is.",
         )
-    if steps < 1:
-        raise OptionError.number("fit_proxy", "steps", "a whole number of 1 or more", steps)
-    if crops is not None and (not isinstance(crops, Sequence) or not crops or min(crops) < 1):
-        raise OptionError.number("fit_proxy", "crops", "sides in pixels, such as [96, 160]", crops)
+    settings = settings or FitProxySettings()
+    steps, crops = settings.steps, settings.crops
     started = time.perf_counter()
-    qualities = proxy.quality_scale.ladder_of(ladder)
+    qualities = proxy.quality_scale.ladder_of(settings.ladder)
     history: list[tuple[float, float]] = []
     with (
         listening(observer) as notify,
         _as_it_was_unless_done(proxy),
         Transcoder(proxy.codec) as transcoder,
-        Batches(dataset, batch_size=batch_size, seed=seed, skip_unreadable=skip_unreadable) as batches,
+        Batches(
+            dataset,
+            batch_size=settings.batch_size,
+            seed=settings.seed,
+            skip_unreadable=settings.skip_unreadable,
+        ) as batches,
     ):
         notify(RunStarted(_STAGE, steps, {"proxy": proxy.name, "codec": proxy.codec.name, "ladder": qualities}))
-        proxy.to(device).train().requires_grad_(True)
+        proxy.train().requires_grad_(True)
         proxy.mark_fitted()  # or it refuses to run
-        optimizer = torch.optim.Adam(parameters, lr=learning_rate)
+        optimizer = torch.optim.Adam(parameters, lr=settings.learning_rate)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         for step, samples in enumerate(islice(batches, steps), start=1):
-            draw = random.Random(f"{seed}/{step}")
+            draw = random.Random(f"{settings.seed}/{step}")
             images = [sample.image for sample in samples]
             if crops is not None:
                 side = draw.choice(crops)

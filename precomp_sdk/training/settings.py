@@ -1,16 +1,18 @@
-"""Every choice of a joint training run."""
+"""Every choice of a joint training run, and of fitting a task or a proxy."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import ClassVar, Final, Literal
 
 import numpy as np
 
 from precomp_sdk.errors import OptionError, nearest
+from precomp_sdk.validation import check_number, check_switch, check_whole_number
 
-__all__ = ["FREE_SETTINGS", "PARTS", "TrainSettings"]
+__all__ = ["FREE_SETTINGS", "PARTS", "FitProxySettings", "FitTaskSettings", "TrainSettings"]
 
+_STRICT: Final = {"extra": "forbid", "strict": True}  # in a file: inside the table of a component, which takes any key
 PARTS = ("preprocessor", "task", "proxy")  #: what can train
 FREE_SETTINGS = ("held_out_every", "checkpoint_every", "codec_workers", "skip_unreadable")  #: may change on resuming
 
@@ -158,3 +160,96 @@ class TrainSettings:
                     "Leave it out for the ladder of the codec's scale.",
                 ) from error
             object.__setattr__(self, "ladder", ladder)
+
+
+@dataclass(frozen=True, slots=True)
+class FitTaskSettings:
+    """Settings of `fit_task`; the table ``[task.fit]`` of a file.
+
+    Args:
+        epochs: times the data set is gone through.
+        batch_size: images per step; the rest of an epoch that fills no batch is left out.
+        learning_rate: its peak.
+        weight_decay: of AdamW.
+        clip_norm: upper limit of the gradient's norm.
+        seed: of the order of the images and of dropout.
+        skip_unreadable: leave out images that cannot be read, with a notice.
+        workers: threads that load images; None: one per core.
+
+    Raises:
+        OptionError: a number is out of its range or not finite.
+    """
+
+    __pydantic_config__: ClassVar = _STRICT
+
+    epochs: int
+    batch_size: int = 32
+    learning_rate: float = 2e-3
+    weight_decay: float = 0.01
+    clip_norm: float = 1.0
+    seed: int = 0
+    skip_unreadable: bool = False
+    workers: int | None = None
+
+    def __post_init__(self) -> None:
+        where = "FitTaskSettings"
+        _set_whole(self, where, "epochs", 1)
+        _set_whole(self, where, "batch_size", 1)
+        check_number(where, "learning_rate", self.learning_rate, low=0.0, above=True)
+        check_number(where, "weight_decay", self.weight_decay, low=0.0)
+        check_number(where, "clip_norm", self.clip_norm, low=0.0, above=True)
+        _set_whole(self, where, "seed", 0)
+        check_switch(where, "skip_unreadable", self.skip_unreadable)
+        if self.workers is not None:
+            _set_whole(self, where, "workers", 1)
+
+
+@dataclass(frozen=True, slots=True)
+class FitProxySettings:
+    """Settings of `fit_proxy`; the table ``[proxy.fit]`` of a file.
+
+    Args:
+        ladder: qualities to draw from; None takes the codec's own.
+        steps: optimizer steps.
+        batch_size: images per step.
+        learning_rate: of Adam, falling to zero along a cosine.
+        crops: sides of square crops in pixels, one drawn for each batch. Several sizes tell what a codec pays for a
+            file, whatever its size, from what it pays for pixels. None takes the images whole.
+        seed: of the order, the qualities and the crops.
+        skip_unreadable: leave out images that cannot be read, with a notice.
+
+    Raises:
+        OptionError: a number is out of its range or not finite, or a list is empty.
+    """
+
+    __pydantic_config__: ClassVar = _STRICT
+
+    ladder: tuple[float, ...] | None = None
+    steps: int = 2000
+    batch_size: int = 8
+    learning_rate: float = 1e-3
+    crops: tuple[int, ...] | None = None
+    seed: int = 0
+    skip_unreadable: bool = False
+
+    def __post_init__(self) -> None:
+        where = "FitProxySettings"
+        for name, expected in (("ladder", "one or more qualities"), ("crops", "sides in pixels, such as [96, 160]")):
+            value = getattr(self, name)
+            if value is not None:
+                if isinstance(value, str) or not isinstance(value, Sequence) or not value:
+                    raise OptionError.number(where, name, expected, value)
+                object.__setattr__(self, name, tuple(value))
+        for quality in self.ladder or ():
+            check_number(where, "ladder", quality, low=-math.inf)
+        for side in self.crops or ():
+            check_whole_number(side, where, "crops", 1)
+        _set_whole(self, where, "steps", 1)
+        _set_whole(self, where, "batch_size", 1)
+        check_number(where, "learning_rate", self.learning_rate, low=0.0, above=True)
+        _set_whole(self, where, "seed", 0)
+        check_switch(where, "skip_unreadable", self.skip_unreadable)
+
+
+def _set_whole(record: object, where: str, option: str, minimum: int) -> None:
+    object.__setattr__(record, option, check_whole_number(getattr(record, option), where, option, minimum))

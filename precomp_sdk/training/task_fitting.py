@@ -21,6 +21,7 @@ from precomp_sdk.observers import Listener, listening
 from precomp_sdk.targets import Target
 from precomp_sdk.task import TaskModel
 from precomp_sdk.training.loading import Batches, left_out
+from precomp_sdk.training.settings import FitTaskSettings
 from precomp_sdk.types import Sample
 
 __all__ = ["FitTaskResult", "fit_task", "score_task"]
@@ -52,16 +53,9 @@ def fit_task(
     task: TaskModel,
     dataset: TaskDataset,
     *,
-    epochs: int,
-    batch_size: int = 32,
-    learning_rate: float = 2e-3,
-    weight_decay: float = 0.01,
-    clip_norm: float = 1.0,
-    seed: int = 0,
+    settings: FitTaskSettings,
     validation: TaskDataset | None = None,
     observer: Listener = "auto",
-    skip_unreadable: bool = False,
-    workers: int | None = None,
 ) -> FitTaskResult:
     """Train a task network on images as they are, without any codec.
 
@@ -73,46 +67,42 @@ def fit_task(
     Args:
         task: trained in place.
         dataset: with targets of the task's kind.
-        epochs: times the data set is gone through.
-        batch_size: images per step; the rest of an epoch that fills no batch is left out.
-        learning_rate: its peak.
-        weight_decay: of AdamW.
-        clip_norm: upper limit of the gradient's norm.
-        seed: of the order of the images and of dropout.
+        settings: every choice; the number of epochs has no default.
         validation: data set to score the fitted network on.
         observer: receives every event, with stage ``"fit-task"``; see `precomp_sdk.observers.listening`.
-        skip_unreadable: leave out images that cannot be read, with a notice.
-        workers: threads that load images; default: one per core.
 
     Raises:
         TargetError: a data set does not fit the task.
-        OptionError: a number is out of its range, or the network has nothing to train.
+        OptionError: the network has nothing to train.
         DatasetError: an image cannot be read.
         NonFiniteError: the loss or the gradient is not finite; the parameters are as they were before that step.
     """
     begin = time.perf_counter()
-    options = {"epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "clip_norm": clip_norm}
-    for option, value in options.items():
-        if not (value > 0 and math.isfinite(value)):
-            raise OptionError.number("fit_task", option, "a number above 0", value)
+    names = ("epochs", "batch_size", "learning_rate", "clip_norm", "seed")
+    options = {name: getattr(settings, name) for name in names}
     task.fitted_classes = ()  # what it was fitted to before no longer counts
     task.check_targets(dataset, "fit_task")
     task.fitted_classes = dataset.class_names
     if validation is not None:
         task.check_targets(validation, "fit_task, validation")
-    optimizer, parameters = _optimizer(task, learning_rate, weight_decay)
+    optimizer, parameters = _optimizer(task, settings)
     device = parameters[0].device
-    size = max(1, min(batch_size, len(dataset)))
+    size = max(1, min(settings.batch_size, len(dataset)))
     with listening(observer) as notify:
         with (
             torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
             Batches(
-                dataset, batch_size=size, seed=seed, stop=(epochs, 0), skip_unreadable=skip_unreadable, workers=workers
+                dataset,
+                batch_size=size,
+                seed=settings.seed,
+                stop=(settings.epochs, 0),
+                skip_unreadable=settings.skip_unreadable,
+                workers=settings.workers,
             ) as batches,
         ):
-            torch.manual_seed(seed)
-            steps = epochs * batches.per_epoch
-            notify(RunStarted(stage=_STAGE, total_steps=steps, settings={**options, "seed": seed, "task": task.name}))
+            torch.manual_seed(settings.seed)
+            steps = settings.epochs * batches.per_epoch
+            notify(RunStarted(stage=_STAGE, total_steps=steps, settings={**options, "task": task.name}))
             schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: _rate_factor(step, steps))
             recent: deque[list[float]] = deque(maxlen=batches.per_epoch)
             step = 0
@@ -120,7 +110,7 @@ def fit_task(
             try:
                 for step, samples in enumerate(batches, start=1):
                     scalars = {"learning_rate": float(schedule.get_last_lr()[0])}
-                    recent.append(_step(task, samples, optimizer, parameters, clip_norm, step, scalars))
+                    recent.append(_step(task, samples, optimizer, parameters, settings.clip_norm, step, scalars))
                     schedule.step()
                     notify(StepDone(stage=_STAGE, step=step, total_steps=steps, scalars=scalars))
             finally:
@@ -129,7 +119,7 @@ def fit_task(
             skipped = batches.skipped
         scores: Mapping[str, float] = {}
         if validation is not None:
-            scores, more = _score(task, validation, batch_size, skip_unreadable, workers)
+            scores, more = _score(task, validation, settings.batch_size, settings.skip_unreadable, settings.workers)
             skipped += more
         if skipped:
             notify(left_out(_STAGE, skipped))
@@ -223,9 +213,7 @@ def _targets(samples: Sequence[Sample]) -> list[Target]:
     return [sample.target for sample in samples if sample.target is not None]
 
 
-def _optimizer(
-    task: TaskModel, learning_rate: float, weight_decay: float
-) -> tuple[torch.optim.Optimizer, list[nn.Parameter]]:
+def _optimizer(task: TaskModel, settings: FitTaskSettings) -> tuple[torch.optim.Optimizer, list[nn.Parameter]]:
     parameters = [parameter for parameter in task.parameters() if parameter.requires_grad]
     if not parameters:
         raise OptionError(
@@ -235,10 +223,10 @@ def _optimizer(
             remedy="Set requires_grad on some of them.",
         )
     groups = [
-        {"params": [item for item in parameters if item.ndim > 1], "weight_decay": weight_decay},
+        {"params": [item for item in parameters if item.ndim > 1], "weight_decay": settings.weight_decay},
         {"params": [item for item in parameters if item.ndim <= 1], "weight_decay": 0.0},
     ]
-    optimizer = torch.optim.AdamW([group for group in groups if group["params"]], lr=learning_rate)
+    optimizer = torch.optim.AdamW([group for group in groups if group["params"]], lr=settings.learning_rate)
     return optimizer, parameters
 
 

@@ -1,4 +1,3 @@
-import inspect
 import tomllib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields
@@ -12,10 +11,11 @@ from pydantic import ValidationError
 from precomp_sdk import ConfigError
 from precomp_sdk.config import Experiment, dump_experiment, load_experiment, parse_experiment, parse_proxy_fitting
 from precomp_sdk.config._toml import NONE, merged, parse_override, tables_of
+from precomp_sdk.config.experiment import EvaluateTable
 from precomp_sdk.config.options import check_options
-from precomp_sdk.evaluation import evaluate
+from precomp_sdk.evaluation import EvaluateSettings
 from precomp_sdk.testing import FakeDataset
-from precomp_sdk.training import TrainSettings, fit_proxy, fit_task
+from precomp_sdk.training import FitProxySettings, FitTaskSettings, TrainSettings
 
 Tables = dict[str, Any]
 
@@ -32,14 +32,34 @@ def test_the_smallest_file_has_every_default(tables: Tables) -> None:
     assert experiment.train == TrainSettings()
     assert experiment.proxy.name is None
     assert experiment.proxy.options == {}
-    for table, function in ((experiment.evaluate, evaluate), (parse_proxy_fitting_of(tables).fit, fit_proxy)):
-        defaults = {name: item.default for name, item in inspect.signature(function).parameters.items()}
-        assert len(table.arguments()) >= 6
-        assert all(defaults[key] == value for key, value in table.arguments().items())
+    assert experiment.evaluate == EvaluateTable()
+    assert all(getattr(experiment.evaluate, field.name) == field.default for field in fields(EvaluateSettings))
+    assert parse_proxy_fitting_of(tables).fit == FitProxySettings()
 
 
 def parse_proxy_fitting_of(tables: Tables) -> Any:
     return parse_proxy_fitting({"codec": tables["codec"], "data": tables["data"]["train"]})
+
+
+@pytest.mark.parametrize("field", fields(EvaluateSettings), ids=lambda field: field.name)
+def test_every_setting_of_the_evaluator_is_a_key(tables: Tables, field: Any) -> None:
+    given = {"ladder": [5, 10.0], "anchor_ladder": [5], "workers": 3, "baselines": ["blur"]}
+    value = given.get(field.name, field.default)
+    tables["evaluate"] = {field.name: value}
+
+    read = getattr(parse(tables).evaluate, field.name)
+
+    assert read == (tuple(value) if isinstance(value, list) else value)
+
+
+def test_judges_are_tables_of_components(tables: Tables) -> None:
+    tables["evaluate"] = {"judges": {"other": {"name": "fake", "classes": 2, "load": "a.safetensors"}}}
+
+    judges = parse(tables).evaluate.judges
+
+    assert {label: (table.name, table.options, table.load) for label, table in judges.items()} == {
+        "other": ("fake", {"classes": 2}, Path("a.safetensors"))
+    }
 
 
 @pytest.mark.parametrize("field", fields(TrainSettings), ids=lambda field: field.name)
@@ -52,21 +72,19 @@ def test_every_setting_of_the_trainer_is_a_key(tables: Tables, field: Any) -> No
     assert read == {"ladder": (5.0, 10.0), "lambdas": {5.0: 0.5}}.get(field.name, value)
 
 
-def test_tables_made_from_functions_have_keys_that_those_take(tables: Tables) -> None:
-    tables["task"]["fit"] = {"epochs": 3}
-    tables["proxy"]["fit"] = {}
+def test_every_setting_of_the_fits_is_a_key(tables: Tables) -> None:
+    task = FitTaskSettings(
+        epochs=3, batch_size=2, learning_rate=1, weight_decay=0, clip_norm=2.0, seed=1, skip_unreadable=True, workers=1
+    )
+    proxy = FitProxySettings(
+        ladder=(5, 10.0), steps=3, batch_size=2, learning_rate=0.5, crops=(8,), seed=1, skip_unreadable=True
+    )
+    for name, settings in (("task", task), ("proxy", proxy)):
+        tables[name]["fit"] = {key: list(v) if isinstance(v, tuple) else v for key, v in asdict(settings).items()}
 
     experiment = parse(tables)
 
-    for table, function in (
-        (experiment.task.fit, fit_task),
-        (experiment.proxy.fit, fit_proxy),
-        (experiment.evaluate, evaluate),
-    ):
-        assert table is not None
-        arguments = table.arguments()
-        assert len(arguments) >= 6
-        assert set(arguments) <= set(inspect.signature(function).parameters)
+    assert (experiment.task.fit, experiment.proxy.fit) == (task, proxy)
 
 
 def test_options_of_a_component_are_its_other_keys(tables: Tables) -> None:
@@ -121,9 +139,9 @@ def test_an_unknown_key_is_refused_with_file_path_and_the_nearest_one(
         ("train=3", "train", "a table", "3"),
         ("codec=jpeg", "codec", "a table", "'jpeg'"),
         ("codec.name=3", "codec.name", "a string", "3"),
-        ("evaluate.baselines=[3]", "evaluate.baselines.0", "a string", "3"),
-        ("evaluate.replicates=-1", "evaluate.replicates", "greater than or equal to 0", "-1"),
-        ("task.fit.epochs=0", "task.fit.epochs", "greater than or equal to 1", "0"),
+        ("evaluate.baselines=[3]", "evaluate.baselines.0", "a string or a table", "3"),
+        ("evaluate.replicates=-1", "evaluate.replicates", "a whole number of 0 or more", "-1"),
+        ("task.fit.epochs=0", "task.fit.epochs", "a whole number of 1 or more", "0"),
         ("output.tensorboard=1", "output.tensorboard", "'auto' or true or false", "1"),
         ("data.held_out.count=3", "data.held_out.name", "a value", "none"),
     ],
@@ -241,7 +259,7 @@ def test_none_is_a_word_for_every_key_that_may_be_none(tables: Tables) -> None:
     overrides = ("train.ladder=none", "proxy.load=none", "evaluate.ladder=none", "data.held_out=none")
     experiment = parse(tables, *overrides)
     assert (experiment.train.ladder, experiment.proxy.load, experiment.data.held_out) == (None, None, None)
-    assert experiment.data.held_out is experiment.evaluate.arguments()["ladder"] is None
+    assert experiment.data.held_out is experiment.evaluate.ladder is None
     with pytest.raises(ConfigError, match=r"train\.steps"):
         parse(tables, "train.steps=none")
 

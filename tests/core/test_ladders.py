@@ -8,9 +8,16 @@ import pytest
 from precomp_refine import Refiner
 from precomp_sdk import OptionError, PrecompError, QualityError, Transcoder
 from precomp_sdk.deploy import Compressor
-from precomp_sdk.evaluation import Measurer, evaluate, evaluate_proxy, measure_curve
+from precomp_sdk.evaluation import (
+    EvaluateProxySettings,
+    EvaluateSettings,
+    Measurer,
+    evaluate,
+    evaluate_proxy,
+    measure_curve,
+)
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeProxy, FakeTask
-from precomp_sdk.training import TrainSettings, calibrate, choose_resolutions, fit_proxy
+from precomp_sdk.training import FitProxySettings, TrainSettings, calibrate, choose_resolutions, fit_proxy
 
 CODEC, TASK, IMAGES = FakeCodec(), FakeTask(), FakeDataset(count=4)
 
@@ -25,13 +32,13 @@ PLACES: dict[str, Callable[[], object]] = {
     "training, a list": lambda: TrainSettings(ladder=[]),  # type: ignore[arg-type]
     "calibration": lambda: _threads(calibrate),
     "resolutions": lambda: _threads(choose_resolutions),
-    "proxy": lambda: fit_proxy(FakeProxy(CODEC), IMAGES, ladder=()),
-    "proxy report": lambda: evaluate_proxy(FakeProxy(CODEC), IMAGES, ladder=()),
+    "proxy": lambda: fit_proxy(FakeProxy(CODEC), IMAGES, settings=FitProxySettings(ladder=())),
+    "proxy report": lambda: evaluate_proxy(FakeProxy(CODEC), IMAGES, settings=EvaluateProxySettings(ladder=())),
     "sender": lambda: Compressor(CODEC, FakePreprocessor(), ladder=()),
     "refinement": lambda: Refiner(CODEC, FakeProxy(CODEC), TASK).prepare(IMAGES, ()),
-    "measurer": lambda: Measurer(CODEC, TASK, ladder=()),
-    "curve": lambda: measure_curve(CODEC, TASK, IMAGES, ladder=()),
-    "evaluation": lambda: evaluate(CODEC, TASK, IMAGES, ladder=()),
+    "measurer": lambda: Measurer(CODEC, TASK, EvaluateSettings(ladder=())),
+    "curve": lambda: measure_curve(CODEC, TASK, IMAGES, settings=EvaluateSettings(ladder=())),
+    "evaluation": lambda: evaluate(CODEC, TASK, IMAGES, settings=EvaluateSettings(anchor_ladder=())),
     "scale": lambda: CODEC.quality_scale.ladder_of([]),
     "order": lambda: CODEC.quality_scale.from_mild_to_strong(()),
 }

@@ -41,8 +41,8 @@ def test_an_experiment_is_read_with_one_warning_that_names_every_old_name() -> N
         experiment = load_experiment(OLD / "typed.toml")
     assert experiment.proxy.name == "jpeg-proxy"
     assert experiment.train.targets == "pseudo-labels"
-    assert experiment.evaluate.arguments()["tuning_images"] == 2
-    assert experiment.evaluate.arguments()["pseudo_labels"] is True
+    assert experiment.evaluate.tuning_images == 2
+    assert experiment.evaluate.pseudo_labels is True
     told = only(found)
     assert "before version 0.2" in told
     assert str(OLD / "typed.toml") in told
@@ -106,7 +106,7 @@ def test_overrides_may_use_old_names_over_a_file_of_today() -> None:
     with pytest.warns(OldNameWarning) as found:
         experiment = parse_experiment(tables, overrides=overrides)
     assert len(found) == len(overrides)
-    assert experiment.evaluate.arguments()["tuning_images"] == 3
+    assert experiment.evaluate.tuning_images == 3
     assert experiment.preprocessor.options == {"calibration_images": 5, "when_nothing": "untouched"}
     assert experiment.train.targets == "pseudo-labels"
     assert experiment.data.val.name == "unlabelled-images"

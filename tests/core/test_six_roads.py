@@ -16,7 +16,7 @@ from precomp_jpeg import JPEGCodec, JPEGProxy
 from precomp_refine import Refiner
 from precomp_sdk import Channel, Codec, ProxyCodec, Sample, Transcoder, downscale, to_float, to_uint8, upscale
 from precomp_sdk.deploy import Compressor
-from precomp_sdk.evaluation import DOWNSCALE, Downscale, Measurer
+from precomp_sdk.evaluation import DOWNSCALE, Downscale, EvaluateSettings, Measurer
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakeProxy, FakeTask
 from precomp_sdk.training import AnchorPoint, Calibration, TrainSettings
 from precomp_sdk.training.calibration import measure_anchor
@@ -74,7 +74,7 @@ def calibration(codec: Codec, proxy: ProxyCodec, task: Watching, sample: Sample)
 
 def evaluation(codec: Codec, proxy: ProxyCodec, task: Watching, sample: Sample) -> None:
     dataset = FakeDataset(count=1, size=(sample.image.shape[1], sample.image.shape[2]))
-    with Measurer(codec, task, ladder=[QUALITY]) as measurer:
+    with Measurer(codec, task, EvaluateSettings(ladder=(QUALITY,))) as measurer:
         measurer.curve(dataset, DOWNSCALE.channel(measurer.transcoder, FACTOR))
 
 

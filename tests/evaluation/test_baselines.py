@@ -1,10 +1,21 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from scipy.ndimage import gaussian_filter1d
 
 from precomp_sdk import Channel, OptionError, Transcoder, UnknownNameError
-from precomp_sdk.evaluation import BLUR, DOWNSCALE, TASK_LOSS, Baseline, GaussianBlur, Measurer, tune
+from precomp_sdk.evaluation import (
+    BLUR,
+    DOWNSCALE,
+    TASK_LOSS,
+    Baseline,
+    EvaluateSettings,
+    GaussianBlur,
+    Measurer,
+    tune,
+)
 from precomp_sdk.evaluation.baselines import find_baselines
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakeTask
 
@@ -55,9 +66,9 @@ def test_a_baselines_channel_carries_its_setting():
 
 def test_tuning_takes_the_lowest_bd_rate():
     dataset = FakeDataset(count=40, seed=3)
-    with Measurer(FakeCodec(), FakeTask(), ladder=(5, 15, 30)) as measurer:
-        anchor = measurer.curve(dataset).curve()
-        tuned = tune(measurer, Baseline("blur", "sigma", (0.3, 0.45, 0.6), BLUR.channel), dataset, anchor, "top1")
+    with Measurer(FakeCodec(), FakeTask(), settings=EvaluateSettings(ladder=(5, 15, 30))) as measurer:
+        anchor = measurer.curve(dataset)
+        tuned = tune(measurer, Baseline("blur", "sigma", (0.3, 0.45, 0.6), BLUR.channel), dataset, {"": anchor})[""]
     assert (tuned.name, tuned.parameter, tuned.images) == ("blur", "sigma", 40)
     values = {tried.value: tried.bd_rate.value_percent for tried in tuned.tried}
     assert list(values) == [0.3, 0.45, 0.6]
@@ -79,11 +90,11 @@ class _Shift(Channel):
 
 def test_without_a_bd_rate_on_the_metric_the_task_loss_decides_and_then_the_mildest():
     dataset = FakeDataset(count=12, seed=3, contrast=0.5)  # easy: top-1 is 1 at all qualities
-    with Measurer(FakeCodec(), FakeTask(), ladder=(15, 40, 70)) as measurer:
-        anchor = measurer.curve(dataset).curve()
-        assert {point.scores["top1"] for point in anchor.points} == {1.0}
-        by_loss = tune(measurer, Baseline("blur", "sigma", (2.0, 0.2), BLUR.channel), dataset, anchor, "top1")
-        alike = tune(measurer, Baseline("shift", "levels", (3, 3), _Shift), dataset, anchor, "top1")
+    with Measurer(FakeCodec(), FakeTask(), settings=EvaluateSettings(ladder=(15, 40, 70))) as measurer:
+        anchor = measurer.curve(dataset)
+        assert {point.scores["top1"] for point in anchor.curve().points} == {1.0}
+        by_loss = tune(measurer, Baseline("blur", "sigma", (2.0, 0.2), BLUR.channel), dataset, {"": anchor})[""]
+        alike = tune(measurer, Baseline("shift", "levels", (3, 3), _Shift), dataset, {"": anchor})[""]
     assert [tried.bd_rate.value_percent for tried in by_loss.tried] == [None, None]
     assert by_loss.tried[0].loss_bd_rate.value_percent is None
     assert by_loss.tried[1].loss_bd_rate.metric == TASK_LOSS
@@ -94,11 +105,15 @@ def test_without_a_bd_rate_on_the_metric_the_task_loss_decides_and_then_the_mild
 def test_tuning_asks_for_twice_the_overlap():
     dataset = FakeDataset(count=40, seed=3)
     only = Baseline("blur", "sigma", (0.45,), BLUR.channel)
-    with Measurer(FakeCodec(), FakeTask(), ladder=(5, 15, 30)) as measurer:
-        anchor = measurer.curve(dataset).curve()
-        overlap = tune(measurer, only, dataset, anchor, "top1").tried[0].bd_rate.overlap
-        strict = tune(measurer, only, dataset, anchor, "top1", min_overlap=0.6 * overlap).tried[0].bd_rate
-        loose = tune(measurer, only, dataset, anchor, "top1", min_overlap=0.4 * overlap).tried[0].bd_rate
+    settings = EvaluateSettings(ladder=(5, 15, 30))
+    with Measurer(FakeCodec(), FakeTask(), settings) as measurer:
+        anchors = {"": measurer.curve(dataset)}
+
+    def tried(min_overlap):
+        with Measurer(FakeCodec(), FakeTask(), replace(settings, min_overlap=min_overlap)) as measurer:
+            return tune(measurer, only, dataset, anchors)[""].tried[0].bd_rate
+
+    overlap = tried(0.25).overlap
     assert 0.0 < overlap < 1.0
-    assert strict.value_percent is None
-    assert loose.value_percent is not None
+    assert tried(0.6 * overlap).value_percent is None
+    assert tried(0.4 * overlap).value_percent is not None

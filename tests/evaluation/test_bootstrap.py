@@ -8,10 +8,16 @@ from precomp_sdk.evaluation import (
     TASK_LOSS,
     MeasuredCurve,
     bd_rate,
-    bootstrap_bd_rate,
     bootstrap_interval,
+    compare,
     resample,
 )
+
+
+def compared(anchor, test, metric, **options):
+    (result,) = compare(anchor, [test], metrics=[metric], **options)
+    return result
+
 
 RATES = np.geomspace(0.15, 1.5, 6)
 TRUTH = 0.05 + 0.85 / (1 + (0.25 / RATES) ** 2.2)
@@ -33,14 +39,14 @@ def test_the_interval_covers_the_truth_about_95_times_in_100(simulate):
         hardness = rng.random(200)
         anchor = simulate("anchor", RATES, TRUTH, hardness, rng)
         test = simulate("test", 0.8 * RATES, TRUTH, hardness, rng)  # truly -20%
-        interval = bootstrap_bd_rate(anchor, test, "top1", replicates=300, seed=seed).interval
+        interval = compared(anchor, test, "top1", replicates=300, seed=seed).interval
         covered += interval.low_percent <= -20.0 <= interval.high_percent
     assert 0.89 <= covered / trials <= 0.99  # 0.95 and about three standard errors downwards
 
 
 def test_equal_curves_give_zero_and_no_saving(simulate):
     anchor = simulate("anchor", RATES, TRUTH, np.random.default_rng(0).random(60), np.random.default_rng(1))
-    result = bootstrap_bd_rate(anchor, replace(anchor, label="same"), "top1", replicates=200)
+    result = compared(anchor, replace(anchor, label="same"), "top1", replicates=200)
     assert result.value_percent == 0.0
     assert result.interval.low_percent <= 0.0 <= result.interval.high_percent
     assert not result.saves
@@ -50,7 +56,7 @@ def test_a_data_set_without_a_difference_gives_an_interval_around_zero(simulate)
     rng = np.random.default_rng(5)
     hardness = rng.random(150)
     anchor, other = (simulate(label, RATES, TRUTH, hardness, rng) for label in ("anchor", "other"))
-    interval = bootstrap_bd_rate(anchor, other, "top1", replicates=300).interval
+    interval = compared(anchor, other, "top1", replicates=300).interval
     assert interval.low_percent < 0.0 < interval.high_percent
 
 
@@ -58,7 +64,7 @@ def test_the_same_images_are_drawn_for_both_curves(simulate):
     """A tenth off every file is -10% in every replicate, however the images differ."""
     anchor = simulate("anchor", RATES, TRUTH, np.random.default_rng(0).random(80), np.random.default_rng(1))
     tenth = replace(anchor, points=tuple(replace(point, bits=0.9 * point.bits) for point in anchor.points))
-    interval = bootstrap_bd_rate(anchor, tenth, "top1", replicates=100).interval
+    interval = compared(anchor, tenth, "top1", replicates=100).interval
     assert interval.low_percent == pytest.approx(-10.0)
     assert interval.high_percent == pytest.approx(-10.0)
 
@@ -67,7 +73,7 @@ def test_a_seed_gives_the_same_interval(simulate):
     rng = np.random.default_rng(2)
     hardness = rng.random(100)
     curves = [simulate(label, RATES, TRUTH, hardness, rng) for label in ("anchor", "other")]
-    first, again, other = (bootstrap_bd_rate(*curves, "top1", replicates=100, seed=seed).interval for seed in (3, 3, 4))
+    first, again, other = (compared(*curves, "top1", replicates=100, seed=seed).interval for seed in (3, 3, 4))
     assert first == again
     assert first.low_percent != other.low_percent
     assert (first.level, first.replicates, first.seed) == (0.95, 100, 3)
@@ -114,7 +120,7 @@ def _nearly_apart(simulate) -> tuple[MeasuredCurve, MeasuredCurve]:
 
 def test_replicates_without_overlap_only_widen_the_interval(simulate):
     low, high = _nearly_apart(simulate)
-    result = bootstrap_bd_rate(low, high, "top1", replicates=400, min_overlap=0.0)
+    result = compared(low, high, "top1", replicates=400, min_overlap=0.0)
     assert result.interval.invalid_fraction > 0.025
     assert result.interval.low_percent is None
     assert result.interval.high_percent is None
@@ -139,7 +145,7 @@ def test_few_replicates_without_overlap_move_the_ends_outwards(simulate):
 def test_too_few_images_get_no_interval(simulate):
     rng = np.random.default_rng(0)
     curves = [simulate(label, RATES, TRUTH, rng.random(9), rng, jitter=0.0) for label in ("anchor", "other")]
-    result = bootstrap_bd_rate(curves[0], curves[0], "top1", replicates=50)
+    result = compared(curves[0], curves[0], "top1", replicates=50)
     assert result.interval is None
     assert not result.saves
 
@@ -149,7 +155,7 @@ def test_curves_of_other_images_are_refused(simulate):
     anchor = simulate("anchor", RATES, TRUTH, rng.random(20), rng)
     fewer = anchor.subset(range(19))
     with pytest.raises(CurveError, match="same images"):
-        bootstrap_bd_rate(anchor, fewer, "top1", replicates=5)
+        compared(anchor, fewer, "top1", replicates=5)
     drawn = resample(anchor, replicates=5, seed=0)
     for other in (resample(anchor, replicates=5, seed=1), resample(anchor, replicates=6, seed=0)):
         with pytest.raises(CurveError, match="drawn with one seed"):
@@ -164,9 +170,29 @@ def test_bad_options_are_refused(simulate):
     drawn = resample(anchor, replicates=5, seed=0)
     with pytest.raises(CurveError, match="the metric 'mAP'"):
         bootstrap_interval(drawn, drawn, "mAP")
-    for level in (0.0, 1.0):
+    for level in (0.0, 1.0, float("nan")):
         with pytest.raises(OptionError, match="level"):
             bootstrap_interval(drawn, drawn, "top1", level=level)
+    with pytest.raises(OptionError, match="replicates"):
+        compare(anchor, [anchor], replicates=-1)
+    for overlap in (-0.1, 1.5, float("nan"), float("inf")):
+        with pytest.raises(OptionError, match="option 'min_overlap'"):
+            compare(anchor, [anchor], min_overlap=overlap)
+
+
+def test_curves_are_compared_in_order_on_every_metric_with_one_drawing_for_all(simulate):
+    rng = np.random.default_rng(0)
+    hardness = rng.random(40)
+    anchor, first, second = (simulate(label, RATES, TRUTH, hardness, rng) for label in ("anchor", "first", "second"))
+    together = compare(anchor, [first, second], replicates=50, seed=3)
+    names = ("top1", "top5", TASK_LOSS)
+    assert [(item.test, item.metric) for item in together] == [
+        (test, name) for test in ("first", "second") for name in names
+    ]
+    alone = [compared(anchor, test, name, replicates=50, seed=3) for test in (first, second) for name in names]
+    assert together == tuple(alone)
+    assert all(item.interval is None for item in compare(anchor, [first], replicates=0))
+    assert compare(anchor, []) == ()
 
 
 def test_a_subset_holds_the_chosen_images(simulate):

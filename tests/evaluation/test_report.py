@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from precomp_sdk import CurveError, RateAccuracyCurve
-from precomp_sdk.evaluation import BLUR, Baseline, evaluate, plot, read_results, write_report
+from precomp_sdk.evaluation import BLUR, Baseline, EvaluateSettings, evaluate, plot, read_results, write_report
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeTask
 
 NAMES = {"results.json", "points.csv", "rate_accuracy.png", "rate_accuracy.svg"}
@@ -22,11 +22,13 @@ def evaluation():
         FakeCodec(),
         FakeTask(),
         FakeDataset(count=24, unreadable=[3]),
-        preprocessor={"qa-light": FakePreprocessor(gain=0.1)},
-        ladder=(5, 15, 40),
-        baselines=(Baseline("blur", "sigma", (0.5,), BLUR.channel),),
-        replicates=50,
-        skip_unreadable=True,
+        preprocessors={"qa-light": FakePreprocessor(gain=0.1)},
+        settings=EvaluateSettings(
+            ladder=(5, 15, 40),
+            baselines=(Baseline("blur", "sigma", (0.5,), BLUR.channel),),
+            replicates=50,
+            skip_unreadable=True,
+        ),
     )
 
 

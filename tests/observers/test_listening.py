@@ -11,7 +11,7 @@ from rich.console import Console
 from precomp_sdk import Event, Notice, RunFinished, RunStarted, StepDone, fan_out
 from precomp_sdk.observers import ProgressObserver, listening
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakeProxy
-from precomp_sdk.training import fit_proxy
+from precomp_sdk.training import FitProxySettings, fit_proxy
 
 EVENTS: tuple[Event, ...] = (
     RunStarted("train", 2, {}), StepDone("train", 1, 2, {"loss": 0.5}), Notice("train", "<b>\x1b[31m"),
@@ -75,7 +75,9 @@ def test_an_interruption_passes() -> None:
 
 def test_a_run_survives_its_observer() -> None:
     with pytest.warns(RuntimeWarning, match="is left out"):
-        result = fit_proxy(FakeProxy(FakeCodec()), FakeDataset(), steps=2, observer=Failing())
+        result = fit_proxy(
+            FakeProxy(FakeCodec()), FakeDataset(), settings=FitProxySettings(steps=2), observer=Failing()
+        )
     assert result.psnr_db > 60
 
 

@@ -11,9 +11,9 @@ from precomp_proxy import GenericProxy
 from precomp_proxy._coder import PlaneCoder, between_knots
 from precomp_proxy._transforms import block_transform, inverse_block_transform, quantize, to_rgb, to_ycc
 from precomp_sdk import NotFittedError, OptionError, QualityError, QualityScale, Registry, TaskDataset
-from precomp_sdk.evaluation import evaluate_proxy
+from precomp_sdk.evaluation import EvaluateProxySettings, evaluate_proxy
 from precomp_sdk.testing import FakeCodec
-from precomp_sdk.training import fit_proxy, load_proxy, save_proxy
+from precomp_sdk.training import FitProxySettings, fit_proxy, load_proxy, save_proxy
 
 
 class Kept(TaskDataset):
@@ -100,9 +100,16 @@ def test_it_learns_a_codec_from_its_images() -> None:
     codec, ladder = WebPCodec(method=0), (10, 50)
     fitted, unfitted = GenericProxy(codec, width=16, depth=1), GenericProxy(codec, width=16, depth=1)
     unfitted.mark_fitted()
-    fit_proxy(fitted, Kept(Scenes(count=16)), ladder=ladder, steps=100, batch_size=2, learning_rate=5e-3)
+    fit_proxy(
+        fitted,
+        Kept(Scenes(count=16)),
+        settings=FitProxySettings(ladder=ladder, steps=100, batch_size=2, learning_rate=5e-3),
+    )
     unseen = Kept(Scenes(split="val", count=8))
-    before, after = (evaluate_proxy(item, unseen, ladder=ladder, workers=1) for item in (unfitted, fitted))
+    before, after = (
+        evaluate_proxy(item, unseen, settings=EvaluateProxySettings(ladder=ladder, workers=1))
+        for item in (unfitted, fitted)
+    )
     for start, end in zip(before.points, after.points, strict=True):
         assert end.bits_error_median < 0.25 < start.bits_error_median
         assert end.proxy_psnr_db > start.proxy_psnr_db

@@ -9,7 +9,7 @@ from torch import Tensor
 from precomp_refine import Refined, RefinementCost, Refiner
 from precomp_sdk import Preprocessor, Subset, Target, TaskModel, Transcoder, stack_images, to_float
 from precomp_sdk.errors import CheckpointError
-from precomp_sdk.evaluation import measure_curve
+from precomp_sdk.evaluation import EvaluateSettings, measure_curve
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeTask
 from precomp_sdk.training import as_recorded, calibrate, feature_distances, load_module, save_module
 
@@ -88,7 +88,9 @@ def test_the_evaluator_measures_what_the_refiner_promised(make: Make) -> None:
     dataset = FakeDataset(count=10, sizes=[(24, 32), (16, 16)])
     task, codec, ladder = FakeTask(), FakeCodec(), (5.0, 30.0)
     anchor, refined = (
-        measure_curve(codec, task, dataset, preprocessor=item, ladder=ladder, pseudo_labels=True)
+        measure_curve(
+            codec, task, dataset, preprocessor=item, settings=EvaluateSettings(ladder=ladder, pseudo_labels=True)
+        )
         for item in (None, make(task))
     )
 

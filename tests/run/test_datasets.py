@@ -11,7 +11,7 @@ from precomp_sdk.config import load_experiment, parse_experiment, parse_transfer
 from precomp_sdk.errors import CheckpointError
 from precomp_sdk.run import build, run_evaluation, run_training, run_transfer
 from precomp_sdk.testing import FakeDataset, FakeTask
-from precomp_sdk.training import fit_task, load_module, read_module, save_module
+from precomp_sdk.training import FitTaskSettings, fit_task, load_module, read_module, save_module
 
 Tables = dict[str, Any]
 
@@ -115,11 +115,19 @@ def test_a_transfer_checks_the_classes_of_its_tasks(tables: Tables, registry: Re
 
 def test_fitting_checks_and_learns_the_classes() -> None:
     task = FakeTask()
-    fit_task(task, Named(names=CAR_FIRST), epochs=1, observer=None)
+    fit_task(task, Named(names=CAR_FIRST), settings=FitTaskSettings(epochs=1), observer=None)
     assert task.fitted_classes == tuple(CAR_FIRST)
     with pytest.raises(TargetError, match="the classes it was fitted to"):
-        fit_task(task, Named(names=CAR_FIRST), epochs=1, validation=Named(names=TREE_FIRST), observer=None)
-    fit_task(task, Named(names=TREE_FIRST), epochs=1, observer=None)  # anew, to another numbering
+        fit_task(
+            task,
+            Named(names=CAR_FIRST),
+            settings=FitTaskSettings(epochs=1),
+            validation=Named(names=TREE_FIRST),
+            observer=None,
+        )
+    fit_task(
+        task, Named(names=TREE_FIRST), settings=FitTaskSettings(epochs=1), observer=None
+    )  # anew, to another numbering
     assert task.fitted_classes == tuple(TREE_FIRST)
 
 

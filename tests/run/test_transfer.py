@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 import precomp_qacnn
 from precomp_sdk import CheckpointError, Codec, ConfigError, CurveError, Notice, Registry, TargetError, cli, hookimpl
 from precomp_sdk.config import dump_transfer, load_transfer, parse_transfer
-from precomp_sdk.evaluation import evaluate, read_transfer
+from precomp_sdk.evaluation import EvaluateSettings, evaluate, read_transfer
 from precomp_sdk.run import run_transfer
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeTask
 from precomp_sdk.training import save_module
@@ -49,7 +49,7 @@ def matrix(tmp_path: Path) -> Tables:
         },
         "ladders": {"tight": [5, 15, 30, 50, 70], "loose": [5, 30]},
         "data": {"val": {"name": "fake", "count": 40, "seed": 2}},
-        "evaluate": {"replicates": 30},
+        "evaluate": {"replicates": 30, "baselines": []},
         "output": {"folder": str(tmp_path / "out")},
     }
 
@@ -70,10 +70,8 @@ def test_every_cell_is_what_an_evaluation_gives(matrix: Tables, registry: Regist
                 codec,
                 FakeTask(sharpness=sharpness),
                 FakeDataset(count=40, seed=2),
-                preprocessor={"smooth": FakePreprocessor(gain=0.3)},
-                ladder=ladder,
-                baselines=(),
-                replicates=30,
+                preprocessors={"smooth": FakePreprocessor(gain=0.3)},
+                settings=EvaluateSettings(ladder=ladder, baselines=(), replicates=30),
             )
             cell = result.cell("smooth", label, task_label)
             assert (cell.anchor, cell.curve) == expected.curves
@@ -150,7 +148,7 @@ def test_mistakes_in_the_file_are_named(matrix: Tables, registry: Registry) -> N
     )
     refused(ConfigError, r"preprocessors.a.tasks", preprocessors={"a": {**smooth, "tasks": ["blunt"]}})
     refused(ConfigError, r"ladders.tight", ladders={"tight": [5]})
-    refused(Exception, r"ladders: .*'other'", ladders={"other": [5, 30]})
+    refused(Exception, r"settings: .*'other'", ladders={"other": [5, 30]})
     refused(TargetError, "m.toml", data={"val": {"name": "fake", "labelled": False}})
     refused(ConfigError, "m.toml, evaluate.replicas", evaluate={"replicas": 3})
 

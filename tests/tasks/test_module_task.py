@@ -19,7 +19,7 @@ from precomp_sdk import (
     TargetError,
 )
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeProxy
-from precomp_sdk.training import Trainer, TrainSettings, fit_task, score_task
+from precomp_sdk.training import FitTaskSettings, Trainer, TrainSettings, fit_task, score_task
 
 
 def network(outputs=4):
@@ -87,7 +87,7 @@ def test_it_can_be_fitted_and_a_preprocessor_trained_for_it(tmp_path):
     data = FakeDataset(count=24, contrast=0.5)
     task = make(feature_layers=["1"], pseudo_labels=lambda logits: [Label(int(row.argmax())) for row in logits])
     before = score_task(task, data)["top1"]
-    fit_task(task, data, epochs=12, batch_size=8, learning_rate=0.01, workers=1)
+    fit_task(task, data, settings=FitTaskSettings(epochs=12, batch_size=8, learning_rate=0.01, workers=1))
     assert score_task(task, data)["top1"] > max(0.6, before)
     codec, preprocessor = FakeCodec(), FakePreprocessor()
     settings = TrainSettings(

@@ -5,7 +5,7 @@ from torchvision.models import detection, list_models
 
 import precomp_torchvision
 from precomp_sdk import Boxes, BoxScorer, OptionError, Registry, TargetError, TaskDataset
-from precomp_sdk.training import fit_task, score_task
+from precomp_sdk.training import FitTaskSettings, fit_task, score_task
 from precomp_torchvision import Detector
 from precomp_torchvision._detection_run import SteadySampler
 
@@ -288,7 +288,10 @@ def test_it_learns_from_nothing():
     task = Detector(architecture="fcos", backbone="squeezenet1_1", pyramid_channels=64, num_classes=2)
     before = score_task(task, Squares(12, seed=1))
     result = fit_task(
-        task, Squares(), epochs=30, batch_size=8, learning_rate=4e-3, validation=Squares(12, seed=1), workers=1
+        task,
+        Squares(),
+        settings=FitTaskSettings(epochs=30, batch_size=8, learning_rate=4e-3, workers=1),
+        validation=Squares(12, seed=1),
     )
     assert before["mAP50"] < 0.1
     assert result.scores["mAP50"] > 0.5

@@ -14,7 +14,7 @@ from precomp_sdk import (
     TargetError,
     TaskDataset,
 )
-from precomp_sdk.training import fit_task, score_task
+from precomp_sdk.training import FitTaskSettings, fit_task, score_task
 from precomp_torchvision import Segmenter
 
 FAMILIES = ("lraspp", "fcn", "deeplabv3")
@@ -197,7 +197,10 @@ def test_it_learns_from_nothing():
     task = Segmenter(architecture="lraspp", backbone="squeezenet1_1", num_classes=2)
     before = score_task(task, Halves(8, seed=1))
     result = fit_task(
-        task, Halves(), epochs=12, batch_size=8, learning_rate=4e-3, validation=Halves(8, seed=1), workers=1
+        task,
+        Halves(),
+        settings=FitTaskSettings(epochs=12, batch_size=8, learning_rate=4e-3, workers=1),
+        validation=Halves(8, seed=1),
     )
     assert before["mIoU"] < 0.6
     assert result.scores["mIoU"] > 0.8

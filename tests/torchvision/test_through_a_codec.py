@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from precomp_sdk import Boxes, EnsembleTask, Mask, TaskDataset, features, module_task, to_uint8
-from precomp_sdk.evaluation import bootstrap_bd_rate, measure_curve
+from precomp_sdk.evaluation import EvaluateSettings, compare, measure_curve
 from precomp_sdk.testing import FakeCodec, FakePreprocessor, FakeProxy
 from precomp_sdk.training import Trainer, TrainSettings, load_module, save_module
 from precomp_torchvision import Detector, Segmenter
@@ -104,13 +104,15 @@ def test_a_task_that_training_saved_can_be_loaded(make, tmp_path):
 @pytest.mark.parametrize(("make", "kind", "first"), [(detector, "boxes", "mAP"), (segmenter, "mask", "mIoU")])
 def test_curves_with_intervals(make, kind, first, pseudo_labels):
     task, data = make(), Blobs(kind)
-    plain = measure_curve(FakeCodec(), task, data, ladder=(5, 30, 70), pseudo_labels=pseudo_labels)
+    plain = measure_curve(
+        FakeCodec(), task, data, settings=EvaluateSettings(ladder=(5, 30, 70), pseudo_labels=pseudo_labels)
+    )
     scores = [point.scores[first] for point in plain.curve().points]
     assert len(scores) == 3
     if pseudo_labels:
         assert scores == sorted(scores)  # the milder the codec, the nearer to the answer on the clean image
         assert 0.0 < scores[-1] <= 1.0
-        result = bootstrap_bd_rate(plain, plain, first, replicates=50)
+        result = compare(plain, [plain], metrics=[first], replicates=50)[0]
         assert result.value_percent == pytest.approx(0.0, abs=1e-6)
 
 

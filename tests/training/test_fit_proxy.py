@@ -15,7 +15,7 @@ from precomp_sdk import (
     to_float,
 )
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakeProxy
-from precomp_sdk.training import FitProxyResult, fit_proxy, fitting_loss
+from precomp_sdk.training import FitProxyResult, FitProxySettings, fit_proxy, fitting_loss
 
 
 class Unfitted(FakeProxy):
@@ -29,7 +29,9 @@ def test_fitting_brings_the_bits_closer_and_marks_the_proxy() -> None:
         proxy(images, 30)
     with torch.no_grad():
         proxy.log_scale.fill_(1.5)
-    result = fit_proxy(proxy, FakeDataset(count=8), steps=60, batch_size=4, learning_rate=0.1)
+    result = fit_proxy(
+        proxy, FakeDataset(count=8), settings=FitProxySettings(steps=60, batch_size=4, learning_rate=0.1)
+    )
     assert result.bits_error < 0.3  # it began near 1.5
     assert proxy(images, 30).bits.shape == (2,)
     assert not proxy.log_scale.requires_grad
@@ -39,7 +41,7 @@ def test_fitting_brings_the_bits_closer_and_marks_the_proxy() -> None:
 def test_unlabelled_images_of_any_size_do() -> None:
     proxy = FakeProxy(FakeCodec())
     dataset = FakeDataset(count=6, labelled=False, sizes=((8, 8), (9, 13)), unreadable=(1,))
-    result = fit_proxy(proxy, dataset, steps=3, batch_size=3, skip_unreadable=True)
+    result = fit_proxy(proxy, dataset, settings=FitProxySettings(steps=3, batch_size=3, skip_unreadable=True))
     assert result.psnr_db > 60  # the double decodes exactly what the codec does
 
 
@@ -52,14 +54,14 @@ def test_crops_tell_what_a_file_costs_from_what_its_pixels_cost() -> None:
             return super()._predict(images, qualities)
 
     dataset = FakeDataset(count=6, sizes=((24, 24), (9, 30)))
-    fit_proxy(Watched(FakeCodec()), dataset, steps=12, batch_size=3, crops=(8, 16))
+    fit_proxy(Watched(FakeCodec()), dataset, settings=FitProxySettings(steps=12, batch_size=3, crops=(8, 16)))
     assert sizes == {(8, 8), (16, 16), (9, 16)}  # no side grows
 
 
 @pytest.mark.parametrize("crops", [(), (8, 0)])
 def test_a_crop_without_pixels_is_refused(crops: tuple[int, ...]) -> None:
-    with pytest.raises(OptionError, match=r"crops.*sides in pixels"):
-        fit_proxy(FakeProxy(FakeCodec()), FakeDataset(), crops=crops)
+    with pytest.raises(OptionError, match=r"option 'crops'"):
+        fit_proxy(FakeProxy(FakeCodec()), FakeDataset(), settings=FitProxySettings(crops=crops))
 
 
 def test_nothing_to_fit_is_said() -> None:
@@ -85,7 +87,7 @@ def test_a_loss_that_explodes_stops_with_its_step() -> None:
             return ProxyOutput(output.images, output.bits * (float("nan") if self.calls == 3 else 1.0))
 
     with pytest.raises(NonFiniteError, match="step 3"):
-        fit_proxy(Exploding(FakeCodec()), FakeDataset(), steps=5)
+        fit_proxy(Exploding(FakeCodec()), FakeDataset(), settings=FitProxySettings(steps=5))
 
 
 def test_the_loss_weighs_image_and_bits() -> None:
@@ -121,7 +123,7 @@ def test_a_fit_that_fails_leaves_the_proxy_as_it_was(failure: BaseException, fit
         proxy.mark_fitted("an older version")
     before = {key: value.clone() for key, value in proxy.state_dict().items()}
     with pytest.raises(type(failure)):
-        fit_proxy(proxy, FakeDataset(), steps=5, learning_rate=0.5)
+        fit_proxy(proxy, FakeDataset(), settings=FitProxySettings(steps=5, learning_rate=0.5))
     assert proxy.calls == 3  # two steps were taken
     assert bool(proxy.fitted) is fitted
     assert proxy.fitted_to == ("an older version" if fitted else "")
@@ -135,7 +137,7 @@ def test_a_fit_that_fails_leaves_the_proxy_as_it_was(failure: BaseException, fit
 def test_data_that_fail_leave_the_proxy_unfitted() -> None:
     proxy = Unfitted(FakeCodec())
     with pytest.raises(DatasetError):
-        fit_proxy(proxy, FakeDataset(unreadable=(1,)), steps=5)
+        fit_proxy(proxy, FakeDataset(unreadable=(1,)), settings=FitProxySettings(steps=5))
     assert not proxy.fitted
 
 
@@ -143,7 +145,10 @@ def test_what_was_left_out_is_told() -> None:
     events: list[Event] = []
     dataset = FakeDataset(count=6, unreadable=(1, 4))
     result = fit_proxy(
-        FakeProxy(FakeCodec()), dataset, steps=4, batch_size=3, skip_unreadable=True, observer=events.append
+        FakeProxy(FakeCodec()),
+        dataset,
+        settings=FitProxySettings(steps=4, batch_size=3, skip_unreadable=True),
+        observer=events.append,
     )
     assert {item.key for item in result.skipped} == {dataset.key(1), dataset.key(4)}
     notices = [event.message for event in events if isinstance(event, Notice)]
@@ -155,7 +160,9 @@ def test_a_poor_fit_is_told() -> None:
     proxy = FakeProxy(FakeCodec())
     with torch.no_grad():
         proxy.log_scale.fill_(1.5)
-    result = fit_proxy(proxy, FakeDataset(), steps=2, learning_rate=1e-6, observer=events.append)
+    result = fit_proxy(
+        proxy, FakeDataset(), settings=FitProxySettings(steps=2, learning_rate=1e-6), observer=events.append
+    )
     assert result.bits_error > 0.25
     (notice,) = [event.message for event in events if isinstance(event, Notice)]
     assert result.doubt in notice
@@ -196,7 +203,12 @@ def test_a_batch_of_unequal_sizes_is_a_mean_over_its_images(monkeypatch: pytest.
             told.append(event.scalars)
 
     monkeypatch.setattr(torch.nn.utils, "clip_grad_norm_", clip)
-    fit_proxy(FakeProxy(codec), Images(labelled=False), steps=1, batch_size=3, ladder=(30,), observer=watch)
+    fit_proxy(
+        FakeProxy(codec),
+        Images(labelled=False),
+        settings=FitProxySettings(steps=1, batch_size=3, ladder=(30,)),
+        observer=watch,
+    )
 
     proxy = FakeProxy(codec)
     sums = torch.zeros(4)  # of the gradient, the loss, the PSNR and the error
@@ -218,7 +230,7 @@ def test_a_step_is_the_mean_over_the_images_whatever_their_sizes() -> None:
     dataset = FakeDataset(count=4, sizes=((24, 24), (24, 24), (24, 24), (9, 40)))
     proxy, gradients = FakeProxy(FakeCodec()), []
     proxy.log_scale.register_hook(lambda gradient: gradients.append(float(gradient)))
-    fit_proxy(proxy, dataset, steps=1, batch_size=4, ladder=(30,), learning_rate=1e-9)
+    fit_proxy(proxy, dataset, settings=FitProxySettings(steps=1, batch_size=4, ladder=(30,), learning_rate=1e-9))
     expected = []
     for index in range(4):
         alone = FakeProxy(FakeCodec())

@@ -1,4 +1,5 @@
 import dataclasses
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from precomp_sdk import (
     TaskDataset,
     TaskModel,
 )
+from precomp_sdk.training import FitTaskSettings
 from precomp_sdk.training.task_fitting import fit_task, score_task
 
 
@@ -87,13 +89,13 @@ def make_tiny():
     return Tiny()
 
 
-FIT = {"epochs": 12, "batch_size": 4, "learning_rate": 0.03, "workers": 2}
+FIT = FitTaskSettings(epochs=12, batch_size=4, learning_rate=0.03, workers=2)
 
 
 def test_learns_and_reports():
     task, events = make_tiny(), []
     before = score_task(task, Shades(20))["top1"]
-    result = fit_task(task, Shades(), validation=Shades(20), observer=events.append, **FIT)
+    result = fit_task(task, Shades(), validation=Shades(20), observer=events.append, settings=FIT)
     assert before < 0.9
     assert result.scores == {"top1": 1.0, "top5": 1.0}
     assert result.loss < 0.2
@@ -116,7 +118,7 @@ def test_learns_and_reports():
 
 def test_learning_rate_rises_and_falls():
     events = []
-    fit_task(make_tiny(), Shades(), observer=events.append, **{**FIT, "epochs": 20})
+    fit_task(make_tiny(), Shades(), observer=events.append, settings=replace(FIT, epochs=20))
     rates = [event.scalars["learning_rate"] for event in events[1:-1]]
     assert rates[0] == pytest.approx(0.03 / 6)
     assert max(rates) == rates[5] == pytest.approx(0.03)
@@ -128,14 +130,14 @@ def test_equal_runs_give_equal_networks_and_leave_the_random_state_alone():
     first, second = make_tiny(), make_tiny()
     torch.manual_seed(1)
     state = torch.get_rng_state()
-    fit_task(first, Shades(), seed=5, **FIT)
+    fit_task(first, Shades(), settings=replace(FIT, seed=5))
     assert torch.equal(torch.get_rng_state(), state)
     torch.manual_seed(2)
-    fit_task(second, Shades(), seed=5, **FIT)
+    fit_task(second, Shades(), settings=replace(FIT, seed=5))
     for key, value in first.state_dict().items():
         assert torch.equal(value, second.state_dict()[key]), key
     third = make_tiny()
-    fit_task(third, Shades(), seed=6, **FIT)
+    fit_task(third, Shades(), settings=replace(FIT, seed=6))
     assert not torch.equal(third.net[0].weight, first.net[0].weight)
 
 
@@ -143,7 +145,7 @@ def test_leaves_evaluation_mode_and_no_gradients_and_respects_frozen_parameters(
     task = make_tiny()
     task.net[0].requires_grad_(False)
     frozen = task.net[0].weight.clone()
-    fit_task(task, Shades(), **FIT)
+    fit_task(task, Shades(), settings=FIT)
     assert not any(module.training for module in task.modules())
     assert torch.equal(task.net[0].weight, frozen)
     assert not task.net[0].weight.requires_grad
@@ -152,17 +154,17 @@ def test_leaves_evaluation_mode_and_no_gradients_and_respects_frozen_parameters(
 
 def test_images_of_one_size_are_one_batch_and_others_are_grouped():
     task = make_tiny()
-    fit_task(task, Shades(), **FIT)
+    fit_task(task, Shades(), settings=FIT)
     assert set(task.sizes) == {(4, 3, 4, 4)}
     task = make_tiny()
-    result = fit_task(task, Shades(unequal=True), validation=Shades(20, unequal=True), **FIT)
+    result = fit_task(task, Shades(unequal=True), validation=Shades(20, unequal=True), settings=FIT)
     assert {size[3] for size in task.sizes} == {4, 5, 6}
     assert result.scores["top1"] == 1.0
 
 
 def test_a_set_smaller_than_a_batch_is_one_batch():
     task = make_tiny()
-    assert fit_task(task, Shades(6), **{**FIT, "batch_size": 100}).steps == 12
+    assert fit_task(task, Shades(6), settings=replace(FIT, batch_size=100)).steps == 12
     assert task.sizes[0][0] == 6
 
 
@@ -174,7 +176,7 @@ def test_only_matrices_decay():
     torch.manual_seed(0)
     task = Still()
     before = {name: value.clone() for name, value in task.named_parameters()}
-    fit_task(task, Shades(), weight_decay=1.0, **FIT)
+    fit_task(task, Shades(), settings=replace(FIT, weight_decay=1.0))
     for name, value in task.named_parameters():
         if value.ndim > 1:
             assert value.norm() < 0.9 * before[name].norm(), name
@@ -218,7 +220,7 @@ def test_any_kind_of_target():
         def _predict(self, images):
             return list(self.line(images.mean((1, 2, 3))[:, None])[:, 0])
 
-    result = fit_task(Heights(), Corners(), validation=Corners(9), **{**FIT, "epochs": 30, "learning_rate": 0.4})
+    result = fit_task(Heights(), Corners(), validation=Corners(9), settings=replace(FIT, epochs=30, learning_rate=0.4))
     assert result.scores["closeness"] > -0.1
 
 
@@ -242,7 +244,7 @@ def test_nan_in_the_loss_names_step_term_and_image():
     task = Breaks()
     kept, observer = _after_step(task, 2)
     with pytest.raises(NonFiniteError, match=r"fit-task, step 3: expected a finite loss; got inf \(images \d+, "):
-        fit_task(task, Shades(), observer=observer, **FIT)
+        fit_task(task, Shades(), observer=observer, settings=FIT)
     assert len(kept) > 0
     assert all(torch.equal(value, kept[name]) for name, value in task.named_parameters())
     assert not task.training
@@ -258,22 +260,21 @@ def test_nan_in_the_gradient_names_step_and_term():
     task = Breaks()
     kept, observer = _after_step(task, 1)
     with pytest.raises(NonFiniteError, match="fit-task, step 2: expected a finite gradient norm; got nan"):
-        fit_task(task, Shades(), observer=observer, **FIT)
+        fit_task(task, Shades(), observer=observer, settings=FIT)
     assert len(kept) > 0
     assert all(torch.equal(value, kept[name]) for name, value in task.named_parameters())
 
 
 def test_unreadable_images():
     with pytest.raises(DatasetError, match="rubbish"):
-        fit_task(make_tiny(), Shades(broken={5}), **FIT)
+        fit_task(make_tiny(), Shades(broken={5}), settings=FIT)
     events = []
     result = fit_task(
         make_tiny(),
         Shades(broken={5}),
         validation=Shades(8, broken={2}),
-        skip_unreadable=True,
+        settings=replace(FIT, skip_unreadable=True),
         observer=events.append,
-        **FIT,
     )
     assert [item.key for item in result.skipped] == ["5", "2"]
     notices = [event.message for event in events if isinstance(event, Notice)]
@@ -294,7 +295,7 @@ def test_a_task_without_parameters_is_scored():
 
 
 def test_steps_count_what_was_taken():
-    result = fit_task(make_tiny(), Shades(10, broken={5, 6}), skip_unreadable=True, **{**FIT, "batch_size": 1})
+    result = fit_task(make_tiny(), Shades(10, broken={5, 6}), settings=replace(FIT, batch_size=1, skip_unreadable=True))
     assert result.steps == 12 * 8
     assert np.isfinite(result.loss)
 
@@ -317,7 +318,7 @@ def test_data_sets_that_do_not_fit(where, wrong):
     sets = (bad, Shades()) if where == "train" else (Shades(), bad)
     task = make_tiny()
     with pytest.raises(TargetError, match=message):
-        fit_task(task, sets[0], validation=sets[1], **FIT)
+        fit_task(task, sets[0], validation=sets[1], settings=FIT)
     assert task.sizes == []
     with pytest.raises(TargetError, match=message):
         score_task(task, bad)
@@ -329,17 +330,17 @@ def test_data_sets_that_do_not_fit(where, wrong):
 )
 def test_wrong_options(option, value):
     with pytest.raises(OptionError, match=f"option '{option}'"):
-        fit_task(make_tiny(), Shades(), **{**FIT, option: value})
+        fit_task(make_tiny(), Shades(), settings=replace(FIT, **{option: value}))
 
 
 def test_nothing_to_train():
     with pytest.raises(OptionError, match="parameters to train; got none"):
-        fit_task(make_tiny().requires_grad_(False), Shades(), **FIT)
+        fit_task(make_tiny().requires_grad_(False), Shades(), settings=FIT)
 
 
 def test_score_runs_in_evaluation_mode_and_restores_the_modes():
     task = make_tiny()
-    fit_task(task, Shades(), **FIT)
+    fit_task(task, Shades(), settings=FIT)
     task.train()
     task.net[1].eval()
     running = task.net[1].running_mean.clone()

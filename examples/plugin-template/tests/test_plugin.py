@@ -6,7 +6,7 @@ from precomp_haar.codec import _backward, _forward
 
 from precomp_sdk import Label, OptionError, Registry, TargetError
 from precomp_sdk.testing import FakeDataset, parametrize_with_checks
-from precomp_sdk.training import fit_task
+from precomp_sdk.training import FitTaskSettings, fit_task
 
 
 @parametrize_with_checks([HaarCodec, lambda: TextureNet(num_classes=4)])
@@ -38,8 +38,9 @@ def test_a_fine_step_is_almost_lossless() -> None:
 def test_the_network_learns() -> None:
     torch.manual_seed(0)
     images = FakeDataset(count=160, contrast=0.3)
-    result = fit_task(TextureNet(num_classes=4, filters=24), images, epochs=6, batch_size=8, learning_rate=1e-2,
-                      validation=FakeDataset(count=40, contrast=0.3, seed=1))  # fmt: skip
+    settings = FitTaskSettings(epochs=6, batch_size=8, learning_rate=1e-2)
+    unseen = FakeDataset(count=40, contrast=0.3, seed=1)
+    result = fit_task(TextureNet(num_classes=4, filters=24), images, settings=settings, validation=unseen)
     assert result.scores["top1"] > 0.7  # 0.25 by chance
 
 

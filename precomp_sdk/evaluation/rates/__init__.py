@@ -1,7 +1,8 @@
 """Rate differences of curves: the BD-rate, and its interval over images."""
 
 from precomp_sdk.evaluation.rates.bjontegaard import TASK_LOSS, BDRate, Interval, bd_rate
-from precomp_sdk.evaluation.rates.bootstrap import ResampledCurve, bootstrap_bd_rate, bootstrap_interval, resample
+from precomp_sdk.evaluation.rates.bootstrap import ResampledCurve, bootstrap_interval, resample
+from precomp_sdk.evaluation.rates.comparison import compare
 
 __all__ = [
     "TASK_LOSS",
@@ -9,7 +10,7 @@ __all__ = [
     "Interval",
     "ResampledCurve",
     "bd_rate",
-    "bootstrap_bd_rate",
     "bootstrap_interval",
+    "compare",
     "resample",
 ]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from precomp_sdk.errors import CurveError, nearest
+from precomp_sdk.errors import CurveError, OptionError, nearest
 from precomp_sdk.evaluation.rates._envelope import UpperEnvelopes, rate_differences
 from precomp_sdk.types import RateAccuracyCurve
 
@@ -60,6 +60,7 @@ class BDRate:
         anchor_points: points of the anchor that score more than all cheaper ones; the others are left out.
         test_points: likewise for the test.
         interval: its confidence interval, where one was computed.
+        test_below: the best score of the test lies below the anchor's worst: at no rate is it as good.
     """
 
     anchor: str
@@ -77,6 +78,7 @@ class BDRate:
     anchor_points: int
     test_points: int
     interval: Interval | None = None
+    test_below: bool = False
 
     @property
     def monotone(self) -> bool:
@@ -88,6 +90,18 @@ class BDRate:
         """True where the whole interval lies below zero."""
         high = None if self.interval is None else self.interval.high_percent
         return self.value_percent is not None and high is not None and high < 0.0
+
+    @property
+    def harms(self) -> bool:
+        """True where the test costs bits.
+
+        The whole interval lies above zero (the value, where there is no interval), or the test scores less than the
+        anchor at any rate.
+        """
+        if self.value_percent is None:
+            return self.test_below
+        low = self.value_percent if self.interval is None else self.interval.low_percent
+        return low is not None and low > 0.0
 
     @property
     def statement(self) -> str:
@@ -123,10 +137,13 @@ def bd_rate(anchor: RateAccuracyCurve, test: RateAccuracyCurve, metric: str, *, 
 
     Raises:
         CurveError: a curve has fewer than 2 points, lacks the metric, or has rates or scores that are not finite.
+        OptionError: ``min_overlap`` is not in [0, 1].
 
     Source: Bjontegaard, VCEG-M33, 2001, with rate and score exchanged and piecewise cubic Hermite interpolation
     (JCTVC-L1100) in place of one cubic.
     """
+    if not 0.0 <= min_overlap <= 1.0:  # NaN is in no range
+        raise OptionError.number("bd_rate", "min_overlap", "a number from 0 to 1", min_overlap)
     rates = [check_rates([point.bpp for point in curve.points], curve.label) for curve in (anchor, test)]
     scores = [score_matrix(curve, metric) for curve in (anchor, test)]
     fronts = [UpperEnvelopes.of(rate[None], score[None]) for rate, score in zip(rates, scores, strict=True)]
@@ -160,6 +177,7 @@ def bd_rate(anchor: RateAccuracyCurve, test: RateAccuracyCurve, metric: str, *, 
         test_drop=float(fronts[1].drops[0]),
         anchor_points=points[0],
         test_points=points[1],
+        test_below=bool(fronts[1].high[0] < fronts[0].low[0]),
     )
 
 

@@ -6,17 +6,17 @@ images (paired), with scores such as mAP that are no means over images.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from precomp_sdk.errors import CurveError, OptionError
 from precomp_sdk.evaluation.rates._envelope import UpperEnvelopes, rate_differences
-from precomp_sdk.evaluation.rates.bjontegaard import TASK_LOSS, BDRate, Interval, bd_rate
+from precomp_sdk.evaluation.rates.bjontegaard import TASK_LOSS, Interval
 from precomp_sdk.evaluation.statistics import MeasuredCurve
 
-__all__ = ["ResampledCurve", "bootstrap_bd_rate", "bootstrap_interval", "resample"]
+__all__ = ["ResampledCurve", "bootstrap_interval", "resample"]
 
 _COUNTS_AT_A_TIME = 8_000_000  # replicates times images; 64 MB
 _MIN_IMAGES = 10  # below this, a bootstrap's interval is far too narrow to be shown
@@ -51,7 +51,7 @@ def resample(curve: MeasuredCurve, *, replicates: int, seed: int) -> ResampledCu
     Source: Efron, Annals of Statistics 7(1), 1979.
     """
     if replicates < 1:
-        raise OptionError(where="replicates", expected="1 or more", got=str(replicates), remedy="Take 2000, say.")
+        raise OptionError.number("resample", "replicates", "1 or more", replicates)
     parts: list[dict[str, NDArray[np.float64]]] = []
     metrics = curve.scorer.metrics
     for counts in _draws(len(curve), replicates, seed):
@@ -82,7 +82,7 @@ def bootstrap_interval(
     Source: Efron, Annals of Statistics 9(2), 1981 (percentile method).
     """
     if not 0 < level < 1:
-        raise OptionError(where="level", expected="a number between 0 and 1", got=repr(level), remedy="Take 0.95.")
+        raise OptionError.number("bootstrap_interval", "level", "a number between 0 and 1", level)
     if anchor.keys != test.keys or anchor.seed != test.seed or len(anchor.bpp) != len(test.bpp):
         raise CurveError(
             where="bootstrap",
@@ -114,36 +114,6 @@ def bootstrap_interval(
         invalid_fraction=float(invalid.mean()),
         seed=anchor.seed,
     )
-
-
-def bootstrap_bd_rate(
-    anchor: MeasuredCurve,
-    test: MeasuredCurve,
-    metric: str,
-    *,
-    replicates: int = 2000,
-    seed: int = 0,
-    level: float = 0.95,
-    min_overlap: float = 0.25,
-) -> BDRate:
-    """Compare two measured curves: `bd_rate` with its confidence interval over images.
-
-    Args:
-        anchor: the curve to compare with.
-        test: the curve to compare, over the same images.
-        metric: one of the scorer's metrics, or `TASK_LOSS`.
-        replicates: how often the images are drawn.
-        seed: of the drawing.
-        level: of the interval.
-        min_overlap: as for `bd_rate`.
-
-    Raises:
-        CurveError: the curves cannot be compared.
-        OptionError: ``replicates`` or ``level`` is out of range.
-    """
-    result = bd_rate(anchor.curve(), test.curve(), metric, min_overlap=min_overlap)
-    drawn_anchor, drawn_test = (resample(curve, replicates=replicates, seed=seed) for curve in (anchor, test))
-    return replace(result, interval=bootstrap_interval(drawn_anchor, drawn_test, metric, level=level))
 
 
 def _draws(images: int, replicates: int, seed: int) -> Iterator[NDArray[np.float64]]:

@@ -1,25 +1,24 @@
 """The transfer matrix: every preprocessor on every backbone and codec, inside its training loop and outside."""
 
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from types import MappingProxyType
-
-import torch
 
 from precomp_sdk.channel import Channel
 from precomp_sdk.codec import Codec
-from precomp_sdk.data import TaskDataset
-from precomp_sdk.errors import CurveError, OptionError, nearest
-from precomp_sdk.evaluation._panel import Panel, split
+from precomp_sdk.data import Subset, TaskDataset
+from precomp_sdk.ensemble import EnsembleTask
+from precomp_sdk.errors import OptionError, nearest
+from precomp_sdk.evaluation.baselines import EQUAL_BITS, Baseline, Control, find_baselines
 from precomp_sdk.evaluation.curves import Measurer
-from precomp_sdk.evaluation.evaluator import environment_versions, ignore
-from precomp_sdk.evaluation.rates.bjontegaard import TASK_LOSS, BDRate, bd_rate
-from precomp_sdk.evaluation.rates.bootstrap import bootstrap_interval, resample
+from precomp_sdk.evaluation.evaluator import check_ladders, compare_measured, environment_versions
+from precomp_sdk.evaluation.settings import EvaluateSettings
 from precomp_sdk.evaluation.statistics import MeasuredCurve
 from precomp_sdk.evaluation.transfer.records import TrainedWith, TransferCell, TransferMatrix
-from precomp_sdk.events import Event, Notice, RunFinished, RunStarted
+from precomp_sdk.evaluation.tuning import evenly_spread, tune
+from precomp_sdk.events import Notice, RunFinished, RunStarted
+from precomp_sdk.observers import Listener, Observer, listening
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.task import TaskModel
 
@@ -35,17 +34,8 @@ def transfer_matrix(
     dataset: TaskDataset,
     *,
     trained_with: Mapping[str, TrainedWith] = MappingProxyType({}),
-    ladders: Mapping[str, Sequence[float]] = MappingProxyType({}),
-    anchor_ladders: Mapping[str, Sequence[float]] = MappingProxyType({}),
-    replicates: int = 2000,
-    seed: int = 0,
-    min_overlap: float = 0.25,
-    batch_size: int = 32,
-    workers: int | None = None,
-    device: torch.device | str | None = None,
-    skip_unreadable: bool = False,
-    dataset_name: str | None = None,
-    observer: Callable[[Event], None] | None = None,
+    settings: EvaluateSettings | Mapping[str, EvaluateSettings] | None = None,
+    observer: Listener = "auto",
 ) -> TransferMatrix:
     """Score every preprocessor on every backbone and codec.
 
@@ -55,109 +45,120 @@ def transfer_matrix(
     Args:
         preprocessors: by label.
         codecs: by label.
-        tasks: backbones by label, of one kind of target and one set of metrics.
+        tasks: backbones by label, of one kind of target and one set of metrics; they work where they are.
         dataset: the held-out images, with targets that fit every backbone.
-        trained_with: what each preprocessor was trained with, by its label; a missing one: with nothing here.
-        ladders: qualities by the codec's label; default: its scale's ladder.
-        anchor_ladders: other qualities for the anchor, where it needs more bits to reach the same scores.
-        replicates: as for `evaluate`, like all that follow.
-        seed: of the drawing.
-        min_overlap: curves that share less of their score range have no BD-rate.
-        batch_size: images that are held at a time.
-        workers: threads of the codec.
-        device: where the networks work.
-        skip_unreadable: leave out images that cannot be read.
-        dataset_name: what results call the data set.
-        observer: receives the events of the run.
+        trained_with: what each preprocessor was trained with, by its label; missing ones: with nothing here.
+        settings: every other choice, for all codecs or by the codec's label (a ladder is of one codec). Baselines and
+            controls are rows of their own, tuned for each codec and backbone; the default is ``"equal-bits"`` alone.
+        observer: receives the events of the run; see `precomp_sdk.observers.listening`.
 
     Raises:
-        OptionError: something to compare is missing, the backbones do not belong together, or a loop or a ladder names
-            a label that is not there.
+        OptionError: something to compare is missing, the backbones do not belong together, or a loop or the settings
+            name a label that is not there.
+        CurveError: a ladder has fewer than two qualities.
         PrecompError: as `evaluate` raises it.
     """
     start = time.perf_counter()
-    _check(
-        preprocessors, codecs, tasks, trained_with, {"ladders": ladders, "anchor_ladders": anchor_ladders}, replicates
-    )
-    panel = Panel(tasks)
-    tell: Callable[[Event], None] = observer or ignore
-    tell(RunStarted(_STAGE, 0, {"codecs": list(codecs), "tasks": list(tasks), "preprocessors": list(preprocessors)}))
-    cells: dict[tuple[str, str, str], TransferCell] = {}
-    images = 0
-    for codec_label, codec in codecs.items():
-        with ExitStack() as stack:
-            measurers = [
-                stack.enter_context(
-                    Measurer(
-                        codec,
-                        panel,
-                        ladder=ladder,
-                        batch_size=batch_size,
-                        workers=workers,
-                        device=device,
-                        skip_unreadable=skip_unreadable,
-                        observer=observer,
-                    )
-                )
-                for ladder in (anchor_ladders.get(codec_label, ladders.get(codec_label)), ladders.get(codec_label))
-            ]
-            for measurer, times in zip(measurers, (1, len(preprocessors)), strict=True):
-                if len(measurer.ladder) < 2:
-                    raise CurveError(
-                        where=f"transfer, ladder of {codec_label!r}",
-                        expected="two or more qualities",
-                        got=repr(measurer.ladder),
-                        remedy="A curve needs several points.",
-                    )
-                measurer.check(dataset)
-                measurer.total_steps = len(dataset) * len(measurer.ladder) * times
-            anchor = measurers[0].curve(dataset)
-            images = len(anchor)
-            for label, preprocessor in preprocessors.items():
-                channel = Channel(measurers[1].transcoder, preprocessor, label=label)
-                measured = measurers[1].curve(dataset, channel)
-                loop = trained_with.get(label, TrainedWith())
-                for task_label in tasks:
-                    pair = (split(anchor, panel, task_label), split(measured, panel, task_label))
-                    cell = TransferCell(
-                        preprocessor=label,
-                        codec=codec_label,
-                        task=task_label,
-                        codec_in_loop=codec_label in loop.codecs,
-                        task_in_loop=task_label in loop.tasks,
-                        comparisons=_compare(*pair, replicates=replicates, seed=seed, min_overlap=min_overlap),
-                        anchor=pair[0].curve(),
-                        curve=pair[1].curve(),
-                    )
-                    cells[label, codec_label, task_label] = cell
-                    tell(Notice(_STAGE, f"{codec_label}, {task_label}: {cell.main.statement}"))
-    seconds = time.perf_counter() - start
-    tell(RunFinished(_STAGE, seconds))
+    default = EvaluateSettings(baselines=(EQUAL_BITS,))
+    by_codec = settings if isinstance(settings, Mapping) else dict.fromkeys(codecs, settings or default)
+    by_codec = {**dict.fromkeys(codecs, default), **by_codec}
+    baselines = _check(preprocessors, codecs, tasks, trained_with, by_codec)
+    # named by place: a label may hold a dot, the name of a member may not
+    panel = EnsembleTask(members={str(place): task for place, task in enumerate(tasks.values())})
+    with listening(observer) as notify:
+        matrix = _Matrix(tuple(tasks), dataset, trained_with, notify)
+        names = {"codecs": list(codecs), "tasks": list(tasks), "preprocessors": list(preprocessors)}
+        notify(RunStarted(_STAGE, 0, names))
+        for label, codec in codecs.items():
+            with Measurer(codec, panel, by_codec[label], observer=notify) as measurer:
+                matrix.measure(label, measurer, preprocessors, baselines)
+        seconds = time.perf_counter() - start
+        notify(RunFinished(_STAGE, seconds))
+    rows = (*preprocessors, *(baseline.name for baseline in baselines))
     return TransferMatrix(
-        dataset=dataset_name or dataset.name,
-        images=images,
+        dataset=dataset.name,
+        images=matrix.images,
         metrics=tuple(next(iter(tasks.values())).scorer.metrics),
-        preprocessors=tuple(preprocessors),
+        preprocessors=rows,
         codecs=tuple(codecs),
         tasks=tuple(tasks),
-        cells=tuple(cells[p, c, t] for p in preprocessors for c in codecs for t in tasks),
+        cells=tuple(matrix.cells[row, c, t] for row in rows for c in codecs for t in tasks),
         environment=environment_versions(),
         seconds=seconds,
         codec_versions={label: codec.version for label, codec in codecs.items()},
     )
 
 
-def _compare(
-    anchor: MeasuredCurve, other: MeasuredCurve, *, replicates: int, seed: int, min_overlap: float
-) -> tuple[BDRate, ...]:
-    drawn = [resample(curve, replicates=replicates, seed=seed) for curve in (anchor, other)] if replicates else []
-    results = []
-    for metric in (*anchor.scorer.metrics, TASK_LOSS):
-        result = bd_rate(anchor.curve(), other.curve(), metric, min_overlap=min_overlap)
-        if drawn and result.value_percent is not None:
-            result = replace(result, interval=bootstrap_interval(drawn[0], drawn[1], metric))
-        results.append(result)
-    return tuple(results)
+@dataclass(slots=True)
+class _Matrix:
+    """A matrix under way, filled codec by codec."""
+
+    tasks: tuple[str, ...]
+    dataset: TaskDataset
+    trained_with: Mapping[str, TrainedWith]
+    notify: Observer
+    images: int = 0
+    cells: dict[tuple[str, str, str], TransferCell] = field(default_factory=dict)
+
+    def measure(
+        self,
+        codec: str,
+        measurer: Measurer,
+        preprocessors: Mapping[str, Preprocessor],
+        baselines: Sequence[Baseline | Control],
+    ) -> None:
+        """Fill the cells of one codec."""
+        check_ladders(measurer, f"transfer, {codec!r}")
+        measurer.check(self.dataset)
+        anchors = measurer.curves(self.dataset, None, measurer.anchor_ladder)
+        self.images = len(next(iter(anchors.values())))
+        for label, preprocessor in preprocessors.items():
+            measured = measurer.curves(self.dataset, Channel(measurer.transcoder, preprocessor, label=label))
+            self._add(label, codec, anchors, measured, measurer.settings)
+        for baseline in baselines:
+            measured = self._baseline(measurer, baseline, anchors)
+            self._add(baseline.name, codec, anchors, measured, measurer.settings)
+
+    def _baseline(
+        self, measurer: Measurer, baseline: Baseline | Control, anchors: Mapping[str, MeasuredCurve]
+    ) -> dict[str, MeasuredCurve]:
+        """Return a baseline's curves at the setting that is best for each backbone, or a control's."""
+        first = next(iter(anchors.values()))
+        if isinstance(baseline, Control):
+            channel = baseline.channel(measurer.transcoder, first.curve())  # budgets are bits: of all backbones alike
+            return measurer.curves(self.dataset, channel, measurer.anchor_ladder)
+        spread = evenly_spread(first, measurer.settings.tuning_images)
+        there = {judge: anchor.subset(spread) for judge, anchor in anchors.items()}
+        tuned = tune(measurer, baseline, Subset(self.dataset, spread), there)
+        curves = {
+            value: measurer.curves(self.dataset, baseline.channel(measurer.transcoder, value))
+            for value in {item.value for item in tuned.values()}
+        }
+        return {judge: curves[item.value][judge] for judge, item in tuned.items()}
+
+    def _add(
+        self,
+        label: str,
+        codec: str,
+        anchors: Mapping[str, MeasuredCurve],
+        tests: Mapping[str, MeasuredCurve],
+        settings: EvaluateSettings,
+    ) -> None:
+        """Add one row's cells for one codec: a cell for each backbone."""
+        loop = self.trained_with.get(label, TrainedWith())
+        for task, judge in zip(self.tasks, anchors, strict=True):
+            cell = TransferCell(
+                preprocessor=label,
+                codec=codec,
+                task=task,
+                codec_in_loop=codec in loop.codecs,
+                task_in_loop=task in loop.tasks,
+                comparisons=compare_measured(anchors[judge], [tests[judge]], settings),
+                anchor=anchors[judge].curve(),
+                curve=tests[judge].curve(),
+            )
+            self.cells[label, codec, task] = cell
+            self.notify(Notice(_STAGE, f"{codec}, {task}: {cell.main.statement}"))
 
 
 def _check(
@@ -165,9 +166,9 @@ def _check(
     codecs: Mapping[str, Codec],
     tasks: Mapping[str, TaskModel],
     trained_with: Mapping[str, TrainedWith],
-    ladders: Mapping[str, Mapping[str, Sequence[float]]],
-    replicates: int,
-) -> None:
+    settings: Mapping[str, EvaluateSettings],
+) -> tuple[Baseline | Control, ...]:
+    """Refuse what cannot be compared; return the baselines, which are the same for all codecs."""
     for what, given in (("preprocessors", preprocessors), ("codecs", codecs), ("tasks", tasks)):
         if not given:
             raise _wrong(what, "one or more", "none", "Name what is to be compared.")
@@ -177,7 +178,7 @@ def _check(
         raise _wrong("tasks", "backbones of one kind of target and with one set of metrics", got, "Make two matrices.")
     named: list[tuple[str, Collection[str], Collection[str]]] = [
         ("trained_with", trained_with, preprocessors),
-        *((what, given, codecs) for what, given in ladders.items()),
+        ("settings", settings, codecs),
         *((f"trained_with of {label!r}, codecs", loop.codecs, codecs) for label, loop in trained_with.items()),
         *((f"trained_with of {label!r}, tasks", loop.tasks, tasks) for label, loop in trained_with.items()),
     ]
@@ -185,8 +186,15 @@ def _check(
         for label in given_labels:
             if label not in known:
                 raise _wrong(what, "labels of the matrix", repr(label), nearest(label, known))
-    if replicates < 0:
-        raise _wrong("replicates", "0 or more", str(replicates), "Take 2000, say.")
+
+    choices = {item.baselines for item in settings.values()}
+    if len(choices) > 1:
+        raise _wrong("settings", "the same baselines for all codecs", str(choices), "Make two matrices.")
+    baselines = find_baselines(choices.pop())
+    labels = [*preprocessors, *(baseline.name for baseline in baselines)]
+    if len(set(labels)) < len(labels):
+        raise _wrong("preprocessors", "labels that are no baseline's", str(labels), "Give them other labels.")
+    return baselines
 
 
 def _wrong(what: str, expected: str, got: str, remedy: str) -> OptionError:
