@@ -112,6 +112,12 @@ def stack_images(images: Sequence[Tensor]) -> Tensor:
 def stack_padded(images: Sequence[Tensor]) -> Tensor:
     """Stack uint8 images of any sizes into a float batch, padded right and below by repeating their borders.
 
+    What padding does to a network is this, wherever a batch is padded: inside its receptive field of the lower and the
+    right border, an image seems to go on as its border ends, instead of ending as the network's own convolutions let it
+    end. A network that averages over the whole image (group normalization, squeeze and excitation, a global guide)
+    averages over the padding too, so its answer depends on the sizes of the others in the batch. Cut the result to each
+    image's size: codec, proxy, task and every loss then see no padding.
+
     Shapes and units:
         images: each (3, H, W) uint8. Returns (N, 3, H', W') float32 in [0, 1], H' and W' the largest of each.
 

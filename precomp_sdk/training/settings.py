@@ -26,9 +26,9 @@ class TrainSettings:
         batch_size: images per step and process.
         max_padding: images of unequal sizes go through the preprocessor together as long as at most this share of
             their batch is padding, repeated borders; 0 puts only equal sizes together. Padding ends there: codec,
-            proxy, task and every term see each image at its own size, so no bit and no loss is counted on it. The
-            preprocessor sees an image's lower and right border continued instead of ended, also where it averages over
-            the whole image. Crops of one size, an option of most data sets, need no padding and are faster.
+            proxy, task and every term see each image at its own size, so no bit and no loss is counted on it. What it
+            does to a preprocessor, `precomp_sdk.images.stack_padded` says. Crops of one size, an option of most data
+            sets, need no padding and are faster.
         learning_rate: of AdamW, along a cosine from this down to 2% of it, times a linear warm-up.
         warmup_steps: length of the warm-up; at most a third of the steps.
         weight_decay: of AdamW.
