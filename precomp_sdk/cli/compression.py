@@ -28,13 +28,25 @@ __all__: list[str] = []
 def export(
     ctx: typer.Context,
     run: Annotated[Path, typer.Argument(help="The output folder of `precomp train`, or a weights file of it.")],
-    output: Annotated[Path, typer.Option(help="A .safetensors file for `precomp compress`, or an .onnx file.")],
+    output: Annotated[
+        Path,
+        typer.Option(help="A .safetensors file for `precomp compress`; an .onnx file of the network; or a folder."),
+    ],
 ) -> None:
-    """Write a trained preprocessor with its codec as one file, or as ONNX, and say what it costs."""
-    from precomp_sdk.deploy import measure_cost
+    """Write a trained preprocessor with its codec as one file, or as ONNX, and say what it costs.
+
+    A folder gets sender.onnx and receiver.onnx: 8 bits in and out, so that neither side needs Python.
+    """
+    from precomp_sdk.deploy import export_onnx_pair, measure_cost
     from precomp_sdk.run import load_compressor
 
     sender = load_compressor(run, registry_of(ctx), observer=tell_notice)
+    if not output.suffix:
+        paths = export_onnx_pair(sender, output)
+        for path in paths:
+            typer.echo(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
+        typer.echo(str(measure_cost(sender.preprocessor)))
+        return
     if sender.preprocessor.requires and output.suffix != ".onnx":
         told = f"{sender.preprocessor.name!r} works with its {' and '.join(sender.preprocessor.requires)}"
         raise typer.BadParameter(

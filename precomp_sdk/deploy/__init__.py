@@ -13,11 +13,14 @@ from precomp_sdk.deploy.bulk import (
 from precomp_sdk.deploy.compressor import Compressor
 from precomp_sdk.deploy.cost import Cost, measure_cost
 from precomp_sdk.deploy.export import export_onnx
+from precomp_sdk.deploy.onnx_pair import RECEIVER_FILE, SENDER_FILE, export_onnx_pair
 from precomp_sdk.deploy.resources import bytes_per_pixel, check_memory, memory_needed
 from precomp_sdk.deploy.targets import CompressedImage, QualityTarget, compress_to_target
 
 __all__ = [
+    "RECEIVER_FILE",
     "RECORD_NAME",
+    "SENDER_FILE",
     "BulkReport",
     "BulkSettings",
     "CompressedImage",
@@ -31,6 +34,7 @@ __all__ = [
     "compress_files",
     "compress_to_target",
     "export_onnx",
+    "export_onnx_pair",
     "find_jobs",
     "measure_cost",
     "memory_needed",

@@ -15,9 +15,9 @@ from precomp_sdk.atomic_io import replacing
 from precomp_sdk.errors import ExportError, MissingDependencyError
 from precomp_sdk.preprocessor import Preprocessor
 
-__all__ = ["export_onnx"]
+__all__ = ["OPSET", "export_onnx", "need_onnx"]
 
-_OPSET = 18
+OPSET = 18  #: of the files
 _EXAMPLE = (2, 3, 37, 51)  # sizes that no network can take for constants of its own
 _NEEDED = ("onnx", "onnxscript")
 
@@ -42,20 +42,29 @@ def export_onnx(preprocessor: Preprocessor, path: Path | str, *, metadata: Mappi
         ExportError: an operation of the network has no counterpart in ONNX, or it takes a size for a constant.
     """
     path = Path(path)
-    missing = [package for package in _NEEDED if find_spec(package) is None]
-    if missing:
-        raise MissingDependencyError(
-            where="export_onnx",
-            expected=f"the packages {' and '.join(_NEEDED)}",
-            got=f"no {' and no '.join(missing)}",
-            remedy='Install them: pip install "precomp-sdk[onnx]".',
-        )
+    need_onnx("export_onnx")
     program = _trace(_Whole(copy.deepcopy(preprocessor).cpu()).eval().requires_grad_(False), preprocessor.name)
     told = {"name": preprocessor.name, "source": preprocessor.source, "options": dict(preprocessor.options)}
     for key, value in {**told, **(metadata or {})}.items():
         program.model.metadata_props[key] = value if isinstance(value, str) else json.dumps(value)
     with replacing(path) as temporary:
         program.save(temporary)
+
+
+def need_onnx(where: str) -> None:
+    """Refuse to begin without the packages of the extra ``onnx``.
+
+    Raises:
+        MissingDependencyError: one is not installed.
+    """
+    missing = [package for package in _NEEDED if find_spec(package) is None]
+    if missing:
+        raise MissingDependencyError(
+            where=where,
+            expected=f"the packages {' and '.join(_NEEDED)}",
+            got=f"no {' and no '.join(missing)}",
+            remedy='Install them: pip install "precomp-sdk[onnx]".',
+        )
 
 
 def _trace(module: nn.Module, name: str) -> Any:
@@ -68,7 +77,7 @@ def _trace(module: nn.Module, name: str) -> Any:
                 (torch.rand(_EXAMPLE, generator=torch.Generator().manual_seed(0)), torch.tensor([0.25, 0.75])),
                 dynamo=True,
                 verbose=False,
-                opset_version=_OPSET,
+                opset_version=OPSET,
                 input_names=["images", "strengths"],
                 output_names=["processed"],
                 dynamic_shapes={"images": {0: batch, 2: height, 3: width}, "strengths": {0: batch}},
