@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from precomp_sdk import Label, LabelScorer, OptionError, Target, TargetError, TaskModel, nearest
+from precomp_sdk import Label, LabelScorer, OptionError, Target, TargetError, TaskModel
 
 __all__ = ["LabelTask", "read_classes"]
 
@@ -43,13 +43,19 @@ class LabelTask(TaskModel):
     ) -> None:
         super().__init__()
         if not 0.0 <= label_smoothing < 1.0:
-            raise _option_error("label_smoothing", "0 to below 1", label_smoothing, "0.1 is usual; 0 turns it off.")
+            raise OptionError.value(
+                "", "label_smoothing", "0 to below 1", label_smoothing, "0.1 is usual; 0 turns it off."
+            )
         if not temperature > 0.0:
-            raise _option_error("temperature", "a number above 0", temperature, "1 leaves the softmax as it is.")
+            raise OptionError.value(
+                "", "temperature", "a number above 0", temperature, "1 leaves the softmax as it is."
+            )
         if loss not in _LOSSES:
-            raise _option_error("loss", f"one of {_LOSSES}", loss, nearest(loss, _LOSSES))
+            raise OptionError.choice("", "loss", _LOSSES, loss)
         if not loss_temperature > 0.0:
-            raise _option_error("loss_temperature", "a number above 0", loss_temperature, "1 is the network's own.")
+            raise OptionError.value(
+                "", "loss_temperature", "a number above 0", loss_temperature, "1 is the network's own."
+            )
         self._loss = loss
         self._loss_temperature = loss_temperature
         self._label_smoothing = label_smoothing
@@ -144,10 +150,6 @@ def read_classes(classes: Sequence[int] | str | Path, outputs: int) -> tuple[tup
     return tuple(whole), names
 
 
-def _option_error(option: str, expected: str, got: object, remedy: str) -> OptionError:
-    return OptionError(where=f"option {option!r}", expected=expected, got=str(got)[:300], remedy=remedy)
-
-
 def _classes_error(expected: str, got: str) -> OptionError:
     remedy = 'Give a list of output indices, or a file like {"tench": 0, "church": 497}.'
-    return _option_error("classes", expected, got, remedy)
+    return OptionError(where="option 'classes'", expected=expected, got=got[:300], remedy=remedy)

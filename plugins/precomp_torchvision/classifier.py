@@ -74,9 +74,13 @@ class Classifier(LabelTask):
         )
         _networks.check_architecture(architecture)
         if num_classes is not None and num_classes < 1:
-            raise _wrong("num_classes", "1 or more", num_classes, "It is the number of outputs of the network.")
+            raise OptionError.value(
+                "", "num_classes", "1 or more", num_classes, "It is the number of outputs of the network."
+            )
         if new_head and (weights is None or num_classes is None):
-            raise _wrong("new_head", "weights and num_classes beside it", "one without", "Set both, or leave it out.")
+            raise OptionError.value(
+                "", "new_head", "weights and num_classes beside it", new_head, "Set both, or leave it out."
+            )
         self.architecture = architecture
         self._size = _networks.pair_of(input_size)
         published = self._build(weights, num_classes)
@@ -85,8 +89,8 @@ class Classifier(LabelTask):
             _networks.renew_head(self.network, num_classes)
             outputs = num_classes
         elif num_classes not in (None, outputs):
-            raise _wrong(
-                "num_classes", f"{outputs}, as the weights have", num_classes, "Leave it out, or set new_head."
+            raise OptionError.value(
+                "", "num_classes", f"{outputs}, as the weights have", num_classes, "Leave it out, or set new_head."
             )
         elif published is not None:
             self.class_names = tuple(published.meta["categories"])
@@ -152,7 +156,9 @@ class Classifier(LabelTask):
         if _networks.takes_one_size(self.architecture):
             height, width = self._size or (224, 224)
             if height != width:
-                raise _wrong("input_size", f"a square for {self.architecture!r}", self._size, "Give one number.")
+                raise OptionError.value(
+                    "", "input_size", f"a square for {self.architecture!r}", self._size, "Give one number."
+                )
             self._side = height
         self.network: nn.Module
         if found is None:
@@ -164,7 +170,9 @@ class Classifier(LabelTask):
             if self._side is not None:
                 needed = int(getattr(self.network, "image_size", 224))  # some weights are of a larger size
                 if self._size is not None and self._side != needed:
-                    raise _wrong("input_size", f"{needed}, as the weights need", self._side, "Leave it out.")
+                    raise OptionError.value(
+                        "", "input_size", f"{needed}, as the weights need", self._side, "Leave it out."
+                    )
                 self._side = needed
         if self._side is not None:
             self._size = (self._side, self._side)
@@ -179,13 +187,11 @@ class Classifier(LabelTask):
         deviations = tuple(default_std if std is None else std)
         for option, values, right in (("mean", means, True), ("std", deviations, min(deviations, default=0.0) > 0.0)):
             if len(values) != 3 or not right:
-                raise _wrong(option, "three numbers, for a std above 0", values, "They are for images in [0, 1].")
+                raise OptionError.value(
+                    "", option, "three numbers, for a std above 0", values, "They are for images in [0, 1]."
+                )
         self._mean: Tensor
         self._std: Tensor
         # not part of the state: they follow from the options
         self.register_buffer("_mean", torch.tensor(means).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("_std", torch.tensor(deviations).view(1, 3, 1, 1), persistent=False)
-
-
-def _wrong(option: str, expected: str, got: object, remedy: str) -> OptionError:
-    return OptionError(where=f"option {option!r}", expected=expected, got=str(got), remedy=remedy)

@@ -59,9 +59,7 @@ class SmallClassifier(LabelTask):
         )
         for option, value in (("num_classes", num_classes), ("width", width)):
             if value < 1:
-                raise OptionError(
-                    where=f"option {option!r}", expected="1 or more", got=str(value), remedy="Correct the option."
-                )
+                raise OptionError.number("", option, "1 or more", value)
         self.num_classes = num_classes
         widths = (3, width, 2 * width, 4 * width, 8 * width)
         self.stages = nn.ModuleList(
