@@ -20,6 +20,7 @@ from precomp_sdk.errors import BitstreamError, ImageError, OptionError, reason_o
 from precomp_sdk.image_io._orientation import orientation_of
 from precomp_sdk.image_io._samples import low_bytes
 from precomp_sdk.jpeg_file import check_jpeg
+from precomp_sdk.webp_file import check_webp
 
 __all__ = [
     "FORMATS",
@@ -127,6 +128,8 @@ def opened(source: str | PathLike[str] | bytes, settings: ReadSettings, where: s
     """
     data = source if isinstance(source, bytes) else _content(source, where)
     try:
+        if data[:4] == b"RIFF" and data[8:12] == b"WEBP":  # libwebp takes memory for its canvas as it opens the file
+            check_webp(data, where=where, max_pixels=settings.max_pixels)
         with _identified(data, where) as image:
             check_pixels(image.size, settings, where)
             if data[:2] == _JPEG:

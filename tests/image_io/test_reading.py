@@ -1,6 +1,7 @@
 """Every image file becomes (3, H, W) uint8, or an error that names it."""
 
 import struct
+import time
 import warnings
 import zlib
 from collections.abc import Callable
@@ -333,3 +334,16 @@ def test_a_jpeg_whose_scan_is_damaged_is_refused(progressive: bool) -> None:
     for damaged in (whole[:half] + whole[-2:], whole[:half] + bytes(400) + whole[half + 400 :]):
         with pytest.raises(ImageError, match=r"image of \d+ bytes: expected"):
             read_image(damaged)
+
+
+def test_a_webp_of_a_small_animation_on_a_large_canvas_is_refused_before_its_canvas_takes_memory() -> None:
+    images = [Image.new("RGB", (56, 40), (shade, 0, 0)) for shade in (0, 99)]
+    buffer = BytesIO()
+    images[0].save(buffer, "WEBP", save_all=True, append_images=images[1:])
+    whole = buffer.getvalue()
+    assert read_image(whole).shape == (3, 40, 56)
+    claimed = whole[:24] + (1_048_631).to_bytes(3, "little") + whole[27:]
+    start = time.thread_time()
+    with pytest.raises(ImageError, match="fills its canvas"):
+        read_image(claimed)
+    assert time.thread_time() - start < 0.1

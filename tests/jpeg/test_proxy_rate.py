@@ -1,6 +1,6 @@
 """The proxy's bits are those of the file that libjpeg writes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ from precomp_jpeg._colour import rgb_to_ycc
 from precomp_jpeg._huffman import code_of, optimal_code, stuffed_bits
 from precomp_jpeg._rate import RateOptions, entropy_bits
 from precomp_jpeg._scan import Scan, scan_of
-from precomp_jpeg._tables import AC_CODES, base_tables
+from precomp_jpeg._tables import AC_CODES, DC_CODES, base_tables
 
 SUBSAMPLINGS = ("4:2:0", "4:2:2", "4:4:4", "gray")
 CPU = torch.device("cpu")
@@ -132,6 +132,54 @@ def test_optimal_codes_are_limited_to_sixteen_bits_and_leave_the_ones_free() -> 
     assert code.table_bits == 8 * (2 + 2 + 17 + 30)
 
 
+def libjpegs_lengths(frequencies: Sequence[int]) -> list[int]:
+    """T.81, figures K.1 to K.3, word for word, with libjpeg's choice among equals: the last of the least."""
+    frequency, size, others = [*frequencies, 1], [0] * 257, [-1] * 257
+
+    def least(than: int) -> int:
+        found, best = -1, 1_000_000_000
+        for symbol, count in enumerate(frequency):
+            if count and count <= best and symbol != than:
+                found, best = symbol, count
+        return found
+
+    while (second := least(first := least(-1))) >= 0:
+        frequency[first] += frequency[second]
+        frequency[second] = 0
+        for symbol, joined in ((first, second), (second, -1)):
+            size[symbol] += 1
+            while others[symbol] >= 0:
+                symbol = others[symbol]
+                size[symbol] += 1
+            if joined >= 0:
+                others[symbol] = joined
+    bits = [size.count(length) for length in range(max(size) + 1)]
+    bits[0] = 0
+    for length in range(len(bits) - 1, 16, -1):
+        while bits[length] > 0:
+            shorter = max(j for j in range(length - 1) if bits[j])
+            bits[length] -= 2
+            bits[length - 1] += 1
+            bits[shorter + 1] += 2
+            bits[shorter] -= 1
+    bits[max(length for length, count in enumerate(bits) if count)] -= 1
+    order = sorted((s for s in range(256) if frequencies[s]), key=lambda symbol: (size[symbol], symbol))
+    lengths = [0] * 256
+    for symbol, length in zip(order, [n for n, count in enumerate(bits) for _ in range(count)], strict=True):
+        lengths[symbol] = length
+    return lengths
+
+
+def test_optimal_codes_are_libjpegs_for_any_frequencies() -> None:
+    generator = torch.Generator().manual_seed(3)
+    for used in (1, 2, 3, 12, 40, 162, 256):
+        for most in (1, 2, 3, 50, 10**6):
+            frequencies = torch.zeros(256, dtype=torch.int64)
+            chosen = torch.randperm(256, generator=generator)[:used]
+            frequencies[chosen] = torch.randint(1, most + 1, (used,), generator=generator)
+            assert list(optimal_code(frequencies.tolist()).lengths) == libjpegs_lengths(frequencies.tolist())
+
+
 def test_a_file_whose_codes_had_to_be_limited_is_counted() -> None:
     """Few loud blocks among many quiet ones: the unlimited code would be 17 bits deep."""
     generator = torch.Generator().manual_seed(0)
@@ -169,6 +217,41 @@ def test_expected_stuffing_is_what_a_simulation_stuffs() -> None:
         text[phase + 8 * k : phase + 8 * k + 8] == "1" * 8 for phase in range(8) for k in range(len(text) // 8)
     )
     assert expected[drawn].sum().item() == pytest.approx(windows, rel=0.05)
+
+
+@pytest.mark.parametrize("follows_itself", [False, True])
+def test_expected_stuffing_is_what_following_each_bit_gives(follows_itself: bool) -> None:
+    """The closed form against chances carried from bit to bit, for every symbol of every standard code."""
+    for counts, symbols in (*DC_CODES, *AC_CODES):
+        code = code_of(counts, symbols)
+        lengths, codes = torch.tensor([code.lengths]), torch.tensor([code.codes])
+        sizes = torch.arange(256)[None] % 16 % 12
+        found = stuffed_bits(codes, lengths, sizes, follows_itself=follows_itself)[0]
+        ones = [1.0] + 7 * [0.0]  # chances of k ones before the symbol, the last for seven and more
+        for _ in range(3 if follows_itself else 1):
+            wanted, before = bit_by_bit(code.lengths, code.codes, sizes[0].tolist(), ones)
+            ones = before if follows_itself else ones
+        assert torch.allclose(found, torch.tensor(wanted, dtype=torch.float64), atol=1e-12)
+        assert found[lengths[0] == 0].abs().max() == 0
+
+
+def bit_by_bit(
+    lengths: Sequence[int], codes: Sequence[int], sizes: Sequence[int], ones: list[float]
+) -> tuple[list[float], list[float]]:
+    """Expected runs of eight ones that end in each symbol, and the chances of k ones after a symbol of the table."""
+    expected, after, total = [], [0.0] * 8, sum(0.5**length for length in lengths if length)
+    for length, code, size in zip(lengths, codes, sizes, strict=True):
+        chances, runs = list(ones), 0.0
+        bits = [code >> length - 1 - i & 1 for i in range(length)] + [0.5] * size
+        for one in bits if length else []:
+            runs += chances[7] * one
+            moved = [1.0 - one, *(chance * one for chance in chances[:7])]
+            moved[7] += chances[7] * one
+            chances = moved
+        expected.append(runs)
+        if length:
+            after = [a + 0.5**length / total * chance for a, chance in zip(after, chances, strict=True)]
+    return expected, after
 
 
 def test_trainable_rate_corrects_the_bits(make_image: Callable[..., Tensor]) -> None:
