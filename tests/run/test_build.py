@@ -233,7 +233,7 @@ def test_a_tasks_own_objection_to_a_data_set_names_the_key(
         ("train.ladder=[5.5]", QualityError, "mine.toml, train.ladder: quality"),
         ("evaluate.ladder=[0, 5]", QualityError, "mine.toml, evaluate.ladder: quality"),
         ("evaluate.ladder=[5, 5]", ConfigError, "mine.toml, evaluate.ladder"),
-        ("evaluate.baselines=['blurr']", UnknownNameError, "mine.toml, evaluate.baselines: baselines"),
+        ("evaluate.baselines=['blurr']", ConfigError, "mine.toml, evaluate.baselines"),
     ],
 )
 def test_what_an_evaluation_would_refuse_is_refused_before_training(
