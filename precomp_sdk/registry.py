@@ -1,11 +1,14 @@
 """Names to classes: what is installed, where it comes from, and whether it works."""
 
+import importlib.util
 import inspect
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
-from types import MappingProxyType
+from pathlib import Path
+from types import MappingProxyType, ModuleType
 from typing import Any, Literal, TypeVar, overload
 
 from precomp_sdk import hookspecs
@@ -23,6 +26,7 @@ from precomp_sdk.errors import (
     nearest,
 )
 from precomp_sdk.events import Event
+from precomp_sdk.hookspecs import hookimpl
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.proxy import ANY_CODEC, ProxyCodec
 from precomp_sdk.task import TaskModel
@@ -162,6 +166,72 @@ class Registry:
         title = name or str(getattr(plugin, "__name__", type(plugin).__name__))
         self._add(plugin, PluginStatus(name=title, package="(registered in code)", version="", state="ok"))
 
+    def add(self, *classes: type, name: str | None = None) -> None:
+        """Register classes of the contracts as they are: a plugin without a plugin.
+
+        Args:
+            classes: codecs, proxies, preprocessors, tasks and data sets.
+            name: of the plugin that they count as; None takes the first class's.
+
+        Raises:
+            PluginError: a class is of no contract, is abstract, or lacks name or source; nothing is registered then.
+            DuplicateNameError: a name is taken.
+
+        Example:
+            >>> from precomp_sdk.testing import FakeCodec
+            >>> registry = Registry(entry_points=False)
+            >>> registry.add(FakeCodec)
+            >>> registry.create("codec", "fake")
+            FakeCodec(level=5)
+        """
+        offered: dict[str, list[type]] = {}
+        for cls in classes:
+            hooks = [hook for hook, contract in _KINDS.values() if isinstance(cls, type) and issubclass(cls, contract)]
+            if not hooks:
+                raise PluginError(
+                    where="Registry.add",
+                    expected=f"classes of {', '.join(contract.__name__ for _, contract in _KINDS.values())}",
+                    got=describe(cls),
+                    remedy="Derive it from one of them; register an observer's hook with Registry.register.",
+                )
+            offered.setdefault(hooks[0], []).append(cls)
+        title = name or (classes[0].__name__ if classes else "nothing")
+        members = {hook: hookimpl(lambda _, found=found: found) for hook, found in offered.items()}
+        self.register(type(title, (), members)(), name=title)
+
+    def add_file(self, path: Path | str) -> None:
+        """Import a Python file and register what it holds: its hooks, or else every class of a contract it defines.
+
+        The file is a program of its author's: give only what you would run.
+
+        Raises:
+            PluginError: it cannot be imported, or holds neither.
+            DuplicateNameError: a name is taken.
+        """
+        path = Path(path)
+        module = _imported(path)
+        named = [item for item in dir(module) if item.startswith("precomp_")]
+        if named:
+            self.register(module, name=path.stem)
+            return
+        contracts = tuple(contract for _, contract in _KINDS.values())
+        found = [
+            item
+            for item in vars(module).values()
+            if isinstance(item, type)
+            and issubclass(item, contracts)
+            and item.__module__ == module.__name__
+            and not inspect.isabstract(item)
+        ]
+        if not found:
+            raise PluginError(
+                where=str(path),
+                expected="hooks of a plugin, or codecs, proxies, preprocessors, tasks or data sets",
+                got="neither",
+                remedy="Look at docs/guides/codec.md.",
+            )
+        self.add(*found, name=path.stem)
+
     @overload
     def create(self, kind: Literal["codec"], name: str, **options: Any) -> Codec: ...
 
@@ -300,6 +370,34 @@ class Registry:
 
     def _observer_failed(self, title: str, error: str) -> None:
         self._statuses[title] = replace(self._statuses[title], error=f"its observer failed: {error}")
+
+
+def _imported(path: Path) -> ModuleType:
+    """Import a file under its own name, once.
+
+    Raises:
+        PluginError: it cannot be.
+    """
+    spec = importlib.util.spec_from_file_location(path.stem, path) if path.is_file() else None
+    if spec is None or spec.loader is None:
+        raise PluginError(
+            where=str(path), expected="a Python file", got="none of that name", remedy="Look at the path."
+        )
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module  # what it defines can be pickled and unpickled
+    try:
+        spec.loader.exec_module(module)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a stranger's import may raise anything
+        del sys.modules[path.stem]
+        raise PluginError(
+            where=str(path),
+            expected="a file that can be imported",
+            got=f"{type(error).__name__}: {error}",
+            remedy="Run it with Python by itself to see where it fails.",
+        ) from error
+    return module
 
 
 def _checked(kind: str, cls: object, contract: type, plugin: PluginStatus, where: str) -> Component:

@@ -47,6 +47,7 @@ STREAM = Path("-")  #: standard input or output in the place of a file
 
 _INTERRUPTED = 130  # what shells give a program that ctrl-C ended
 _RESUMABLE = ("train", "quickstart")
+_REGISTRY = "precomp_sdk.registry"  # in the context of one call
 
 _result_stream: TextIO | None = None  # where results go while everything else that is printed goes elsewhere
 
@@ -166,15 +167,27 @@ def _options(
         bool, typer.Option("--verbose", "-v", help="Every event as a line, and where an error comes from.")
     ] = False,
     traceback: Annotated[bool, typer.Option("--traceback", help="Show where an error comes from.")] = False,
+    plugin: Annotated[
+        list[Path] | None, typer.Option("--plugin", help="A Python file whose components take part. Repeatable.")
+    ] = None,
 ) -> None:
     """Train a neural preprocessor in front of a standard image codec, for machine vision at fewer bits."""
 
 
 def registry_of(ctx: typer.Context) -> "Registry":
-    """Return the registry that an embedder passed as the context's object, or one of the installed plugins."""
+    """Return the registry that an embedder passed as the context's object, or one of the installed plugins.
+
+    Files given by ``--plugin`` are registered in it, once.
+    """
     from precomp_sdk.registry import Registry
 
-    return ctx.obj if isinstance(ctx.obj, Registry) else Registry()
+    if _REGISTRY not in ctx.meta:
+        registry = ctx.obj if isinstance(ctx.obj, Registry) else Registry()
+        for path in ctx.find_root().params.get("plugin") or ():
+            registry.add_file(path)
+        ctx.meta[_REGISTRY] = registry
+    found: Registry = ctx.meta[_REGISTRY]
+    return found
 
 
 def overrides_of(settings: list[str] | None, folder: Path | None) -> list[str]:
