@@ -126,7 +126,7 @@ def _task(layout: Layout, network: str | None, weights: str) -> dict[str, Any]:
                 got=f"labels of kind {layout.labels!r}",
                 remedy="Name a network of torchvision.",
             )
-        return {"name": "small-classifier", "num_classes": len(layout.classes), "fit": {"epochs": 5}}
+        return {"name": "small-classifier", "num_classes": len(layout.classes), "colour": True, "fit": {"epochs": 5}}
     task: dict[str, Any] = {"name": component, "architecture": network or usual, "weights": weights}
     if layout.labels == "none":
         return task

@@ -14,12 +14,13 @@ from torch.nn.utils import clip_grad_norm_
 
 from precomp_sdk.data import SkippedSample, TaskDataset
 from precomp_sdk.errors import NonFiniteError, OptionError
-from precomp_sdk.events import RunFinished, RunStarted, StepDone
+from precomp_sdk.events import Notice, RunFinished, RunStarted, StepDone
 from precomp_sdk.images import stack_images, to_float
 from precomp_sdk.modules import device_of, evaluation_mode
 from precomp_sdk.observers import Listener, listening
 from precomp_sdk.targets import Target
 from precomp_sdk.task import TaskModel
+from precomp_sdk.training.chance import Chance
 from precomp_sdk.training.loading import Batches, left_out
 from precomp_sdk.training.settings import FitTaskSettings
 from precomp_sdk.types import Sample
@@ -119,8 +120,12 @@ def fit_task(
             skipped = batches.skipped
         scores: Mapping[str, float] = {}
         if validation is not None:
-            scores, more = _score(task, validation, settings.batch_size, settings.skip_unreadable, settings.workers)
+            chance = Chance()
+            size, skip = settings.batch_size, settings.skip_unreadable
+            scores, more = _score(task, validation, size, skip, settings.workers, chance)
             skipped += more
+            if told := chance.verdict(scores):
+                notify(Notice(_STAGE, told))
         if skipped:
             notify(left_out(_STAGE, skipped))
         seconds = time.perf_counter() - begin
@@ -178,7 +183,12 @@ def _step(
 
 
 def _score(
-    task: TaskModel, dataset: TaskDataset, batch_size: int, skip_unreadable: bool, workers: int | None
+    task: TaskModel,
+    dataset: TaskDataset,
+    batch_size: int,
+    skip_unreadable: bool,
+    workers: int | None,
+    chance: Chance | None = None,
 ) -> tuple[dict[str, float], tuple[SkippedSample, ...]]:
     device = device_of(task)
     statistics = []
@@ -196,10 +206,12 @@ def _score(
     ):
         for samples in batches:
             predictions = task.predict(_images(samples, device))
+            targets = _targets(samples)
             statistics += [
-                task.scorer.measure(prediction, target)
-                for prediction, target in zip(predictions, _targets(samples), strict=True)
+                task.scorer.measure(prediction, target) for prediction, target in zip(predictions, targets, strict=True)
             ]
+            if chance is not None:
+                chance.add(targets)
         return task.scorer.combine(statistics, np.ones(len(statistics))), batches.skipped
 
 

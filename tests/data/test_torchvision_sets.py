@@ -267,6 +267,7 @@ def test_the_plugin_registers_every_set() -> None:
     others = {
         "image-folder",
         "unlabelled-images",
+        "webdataset",
         "coco-detection",
         "mask-folder",
         "voc-detection",

@@ -68,3 +68,28 @@ def test_checks_the_data_set():
 def test_wrong_options(options):
     with pytest.raises(OptionError, match=f"option '{next(iter(options))}'"):
         make(**options)
+
+
+def test_tells_classes_by_colour_alone_where_it_is_asked_to():
+    """Red and green noise: without the option it stays at chance on images it has not seen."""
+
+    def noise(count, seed):
+        generator = torch.Generator().manual_seed(seed)
+        colours = torch.tensor([[0.86, 0.16, 0.16], [0.16, 0.86, 0.16]])[torch.arange(count) % 2]
+        images = colours[:, :, None, None] + 0.08 * torch.randn(count, 3, 32, 32, generator=generator)
+        return images.clamp(0, 1), [Label(place % 2) for place in range(count)]
+
+    def share(colour):
+        task = make(num_classes=2, colour=colour).train()
+        optimizer = torch.optim.AdamW(task.parameters(), lr=3e-3)
+        images, targets = noise(32, 0)
+        for _ in range(20):
+            optimizer.zero_grad()
+            task.losses(images, targets).mean().backward()
+            optimizer.step()
+        unseen, right = noise(40, 1)
+        found = torch.stack(task.eval().predict(unseen)).argmax(1)
+        return float((found == torch.tensor([label.index for label in right])).float().mean())
+
+    assert share(colour=True) == 1.0
+    assert share(colour=False) < 0.8
