@@ -25,6 +25,7 @@ __all__ = ["WebDatasetShards"]
 _KINDS = {Label.kind: ("cls",), Mask.kind: ("mask.png", "seg.png"), Boxes.kind: ("boxes.json", "json")}
 _PARTS_OF_MASKS = ("mask", "seg")
 _IGNORE = 255
+_BLOCK = tarfile.BLOCKSIZE
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,6 +174,8 @@ def _entries(path: Path, name: str) -> Iterator[_Entry]:
                         yield current
                     current = _Entry(key)
                 current.members[suffix.lower()] = _Member(path, member.offset_data, member.size)
+            if _Member(path, archive.offset, _BLOCK).read() != bytes(_BLOCK):
+                raise tarfile.ReadError("it ends without the zeros that end a tar file")
     except (tarfile.TarError, OSError, EOFError) as error:
         remedy = "Unpack a compressed one with gzip -d; copy a damaged one again."
         raise _wrong(str(path), "a whole tar file that is not compressed", str(error), remedy) from error

@@ -226,9 +226,9 @@ def _identified(data: bytes, where: str) -> ImageFile.ImageFile:
     start = data[:16]
     for kind in _available():
         factory, accept = Image.OPEN[kind]
-        if accept is not None and accept(start) is not True:
-            continue
         try:
+            if accept is not None and accept(start) is not True:
+                continue
             with _pillow_allows(None):
                 return factory(BytesIO(data), b"")
         except (SyntaxError, IndexError, TypeError, struct.error):  # Pillow's own list of "another format"

@@ -194,6 +194,13 @@ def test_what_cannot_be_read_is_named_with_the_reason(tmp_path: Path, data: byte
         read_image(data, where="sample 3")
 
 
+@pytest.mark.parametrize("count", range(1, 40))
+def test_a_few_bytes_are_no_image(count: int) -> None:
+    for data in (b"x" * count, bytes(count), b"\xff\xd8" * count, b"\x89PNG\r\n\x1a\n"[:count]):
+        with pytest.raises(ImageError, match=r"image of .* bytes: expected an image|expected a whole"):
+            read_image(data)
+
+
 def test_a_corrupt_chunk_is_an_error() -> None:
     data = bytearray(encoded(ramp(64, 64)))
     place = data.index(b"IDAT") + 20
