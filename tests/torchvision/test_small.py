@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from precomp_sdk import Label, OptionError, TargetError, TaskDataset
-from precomp_sdk.training import fit_task
+from precomp_sdk.training import FitTaskSettings, fit_task
 from precomp_torchvision import SmallClassifier
 
 
@@ -94,9 +94,8 @@ class Noise(TaskDataset):
 def test_tells_classes_by_colour_alone_where_it_is_asked_to(count):
     def unseen(colour):
         task = make(num_classes=2, colour=colour)
-        result = fit_task(
-            task, Noise(count, 0), epochs=360 // count, batch_size=4, validation=Noise(40, 1), observer=None
-        )
+        settings = FitTaskSettings(epochs=360 // count, batch_size=4)
+        result = fit_task(task, Noise(count, 0), settings=settings, validation=Noise(40, 1), observer=None)
         return result.scores["top1"]
 
     assert unseen(colour=True) == 1.0

@@ -7,7 +7,7 @@ import torch
 
 from precomp_sdk import Boxes, Composite, Label, Mask, Notice, RunFinished, Target
 from precomp_sdk.testing import FakeDataset, FakeTask
-from precomp_sdk.training import fit_task
+from precomp_sdk.training import FitTaskSettings, fit_task
 from precomp_sdk.training.chance import Chance
 
 HALF = [Label(place % 2) for place in range(100)]
@@ -41,11 +41,13 @@ def test_what_one_answer_scores(targets: list[Target], scores: dict[str, float],
 
 def test_fitting_tells_of_a_task_at_chance() -> None:
     events: list[object] = []
-    still = {"epochs": 1, "learning_rate": 1e-12, "observer": events.append}
-    fit_task(FakeTask(), FakeDataset(contrast=0.0), validation=FakeDataset(contrast=0.0, seed=1), **still)  # type: ignore[arg-type]
+    still = FitTaskSettings(epochs=1, learning_rate=1e-12)
+    train, val = FakeDataset(contrast=0.0), FakeDataset(contrast=0.0, seed=1)
+    fit_task(FakeTask(), train, settings=still, validation=val, observer=events.append)
     (told,) = [event.message for event in events if isinstance(event, Notice)]
     assert "has learnt nothing that carries over" in told
     assert isinstance(events[-1], RunFinished)
     events.clear()
-    fit_task(FakeTask(), FakeDataset(contrast=0.5), validation=FakeDataset(contrast=0.5, seed=1), **still)  # type: ignore[arg-type]
+    train, val = FakeDataset(contrast=0.5), FakeDataset(contrast=0.5, seed=1)
+    fit_task(FakeTask(), train, settings=still, validation=val, observer=events.append)
     assert not [event for event in events if isinstance(event, Notice)]
