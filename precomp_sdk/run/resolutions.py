@@ -59,4 +59,5 @@ def run_choice(
             batch_size=settings.batch_size,
             skip_unreadable=settings.skip_unreadable,
             device=fabric.device,
+            observer=observer,
         )

@@ -1,7 +1,7 @@
 """At which resolution a codec is best used, quality by quality."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -9,6 +9,7 @@ import torch
 
 from precomp_sdk.data import TaskDataset
 from precomp_sdk.errors import OptionError
+from precomp_sdk.events import Event
 from precomp_sdk.task import TaskModel
 from precomp_sdk.training.calibration import calibrate, measure_anchor
 from precomp_sdk.training.loading import load_all
@@ -67,6 +68,7 @@ def choose_resolutions(
     batch_size: int = 16,
     skip_unreadable: bool = False,
     device: torch.device | None = None,
+    observer: Callable[[Event], None] | None = None,
 ) -> tuple[ResolutionChoice, ...]:
     """Choose at every quality the resolution with the lowest ``bpp + lambda * task loss``, without a preprocessor.
 
@@ -86,6 +88,7 @@ def choose_resolutions(
         batch_size: images per batch.
         skip_unreadable: see above.
         device: where the task network is.
+        observer: receives a notice that names the images that were left out.
 
     Returns:
         One choice per quality, in the order of the ladder.
@@ -115,6 +118,7 @@ def choose_resolutions(
         batch_size=batch_size,
         skip_unreadable=skip_unreadable,
         device=device,
+        observer=observer,
     )
     samples, _ = load_all(dataset, "images to choose resolutions on", skip_unreadable=skip_unreadable)
     tried: list[list[TriedResolution]] = [[TriedResolution(1.0, p.bpp, p.task_loss, 1.0)] for p in points]

@@ -90,8 +90,8 @@ class Trainer:
             or for all processes that ``torchrun`` started.
 
     Raises:
-        OptionError: a part is not an object of its contract; the proxy is of another codec or of other options of it;
-            Fabric knows no such precision, or lacks a package for it.
+        OptionError: a part is not an object of its contract, or is to learn and has no parameters; the proxy is of
+            another codec or of other options of it; Fabric knows no such precision, or lacks a package for it.
 
     Example:
         >>> trainer = Trainer(codec=codec, proxy=proxy, preprocessor=network, task=task)  # doctest: +SKIP
@@ -153,6 +153,7 @@ class Trainer:
             OSError: the folder cannot be written to.
             DatasetError: an image cannot be read, or none of those held out or for calibration.
             CalibrationError: lambda cannot be read off the anchor's curve.
+            ContractError: task or proxy have no gradient to learn from, found at the first step.
         """
         with listening(self._observer) as self._tell:
             return self._run(dataset, held_out, None if folder is None else Path(folder), resume, overwrite)

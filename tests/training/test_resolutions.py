@@ -7,7 +7,9 @@ import torch
 
 from precomp_sdk import (
     Channel,
+    Event,
     ImageError,
+    Notice,
     OptionError,
     QualityScale,
     ResolutionCurve,
@@ -257,3 +259,14 @@ def test_the_points_give_the_chosen_factors_back_and_never_rise() -> None:
 def test_a_factor_out_of_range_is_refused() -> None:
     with Transcoder(FakeCodec()) as transcoder, pytest.raises(OptionError, match="factors"):
         choose_resolutions(transcoder, FakeTask(), FakeDataset(count=4), LADDER, factors=(1.5,))
+
+
+def test_images_that_were_left_out_are_named() -> None:
+    events: list[Event] = []
+    with Transcoder(FakeCodec()) as transcoder:
+        dataset = FakeDataset(count=6, unreadable=(4,))
+        settings: dict[str, Any] = {"factors": (0.5,), "skip_unreadable": True, "observer": events.append}
+        choose_resolutions(transcoder, FakeTask(), dataset, LADDER, lambdas=dict.fromkeys(LADDER, 1.0), **settings)
+    assert [event.message.split(" (")[0] for event in events if isinstance(event, Notice)] == [
+        "for calibration, 1 image was left out, unreadable: 4"
+    ]
