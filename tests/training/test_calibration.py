@@ -5,12 +5,24 @@ import torch
 from precomp_sdk import CalibrationError, DatasetError, Event, Notice, OptionError, Transcoder
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakeTask
 from precomp_sdk.training import calibrate, slopes
+from precomp_sdk.training.calibration import measure_anchor
 
 
 def test_slope_of_a_known_curve() -> None:
     losses = np.linspace(3.0, 0.5, 30)
     rates = 0.2 + 1.0 / losses  # d rate / d loss = -1 / loss^2
     np.testing.assert_allclose(slopes(rates, losses)[1:-1], 1.0 / losses[1:-1] ** 2, rtol=0.02)
+
+
+def test_the_anchors_rate_is_per_pixel_of_images_that_are_not_square() -> None:
+    codec, dataset = FakeCodec(), FakeDataset(count=3, sizes=((16, 40), (24, 9)))
+    samples = [dataset[index] for index in range(len(dataset))]
+    with Transcoder(codec) as transcoder:
+        bpps, _, _ = measure_anchor(transcoder, FakeTask().eval(), samples, (5, 30), targets="pseudo-labels")
+    pixels = sum(sample.image.shape[1] * sample.image.shape[2] for sample in samples)
+    for bpp, quality in zip(bpps, (5, 30), strict=True):
+        bits = sum(codec.transcode(sample.image, quality).bits for sample in samples)
+        assert bpp == pytest.approx(bits / pixels)
 
 
 def test_slopes_do_not_depend_on_the_order() -> None:

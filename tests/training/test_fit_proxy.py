@@ -64,6 +64,10 @@ def test_a_crop_without_pixels_is_refused(crops: tuple[int, ...]) -> None:
         fit_proxy(FakeProxy(FakeCodec()), FakeDataset(), settings=FitProxySettings(crops=crops))
 
 
+def test_a_crop_of_one_pixel_is_a_crop() -> None:
+    fit_proxy(FakeProxy(FakeCodec()), FakeDataset(), settings=FitProxySettings(steps=1, batch_size=2, crops=(1,)))
+
+
 def test_nothing_to_fit_is_said() -> None:
     class Ready(ProxyCodec):
         name, source, codec_name = "ready", "a double", "fake"
@@ -174,7 +178,7 @@ def test_a_poor_fit_is_told() -> None:
     ("psnr_db", "bits_error", "told"),
     [
         (40.0, 0.05, []), (40.0, 0.73, ["off by 73%, above 25%"]), (12.0, 0.05, ["12.0 dB from the codec's, below 25"]),
-        (float("nan"), float("nan"), ["nan%", "nan dB"]),
+        (float("nan"), float("nan"), ["nan%", "nan dB"]), (25.0, 0.25, []),
     ],
 )  # fmt: skip
 def test_what_is_a_poor_fit(psnr_db: float, bits_error: float, told: list[str]) -> None:
