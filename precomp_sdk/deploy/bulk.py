@@ -15,8 +15,9 @@ from precomp_sdk.deploy.compressor import Compressor
 from precomp_sdk.deploy.targets import QualityTarget, compress_to_target
 from precomp_sdk.engines import Engine, SerialEngine
 from precomp_sdk.errors import DatasetError, OptionError
-from precomp_sdk.events import Event, Notice, RunFinished, RunStarted, StepDone
+from precomp_sdk.events import Notice, RunFinished, RunStarted, StepDone
 from precomp_sdk.image_io import ReadSettings, is_image_name, read_image
+from precomp_sdk.observers import Listener, listening
 
 __all__ = [
     "RECORD_NAME",
@@ -183,7 +184,7 @@ def compress_files(
     sender: str,
     record: Path | None = None,
     engine: Engine | None = None,
-    observer: Callable[[Event], None] | None = None,
+    observer: Listener = "auto",
 ) -> BulkReport:
     """Compress files by several workers. A job that was killed goes on where it stopped.
 
@@ -197,7 +198,8 @@ def compress_files(
         sender: names what ``make`` makes, such as a digest of the weights; another one does a file again.
         record: the file of records; None keeps none, and skips nothing but with ``newer``.
         engine: who works; None: this process.
-        observer: receives a `StepDone` per file, with images and megapixels a second.
+        observer: receives a `StepDone` per file, with images and megapixels a second; see
+            `precomp_sdk.observers.listening`.
 
     Raises:
         OptionError: two jobs have one output.
@@ -223,11 +225,10 @@ def compress_files(
     if settings.dry_run:
         planned = [FileRecord(str(job.source), str(job.output), "planned", _size(job.source)) for job in left]
         return BulkReport((*records, *planned), time.monotonic() - begin)
-    notify = observer or _ignore
-    notify(RunStarted(_STAGE, len(left), {"files": len(jobs), "skipped": len(records)}))
     work = partial(_Sender, make, settings, sender)
     pixels = 0
-    with _Journal(record) as journal:
+    with listening(observer) as notify, _Journal(record) as journal:
+        notify(RunStarted(_STAGE, len(left), {"files": len(jobs), "skipped": len(records)}))
         for done, outcome in enumerate((engine or SerialEngine()).run(work, left), start=1):
             entry = outcome.result or _failure(outcome.item, outcome.error, sender)
             journal.write(entry)
@@ -238,8 +239,8 @@ def compress_files(
             seconds = max(time.monotonic() - begin, 1e-9)
             rates = {"images_per_s": done / seconds, "megapixels_per_s": pixels / 1e6 / seconds}
             notify(StepDone(_STAGE, done, len(left), rates))
-    seconds = time.monotonic() - begin
-    notify(RunFinished(_STAGE, seconds))
+        seconds = time.monotonic() - begin
+        notify(RunFinished(_STAGE, seconds))
     return BulkReport(tuple(records), seconds)
 
 
@@ -354,7 +355,3 @@ def _images_below(root: Path, output: Path) -> Iterator[Path]:
         seen.add(here)
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         yield from (Path(folder, name) for name in sorted(files) if not name.startswith(".") and is_image_name(name))
-
-
-def _ignore(event: Event) -> None:
-    pass

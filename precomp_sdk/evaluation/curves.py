@@ -3,13 +3,12 @@
 from collections import deque
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 import torch
 
 from precomp_sdk.channel import Channel
+from precomp_sdk.closing import Closing
 from precomp_sdk.codec import Codec
 from precomp_sdk.data import SkippedSample, TaskDataset
 from precomp_sdk.ensemble import EnsembleTask
@@ -48,7 +47,7 @@ class _Job:
     count: int
 
 
-class Measurer:
+class Measurer(Closing):
     """Measures curves of one codec and one task; the codec's threads and the settings are shared by all of them.
 
     Each image is loaded once per curve: a batch is held while it goes through all qualities, and the codec works in
@@ -316,14 +315,6 @@ class Measurer:
     def close(self) -> None:
         """Stop the threads."""
         self.transcoder.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.close()
 
     def _check_channel(self, channel: Channel) -> None:
         if channel.codec is not self.codec:

@@ -1,9 +1,7 @@
 """The evaluator: every way to send the images, through the real codec, compared with the anchor."""
 
-import platform
 import time
 from collections.abc import Mapping, Sequence
-from importlib.metadata import PackageNotFoundError, version
 from types import MappingProxyType
 
 from precomp_sdk.channel import Channel
@@ -25,8 +23,9 @@ from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.task import TaskModel
 from precomp_sdk.transcode import Transcoder
 from precomp_sdk.validation import check_instance
+from precomp_sdk.versions import environment_versions
 
-__all__ = ["check_ladders", "compare_measured", "environment_versions", "evaluate"]
+__all__ = ["check_ladders", "compare_measured", "evaluate"]
 
 _STAGE = "evaluate"
 _TASK = "task"  # the name of the task among the judges
@@ -254,17 +253,6 @@ def check_ladders(measurer: Measurer, where: str) -> None:
                 got=repr(ladder),
                 remedy="A curve needs several points; four or more make a good one.",
             )
-
-
-def environment_versions() -> dict[str, str]:
-    """Return the versions that a result depends on, by name."""
-    versions = {"python": platform.python_version(), "platform": platform.platform()}
-    for package in ("precomp-sdk", "torch", "numpy"):
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:  # a checkout on the path, not installed
-            versions[package] = "unknown"
-    return versions
 
 
 def _panel(task: TaskModel, judges: Mapping[str, TaskModel]) -> EnsembleTask:

@@ -12,7 +12,7 @@ from precomp_sdk.ensemble import EnsembleTask
 from precomp_sdk.errors import OptionError, nearest
 from precomp_sdk.evaluation.baselines import EQUAL_BITS, Baseline, Control, find_baselines
 from precomp_sdk.evaluation.curves import Measurer
-from precomp_sdk.evaluation.evaluator import check_ladders, compare_measured, environment_versions
+from precomp_sdk.evaluation.evaluator import check_ladders, compare_measured
 from precomp_sdk.evaluation.settings import EvaluateSettings
 from precomp_sdk.evaluation.statistics import MeasuredCurve
 from precomp_sdk.evaluation.transfer.records import TrainedWith, TransferCell, TransferMatrix
@@ -21,6 +21,7 @@ from precomp_sdk.events import Notice, RunFinished, RunStarted
 from precomp_sdk.observers import Listener, Observer, listening
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.task import TaskModel
+from precomp_sdk.versions import environment_versions
 
 __all__ = ["transfer_matrix"]
 
