@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from torch import Tensor, nn
 from torchvision import models
@@ -13,11 +13,11 @@ from torchvision.models.detection.faster_rcnn import FastRCNNPredictor, TwoMLPHe
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import MultiScaleRoIAlign
 
-from precomp_sdk import OptionError, nearest
-from precomp_torchvision import _networks, _weights
+from precomp_torchvision import _dense, _networks
 from precomp_torchvision._backbones import Pyramid
 
 __all__ = [
+    "DEFAULT_OUTPUTS",
     "FAMILIES",
     "NativeTransform",
     "build",
@@ -31,7 +31,7 @@ __all__ = [
 ]
 
 FAMILIES = ("fasterrcnn", "fcos", "retinanet")  #: those that take any backbone
-_COCO_OUTPUTS = 91
+DEFAULT_OUTPUTS: Final = 91  #: of weights for COCO, the background among them
 _NOT_BOXES = (
     "mask_roi_pool",
     "mask_head",
@@ -55,18 +55,10 @@ class NativeTransform(GeneralizedRCNNTransform):  # type: ignore[misc]  # torchv
 
 def check_architecture(architecture: str, *, with_backbone: bool) -> None:
     """Raise `OptionError` if there is no detection network of this name."""
-    known = FAMILIES if with_backbone else models.list_models(module=detection)
-    if architecture not in known:
-        raise OptionError(
-            where="option 'architecture'",
-            expected=f"one of {FAMILIES} for a backbone" if with_backbone else "a detection network of torchvision",
-            got=repr(architecture),
-            remedy=nearest(architecture, known)
-            + ("" if with_backbone or architecture not in FAMILIES else " Or name a backbone."),
-        )
+    _dense.check_architecture(architecture, detection, FAMILIES, "detection", with_backbone=with_backbone)
 
 
-def build(architecture: str, outputs: int = _COCO_OUTPUTS) -> nn.Module:
+def build(architecture: str, outputs: int = DEFAULT_OUTPUTS) -> nn.Module:
     """Build one of torchvision's networks with random weights; the background is among the outputs."""
     network: nn.Module = models.get_model(architecture, weights=None, weights_backbone=None, num_classes=outputs)
     return strip(network)
@@ -120,16 +112,22 @@ def load_file_into(make: Callable[[int], nn.Module], path: Path, title: str) -> 
     Raises:
         CheckpointError: the file cannot be read, or is of another network; the message names keys and shapes.
     """
-    prefixes = tuple(f"roi_heads.{name}" for name in _NOT_BOXES)
-    state = {key: value for key, value in _weights.read_state(path).items() if not key.startswith(prefixes)}
-    network = make(_COCO_OUTPUTS)
+    return _dense.load_state_into(
+        make,
+        path,
+        title,
+        outputs=DEFAULT_OUTPUTS,
+        left_out=tuple(f"roi_heads.{name}" for name in _NOT_BOXES),
+        outputs_in=_outputs_in,
+    )
+
+
+def _outputs_in(state: Mapping[str, Tensor], network: nn.Module) -> int:
     key = _class_weight(network)
-    rows = _rows(state, key) * _COCO_OUTPUTS / len(network.get_parameter(key))
-    if rows >= 2 and rows != _COCO_OUTPUTS and math.isclose(rows, round(rows)):
-        network = make(round(rows))
-    _weights.check_state(network, state, f"{path}, loaded into {title!r}")
-    network.load_state_dict(state, strict=False)  # checked above; what may be missing are counters of batches
-    return network
+    value = state.get(key)
+    rows = len(value) if value is not None and value.ndim else 0
+    outputs = rows * DEFAULT_OUTPUTS / len(network.get_parameter(key))
+    return round(outputs) if outputs >= 2 and math.isclose(outputs, round(outputs)) else 0
 
 
 def load_enum(architecture: str, weights: WeightsEnum) -> nn.Module:
@@ -158,9 +156,7 @@ def renew_outputs(network: nn.Module, fresh: nn.Module) -> None:
         network.get_submodule("head.classification_head").num_classes = outputs_of(fresh)  # type: ignore[assignment]
     else:
         names = ["head.classification_head"]  # of SSD, convolutions and nothing else
-    for name in names:
-        parent, _, attribute = name.rpartition(".")
-        setattr(network.get_submodule(parent), attribute, fresh.get_submodule(name))
+    _dense.put_layers(network, fresh, names)
 
 
 def _class_weight(network: nn.Module) -> str:
@@ -172,8 +168,3 @@ def _class_weight(network: nn.Module) -> str:
     logits = [name for name in names if ".cls_logits." in name]
     first = [name for name in names if ".module_list.0." in name]  # SSD's first level; SSDlite's ends in the logits
     return (logits or first)[-1]
-
-
-def _rows(state: Mapping[str, Tensor], key: str) -> int:
-    value = state.get(key)
-    return len(value) if value is not None and value.ndim else 0

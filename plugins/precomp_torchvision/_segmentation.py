@@ -1,8 +1,8 @@
 """torchvision's segmentation networks: building them, loading weights, and renewing what depends on the classes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from torch import Tensor, nn
 from torchvision import models
@@ -10,11 +10,12 @@ from torchvision.models import WeightsEnum, segmentation
 from torchvision.models.segmentation.deeplabv3 import DeepLabHead
 from torchvision.models.segmentation.fcn import FCNHead
 
-from precomp_sdk import OptionError, nearest
-from precomp_torchvision import _networks, _weights
+from precomp_sdk import OptionError
+from precomp_torchvision import _dense, _networks
 from precomp_torchvision._backbones import Stages
 
 __all__ = [
+    "DEFAULT_OUTPUTS",
     "FAMILIES",
     "build",
     "build_on",
@@ -26,7 +27,7 @@ __all__ = [
 ]
 
 FAMILIES = ("fcn", "deeplabv3", "lraspp")  #: those that take any backbone
-_VOC_OUTPUTS = 21
+DEFAULT_OUTPUTS: Final = 21  #: of weights for VOC's classes, the background among them
 _AUXILIARY = "aux_classifier"  # only helps to train from nothing: it is left out
 
 
@@ -44,18 +45,10 @@ class _NamedStages(nn.Module):
 
 def check_architecture(architecture: str, *, with_backbone: bool) -> None:
     """Raise `OptionError` if there is no segmentation network of this name."""
-    known = FAMILIES if with_backbone else models.list_models(module=segmentation)
-    if architecture not in known:
-        raise OptionError(
-            where="option 'architecture'",
-            expected=f"one of {FAMILIES} for a backbone" if with_backbone else "a segmentation network of torchvision",
-            got=repr(architecture),
-            remedy=nearest(architecture, known)
-            + ("" if with_backbone or architecture not in FAMILIES else " Or name a backbone."),
-        )
+    _dense.check_architecture(architecture, segmentation, FAMILIES, "segmentation", with_backbone=with_backbone)
 
 
-def build(architecture: str, outputs: int = _VOC_OUTPUTS) -> nn.Module:
+def build(architecture: str, outputs: int = DEFAULT_OUTPUTS) -> nn.Module:
     """Build one of torchvision's networks with random weights."""
     network: nn.Module = models.get_model(architecture, weights=None, weights_backbone=None, num_classes=outputs)
     return network
@@ -104,14 +97,14 @@ def load_file_into(make: Callable[[int], nn.Module], path: Path, title: str) -> 
     Raises:
         CheckpointError: the file cannot be read, or is of another network; the message names keys and shapes.
     """
-    state = {key: value for key, value in _weights.read_state(path).items() if not key.startswith(_AUXILIARY)}
-    network = make(_VOC_OUTPUTS)
+    return _dense.load_state_into(
+        make, path, title, outputs=DEFAULT_OUTPUTS, left_out=(_AUXILIARY,), outputs_in=_outputs_in
+    )
+
+
+def _outputs_in(state: Mapping[str, Tensor], network: nn.Module) -> int:
     weight = state.get(f"{_last_layers(network)[-1]}.weight")
-    if weight is not None and weight.ndim and len(weight) not in (0, _VOC_OUTPUTS):
-        network = make(len(weight))
-    _weights.check_state(network, state, f"{path}, loaded into {title!r}")
-    network.load_state_dict(state, strict=False)  # checked above; what may be missing are counters of batches
-    return network
+    return len(weight) if weight is not None and weight.ndim else 0
 
 
 def outputs_of(network: nn.Module) -> int:
@@ -121,9 +114,7 @@ def outputs_of(network: nn.Module) -> int:
 
 def renew_outputs(network: nn.Module, fresh: nn.Module) -> None:
     """Put the layers that depend on the classes of a new network in the place of the old ones."""
-    for name in _last_layers(network):
-        parent, _, attribute = name.rpartition(".")
-        setattr(network.get_submodule(parent), attribute, fresh.get_submodule(name))
+    _dense.put_layers(network, fresh, _last_layers(network))
 
 
 def _last_layers(network: nn.Module) -> list[str]:

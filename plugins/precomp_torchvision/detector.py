@@ -13,15 +13,23 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from precomp_sdk import (
     Boxes,
     BoxScorer,
-    OptionError,
     Target,
     TargetError,
     TaskModel,
     capture_layers,
     check_layer_names,
 )
-from precomp_torchvision import _backbones, _detection, _weights
+from precomp_torchvision import _backbones, _detection
 from precomp_torchvision._classes import check_names, choose_classes, without_background
+from precomp_torchvision._dense import (
+    Backbone,
+    backbone_of,
+    build_network,
+    check_head_options,
+    check_normalization,
+    freeze_batch_norms,
+    wrong,
+)
 from precomp_torchvision._detection_run import Pass, make_steady
 
 __all__ = ["Detector"]
@@ -98,30 +106,24 @@ class Detector(TaskModel):
     ) -> None:
         super().__init__()
         _detection.check_architecture(architecture, with_backbone=backbone is not None)
-        if num_classes is not None and num_classes < 1:
-            raise _wrong("num_classes", "1 or more", num_classes, "It does not count the background.")
-        if new_head and (weights is None or num_classes is None):
-            raise _wrong("new_head", "weights and num_classes beside it", "one without", "Set both, or leave it out.")
-        if backbone is None and (backbone_weights is not None or backbone_layers is not None):
-            raise _wrong("backbone", "a network beside backbone_weights and backbone_layers", None, "Name it.")
+        check_head_options(num_classes, 1, "It does not count the background.", weights, new_head)
+        base = backbone_of(backbone, backbone_weights, backbone_layers)
         if pyramid_channels < 64 or pyramid_channels % 32:
-            raise _wrong("pyramid_channels", "a multiple of 32 from 64 on", pyramid_channels, "64 is small, 256 usual.")
+            raise wrong("pyramid_channels", "a multiple of 32 from 64 on", pyramid_channels, "64 is small, 256 usual.")
         if not 0.0 <= own_threshold <= 1.0:
-            raise _wrong("own_threshold", "0 to 1", own_threshold, "0.5 is usual.")
+            raise wrong("own_threshold", "0 to 1", own_threshold, "0.5 is usual.")
         self.architecture = architecture
         self._own_threshold = own_threshold
-        found = None
-        if backbone is None:
-            make: Any = partial(_detection.build, architecture)
-            found = None if weights is None else _weights.find_weights(architecture, weights)
-        else:
-            make = partial(_make_on, architecture, backbone, backbone_weights, backbone_layers, pyramid_channels)
-            if weights is not None:
-                found = _weights.find_file(weights)
-        self.network = self._build(make, found, num_classes, new_head=new_head)
-        names = ()
-        if isinstance(found, WeightsEnum) and not new_head:
-            names = tuple(found.meta["categories"])
+        self.network, names = build_network(
+            _detection,
+            architecture,
+            weights,
+            None if base is None else partial(_make_on, architecture, base, pyramid_channels),
+            num_classes,
+            new_head=new_head,
+            default_outputs=_detection.DEFAULT_OUTPUTS,
+            background=1,
+        )
         outputs = _detection.outputs_of(self.network)
         whole = without_background(names, outputs)
         labels, self.class_names = choose_classes(classes, whole)
@@ -144,10 +146,9 @@ class Detector(TaskModel):
     def train(self, mode: bool = True) -> Self:
         """Set the mode; the input transform, and batch normalization that is frozen, stay in evaluation mode."""
         super().train(mode)
-        for module in self.network.modules():
-            kept = isinstance(module, GeneralizedRCNNTransform)
-            if kept or (self._frozen and isinstance(module, nn.modules.batchnorm._BatchNorm)):
-                module.eval()
+        self.network.transform.eval()
+        if self._frozen:
+            freeze_batch_norms(self.network)
         return self
 
     def check_dataset(self, class_names: Sequence[str]) -> None:
@@ -209,48 +210,31 @@ class Detector(TaskModel):
             wanted.append({"boxes": boxes.to(images.device), "labels": numbers[labels.cpu()].to(images.device)})
         return wanted
 
-    def _build(self, make: Any, found: WeightsEnum | Path | None, num_classes: int | None, *, new_head: bool) -> Any:
-        if found is None:
-            return make(91 if num_classes is None else num_classes + 1)
-        if isinstance(found, Path):
-            network = _detection.load_file_into(make, found, self.architecture)
-        else:
-            network = _detection.load_enum(self.architecture, found)
-        outputs = _detection.outputs_of(network)
-        if new_head and num_classes is not None:
-            _detection.renew_outputs(network, make(num_classes + 1))
-        elif num_classes not in (None, outputs - 1):
-            raise _wrong(
-                "num_classes", f"{outputs - 1}, as the weights have", num_classes, "Leave it out, or set new_head."
-            )
-        return network
-
     def _set_size(self, min_size: int | None, max_size: int | None) -> None:
         if min_size is None:
             if max_size is not None:
-                raise _wrong("max_size", "min_size beside it", max_size, "Give both.")
+                raise wrong("max_size", "min_size beside it", max_size, "Give both.")
             return
         longest = round(_SHARE_OF_NATIVE * min_size) if max_size is None else max_size
         if min_size < 1 or longest < min_size:
-            raise _wrong("min_size", "1 up to max_size", f"{min_size} and {longest}", "Correct them.")
+            raise wrong("min_size", "1 up to max_size", f"{min_size} and {longest}", "Correct them.")
         transform: Any = self.network.transform
         if transform.fixed_size is not None:
-            raise _wrong("min_size", f"none: {self.architecture} takes one size", min_size, "Leave it out.")
+            raise wrong("min_size", f"none: {self.architecture} takes one size", min_size, "Leave it out.")
         self.network.transform = GeneralizedRCNNTransform(min_size, longest, transform.image_mean, transform.image_std)
 
     def _set_normalization(self, mean: Sequence[float] | None, std: Sequence[float] | None) -> None:
         transform: Any = self.network.transform
-        for option, values, right in (("mean", mean, True), ("std", std, min(std or (1.0,)) > 0.0)):
+        check_normalization(mean, std)
+        for option, values in (("mean", mean), ("std", std)):
             if values is not None:
-                if len(values) != 3 or not right:
-                    raise _wrong(option, "three numbers, for a std above 0", values, "They are for images in [0, 1].")
                 setattr(transform, f"image_{option}", list(values))
 
     def _set_threshold(self, threshold: float | None) -> None:
         if threshold is None:
             return
         if not 0.0 <= threshold < 1.0:
-            raise _wrong("score_threshold", "0 to below 1", threshold, "Low values serve mAP: 0.05 is usual.")
+            raise wrong("score_threshold", "0 to below 1", threshold, "Low values serve mAP: 0.05 is usual.")
         part: Any = self.network.roi_heads if hasattr(self.network, "roi_heads") else self.network
         part.score_thresh = threshold
 
@@ -260,17 +244,5 @@ class Detector(TaskModel):
         )
 
 
-def _make_on(
-    family: str,
-    backbone: str,
-    weights: str | Path | WeightsEnum | None,
-    layers: Sequence[str] | None,
-    channels: int,
-    outputs: int,
-) -> nn.Module:
-    stages = _backbones.build_stages(backbone, weights, layers, coarser_than=8)
-    return _detection.build_on(family, _backbones.Pyramid(stages, channels), outputs)
-
-
-def _wrong(option: str, expected: str, got: object, remedy: str) -> OptionError:
-    return OptionError(where=f"option {option!r}", expected=expected, got=str(got), remedy=remedy)
+def _make_on(family: str, base: Backbone, channels: int, outputs: int) -> nn.Module:
+    return _detection.build_on(family, _backbones.Pyramid(base.stages(), channels), outputs)

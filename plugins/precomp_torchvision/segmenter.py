@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,6 @@ from torchvision.models.segmentation.deeplabv3 import ASPPPooling
 from precomp_sdk import (
     Mask,
     MaskScorer,
-    OptionError,
     Target,
     TargetError,
     TaskModel,
@@ -24,8 +23,17 @@ from precomp_sdk import (
     nearest,
     pad_to_multiple,
 )
-from precomp_torchvision import _backbones, _networks, _segmentation, _weights
+from precomp_torchvision import _networks, _segmentation
 from precomp_torchvision._classes import check_names, choose_classes
+from precomp_torchvision._dense import (
+    Backbone,
+    backbone_of,
+    build_network,
+    check_head_options,
+    check_normalization,
+    freeze_batch_norms,
+    wrong,
+)
 
 __all__ = ["Segmenter"]
 
@@ -100,36 +108,30 @@ class Segmenter(TaskModel):
     ) -> None:
         super().__init__()
         _segmentation.check_architecture(architecture, with_backbone=backbone is not None)
-        if num_classes is not None and num_classes < 2:
-            raise _wrong("num_classes", "2 or more", num_classes, "It is the number of outputs of the network.")
-        if new_head and (weights is None or num_classes is None):
-            raise _wrong("new_head", "weights and num_classes beside it", "one without", "Set both, or leave it out.")
-        if backbone is None and (backbone_weights is not None or backbone_layers is not None):
-            raise _wrong("backbone", "a network beside backbone_weights and backbone_layers", None, "Name it.")
+        check_head_options(num_classes, 2, "It is the number of outputs of the network.", weights, new_head)
+        base = backbone_of(backbone, backbone_weights, backbone_layers)
         if loss not in _LOSSES:
-            raise _wrong("loss", f"one of {_LOSSES}", loss, nearest(loss, _LOSSES))
+            raise wrong("loss", f"one of {_LOSSES}", loss, nearest(loss, _LOSSES))
         for option, value in (("temperature", temperature), ("loss_temperature", loss_temperature)):
             if not value > 0.0:
-                raise _wrong(option, "a number above 0", value, "1 leaves the softmax as it is.")
-        for option, values, right in (("mean", mean, True), ("std", std, min(std, default=0.0) > 0.0)):
-            if len(values) != 3 or not right:
-                raise _wrong(option, "three numbers, for a std above 0", values, "They are for images in [0, 1].")
+                raise wrong(option, "a number above 0", value, "1 leaves the softmax as it is.")
+        check_normalization(mean, std)
         self.architecture = architecture
         self._multiple = 1 if backbone is None else _MULTIPLE
         self._size = _networks.pair_of(input_size)
         self._temperature, self._loss, self._loss_temperature = temperature, loss, loss_temperature
-        found = None
-        if backbone is None:
-            make: Any = partial(_segmentation.build, architecture)
-            found = None if weights is None else _weights.find_weights(architecture, weights)
-        else:
-            make = partial(_make_on, architecture, backbone, backbone_weights, backbone_layers)
-            if weights is not None:
-                found = _weights.find_file(weights)
-        self.network = self._build(make, found, num_classes, new_head=new_head)
+        self.network, names = build_network(
+            _segmentation,
+            architecture,
+            weights,
+            None if base is None else partial(_make_on, architecture, base),
+            num_classes,
+            new_head=new_head,
+            default_outputs=_segmentation.DEFAULT_OUTPUTS,
+            background=0,
+        )
         outputs = _segmentation.outputs_of(self.network)
-        names = tuple(found.meta["categories"]) if isinstance(found, WeightsEnum) and not new_head else ("",) * outputs
-        self._outputs, self.class_names = choose_classes(classes, dict(enumerate(names)))
+        self._outputs, self.class_names = choose_classes(classes, dict(enumerate(names or ("",) * outputs)))
         self.num_classes = len(self._outputs)
         self.scorer = MaskScorer(self.num_classes)
         self._mean: Tensor
@@ -145,9 +147,7 @@ class Segmenter(TaskModel):
         """Set the mode; batch normalization that is frozen stays in evaluation mode."""
         super().train(mode)
         if self._frozen:
-            for module in self.network.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                    module.eval()
+            freeze_batch_norms(self.network)
         return self
 
     def check_dataset(self, class_names: Sequence[str]) -> None:
@@ -244,22 +244,6 @@ class Segmenter(TaskModel):
             where=f"task {self.name!r}", expected=expected, got=got, remedy="Look at the data set's masks and options."
         )
 
-    def _build(self, make: Any, found: WeightsEnum | Path | None, num_classes: int | None, *, new_head: bool) -> Any:
-        if found is None:
-            return make(21 if num_classes is None else num_classes)
-        if isinstance(found, Path):
-            network = _segmentation.load_file_into(make, found, self.architecture)
-        else:
-            network = _segmentation.load_enum(self.architecture, found)
-        outputs = _segmentation.outputs_of(network)
-        if new_head and num_classes is not None:
-            _segmentation.renew_outputs(network, make(num_classes))
-        elif num_classes not in (None, outputs):
-            raise _wrong(
-                "num_classes", f"{outputs}, as the weights have", num_classes, "Leave it out, or set new_head."
-            )
-        return network
-
 
 @contextmanager
 def _lone_image(network: nn.Module, count: int) -> Iterator[None]:
@@ -280,16 +264,5 @@ def _lone_image(network: nn.Module, count: int) -> Iterator[None]:
             layer.train()
 
 
-def _make_on(
-    family: str,
-    backbone: str,
-    weights: str | Path | WeightsEnum | None,
-    layers: Sequence[str] | None,
-    outputs: int,
-) -> nn.Module:
-    stages = _backbones.build_stages(backbone, weights, layers, coarser_than=8)
-    return _segmentation.build_on(family, stages, outputs)
-
-
-def _wrong(option: str, expected: str, got: object, remedy: str) -> OptionError:
-    return OptionError(where=f"option {option!r}", expected=expected, got=str(got), remedy=remedy)
+def _make_on(family: str, base: Backbone, outputs: int) -> nn.Module:
+    return _segmentation.build_on(family, base.stages(), outputs)
