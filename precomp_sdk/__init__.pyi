@@ -44,6 +44,7 @@ from . import (
     validation as validation,
     versions as versions,
     webp_file as webp_file,
+    weights as weights,
 )
 from .channel import (
     Channel as Channel,

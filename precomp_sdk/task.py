@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
+from pathlib import Path
 from typing import Any, ClassVar, TypeAlias, TypeVar, final
 
 import numpy as np
@@ -12,9 +13,10 @@ from torch import Tensor, nn
 
 from precomp_sdk.data import TaskDataset
 from precomp_sdk.described import Described
-from precomp_sdk.errors import ContractError, OptionError, TargetError, naming
+from precomp_sdk.errors import CheckpointError, ContractError, OptionError, TargetError, naming
 from precomp_sdk.images import check_batch, group_by_size
 from precomp_sdk.targets import Label, Target
+from precomp_sdk.weights import load_weights, read_name, read_state, save_weights, without_prefix
 
 __all__ = ["LabelScorer", "Scorer", "TaskModel"]
 
@@ -279,6 +281,40 @@ class TaskModel(Described, nn.Module, ABC):
             OptionError: the model does not offer it.
         """
         return self._per_image(images, self._pseudo_labels, f"{type(self).__name__}._pseudo_labels")
+
+    @final
+    def save(self, path: Path | str) -> None:
+        """Write the weights as safetensors, with the task's name: for `load`, and for ``load`` in an experiment file.
+
+        Raises:
+            CheckpointError: the file's name does not end in ``.safetensors``.
+            OSError: its folder cannot be written to.
+        """
+        save_weights(path, self, name=self.name)
+
+    @final
+    def load(self, path: Path | str) -> None:
+        """Load weights: a file of `save`, or a plain state dict (.pth, .pt, .safetensors) of the task or its network.
+
+        Prefixes that wrappers such as nn.DataParallel put before every name are taken off. No code in it is executed.
+
+        Raises:
+            CheckpointError: it cannot be read, is another task's, or does not fit.
+        """
+        name = read_name(path)
+        if name is not None and name != self.name:
+            raise CheckpointError(
+                where=str(path),
+                expected=f"weights of {self.name!r}",
+                got=f"weights of {name!r}",
+                remedy="Load them into the task that wrote them.",
+            )
+        network = next((part for part in (getattr(self, "network", None), getattr(self, "module", None)) if part), None)
+        if name is None and isinstance(network, nn.Module):
+            own = self.state_dict().keys()
+            if not without_prefix(read_state(path), own).keys() <= own:
+                return load_weights(network, path)
+        return load_weights(self, path)
 
     @final
     def features(self, images: Tensor) -> list[Tensor]:

@@ -11,6 +11,7 @@ from torchvision import models
 from torchvision.models import WeightsEnum
 
 from precomp_sdk import OptionError, nearest
+from precomp_sdk.weights import check_state, read_state, without_prefix
 from precomp_torchvision import _weights
 from precomp_torchvision._backbones import Stages, build_stages
 
@@ -186,12 +187,12 @@ def load_state_into(
     Raises:
         CheckpointError: the file cannot be read, or is of another network; the message names keys and shapes.
     """
-    state = {key: value for key, value in _weights.read_state(path).items() if not key.startswith(left_out)}
+    state = {key: value for key, value in without_prefix(read_state(path), ()).items() if not key.startswith(left_out)}
     network = make(outputs)
     found = outputs_in(state, network)
     if found not in (0, outputs):
         network = make(found)
-    _weights.check_state(network, state, f"{path}, loaded into {title!r}")
+    check_state(network, state, f"{path}, loaded into {title!r}")
     network.load_state_dict(state, strict=False)  # checked above; what may be missing are counters of batches
     return network
 

@@ -10,7 +10,7 @@ from torchvision import models
 from torchvision.models import WeightsEnum
 
 from precomp_sdk import CheckpointError, OptionError, nearest
-from precomp_torchvision import _weights
+from precomp_sdk.weights import check_state, read_state, without_prefix
 
 __all__ = [
     "build",
@@ -126,7 +126,7 @@ def load_file_into(architecture: str, path: Path, side: int | None = None) -> nn
     Raises:
         CheckpointError: the file cannot be read, or is of another network; the message names keys and shapes.
     """
-    state = _weights.read_state(path)
+    state = without_prefix(read_state(path), ())
     if architecture in _WITH_AUXILIARY:
         state = {key: value for key, value in state.items() if key.split(".")[0] not in _AUXILIARY}
     if architecture.startswith("densenet"):  # published files still have the names of torchvision 0.1
@@ -135,7 +135,7 @@ def load_file_into(architecture: str, path: Path, side: int | None = None) -> nn
     head = state.get(f"{head_of(network)}.weight")
     if head is not None and head.ndim > 0 and len(head) not in (0, _IMAGENET_CLASSES):
         network = build(architecture, len(head), side)
-    _weights.check_state(network, state, f"{path}, loaded into {architecture!r}")
+    check_state(network, state, f"{path}, loaded into {architecture!r}")
     network.load_state_dict(state, strict=False)  # checked above; what may be missing are counters of batches
     return network
 

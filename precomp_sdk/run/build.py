@@ -21,6 +21,7 @@ from precomp_sdk.registry import Registry, construct
 from precomp_sdk.run.datasets import check_same_classes
 from precomp_sdk.task import TaskModel
 from precomp_sdk.training import SavedModule, as_recorded, load_module, load_proxy
+from precomp_sdk.weights import read_name
 
 __all__ = [
     "Builder",
@@ -282,6 +283,9 @@ class Builder:
     def _load(self, table: Loadable, module: nn.Module, key: str) -> None:
         if table.load is not None:
             with located(f"{self._origin}, {key}.load"):
+                if isinstance(module, TaskModel) and table.load.is_file() and read_name(table.load) is None:
+                    module.load(table.load)  # a plain state dict
+                    return
                 load_module(table.load, module, name=table.name or str(getattr(module, "name", "")))
 
     @contextmanager
