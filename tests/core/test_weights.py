@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from precomp_sdk import CheckpointError, ClassifierTask, Registry, builtin
+from precomp_sdk import CheckpointError, ClassifierTask, Registry
 from precomp_sdk.config import Loadable
 from precomp_sdk.run.build import Builder
 from precomp_sdk.testing import FakeTask
@@ -51,15 +51,12 @@ def test_a_task_loads_what_it_saved(tmp_path: Path) -> None:
         task.save(tmp_path / "task.pth")
 
 
-def test_an_experiment_loads_a_plain_state_dict_into_its_task(tmp_path: Path) -> None:
-    registry = Registry(plugins=[builtin])
-    registry.tasks  # noqa: B018  # loads
+def test_an_experiment_loads_a_plain_state_dict_into_its_task(tmp_path: Path, doubles: Registry) -> None:
     path = tmp_path / "fake.pth"
     wanted = FakeTask()
     wanted.filters.data.add_(1.0)
     torch.save({f"module.{key}": value for key, value in wanted.state_dict().items()}, path)
-    made = FakeTask()
-    Builder(registry, "here", seed=0)._load(Loadable(name="fake", load=path), made, "task")
+    made = Builder(doubles, "here", seed=0).make("task", Loadable(name="fake", load=path), "task")
     assert torch.equal(made.filters, wanted.filters)
 
 
