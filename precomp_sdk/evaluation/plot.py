@@ -3,7 +3,8 @@
 from collections.abc import Collection, Sequence
 from io import BytesIO
 from itertools import cycle
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 import matplotlib.style
 from matplotlib.axes import Axes
@@ -15,11 +16,15 @@ from precomp_sdk.evaluation.rates.bjontegaard import TASK_LOSS, BDRate
 from precomp_sdk.evaluation.results import Evaluation, JudgeResult
 from precomp_sdk.types import RateAccuracyCurve
 
-__all__ = ["draw"]
+__all__ = ["draw", "figure_of"]
 
 _STRONG = ("#0072b2", "#d55e00", "#009e73", "#cc79a7")  # Okabe and Ito: distinct for colour-blind readers too
 _MUTED = ("#e69f00", "#56b4e9", "#8c6d31", "#999999")
 _PARTIAL = 0.8  # below this part of the score range, the legend says how much a BD-rate covers
+STYLE: list[str | Path | dict[str, Any]] = [
+    "default",
+    {"svg.hashsalt": "precomp"},
+]  #: of Matplotlib: whatever the user's style is
 _MARKERS = ("s", "D", "^", "v")
 
 
@@ -32,9 +37,16 @@ def draw(evaluation: Evaluation, file_format: Literal["png", "svg"]) -> bytes:
     Returns:
         The file.
     """
+    with matplotlib.style.context(STYLE):
+        figure, buffer = figure_of(evaluation), BytesIO()
+        figure.savefig(buffer, format=file_format, metadata={"Date": None} if file_format == "svg" else None)
+    return buffer.getvalue()
+
+
+def figure_of(evaluation: Evaluation) -> Figure:
+    """Return the figure that `draw` writes."""
     judged: tuple[Evaluation | JudgeResult, ...] = (evaluation, *evaluation.judges)
-    salted = {"svg.hashsalt": "precomp"}
-    with matplotlib.style.context(["default", salted]):
+    with matplotlib.style.context(STYLE):
         figure = Figure(figsize=(12.5, 6.6 * len(judged)), dpi=130, layout="constrained")
         FigureCanvasAgg(figure)
         baselines = {*(tuned.name for tuned in evaluation.tuned), *evaluation.controls}
@@ -50,9 +62,7 @@ def draw(evaluation: Evaluation, file_format: Literal["png", "svg"]) -> bytes:
             f"{evaluation.codec} for {evaluation.task} on {evaluation.dataset}, {evaluation.images} images",
             fontsize=13,
         )
-        buffer = BytesIO()
-        figure.savefig(buffer, format=file_format, metadata={"Date": None} if file_format == "svg" else None)
-    return buffer.getvalue()
+    return figure
 
 
 def _panel(axes: Axes, evaluation: Evaluation | JudgeResult, metric: str, baselines: Collection[str]) -> None:

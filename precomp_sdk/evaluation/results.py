@@ -1,11 +1,10 @@
 """The whole result of an evaluation, as text and as JSON."""
 
-import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -15,7 +14,11 @@ from precomp_sdk.errors import CurveError, nearest
 from precomp_sdk.evaluation.rates.bjontegaard import TASK_LOSS, BDRate
 from precomp_sdk.evaluation.statistics import CleanScore, UncodedScore
 from precomp_sdk.evaluation.tuning import TunedBaseline
+from precomp_sdk.evaluation.views import Viewed, plain_values
 from precomp_sdk.types import RateAccuracyCurve
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = [
     "Evaluation",
@@ -68,7 +71,7 @@ class JudgeResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Evaluation:
+class Evaluation(Viewed):
     """One codec and one task, measured over a data set.
 
     Args:
@@ -145,6 +148,24 @@ class Evaluation:
             )
         return known[wanted]
 
+    def _figure(self) -> "Figure":
+        from precomp_sdk.evaluation.plot import figure_of
+
+        return figure_of(self)
+
+    def _rows(self) -> list[Mapping[str, object]]:
+        return [
+            {
+                "curve": curve.label,
+                "quality": point.quality,
+                "bpp": point.bpp,
+                **point.scores,
+                TASK_LOSS: point.task_loss,
+            }
+            for curve in self.curves
+            for point in curve.points
+        ]
+
     def summary(self) -> str:
         """Return the result as a text table."""
         skipped = f", {len(self.skipped)} unreadable ones skipped" if self.skipped else ""
@@ -171,7 +192,7 @@ def results_json(evaluation: Evaluation) -> str:
 
 def record_json(file_format: str, key: str, record: object) -> str:
     """Return a record as JSON, complete, under a key beside the name of the format."""
-    plain = {"format": file_format, key: _plain(record)}
+    plain = {"format": file_format, key: plain_values(record)}
     return json.dumps(plain, indent=1, allow_nan=False, ensure_ascii=False) + "\n"
 
 
@@ -213,17 +234,6 @@ def _not_results(path: Path, file_format: str, got: str) -> CurveError:
         got=got,
         remedy="Evaluate again, or choose another file.",
     )
-
-
-def _plain(value: object) -> object:
-    """Return records as dicts and lists."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [_plain(item) for item in value]
-    return value
 
 
 def _points(found: Evaluation | JudgeResult, quality_name: str) -> Iterator[str]:

@@ -12,9 +12,10 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from precomp_sdk.evaluation.plot import STYLE
 from precomp_sdk.evaluation.transfer.records import TransferCell, TransferMatrix
 
-__all__ = ["draw_matrix"]
+__all__ = ["draw_matrix", "figure_of_matrix"]
 
 _LIMIT_PERCENT = 50.0  # where the colours end
 _COLOURS = "PuOr_r"  # purple saves, orange costs; distinct for colour-blind readers too
@@ -30,8 +31,16 @@ def draw_matrix(matrix: TransferMatrix, file_format: Literal["png", "svg"]) -> b
     Returns:
         The file.
     """
+    with matplotlib.style.context(STYLE):
+        figure, buffer = figure_of_matrix(matrix), BytesIO()
+        figure.savefig(buffer, format=file_format, metadata={"Date": None} if file_format == "svg" else None)
+    return buffer.getvalue()
+
+
+def figure_of_matrix(matrix: TransferMatrix) -> Figure:
+    """Return the figure that `draw_matrix` writes."""
     columns = [(codec, task) for codec in matrix.codecs for task in matrix.tasks]
-    with matplotlib.style.context(["default", {"svg.hashsalt": "precomp"}]):
+    with matplotlib.style.context(STYLE):
         width, height = 3.2 + 1.45 * len(columns), 2.2 + 0.75 * len(matrix.preprocessors)
         figure = Figure(figsize=(max(width, 6.5), height), dpi=130, layout="constrained")
         FigureCanvasAgg(figure)
@@ -54,9 +63,7 @@ def draw_matrix(matrix: TransferMatrix, file_format: Literal["png", "svg"]) -> b
             f"{matrix.dataset}, {matrix.images} images; framed: trained with both, dashed: with one of them",
             fontsize=9,
         )
-        buffer = BytesIO()
-        figure.savefig(buffer, format=file_format, metadata={"Date": None} if file_format == "svg" else None)
-    return buffer.getvalue()
+    return figure
 
 
 def _cell(axes: Axes, row: int, column: int, cell: TransferCell) -> None:

@@ -2,10 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from precomp_sdk.errors import CurveError, nearest
 from precomp_sdk.evaluation.rates.bjontegaard import BDRate
+from precomp_sdk.evaluation.views import Viewed
 from precomp_sdk.types import RateAccuracyCurve
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 __all__ = ["TrainedWith", "TransferCell", "TransferMatrix"]
 
@@ -59,7 +64,7 @@ class TransferCell:
 
 
 @dataclass(frozen=True, slots=True)
-class TransferMatrix:
+class TransferMatrix(Viewed):
     """All cells, in the order of preprocessors, then codecs, then backbones.
 
     Args:
@@ -102,6 +107,28 @@ class TransferMatrix:
                 remedy=nearest(" ".join(wanted), [" ".join(labels) for labels in known]),
             )
         return known[wanted]
+
+    def _figure(self) -> "Figure":
+        from precomp_sdk.evaluation.transfer.plot import figure_of_matrix
+
+        return figure_of_matrix(self)
+
+    def _rows(self) -> list[Mapping[str, object]]:
+        return [
+            {
+                "preprocessor": cell.preprocessor,
+                "codec": cell.codec,
+                "task": cell.task,
+                "in_loop": cell.in_loop,
+                "metric": item.metric,
+                "bd_rate_percent": item.value_percent,
+                "low": None if item.interval is None else item.interval.low_percent,
+                "high": None if item.interval is None else item.interval.high_percent,
+                "overlap": item.overlap,
+            }
+            for cell in self.cells
+            for item in cell.comparisons
+        ]
 
     def summary(self) -> str:
         """Return the matrix as a text table: a row per cell."""
