@@ -1,4 +1,4 @@
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import bjontegaard
 import numpy as np
@@ -6,7 +6,7 @@ import pytest
 from scipy.interpolate import PchipInterpolator
 
 from precomp_sdk import CurveError, RateAccuracyCurve
-from precomp_sdk.evaluation import TASK_LOSS, Interval, bd_rate
+from precomp_sdk.evaluation import TASK_LOSS, BDRate, Interval, bd_rate
 from precomp_sdk.evaluation.rates._pchip import pchip_integral
 
 RATES = [0.2, 0.3, 0.5, 0.8, 1.2, 1.9]
@@ -146,3 +146,20 @@ def test_scores_must_be_finite(draw_curve):
 def test_an_unknown_metric_names_the_near_one(draw_curve):
     with pytest.raises(CurveError, match="Did you mean 'top1'"):
         bd_rate(draw_curve("a", RATES, SCORES), draw_curve("b", RATES, SCORES), "top")
+
+
+def test_harm_is_an_interval_above_zero_or_a_curve_below(draw_curve):
+    anchor = draw_curve("anchor", RATES, SCORES)
+    dearer = bd_rate(anchor, draw_curve("test", [rate * 1.2 for rate in RATES], SCORES), "top1")
+    below = bd_rate(anchor, draw_curve("test", RATES, [score - 0.6 for score in SCORES]), "top1")
+    above = bd_rate(anchor, draw_curve("test", RATES, [score + 0.6 for score in SCORES]), "top1")
+    flat = bd_rate(anchor, draw_curve("test", RATES, [0.5] * 6), "top1")
+
+    assert (dearer.harms, dearer.test_below) == (True, False)
+    assert (below.value_percent, below.test_below, below.harms) == (None, True, True)
+    assert (above.harms, above.test_below, flat.harms) == (False, False, False)
+    assert not bd_rate(anchor, anchor, "top1").harms
+    for low, harms in ((0.1, True), (0.0, False), (-0.1, False), (None, False)):
+        assert replace(dearer, interval=Interval(0.95, low, 30.0, 100, 0.0, 0)).harms is harms
+    older = {field.name: getattr(below, field.name) for field in fields(below) if field.name != "test_below"}
+    assert not BDRate(**older).test_below  # files of before this was recorded say nothing of it
