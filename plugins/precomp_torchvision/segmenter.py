@@ -158,11 +158,11 @@ class Segmenter(TaskModel):
         return self._losses_of(self._logits(images), targets)
 
     def _predict(self, images: Tensor) -> Sequence[Tensor]:
-        return self._logits(images).argmax(dim=1).unbind()
+        return _labels_of(self._logits(images))
 
     def _judge(self, images: Tensor, targets: Sequence[Target]) -> tuple[Sequence[Tensor], Tensor]:
         logits = self._logits(images)
-        return logits.argmax(dim=1).unbind(), self._losses_of(logits, targets)
+        return _labels_of(logits), self._losses_of(logits, targets)
 
     def _pseudo_labels(self, images: Tensor) -> Sequence[Target]:
         soft = (self._logits(images) / self._temperature).softmax(dim=1)  # (N, K, H, W)
@@ -243,6 +243,11 @@ class Segmenter(TaskModel):
         return TargetError(
             where=f"task {self.name!r}", expected=expected, got=got, remedy="Look at the data set's masks and options."
         )
+
+
+def _labels_of(logits: Tensor) -> Sequence[Tensor]:
+    """Return label maps, or the scores where one is NaN: argmax would call it a class, and a right one at times."""
+    return [item if bool(item.isnan().any()) else item.argmax(dim=0) for item in logits]
 
 
 @contextmanager

@@ -278,7 +278,10 @@ def test_unreadable_images():
     )
     assert [item.key for item in result.skipped] == ["5", "2"]
     notices = [event.message for event in events if isinstance(event, Notice)]
-    assert notices == ["2 images were left out, unreadable: 5, 2 (5: expected an image; got rubbish. Repair it.)"]
+    assert notices == [
+        "2 images were left out, unreadable: 5, 2 (data set 'shades', sample '5': 5: expected an image; got rubbish. "
+        "Repair it.)"
+    ]
 
 
 def test_a_task_without_parameters_is_scored():
