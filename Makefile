@@ -1,7 +1,7 @@
 # A folder that holds imagenette/{train,val}, for the benchmarks that want photographs.
 DATA ?= ../shared/data
 
-.PHONY: check lint format test bench docs
+.PHONY: check lint format test bench fuzz soak docs
 
 check: lint test docs  ## everything CI checks, and the docs
 
@@ -24,6 +24,12 @@ bench:  ## ratios, side by side, into benchmarks/results/
 	python benchmarks/proxy_designs.py $(DATA)/imagenette/train $(DATA)/imagenette/val
 	python benchmarks/training_step.py
 	python benchmarks/evaluator_sizes.py
+
+fuzz:  ## 10^6 damaged payloads over all codecs, in parts: stop it whenever, it goes on; benchmarks/results/fuzz.md
+	python benchmarks/fuzz.py --payloads 1000000
+
+soak:  ## half an hour of encoding and decoding from 8 threads: memory, descriptors and threads stay flat
+	python benchmarks/soak.py --minutes 30
 
 docs:  ## bring the generated parts up to date, run every block, build the site into site/
 	python docs/_tools/generate.py

@@ -21,6 +21,7 @@ from . import (
     hookspecs as hookspecs,
     image_io as image_io,
     images as images,
+    interrupts as interrupts,
     jpeg_file as jpeg_file,
     module_reference as module_reference,
     module_task as module_task,

@@ -20,7 +20,8 @@ class Codec(Described, ABC):
 
     Write ``_encode`` and ``_decode`` for one image; validation is done here, once, and batches run in parallel through
     `precomp_sdk.Transcoder`. Both methods are called from several threads at a time. Gradients come from the
-    `ProxyCodec` that stands in for it. Options are keyword-only arguments of ``__init__``.
+    `ProxyCodec` that stands in for it. Options are keyword-only arguments of ``__init__``; those that name a path, a
+    program to run or a module to import stand in ``unsafe_options``, so that no file of a stranger sets them.
 
     Shapes and units:
         image: (3, H, W) uint8, sRGB; any H, W >= 1. Never changed in place.

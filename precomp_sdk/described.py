@@ -3,8 +3,10 @@
 from collections.abc import Mapping
 from inspect import Parameter, signature
 from pathlib import PurePath
+from types import MappingProxyType
+from typing import ClassVar
 
-__all__ = ["Described"]
+__all__ = ["Described", "options_of"]
 
 _PLAIN = (bool, int, float, str, PurePath)
 _LONGEST = 80
@@ -25,15 +27,23 @@ class Described:
         (Blur(sigma=2.0), Blur(sigma=1.0, edges=True))
     """
 
+    unsafe_options: ClassVar[Mapping[str, str]] = MappingProxyType({})
+    """Options that hold a ``"path"``, the name of a ``"program"`` that is run, or of a ``"module"`` that is imported.
+
+    No file of a stranger sets them: none is taken from a weights file, and no program or module from an experiment that
+    is only read. One whose type is a path need not be listed.
+    """
+
     def __repr__(self) -> str:
         try:
-            told = ", ".join(f"{name}={_short(value)}" for name, value in _options_of(self).items())
+            told = ", ".join(f"{name}={_short(value)}" for name, value in options_of(self).items())
         except Exception:  # half constructed, or of someone's own making: a repr never fails
             told = "..."
         return f"{type(self).__name__}({told})"
 
 
-def _options_of(component: object) -> Mapping[str, object]:
+def options_of(component: object) -> Mapping[str, object]:
+    """Return the options of a component that its ``repr`` shows, see `Described`."""
     parameters = signature(type(component).__init__).parameters
     defaults = {name: parameter.default for name, parameter in parameters.items()}
     options = getattr(component, "options", None)

@@ -32,6 +32,7 @@ __all__ = [
     "PrecompError",
     "QualityError",
     "ResourceError",
+    "StorageError",
     "TargetError",
     "UnknownNameError",
     "file_trouble",
@@ -236,6 +237,10 @@ class ConfigError(PrecompError, ValueError):
 
 class CheckpointError(PrecompError, ValueError):
     """A checkpoint or a weights file does not belong to what it is loaded into."""
+
+
+class StorageError(PrecompError, OSError):
+    """A file cannot be written: its disk is full."""
 
 
 class ExportError(PrecompError, RuntimeError):

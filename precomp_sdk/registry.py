@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar, overload
 from precomp_sdk import hookspecs
 from precomp_sdk._hosting import Host
 from precomp_sdk._plugins import check_requirements, describe, failed_import, loading_order, told
+from precomp_sdk._trust import check_declared
 from precomp_sdk.codec import Codec
 from precomp_sdk.data import TaskDataset
 from precomp_sdk.errors import (
@@ -422,6 +423,7 @@ def _checked(kind: str, cls: object, contract: type, plugin: PluginStatus, where
                 got=repr(value),
                 remedy=f"Set {attribute} on the class.",
             )
+    check_declared(cls, where)
     name = str(described["name"])
     if not _NAME.fullmatch(name):
         raise PluginError(

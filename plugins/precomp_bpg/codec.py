@@ -1,6 +1,7 @@
 """BPG as a codec of precomp_sdk."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import ClassVar, Final, Literal
 
 import numpy as np
@@ -51,7 +52,11 @@ class BPGCodec(Codec):
     quality_scale: ClassVar[QualityScale] = QualityScale(
         "QP", 0, 51, higher_is_better=False, ladder=(25, 28, 31, 34, 37, 40, 44)
     )
-    limits = frozenset({"max_pixels"})
+    limits = frozenset({"max_pixels", "timeout_s"})
+
+    unsafe_options: ClassVar[Mapping[str, str]] = MappingProxyType(
+        {"backend": "program", "bpgenc": "program", "bpgdec": "program"}
+    )
 
     def __init__(
         self,

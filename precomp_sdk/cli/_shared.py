@@ -16,6 +16,7 @@ from typer.core import TyperGroup
 from precomp_sdk import __version__
 from precomp_sdk._deprecated import OldNameWarning
 from precomp_sdk.errors import PrecompError, file_trouble, printable
+from precomp_sdk.interrupts import Interrupted, signals_raise
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +31,7 @@ __all__ = [
     "Overwrite",
     "Resume",
     "Settings",
+    "Trust",
     "app",
     "complain",
     "overrides_of",
@@ -57,7 +59,7 @@ class _Group(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            with _notices_told():
+            with _notices_told(), signals_raise():
                 return super().invoke(ctx)
         except (PrecompError, OSError) as error:
             if ctx.params.get("traceback") or ctx.params.get("verbose"):
@@ -65,9 +67,10 @@ class _Group(TyperGroup):
             complain(str(error) if isinstance(error, PrecompError) else file_trouble(error))
             raise typer.Exit(1) from error
         except KeyboardInterrupt as error:
+            told = f" at {error.told}" if isinstance(error, Interrupted) and error.told else ""
             resumable = ctx.invoked_subcommand in _RESUMABLE
-            complain("interrupted; --resume goes on from the last checkpoint" if resumable else "interrupted")
-            raise typer.Exit(_INTERRUPTED) from error
+            complain(f"interrupted{told}" + ("; --resume goes on from the last checkpoint" if resumable else ""))
+            raise typer.Exit(error.status if isinstance(error, Interrupted) else _INTERRUPTED) from error
 
 
 @contextmanager
@@ -144,6 +147,10 @@ Settings = Annotated[
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run in the output folder.")]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace an older run in the output folder.")]
 Output = Annotated[Path | None, typer.Option("--output", help="Folder for the results, instead of output.folder.")]
+Trust = Annotated[
+    bool,
+    typer.Option("--trust", help="Let the files name programs and modules: only where you know who made them."),
+]
 AsJSON = Annotated[
     bool, typer.Option("--json", callback=_json_asked, help="Print JSON on standard output, and nothing else there.")
 ]

@@ -8,6 +8,7 @@ import typer
 from precomp_sdk.cli._shared import (
     STREAM,
     AsJSON,
+    Trust,
     app,
     progress,
     read_input,
@@ -32,6 +33,7 @@ def export(
         Path,
         typer.Option(help="A .safetensors file for `precomp compress`; an .onnx file of the network; or a folder."),
     ],
+    trust: Trust = False,
 ) -> None:
     """Write a trained preprocessor with its codec as one file, or as ONNX, and say what it costs.
 
@@ -40,7 +42,7 @@ def export(
     from precomp_sdk.deploy import export_onnx_pair, measure_cost
     from precomp_sdk.run import load_compressor
 
-    sender = load_compressor(run, registry_of(ctx), observer=tell_notice)
+    sender = load_compressor(run, registry_of(ctx), trust=trust, observer=tell_notice)
     if not output.suffix:
         paths = export_onnx_pair(sender, output)
         for path in paths:
@@ -84,6 +86,7 @@ def compress(
     white_level: Annotated[
         float | None, typer.Option(help="The sample that is white, in images of more than 8 bits; 4095 for 12 bits.")
     ] = None,
+    trust: Trust = False,
 ) -> None:
     """Preprocess and encode images, upright and in sRGB; their metadata is left behind.
 
@@ -97,7 +100,7 @@ def compress(
 
     target = QualityTarget(quality=quality, bits_per_pixel=bpp, max_bytes=max_bytes)
     read = ReadSettings(max_pixels=MAX_PIXELS if max_pixels is None else max_pixels, white_level=white_level)
-    sender = load_compressor(model, registry_of(ctx), observer=tell_notice)
+    sender = load_compressor(model, registry_of(ctx), trust=trust, observer=tell_notice)
     single = len(inputs) == 1 and (inputs[0] == STREAM or inputs[0].is_file())
     if single and (output == STREAM or (not output.is_dir() and output.suffix)):
         _compress_one(sender, inputs[0], output, target, read, as_json=as_json)
@@ -106,7 +109,7 @@ def compress(
         raise typer.BadParameter("expected files and folders; - is for one image alone", param_hint="INPUT")
     with progress(ctx) as shown:
         report = compress_files(
-            Sender(model, registry_of(ctx), sender),
+            Sender(model, registry_of(ctx), sender, trust=trust),
             find_jobs(inputs, output, sender.codec.suffix()),
             BulkSettings(target, newer=newer, dry_run=dry_run, read=read),
             sender=sender.digest,
@@ -157,6 +160,7 @@ def decompress(
         str | None,
         typer.Option(metavar="HEIGHTxWIDTH", help="Of the source, where it was coded at a lower resolution."),
     ] = None,
+    trust: Trust = False,
 ) -> None:
     """Decode one payload: what the receiver sees."""
     from precomp_sdk.image_io import encode_png, write_image
@@ -166,7 +170,7 @@ def decompress(
     if size is not None and not (len(sides) == 2 and all(side.isdecimal() and int(side) for side in sides)):
         raise typer.BadParameter(f"expected HEIGHTxWIDTH, such as 240x320; got {size!r}", param_hint="--size")
     target = None if size is None else (int(sides[0]), int(sides[1]))
-    image = load_compressor(file, registry_of(ctx)).decompress(read_input(payload), target)
+    image = load_compressor(file, registry_of(ctx), trust=trust).decompress(read_input(payload), target)
     if output == STREAM:
         write_output(output, encode_png(image))
     else:

@@ -21,6 +21,7 @@ from precomp_sdk.cli._shared import (
     Overwrite,
     Resume,
     Settings,
+    Trust,
     app,
     overrides_of,
     progress,
@@ -106,6 +107,7 @@ def evaluate(
     settings: Settings = None,
     output: Annotated[Path | None, typer.Option(help="Folder for the results, instead of the run's.")] = None,
     unfinished: Annotated[bool, typer.Option("--unfinished", help="Measure a run that is not at its end yet.")] = False,
+    trust: Trust = False,
     as_json: AsJSON = False,
 ) -> None:
     """Measure what a trained preprocessor saves, with the real codec."""
@@ -113,7 +115,7 @@ def evaluate(
 
     folder = experiment if experiment.is_dir() else None
     loaded = load_experiment(experiment, overrides_of(settings, folder))
-    _evaluate(ctx, loaded, weights, output, unfinished, as_json=as_json)
+    _evaluate(ctx, loaded, weights, output, unfinished, trust=trust, as_json=as_json)
 
 
 @app.command()
@@ -140,7 +142,7 @@ def quickstart(
     overrides = [*seeds, *overrides_of(settings, output)]
     experiment = parse_experiment(tables, origin="quickstart.toml", overrides=overrides)
     _train(ctx, experiment, resume, overwrite)
-    _evaluate(ctx, experiment, None, None)
+    _evaluate(ctx, experiment, None, None, trust=True)  # what it names is what the user typed
 
 
 @app.command()
@@ -149,6 +151,7 @@ def transfer(
     file: Annotated[Path, typer.Argument(help="A TOML file with tables codecs, tasks and preprocessors.")],
     settings: Settings = None,
     output: Output = None,
+    trust: Trust = False,
     as_json: AsJSON = False,
 ) -> None:
     """Score trained preprocessors on backbones and codecs they were trained with, and on others."""
@@ -160,7 +163,7 @@ def transfer(
     registry = registry_of(ctx)
     description = load_transfer(file, overrides_of(settings, output))
     with progress(ctx) as shown:
-        matrix = run_transfer(description, registry, observer=fan_out(shown, registry.notify))
+        matrix = run_transfer(description, registry, trust=trust, observer=fan_out(shown, registry.notify))
     if as_json:
         tell_json(matrix)
         return
@@ -208,6 +211,7 @@ def _evaluate(
     output: Path | None,
     unfinished: bool = False,
     *,
+    trust: bool,
     as_json: bool = False,
 ) -> None:
     from precomp_sdk.run import run_evaluation
@@ -221,6 +225,7 @@ def _evaluate(
             weights=weights,
             output=output,
             unfinished=unfinished,
+            trust=trust,
             observer=observer,
             command=_command(),
         )

@@ -9,17 +9,19 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
+from precomp_sdk._trust import refuse_in_weights
 from precomp_sdk.channel import Channel
 from precomp_sdk.codec import Codec
+from precomp_sdk.config import check_options
 from precomp_sdk.deploy.export import export_onnx
 from precomp_sdk.deploy.resources import check_memory
 from precomp_sdk.deploy.targets import CompressedImage, QualityTarget, compress_to_target
-from precomp_sdk.errors import CheckpointError, QualityError
+from precomp_sdk.errors import CheckpointError, ConfigError, QualityError
 from precomp_sdk.events import Event, Notice
 from precomp_sdk.image_io import ImageSource, as_image
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.registry import Registry
-from precomp_sdk.training import SavedModule, as_recorded, load_module, read_module, save_module
+from precomp_sdk.training import SavedModule, as_recorded, load_module, read_module, rebuild, save_module
 from precomp_sdk.validation import find_device
 
 __all__ = ["Compressor"]
@@ -164,11 +166,13 @@ class Compressor:
         codec: Codec | None = None,
         preprocessor: Preprocessor | None = None,
         device: torch.device | str | None = None,
+        trust: bool = False,
         observer: Callable[[Event], None] | None = None,
     ) -> Self:
         """Read a file of `save`, or the ``preprocessor.safetensors`` of a training run.
 
-        What is not given is constructed by the name and the options in the file.
+        What is not given is constructed by the name and the options in the file. A file may come from anybody, so it
+        may name components and plain options only: one that names a path, a program or a module is refused.
 
         Args:
             path: of the file.
@@ -176,6 +180,7 @@ class Compressor:
             codec: the codec to use; it must be the one in the file.
             preprocessor: an object to load the weights into; it must be of the kind in the file.
             device: where the network works; None: where it is.
+            trust: accept options that name paths, programs and modules, where you know who made the file.
             observer: receives a notice where the codec's library has another version than in training.
 
         Raises:
@@ -189,11 +194,11 @@ class Compressor:
             registry = registry or Registry()
         if codec is None:
             assert registry is not None
-            codec = registry.create("codec", name, **options)
+            codec = _codec(name, options, registry, path, trust)
         if preprocessor is None:
             assert registry is not None
             _refuse_without_parts(saved.name, registry, path)
-            preprocessor = registry.create("preprocessor", saved.name, **saved.options)
+            preprocessor = _preprocessor(saved, registry, path, trust)
         ours = (codec.name, as_recorded(codec.coding_options))
         if ours != (name, {key: value for key, value in as_recorded(options).items() if key not in codec.limits}):
             raise CheckpointError(
@@ -251,14 +256,58 @@ def _refuse_without_parts(name: str, registry: Registry, path: Path) -> None:
         )
 
 
+def _codec(name: str, options: Mapping[str, Any], registry: Registry, path: Path, trust: bool) -> Codec:
+    """Construct the codec that a file names; what bounds its work is the user's to say, not the file's."""
+    cls = registry.codecs.get(name)
+    if cls is not None:
+        options = {key: value for key, value in options.items() if key not in cls.limits}
+        options = _checked(cls, options, f"{path}, codec_options", trust)
+    return registry.create("codec", name, **options)
+
+
+def _preprocessor(saved: SavedModule, registry: Registry, path: Path, trust: bool) -> Preprocessor:
+    cls = registry.preprocessors.get(saved.name)
+    options = dict(saved.options) if cls is None else _checked(cls, saved.options, f"{path}, options", trust)
+    return rebuild(lambda: registry.create("preprocessor", saved.name, **options), saved, path)
+
+
+def _checked(cls: type, options: Mapping[str, Any], where: str, trust: bool) -> dict[str, Any]:
+    """Return a file's options in the types of the signature.
+
+    Raises:
+        CheckpointError: one is unknown, of another type, or more than plain.
+    """
+    if not trust:
+        refuse_in_weights(cls, options, where)
+    try:
+        return check_options(cls, options, where)
+    except ConfigError as error:
+        raise CheckpointError(
+            where=error.where,
+            expected=error.expected,
+            got=error.got,
+            remedy="The file is damaged, or of another version of the component.",
+        ) from error
+
+
 def _codec_of(saved: SavedModule, path: Path) -> tuple[str, dict[str, Any], list[float]]:
     """Return the codec's name, its options and the ladder that a file names."""
-    try:
-        return str(saved.facts["codec"]), dict(saved.facts["codec_options"]), list(saved.facts["ladder"])
-    except (KeyError, TypeError, ValueError) as error:
+    name, options, ladder = (saved.facts.get(key) for key in ("codec", "codec_options", "ladder"))
+    numbers = isinstance(ladder, list) and bool(ladder) and all(type(item) in (int, float) for item in ladder)
+    wrong = [
+        f"{key} = {value!r:.60}" if key in saved.facts else f"no {key}"
+        for key, value, right in (
+            ("codec", name, isinstance(name, str)),
+            ("codec_options", options, isinstance(options, dict)),
+            ("ladder", ladder, numbers),
+        )
+        if not right
+    ]
+    if wrong:
         raise CheckpointError(
             where=str(path),
             expected="a trained preprocessor with its codec and ladder",
-            got=f"a weights file of {saved.name!r} without {error}",
+            got=f"a weights file of {saved.name!r} with {', '.join(wrong)}",
             remedy="Give what Compressor.save or a training run wrote.",
-        ) from error
+        )
+    return str(name), dict(options or {}), list(ladder or ())

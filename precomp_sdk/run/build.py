@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from precomp_sdk._trust import refuse_acting
 from precomp_sdk.codec import Codec
 from precomp_sdk.config import ComponentTable, Experiment, Inner, Loadable, Proxy, check_options, inner_components
 from precomp_sdk.data import TaskDataset
@@ -134,9 +135,15 @@ def build(experiment: Experiment, registry: Registry) -> TrainingComponents:
     return components
 
 
-def build_evaluation(experiment: Experiment, registry: Registry) -> EvaluationComponents:
-    """Construct what an evaluation needs; see `build`."""
-    builder = Builder(registry, experiment.origin, experiment.train.seed)
+def build_evaluation(experiment: Experiment, registry: Registry, *, trust: bool = True) -> EvaluationComponents:
+    """Construct what an evaluation needs; see `build`.
+
+    Args:
+        experiment: what it is for.
+        registry: of the names in it.
+        trust: False where the experiment is only read, see `Builder`.
+    """
+    builder = Builder(registry, experiment.origin, experiment.train.seed, trust=trust)
     codec: Codec = builder.make("codec", experiment.codec, "codec")
     settings = experiment.evaluate
     builder.check_ladder(codec, settings.ladder, "evaluate.ladder", at_least=2)
@@ -162,12 +169,14 @@ class Builder:
         registry: of the names.
         origin: the file.
         seed: of the random state each component is constructed with.
+        trust: False where the file is only read: an option that names a program or a module is refused then.
     """
 
-    def __init__(self, registry: Registry, origin: str, seed: int) -> None:
+    def __init__(self, registry: Registry, origin: str, seed: int, *, trust: bool = True) -> None:
         self._registry = registry
         self._origin = origin
         self._seed = seed
+        self._trust = trust
 
     def make(
         self, kind: str, table: ComponentTable, key: str, parts: Mapping[str, object] = MappingProxyType({})
@@ -197,6 +206,8 @@ class Builder:
         inner = inner_components(cls, table.options, where)
         plain = {name: value for name, value in table.options.items() if name not in inner}
         options: dict[str, Any] = check_options(cls, plain, where, given=inner)
+        if not self._trust:
+            refuse_acting(cls, options, where)
         for name, (inner_kind, found) in inner.items():
             options[name] = self._make_inner(inner_kind, found, f"{key}.{name}", parts)
         with located(where), self._seeded():
@@ -211,6 +222,8 @@ class Builder:
         with located(f"{where}.name", instead=True):
             cls = self._registry.proxy_class(codec, table.name)
         options = check_options(cls, table.options, where)
+        if not self._trust:
+            refuse_acting(cls, options, where)
         with located(where), self._seeded():
             proxy = self._registry.proxy_for(codec, cls.name, **options)
         if table.load is not None:

@@ -28,22 +28,25 @@ class Sender:
         path: of a folder or file, as `load_compressor` takes it.
         registry: of the names in it; a worker in another process takes the installed plugins.
         loaded: what was loaded in this process.
+        trust: see `load_compressor`.
     """
 
-    def __init__(self, path: Path | str, registry: Registry, loaded: Compressor | None = None) -> None:
-        self._path, self._registry, self._loaded = path, registry, loaded
+    def __init__(
+        self, path: Path | str, registry: Registry, loaded: Compressor | None = None, *, trust: bool = False
+    ) -> None:
+        self._path, self._registry, self._loaded, self._trust = path, registry, loaded, trust
 
     def __call__(self) -> Compressor:
         """Return the compressor."""
-        return self._loaded or load_compressor(self._path, self._registry)
+        return self._loaded or load_compressor(self._path, self._registry, trust=self._trust)
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the path: a worker loads it anew, with the plugins that are installed there."""
-        return _sender_of, (self._path,)
+        return _sender_of, (self._path, self._trust)
 
 
-def _sender_of(path: Path | str) -> Sender:
-    return Sender(path, Registry())
+def _sender_of(path: Path | str, trust: bool) -> Sender:
+    return Sender(path, Registry(), trust=trust)
 
 
 def load_compressor(
@@ -51,6 +54,7 @@ def load_compressor(
     registry: Registry,
     *,
     device: torch.device | str | None = None,
+    trust: bool = False,
     observer: Callable[[Event], None] | None = None,
 ) -> Compressor:
     """Read the folder of a training run, or a file as `Compressor.load` does.
@@ -62,6 +66,7 @@ def load_compressor(
         path: of folder or file.
         registry: of the names in it.
         device: where the networks work; None: where they are.
+        trust: take paths, programs and modules that the files name; else they are refused for naming one.
         observer: receives a notice where the codec's library has another version than in training.
 
     Raises:
@@ -71,12 +76,12 @@ def load_compressor(
     path = Path(path)
     weights = path / WEIGHTS_FILE if path.is_dir() else path
     if not (path / EXPERIMENT_FILE).exists():
-        return Compressor.load(weights, registry, device=device, observer=observer)
+        return Compressor.load(weights, registry, device=device, trust=trust, observer=observer)
     experiment = without_start(load_experiment(path / EXPERIMENT_FILE))
-    builder = Builder(registry, experiment.origin, experiment.train.seed)
+    builder = Builder(registry, experiment.origin, experiment.train.seed, trust=trust)
     needed = builder.requirements_of(experiment.preprocessor)
     if not needed:
-        return Compressor.load(weights, registry, device=device, observer=observer)
+        return Compressor.load(weights, registry, device=device, trust=trust, observer=observer)
     codec: Codec = builder.make("codec", experiment.codec, "codec")
     task: TaskModel | None = builder.make("task", experiment.task, "task") if "task" in needed else None
     preprocessor, proxy = builder.make_preprocessor(experiment, codec, task)

@@ -36,6 +36,7 @@ def run_evaluation(
     weights: Path | None = None,
     output: Path | None = None,
     unfinished: bool = False,
+    trust: bool = False,
     observer: Callable[[Event], None] | None = None,
     command: str = "",
 ) -> Evaluation:
@@ -51,6 +52,7 @@ def run_evaluation(
         weights: of the preprocessor; default: those in the folder.
         output: where results, plots and the record go; default: the folder.
         unfinished: measure the weights of a run that has not come to its last step.
+        trust: run programs and import modules that the experiment names; else it is refused for naming one.
         observer: called with every event.
         command: to be recorded.
 
@@ -61,7 +63,7 @@ def run_evaluation(
     folder = experiment.output.folder if folder is None else folder
     output = folder if output is None else output
     weights = folder / WEIGHTS_FILE if weights is None else weights
-    parts = build_evaluation(without_start(experiment), registry)
+    parts = build_evaluation(without_start(experiment), registry, trust=trust)
     device = make_fabric().device
     tell_reports({"data.val": parts.val}, observer)
     steps = _load(experiment, parts, folder, weights, unfinished, observer)
@@ -69,7 +71,7 @@ def run_evaluation(
         with located(f"{experiment.origin}, data.val"):
             parts.task.check_classes(parts.val.class_names)
     if not parts.preprocessor.trainable:
-        builder = Builder(registry, experiment.origin, experiment.train.seed)
+        builder = Builder(registry, experiment.origin, experiment.train.seed, trust=trust)
         prepare(experiment, parts, builder.make("dataset", experiment.data.train, "data.train"), device)
     parts.preprocessor.to(device)
     for task in (parts.task, *parts.judges.values()):

@@ -1,6 +1,7 @@
 """An experiment's training run: fit what needs fitting, train, and write down how."""
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,13 @@ from precomp_sdk.events import Event, Notice
 from precomp_sdk.registry import Registry
 from precomp_sdk.run.build import TrainingComponents, build, located, prepare, with_codec_options
 from precomp_sdk.run.datasets import reports_of, tell_reports
-from precomp_sdk.run.proxy_fit import fit_and_save_proxy, fit_and_save_task, save_task
+from precomp_sdk.run.proxy_fit import fit_and_save_proxy, fit_and_save_task
 from precomp_sdk.run.record import RECORD_FILE, record
 from precomp_sdk.training import (
     FREE_SETTINGS,
+    PROXY_FILE,
     STATE_FILE,
+    TASK_FILE,
     WEIGHTS_FILE,
     FitProxyResult,
     FitProxySettings,
@@ -30,15 +33,13 @@ from precomp_sdk.training import (
     check_unused,
     load_module,
     load_proxy,
+    locked,
     read_module,
-    save_proxy,
 )
 from precomp_sdk.training.fabric import make_fabric
 
 __all__ = ["PROXY_FILE", "TASK_FILE", "TrainingOutcome", "check_task", "prepare_task", "run_training"]
 
-TASK_FILE = "task.safetensors"  #: the task's weights, where the run fitted or trained it
-PROXY_FILE = "proxy.safetensors"  #: the proxy's, likewise
 _FIXED = ("codec", "proxy", "preprocessor", "task", "data")  # tables that a resumed run must not change
 
 
@@ -86,7 +87,7 @@ def run_training(
 
     Raises:
         CheckpointError: the folder holds a run and neither ``resume`` nor ``overwrite`` is set, or holds another run
-            than the one to resume.
+            than the one to resume; or another training works in it.
         PrecompError: as `build`, `fit_task`, `fit_proxy` and `Trainer.run` raise it.
     """
     folder = experiment.output.folder
@@ -94,6 +95,20 @@ def run_training(
         experiment = _with_recorded_codec(experiment, folder)
     with located(f"{experiment.origin}, train.precision", instead=True):
         fabric = make_fabric(experiment.train.precision)
+    with locked(folder) if fabric.is_global_zero else nullcontext():
+        return _run(experiment, registry, fabric, resume, overwrite, observer, command)
+
+
+def _run(
+    experiment: Experiment,
+    registry: Registry,
+    fabric: Fabric,
+    resume: bool,
+    overwrite: bool,
+    observer: Callable[[Event], None] | None,
+    command: str,
+) -> TrainingOutcome:
+    folder = experiment.output.folder
     if fabric.is_global_zero:
         _check_folder(folder, experiment, resume=resume, overwrite=overwrite)
     components = build(experiment, registry)
@@ -126,12 +141,6 @@ def run_training(
         sender = Compressor(components.codec, components.preprocessor, ladder=experiment.evaluate.ladder)
         sender.save(folder / WEIGHTS_FILE)
     if fabric.is_global_zero:
-        if result is not None and "task" in experiment.train.train:
-            if experiment.train.targets == "dataset":
-                components.task.fitted_classes = components.train.class_names
-            save_task(folder / TASK_FILE, components.task, experiment.task, {"steps": result.steps})
-        if result is not None and "proxy" in experiment.train.train:
-            save_proxy(folder / PROXY_FILE, components.proxy, facts={"steps": result.steps})
         record(
             folder,
             "training",

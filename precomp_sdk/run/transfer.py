@@ -28,6 +28,7 @@ def run_transfer(
     registry: Registry,
     *,
     output: Path | None = None,
+    trust: bool = False,
     observer: Callable[[Event], None] | None = None,
 ) -> TransferMatrix:
     """Score every preprocessor on every backbone and codec of a file, and write what came of it.
@@ -36,13 +37,14 @@ def run_transfer(
         transfer: what to compare.
         registry: of the names in it.
         output: where results and figure go; default: the file's output folder.
+        trust: run programs and import modules that the file names; else it is refused for naming one.
         observer: called with every event.
 
     Raises:
         ConfigError: a loop names what is not there, or a preprocessor lacks what it works with.
         PrecompError: as `transfer_matrix` raises it, or as a component refuses its options.
     """
-    builder = Builder(registry, transfer.origin, transfer.evaluate.seed)
+    builder = Builder(registry, transfer.origin, transfer.evaluate.seed, trust=trust)
     device = make_fabric().device
     codecs: dict[str, Codec] = {
         label: builder.make("codec", table, f"codecs.{label}") for label, table in transfer.codecs.items()

@@ -4,13 +4,13 @@ from precomp_sdk.training.calibration import calibrate, slopes
 from precomp_sdk.training.checkpoints import (
     SavedModule,
     as_recorded,
-    check_unused,
     load_module,
     read_module,
+    read_torch_file,
     save_module,
 )
 from precomp_sdk.training.loading import Batches, held_back, shuffled
-from precomp_sdk.training.loop import STATE_FILE, WEIGHTS_FILE
+from precomp_sdk.training.loop import PROXY_FILE, STATE_FILE, TASK_FILE, WEIGHTS_FILE
 from precomp_sdk.training.objective import (
     AnchorPoint,
     Calibration,
@@ -19,6 +19,7 @@ from precomp_sdk.training.objective import (
 )
 from precomp_sdk.training.proxy_files import load_fitting_proxy, load_proxy, save_proxy
 from precomp_sdk.training.proxy_fitting import FitProxyResult, fit_proxy, fitting_loss
+from precomp_sdk.training.rebuilding import rebuild
 from precomp_sdk.training.resolutions import (
     FACTORS,
     ResolutionChoice,
@@ -26,6 +27,7 @@ from precomp_sdk.training.resolutions import (
     choose_resolutions,
     resolution_points,
 )
+from precomp_sdk.training.run_folder import check_unused, locked
 from precomp_sdk.training.settings import FREE_SETTINGS, PARTS, FitProxySettings, FitTaskSettings, TrainSettings
 from precomp_sdk.training.task_fitting import FitTaskResult, fit_task, score_task
 from precomp_sdk.training.trainer import Trainer, TrainResult
@@ -34,7 +36,9 @@ __all__ = [
     "FACTORS",
     "FREE_SETTINGS",
     "PARTS",
+    "PROXY_FILE",
     "STATE_FILE",
+    "TASK_FILE",
     "WEIGHTS_FILE",
     "AnchorPoint",
     "Batches",
@@ -62,7 +66,10 @@ __all__ = [
     "load_fitting_proxy",
     "load_module",
     "load_proxy",
+    "locked",
     "read_module",
+    "read_torch_file",
+    "rebuild",
     "resolution_points",
     "save_module",
     "save_proxy",

@@ -1,17 +1,18 @@
-"""Run states and trained preprocessors as files, written atomically and without code inside."""
+"""Weights as files: trained modules without code inside, equal bytes for equal modules."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
-from precomp_sdk._deprecated import current_facts, current_options, current_state
+from precomp_sdk._deprecated import current_facts, current_options
 from precomp_sdk.atomic_io import check_target, replacing
 from precomp_sdk.errors import CheckpointError
 from precomp_sdk.task import TaskModel
@@ -19,16 +20,17 @@ from precomp_sdk.task import TaskModel
 __all__ = [
     "SavedModule",
     "as_recorded",
-    "check_unused",
+    "check_fits",
     "fill_module",
     "load_module",
-    "load_state",
+    "module_bytes",
     "read_module",
+    "read_torch_file",
     "save_module",
-    "save_state",
 ]
 
 _FORMAT = "1"  # of the metadata
+_LFS = b"version https://git-lfs"  # how a pointer begins
 _EXTRA_STATE = "_extra_state"  # how PyTorch ends the key of what `Module.get_extra_state` returns
 
 
@@ -55,59 +57,14 @@ def as_recorded(options: Mapping[str, Any]) -> dict[str, Any]:
     return recorded
 
 
-def save_state(path: Path, state: Mapping[str, Any]) -> None:
-    """Write a run's state (tensors and plain values); an interruption leaves the old file whole."""
-    with replacing(path) as temporary:
-        torch.save(dict(state), temporary)
-
-
-def load_state(path: Path) -> dict[str, Any]:
-    """Read a run's state; no code in the file is executed.
-
-    Raises:
-        CheckpointError: there is none, or it is damaged.
-    """
-    try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # torch.load raises a different type for every kind of damage
-        raise CheckpointError(
-            where=str(path),
-            expected="a checkpoint of this package",
-            got=f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}",
-            remedy="Start the run anew, or restore the file.",
-        ) from error
-    return current_state(state, str(path))
-
-
-def check_unused(folder: Path, names: Iterable[str], remedy: str) -> None:
-    """Refuse a folder that holds a run already.
-
-    Args:
-        folder: of the new run.
-        names: of the files that tell a run.
-        remedy: how to go on with it or replace it, in the caller's words.
-
-    Raises:
-        CheckpointError: one of the files is there.
-    """
-    held = [name for name in names if (folder / name).exists()]
-    if held:
-        raise CheckpointError(
-            where=str(folder),
-            expected="a folder without a run",
-            got=f"one with {', '.join(held)}",
-            remedy=remedy,
-        )
-
-
 def save_module(
     path: Path | str, module: nn.Module, *, name: str, options: Mapping[str, Any], facts: Mapping[str, Any]
 ) -> None:
-    """Write a module's weights as safetensors, with what is needed to rebuild it.
+    """Write a module's weights as safetensors, with what is needed to rebuild it; equal modules give equal bytes.
 
     Args:
         path: ends in ``.safetensors``.
-        module: its ``state_dict`` is written.
+        module: its ``state_dict`` is written; weights that are tied are written under each of their names.
         name: of the component, as registered.
         options: to construct it with; plain JSON values.
         facts: anything else worth knowing; plain JSON values.
@@ -117,42 +74,57 @@ def save_module(
         OSError: its folder cannot be written to.
     """
     check_target(Path(path))
+    with replacing(Path(path)) as temporary:
+        temporary.write_bytes(module_bytes(module, name=name, options=options, facts=facts))
+
+
+def module_bytes(module: nn.Module, *, name: str, options: Mapping[str, Any], facts: Mapping[str, Any]) -> bytes:
+    """Return the file that `save_module` writes."""
     metadata = {"format": _FORMAT, "name": name, "options": json.dumps(dict(options)), "facts": json.dumps(dict(facts))}
     # copies: safetensors refuses tensors that share memory, as tied weights and views do; each key keeps its own
     weights = {key: value.detach().cpu().contiguous().clone() for key, value in module.state_dict().items()}
-    with replacing(Path(path)) as temporary:
-        save_file(weights, temporary, metadata=metadata)
+    return _ordered(save(weights, metadata=metadata))
 
 
 def read_module(path: Path | str) -> SavedModule:
-    """Read a weights file.
+    """Read a weights file; nothing that it says is carried out.
 
     Raises:
-        CheckpointError: it is missing, damaged or not written by `save_module`.
+        CheckpointError: it is missing, damaged, not written by `save_module`, of a later format, or holds a NaN.
     """
     try:
         if Path(path).is_dir():
             raise ValueError("it is a folder")
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
+            if metadata.get("format") not in (_FORMAT, None):
+                raise ValueError(f"format {metadata['format']!r} instead of {_FORMAT!r}: a later version wrote it")
+            missing = [key for key in ("format", "name", "options", "facts") if key not in metadata]
+            if missing:
+                raise ValueError(f"no {' and no '.join(missing)} in its metadata: another program wrote it")
+            name, options = metadata["name"], _table(metadata["options"], "options")
+            facts = _table(metadata["facts"], "facts")
             weights = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 - not a mapping
-        name, options = current_options(metadata["name"], json.loads(metadata["options"]), str(path))
-        return SavedModule(name, options, current_facts(json.loads(metadata["facts"])), weights)
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
+        for key, value in weights.items():
+            if value.is_floating_point() and bool(value.isnan().any()):
+                raise ValueError(f"NaN in {key}")
+    except (OSError, SafetensorError, ValueError, RecursionError) as error:
         raise CheckpointError(
             where=str(path),
             expected="a weights file written by precomp_sdk",
-            got=f"{type(error).__name__}: {error}",
+            got=_what_is_wrong(Path(path), error),
             remedy="Give the .safetensors file that training wrote.",
         ) from error
+    name, options = current_options(name, options, str(path))
+    return SavedModule(name, options, current_facts(facts), weights)
 
 
 def load_module(path: Path | str, module: nn.Module, *, name: str) -> SavedModule:
     """Load a weights file into a module that was constructed with the same options; a task learns its classes again.
 
     Raises:
-        CheckpointError: it belongs to another component, or its keys or shapes differ; a module's extra state, a tensor
-            of ``get_extra_state``, may have any shape.
+        CheckpointError: it belongs to another component, or its keys, shapes or types differ; a module's extra state, a
+            tensor of ``get_extra_state``, may have any shape. Or a weight is not finite.
     """
     saved = read_module(path)
     fill_module(module, saved, name=name, where=str(path))
@@ -186,19 +158,101 @@ def fill_module(module: nn.Module, saved: SavedModule, *, name: str, where: str)
     Raises:
         CheckpointError: as `load_module` raises it.
     """
-    own, theirs = _shapes(module.state_dict()), _shapes(saved.weights)
+    check_fits(saved, module, where, name=name)
+    for key, _ in module.named_parameters():
+        if key in saved.weights and not bool(saved.weights[key].isfinite().all()):
+            raise CheckpointError(
+                where=f"{where}, {key}",
+                expected="finite weights",
+                got="an infinite one",
+                remedy="The run that wrote it diverged: train again, with a lower learning rate.",
+            )
+    module.load_state_dict(dict(saved.weights))
+
+
+def check_fits(saved: SavedModule, module: nn.Module, path: Path | str, *, name: str) -> None:
+    """Compare names, shapes and types of weights with those of a module.
+
+    Raises:
+        CheckpointError: the file belongs to another component, or a weight is missing, too many or of another kind.
+    """
+    own, theirs = _kinds(module.state_dict()), _kinds(saved.weights)
     if saved.name != name or own != theirs:
         differing = sorted(key for key in own.keys() | theirs.keys() if own.get(key) != theirs.get(key))
         told = [f"{key} {theirs.get(key, 'missing')} instead of {own.get(key, 'none')}" for key in differing[:3]]
         raise CheckpointError(
-            where=where,
+            where=str(path),
             expected=f"weights of {name!r}",
             got=f"weights of {saved.name!r} with options {dict(saved.options)}"
             + (f"; {len(differing)} differ, first {', '.join(told)}" if differing else ""),
             remedy="Construct it by the name and options in the file.",
         )
-    module.load_state_dict(dict(saved.weights))
 
 
-def _shapes(weights: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-    return {key: () if key.endswith(_EXTRA_STATE) else tuple(value.shape) for key, value in weights.items()}
+def _kinds(weights: Mapping[str, Tensor]) -> dict[str, str]:
+    """Return what must agree: the shape, and the type, where any floating one stands for any other."""
+    return {key: "" if key.endswith(_EXTRA_STATE) else _kind(value) for key, value in weights.items()}
+
+
+def _kind(value: Tensor) -> str:
+    shape = str(tuple(value.shape))
+    return shape if value.is_floating_point() else f"{shape} of {str(value.dtype).removeprefix('torch.')}"
+
+
+def _table(text: str, what: str) -> dict[str, Any]:
+    """Return a table of a file's metadata; numbers are finite in it."""
+    table = json.loads(text, parse_constant=_refuse_constant)
+    if not isinstance(table, dict):
+        raise ValueError(f"{what} that are no table: {text:.60}")
+    return table
+
+
+def _refuse_constant(text: str) -> float:
+    raise ValueError(f"{text} in its metadata")
+
+
+def read_torch_file(path: Path | str) -> Any:
+    """Read what `torch.save` wrote, tensors and plain values; no code in it is executed, ever.
+
+    Raises:
+        CheckpointError: it is missing, damaged, or holds anything else.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # torch.load raises a different type for every kind of damage
+        raise CheckpointError(
+            where=str(path),
+            expected="a file of tensors and plain values",
+            got=_what_is_wrong(Path(path), error),
+            remedy="Restore it or write it anew. One that holds more is never loaded, since that would run its code.",
+        ) from error
+
+
+def _what_is_wrong(path: Path, error: BaseException) -> str:
+    """Say in words what is wrong with a file of weights; PyTorch's own words advise to run the code in it."""
+    try:
+        with path.open("rb") as file:
+            if file.read(len(_LFS)) == _LFS:
+                return "a pointer of git-lfs: the file itself was not downloaded (git lfs pull)"
+    except OSError as missing:
+        return missing.strerror or str(missing) if not path.is_dir() else "a folder"
+    if isinstance(error, RecursionError):
+        return "metadata of brackets in brackets without end"
+    text = " ".join(str(error).split())
+    if isinstance(error, UnpicklingError) or "weights_only" in text:
+        return "a damaged file, or one that holds more"
+    return f"{type(error).__name__}: {text[:200]}"
+
+
+def _ordered(content: bytes) -> bytes:
+    """Return a safetensors file with its metadata in alphabetical order, which the library writes in any.
+
+    Source: the format's description, https://github.com/huggingface/safetensors#format: eight bytes of length, a JSON
+    header that may end in spaces, the data.
+    """
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    metadata = header.pop("__metadata__")
+    text = json.dumps({"__metadata__": dict(sorted(metadata.items())), **header}, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + content[8 + length :]

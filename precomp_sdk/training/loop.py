@@ -16,24 +16,37 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from precomp_sdk.channel import Channel
 from precomp_sdk.errors import CheckpointError
 from precomp_sdk.events import CheckpointSaved, Event, StepDone
+from precomp_sdk.interrupts import Interrupted, deferred
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.proxy import ProxyCodec
 from precomp_sdk.task import TaskModel
-from precomp_sdk.training.checkpoints import load_state, save_module, save_state
+from precomp_sdk.training.checkpoints import save_module
 from precomp_sdk.training.grouping import group_by_padding
 from precomp_sdk.training.held_out import HeldOutBatch
 from precomp_sdk.training.loading import Batches
 from precomp_sdk.training.nan_guard import NaNGuard
 from precomp_sdk.training.objective import Calibration
+from precomp_sdk.training.run_state import check_moments, load_state, loading, save_state
 from precomp_sdk.training.settings import FREE_SETTINGS, TrainSettings
 from precomp_sdk.training.step import StepTerms, training_step
 from precomp_sdk.transcode import Transcoder
 from precomp_sdk.types import Sample
 
-__all__ = ["STATE_FILE", "WEIGHTS_FILE", "RunContext", "TrainingLoop", "identity_of", "read_checkpoint"]
+__all__ = [
+    "PROXY_FILE",
+    "STATE_FILE",
+    "TASK_FILE",
+    "WEIGHTS_FILE",
+    "RunContext",
+    "TrainingLoop",
+    "identity_of",
+    "read_checkpoint",
+]
 
 STATE_FILE = "state.pt"  #: checkpoint of a run, to resume it
 WEIGHTS_FILE = "preprocessor.safetensors"  #: the trained preprocessor
+TASK_FILE = "task.safetensors"  #: the task's weights, where the run fitted or trained it
+PROXY_FILE = "proxy.safetensors"  #: the proxy's, likewise
 _SUMS = ("objective", "loss")  # of the other terms
 _WARM_UP_SHARE = 3  # the warm-up takes no more than a third of a run
 _LAST_RATE = 0.02  # the cosine ends at this share of the peak: the last steps still move
@@ -89,10 +102,15 @@ class TrainingLoop:
         self._average = AveragedModel(context.preprocessor, multi_avg_fn=average)
         if state is not None:
             self.step, self.position = int(state["step"]), (int(state["position"][0]), int(state["position"][1]))
-            self._average.load_state_dict(state["average"])
-            optimizer.load_state_dict(state["optimizer"])
+            path = (folder or Path()) / STATE_FILE
+            with loading(path, "average"):
+                self._average.load_state_dict(state["average"])
+            with loading(path, "optimizer"):
+                optimizer.load_state_dict(state["optimizer"])
+            check_moments(path, optimizer)
             if state.get("precision"):
-                context.fabric.strategy.precision.load_state_dict(state["precision"])
+                with loading(path, "precision"):
+                    context.fabric.strategy.precision.load_state_dict(state["precision"])
         self._trained = nn.ModuleDict(trained)
         self._optimizer: Any = context.fabric.setup_optimizers(optimizer)
 
@@ -106,22 +124,40 @@ class TrainingLoop:
         relative = self._relative()
         if self.step == 0:
             self._report({}, relative)
-        for samples in islice(batches, settings.steps - self.step):
-            terms = self._one_step(samples)
-            self.step += 1
-            self.position = batches.state
-            last = self.step == settings.steps
-            measure = last or self.step % settings.held_out_every == 0
-            save = self._folder is not None and (last or self.step % settings.checkpoint_every == 0)
-            if measure or save:
-                self._check_weights()
-            relative = self._relative() if measure else relative
-            self._report(terms, relative if measure else {})
-            if self._folder is not None and save:
-                self._save(self._folder)
+        elif self._folder is not None:  # an interruption may have left the weights of another step
+            self._save_weights(self._folder)
+        with deferred() as asked:
+            for samples in islice(batches, settings.steps - self.step):
+                terms = self._one_step(samples)
+                self.step += 1
+                self.position = batches.state
+                last = self.step == settings.steps
+                stop = None if last else self._stop_asked(asked())
+                measure = last or self.step % settings.held_out_every == 0
+                save = last or stop is not None or self.step % settings.checkpoint_every == 0
+                if measure or (save and self._folder is not None):
+                    self._check_weights()
+                relative = self._relative() if measure else relative
+                self._report(terms, relative if measure else {})
+                if self._folder is not None and save:
+                    self._save(self._folder)
+                if stop is not None:
+                    raise Interrupted(stop, self._kept())
         self._context.preprocessor.load_state_dict(self._average.module.state_dict())
         self._context.preprocessor.eval()
         return relative
+
+    def _stop_asked(self, number: int | None) -> int | None:
+        """Return the signal that asks this process, or any of several, to stop after this step."""
+        fabric = self._context.fabric
+        if fabric.world_size == 1:
+            return number
+        numbers: Any = fabric.all_reduce(torch.tensor(float(number or 0), device=fabric.device), reduce_op="max")
+        return int(numbers) or None
+
+    def _kept(self) -> str:
+        place = "nothing is saved: the run has no folder" if self._folder is None else f"saved in {self._folder}"
+        return f"step {self.step} of {self._settings.steps}, {place}"
 
     def _one_step(self, samples: Sequence[Sample]) -> dict[str, float]:
         rate = self._learning_rate()
@@ -195,7 +231,9 @@ class TrainingLoop:
         self._context.notify(StepDone("train", self.step, self._settings.steps, {**scalars, **logged}))
 
     def _save(self, folder: Path) -> None:
+        """Write the weights, then the state: a run that is resumed after an interruption between writes them again."""
         context = self._context
+        self._save_weights(folder)
         if context.fabric.is_global_zero:
             save_state(
                 folder / STATE_FILE,
@@ -211,6 +249,12 @@ class TrainingLoop:
                     "weights": {name: getattr(context, name).state_dict() for name in self._settings.train},
                 },
             )
+            context.notify(CheckpointSaved(self.step, folder / STATE_FILE))
+        context.fabric.barrier()
+
+    def _save_weights(self, folder: Path) -> None:
+        context = self._context
+        if context.fabric.is_global_zero:
             codec, network = context.transcoder.codec, context.preprocessor
             save_module(
                 folder / WEIGHTS_FILE,
@@ -226,8 +270,6 @@ class TrainingLoop:
                     "steps": self.step,
                 },
             )
-            context.notify(CheckpointSaved(self.step, folder / STATE_FILE))
-        context.fabric.barrier()
 
 
 def read_checkpoint(folder: Path, context: RunContext) -> dict[str, Any] | None:
@@ -239,7 +281,7 @@ def read_checkpoint(folder: Path, context: RunContext) -> dict[str, Any] | None:
     path = folder / STATE_FILE
     if not path.exists():
         return None
-    state = load_state(path)
+    state = load_state(path, steps=context.settings.steps)
     ours, theirs = identity_of(context), state.get("run", {})
     for key in ours:
         if ours[key] != theirs.get(key):
@@ -249,8 +291,16 @@ def read_checkpoint(folder: Path, context: RunContext) -> dict[str, Any] | None:
                 got=f"{key} = {theirs.get(key)!r}",
                 remedy="Use the settings it was started with, or another folder.",
             )
+    if sorted(state["weights"]) != sorted(context.settings.train):
+        raise CheckpointError(
+            where=f"{path}, weights",
+            expected=f"those of {', '.join(context.settings.train)}",
+            got=", ".join(map(str, state["weights"])) or "none",
+            remedy="The file is damaged: restore it, or start the run anew (--overwrite).",
+        )
     for name, weights in state["weights"].items():
-        getattr(context, name).load_state_dict(weights)
+        with loading(path, f"weights.{name}"):
+            getattr(context, name).load_state_dict(weights)
     return state
 
 

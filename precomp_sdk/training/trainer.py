@@ -1,6 +1,7 @@
 """The joint trainer: any codec, proxy, preprocessor, task and data set."""
 
 import time
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from torch import nn
 from precomp_sdk.atomic_io import check_target
 from precomp_sdk.codec import Codec
 from precomp_sdk.data import SkippedSample, Subset, TaskDataset
+from precomp_sdk.described import options_of
 from precomp_sdk.errors import DatasetError, OptionError
 from precomp_sdk.events import Event, Notice, RunFinished, RunStarted
 from precomp_sdk.modules import evaluation_mode, given_back
@@ -20,12 +22,22 @@ from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.proxy import ProxyCodec, check_proxy_codec
 from precomp_sdk.task import TaskModel
 from precomp_sdk.training.calibration import calibrate
-from precomp_sdk.training.checkpoints import check_unused
+from precomp_sdk.training.checkpoints import as_recorded, save_module
 from precomp_sdk.training.fabric import make_fabric
 from precomp_sdk.training.held_out import HeldOutBatch
 from precomp_sdk.training.loading import Batches, held_back, left_out, load_all, shuffled
-from precomp_sdk.training.loop import STATE_FILE, WEIGHTS_FILE, RunContext, TrainingLoop, read_checkpoint
+from precomp_sdk.training.loop import (
+    PROXY_FILE,
+    STATE_FILE,
+    TASK_FILE,
+    WEIGHTS_FILE,
+    RunContext,
+    TrainingLoop,
+    read_checkpoint,
+)
 from precomp_sdk.training.objective import AnchorPoint, Calibration
+from precomp_sdk.training.proxy_files import save_proxy
+from precomp_sdk.training.run_folder import check_unused, locked
 from precomp_sdk.training.settings import TrainSettings
 from precomp_sdk.transcode import Transcoder
 from precomp_sdk.validation import check_instance
@@ -141,7 +153,8 @@ class Trainer:
         Args:
             dataset: the training images; unlabelled ones need ``targets="pseudo-labels"``.
             held_out: images to log the relative objective on; None holds some of ``dataset`` back.
-            folder: for the checkpoint and the weights; None writes nothing.
+            folder: for the checkpoint and the weights, those of the task and the proxy too where they are trained;
+                None writes nothing.
             resume: go on from the checkpoint in ``folder``, if any; the numbers are those of an uninterrupted run.
             overwrite: put this run in the place of an older one in ``folder``.
 
@@ -149,23 +162,28 @@ class Trainer:
             TargetError: the targets do not fit the task.
             NonFiniteError: a term became NaN or infinite; the last checkpoint is untouched.
             CheckpointError: the checkpoint belongs to other settings; or ``folder`` holds a run, and neither ``resume``
-                nor ``overwrite`` is set.
+                nor ``overwrite`` is set, or another training works in it.
+            Interrupted: a signal asked for an end, inside `precomp_sdk.interrupts.signals_raise`; a checkpoint of the
+                last step is saved then.
             OSError: the folder cannot be written to.
             DatasetError: an image cannot be read, or none of those held out or for calibration.
             CalibrationError: lambda cannot be read off the anchor's curve.
             ContractError: task or proxy have no gradient to learn from, found at the first step.
         """
+        check_instance(dataset, TaskDataset, "Trainer.run, dataset")
         with listening(self._observer) as self._tell:
-            return self._run(dataset, held_out, None if folder is None else Path(folder), resume, overwrite)
+            if folder is None:
+                return self._run(dataset, held_out, None, resume=False)
+            folder = Path(folder)
+            with locked(folder) if self.fabric.is_global_zero else nullcontext():
+                self._check_folder(folder, resume=resume, overwrite=overwrite)
+                return self._run(dataset, held_out, folder, resume=resume)
 
     def _run(
-        self, dataset: TaskDataset, held_out: TaskDataset | None, folder: Path | None, resume: bool, overwrite: bool
+        self, dataset: TaskDataset, held_out: TaskDataset | None, folder: Path | None, *, resume: bool
     ) -> TrainResult:
         started = time.perf_counter()
         settings, fabric = self.settings, self.fabric
-        check_instance(dataset, TaskDataset, "Trainer.run, dataset")
-        if folder is not None:
-            self._check_folder(folder, resume=resume, overwrite=overwrite)
         self._check_targets(dataset)
         for drawn in filter(None, (dataset, held_out)):
             drawn.set_epoch(0)  # whatever was drawn before, so that a resumed run holds out the same images
@@ -197,6 +215,8 @@ class Trainer:
                 skip_unreadable=settings.skip_unreadable,
             ) as batches:
                 relative = loop.run(batches)
+                if folder is not None and fabric.is_global_zero:
+                    self._save_others(folder, dataset.class_names)
                 skipped = (*unreadable, *batches.skipped)
         if "preprocessor" in settings.train:
             self.preprocessor.eval()
@@ -208,6 +228,18 @@ class Trainer:
             self._notify(Notice("train", f"the run ended {result.statement}: {_WORSE_REMEDY}"))
         self._notify(RunFinished("train", seconds))
         return result
+
+    def _save_others(self, folder: Path, class_names: tuple[str, ...]) -> None:
+        """Write what was trained beside the preprocessor."""
+        facts: dict[str, Any] = {"steps": self.settings.steps}
+        if "task" in self.settings.train:
+            if self.settings.targets == "dataset":
+                self.task.fitted_classes = class_names
+            told = {**facts, "class_names": list(self.task.fitted_classes)}
+            options = as_recorded(options_of(self.task))
+            save_module(folder / TASK_FILE, self.task, name=self.task.name, options=options, facts=told)
+        if "proxy" in self.settings.train:
+            save_proxy(folder / PROXY_FILE, self.proxy, facts=facts)
 
     def _check_parameters(self) -> None:
         """Refuse to train what has nothing to learn."""

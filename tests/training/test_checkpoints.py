@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -6,7 +7,7 @@ import torch
 from precomp_sdk import CheckpointError
 from precomp_sdk.testing import FakePreprocessor, FakeTask
 from precomp_sdk.training import load_module, read_module, save_module
-from precomp_sdk.training.checkpoints import load_state, save_state
+from precomp_sdk.training.run_state import load_state, save_state
 
 
 def test_module_round_trip(tmp_path: Path) -> None:
@@ -39,12 +40,24 @@ def test_damaged_files_are_named(tmp_path: Path, content: bytes | None) -> None:
             read(path)
 
 
+STATE = {
+    "run": {},
+    "step": 1,
+    "position": (0, 1),
+    "calibration": [],
+    "anchor": {5.0: 1.0},
+    "average": {},
+    "optimizer": {},
+    "weights": {},
+}
+
+
 def test_an_interrupted_write_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "state.pt"
-    save_state(path, {"step": 1})
+    save_state(path, STATE)
     with pytest.raises(AttributeError):  # a local function cannot be written
         save_state(path, {"step": lambda: None})
-    assert load_state(path) == {"step": 1}
+    assert load_state(path) == STATE
     assert [item.name for item in tmp_path.iterdir()] == ["state.pt"]
 
 
@@ -52,3 +65,44 @@ def test_state_files_execute_no_code(tmp_path: Path) -> None:
     torch.save({"step": Path("x")}, tmp_path / "state.pt")
     with pytest.raises(CheckpointError, match=r"state\.pt"):
         load_state(tmp_path / "state.pt")
+
+
+@pytest.mark.parametrize(
+    ("change", "got"),
+    [
+        *(({key: None}, f"{key}: expected") for key in STATE if key != "anchor"),
+        ({"step": -5}, "step: expected 0 to 8; got -5"),
+        ({"step": 9}, "step: expected 0 to 8; got 9"),
+        ({"step": True}, "step: expected int; got bool"),
+        ({"step": 1.0}, "step: expected int; got float"),
+        ({"position": (0, -1)}, "position: expected two whole numbers"),
+        ({"position": (0, 1, 2)}, "position: expected two whole numbers"),
+        ({"calibration": [3]}, "calibration: expected points of"),
+        ({"calibration": [{"quality": 5.0, "evil": 1}]}, "calibration: expected points of"),
+        ({"calibration": [{"bpp": float("nan")}]}, "calibration.bpp: expected a finite number; got nan"),
+        ({"average": {"w": torch.tensor([1.0, torch.nan])}}, "average.w: expected finite numbers"),
+        ({"weights": {"preprocessor": {"w": torch.tensor(torch.inf)}}}, "weights.preprocessor.w: expected finite"),
+    ],
+)
+def test_an_absurd_state_is_told(tmp_path: Path, change: dict[str, Any], got: str) -> None:
+    save_state(tmp_path / "state.pt", {**STATE, **change})
+    with pytest.raises(CheckpointError) as caught:
+        load_state(tmp_path / "state.pt", steps=8)
+    assert got in str(caught.value)
+    assert str(tmp_path / "state.pt") in str(caught.value)
+
+
+@pytest.mark.parametrize("key", list(STATE))
+def test_a_state_without_a_part_is_told(tmp_path: Path, key: str) -> None:
+    save_state(tmp_path / "state.pt", {name: value for name, value in STATE.items() if name != key})
+    with pytest.raises(CheckpointError, match=f"state.pt, {key}: expected a part of every checkpoint; got nothing"):
+        load_state(tmp_path / "state.pt")
+
+
+def test_nobody_is_advised_to_run_code(tmp_path: Path) -> None:
+    for content in (Path("x"), {"step": print}, torch.nn.Linear(2, 2)):
+        torch.save(content, tmp_path / "state.pt")
+        with pytest.raises(CheckpointError) as caught:
+            load_state(tmp_path / "state.pt")
+        assert "weights_only" not in str(caught.value)
+        assert "got a damaged file, or one that holds more" in str(caught.value)

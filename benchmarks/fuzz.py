@@ -1,0 +1,153 @@
+"""Damaged payloads for every installed codec: each is decoded, or refused as `BitstreamError`, in bounded time.
+
+    python benchmarks/fuzz.py --payloads 1000000     # in parts: stop it whenever, the same command goes on
+    python benchmarks/fuzz.py --table                # what was found so far
+
+Payload number n of a codec is drawn from the seed n alone, so that any part can be repeated and several can run beside
+each other. Anything but a decoded image or a `BitstreamError` is a finding: its number and what was raised are kept. A
+decode that crashes the process is found by the next start: it names the number and goes on behind it.
+"""
+
+import argparse
+import json
+import random
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from precomp_sdk import BitstreamError, Codec, Registry
+from precomp_sdk.atomic_io import write_whole
+from precomp_sdk.testing import natural_image
+
+HERE = Path(__file__).parent
+SIZES = ((1, 1), (7, 13), (24, 40), (65, 33))
+PART = 500  # payloads between two notes of how far it is
+
+
+def originals(codec: Codec) -> list[bytes]:
+    """Return whole payloads to damage: all sizes at the ends and in the middle of the ladder."""
+    ladder = codec.quality_scale.ladder
+    qualities = (ladder[0], ladder[len(ladder) // 2], ladder[-1])
+    return [codec.encode(natural_image(*size, seed=size[0]), quality) for size in SIZES for quality in qualities]
+
+
+def damaged(payloads: list[bytes], number: int) -> bytes:
+    """Return payload ``number``: one of ten kinds of damage to one of the originals, or to two."""
+    chance = random.Random(number)
+    payload = bytearray(chance.choice(payloads))
+    place = chance.randrange(len(payload))
+    length = chance.randrange(1, 1 + max(1, len(payload) // 4))
+    match chance.randrange(10):
+        case 0:  # one bit
+            payload[place] ^= 1 << chance.randrange(8)
+        case 1:  # a few bytes
+            for _ in range(chance.randrange(1, 9)):
+                payload[chance.randrange(len(payload))] = chance.randrange(256)
+        case 2:  # cut
+            del payload[place:]
+        case 3:  # cut out of the middle
+            del payload[place : place + length]
+        case 4:  # zeros
+            payload[place : place + length] = bytes(len(payload[place : place + length]))
+        case 5:  # rubbish behind
+            payload += chance.randbytes(length)
+        case 6:  # a piece twice
+            payload[place:place] = payload[place : place + length]
+        case 7:  # the head of one, the rest of another
+            other = chance.choice(payloads)
+            payload = payload[:place] + other[chance.randrange(len(other)) :]
+        case 8:  # the header alone: sizes, counts, offsets
+            for _ in range(chance.randrange(1, 4)):
+                payload[chance.randrange(min(64, len(payload)))] = chance.choice((0, 1, 0x7F, 0x80, 0xFE, 0xFF))
+        case 9:  # rubbish from the start
+            payload = bytearray(chance.randbytes(chance.randrange(0, 200)))
+    return bytes(payload)
+
+
+def try_one(codec: Codec, payload: bytes) -> str:
+    """Return ``"decoded"``, ``"refused"``, or what went wrong."""
+    try:
+        image = codec.decode(payload)
+    except BitstreamError:
+        return "refused"
+    except Exception as error:  # whatever it is, it is a finding
+        return f"{type(error).__name__}: {error}"
+    good = image.dtype == torch.uint8 and image.dim() == 3 and image.shape[0] == 3
+    return "decoded" if good else f"an image of {image.dtype} {tuple(image.shape)}"
+
+
+def fuzz(codec: Codec, state: dict, until: int, started: Path) -> None:
+    """Go on with a codec's payloads up to a number, in ``state``."""
+    payloads = originals(codec)
+    for number in range(state["tried"], until):
+        started.write_text(f"{codec.name} {number}")
+        payload = damaged(payloads, number)
+        before = time.process_time()
+        outcome = try_one(codec, payload)
+        seconds = time.process_time() - before
+        state["tried"] = number + 1
+        if outcome in ("decoded", "refused"):
+            state[outcome] += 1
+        else:
+            state["findings"].append([number, outcome[:300]])
+        if seconds > state["slowest_s"]:
+            state["slowest_s"], state["slowest"] = seconds, number
+
+
+def table(states: dict[str, dict]) -> str:
+    """Return the results as a table in Markdown."""
+    lines = [
+        "| codec | payloads | decoded | refused | findings | slowest, CPU s |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    lines += [
+        f"| {name} | {state['tried']} | {state['decoded']} | {state['refused']} | {len(state['findings'])} | "
+        f"{state['slowest_s']:.2f} |"
+        for name, state in sorted(states.items())
+    ]
+    total = sum(state["tried"] for state in states.values())
+    return "\n".join([*lines, "", f"{total} payloads."])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--payloads", type=int, default=1_000_000, help="over all codecs")
+    parser.add_argument("--codecs", nargs="*", help="these only")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so long; the next call goes on")
+    parser.add_argument("--state", type=Path, default=HERE / "results" / "fuzz.json")
+    parser.add_argument("--table", action="store_true", help="print what was found, and do nothing")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    states: dict[str, dict] = json.loads(options.state.read_text()) if options.state.exists() else {}
+    if not options.table:
+        end = time.monotonic() + options.seconds
+        registry = Registry()
+        able = [item.name for item in registry.components() if item.kind == "codec" and not item.missing()]
+        names = options.codecs or able
+        started = options.state.with_suffix(".started")
+        options.state.parent.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            fresh = {"tried": 0, "decoded": 0, "refused": 0, "findings": [], "slowest_s": 0.0, "slowest": 0}
+            states.setdefault(name, fresh)
+        if started.exists():  # left by a process that was stopped, or that a payload took down
+            name, number = started.read_text().split()
+            if states.get(name, {}).get("tried") == int(number):
+                print(f"the last process ended in {name}, payload {number}: look at it; going on behind it")
+                states[name]["findings"].append([int(number), "the process ended here"])
+                states[name]["tried"] += 1
+        share = options.payloads // max(1, len(names))
+        codecs = {name: registry.create("codec", name) for name in names}
+        while time.monotonic() < end and any(states[name]["tried"] < share for name in names):
+            for name in names:
+                fuzz(codecs[name], states[name], min(share, states[name]["tried"] + PART), started)
+                write_whole(options.state, json.dumps(states, indent=1) + "\n")
+        started.unlink(missing_ok=True)
+        write_whole(options.state.with_suffix(".md"), table(states) + "\n")
+    print(table(states))
+    sys.exit(any(state["findings"] for state in states.values()))
+
+
+if __name__ == "__main__":
+    main()
