@@ -10,85 +10,31 @@ decode that crashes the process is found by the next start: it names the number 
 
 import argparse
 import json
-import random
 import sys
 import time
 from pathlib import Path
 
 import torch
 
-from precomp_sdk import BitstreamError, Codec, Registry
+from precomp_sdk import Codec, Registry
 from precomp_sdk.atomic_io import write_whole
-from precomp_sdk.testing import natural_image
+from precomp_sdk.testing.fuzz import DECODED, REFUSED, damaged_payload, decode_damaged, whole_payloads
 
 HERE = Path(__file__).parent
-SIZES = ((1, 1), (7, 13), (24, 40), (65, 33))
 PART = 500  # payloads between two notes of how far it is
-
-
-def originals(codec: Codec) -> list[bytes]:
-    """Return whole payloads to damage: all sizes at the ends and in the middle of the ladder."""
-    ladder = codec.quality_scale.ladder
-    qualities = (ladder[0], ladder[len(ladder) // 2], ladder[-1])
-    return [codec.encode(natural_image(*size, seed=size[0]), quality) for size in SIZES for quality in qualities]
-
-
-def damaged(payloads: list[bytes], number: int) -> bytes:
-    """Return payload ``number``: one of ten kinds of damage to one of the originals, or to two."""
-    chance = random.Random(number)
-    payload = bytearray(chance.choice(payloads))
-    place = chance.randrange(len(payload))
-    length = chance.randrange(1, 1 + max(1, len(payload) // 4))
-    match chance.randrange(10):
-        case 0:  # one bit
-            payload[place] ^= 1 << chance.randrange(8)
-        case 1:  # a few bytes
-            for _ in range(chance.randrange(1, 9)):
-                payload[chance.randrange(len(payload))] = chance.randrange(256)
-        case 2:  # cut
-            del payload[place:]
-        case 3:  # cut out of the middle
-            del payload[place : place + length]
-        case 4:  # zeros
-            payload[place : place + length] = bytes(len(payload[place : place + length]))
-        case 5:  # rubbish behind
-            payload += chance.randbytes(length)
-        case 6:  # a piece twice
-            payload[place:place] = payload[place : place + length]
-        case 7:  # the head of one, the rest of another
-            other = chance.choice(payloads)
-            payload = payload[:place] + other[chance.randrange(len(other)) :]
-        case 8:  # the header alone: sizes, counts, offsets
-            for _ in range(chance.randrange(1, 4)):
-                payload[chance.randrange(min(64, len(payload)))] = chance.choice((0, 1, 0x7F, 0x80, 0xFE, 0xFF))
-        case 9:  # rubbish from the start
-            payload = bytearray(chance.randbytes(chance.randrange(0, 200)))
-    return bytes(payload)
-
-
-def try_one(codec: Codec, payload: bytes) -> str:
-    """Return ``"decoded"``, ``"refused"``, or what went wrong."""
-    try:
-        image = codec.decode(payload)
-    except BitstreamError:
-        return "refused"
-    except Exception as error:  # whatever it is, it is a finding
-        return f"{type(error).__name__}: {error}"
-    good = image.dtype == torch.uint8 and image.dim() == 3 and image.shape[0] == 3
-    return "decoded" if good else f"an image of {image.dtype} {tuple(image.shape)}"
 
 
 def fuzz(codec: Codec, state: dict, until: int, started: Path) -> None:
     """Go on with a codec's payloads up to a number, in ``state``."""
-    payloads = originals(codec)
+    payloads = whole_payloads(codec)
     for number in range(state["tried"], until):
         started.write_text(f"{codec.name} {number}")
-        payload = damaged(payloads, number)
+        payload = damaged_payload(payloads, number)
         before = time.process_time()
-        outcome = try_one(codec, payload)
+        outcome = decode_damaged(codec, payload)
         seconds = time.process_time() - before
         state["tried"] = number + 1
-        if outcome in ("decoded", "refused"):
+        if outcome in (DECODED, REFUSED):
             state[outcome] += 1
         else:
             state["findings"].append([number, outcome[:300]])

@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import Any, ClassVar
 
 import pytest
+import tomli_w
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
@@ -29,7 +30,6 @@ from precomp_sdk import (
 from precomp_sdk._trust import unsafe_options_of
 from precomp_sdk.cli import app
 from precomp_sdk.config import parse_experiment, parse_transfer
-from precomp_sdk.config._toml import to_toml
 from precomp_sdk.run import load_compressor, run_evaluation, run_training, run_transfer
 from precomp_sdk.testing import FakeCodec, FakePreprocessor, FakeProxy, FakeTask
 from precomp_sdk.training import load_module, read_module, save_module
@@ -239,7 +239,7 @@ def test_a_transfer_file_runs_nothing(registry: Registry, tmp_path: Path, place:
     }
     tables[place] = {"a": {"name": "acting", "program": "evil"}}
     file = tmp_path / "t.toml"
-    file.write_text(to_toml(tables))
+    file.write_text(tomli_w.dumps(tables))
 
     with pytest.raises(ConfigError, match=f"{place}.a.program"):
         run_transfer(parse_transfer(tables), registry)
