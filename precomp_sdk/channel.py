@@ -138,7 +138,7 @@ class Channel(Closing):
         """Return the images as the preprocessor makes them, float at their own sizes; a batch stays a batch.
 
         Without a preprocessor they come back as they are. Images of one size go through it together, each at the
-        strength of its own quality. 8-bit images that are processed in tiles come back rounded to 8 bits.
+        strength of its own quality. 8-bit images that are processed in tiles and coded at full size come back rounded.
         """
         _check(images, qualities)
         if self.preprocessor is None:
@@ -149,7 +149,7 @@ class Channel(Closing):
         done: dict[int, Tensor] = {}
         for places in group_by_size(images):
             if self._in_tiles(images[places[0]]):
-                done.update((place, self._process_in_tiles(images[place], strengths[place])) for place in places)
+                done.update((place, self._process_in_tiles(images[place], qualities[place])) for place in places)
                 continue
             batch = _as_float(_stacked(images, places))
             done.update(zip(places, self._process(batch, [strengths[place] for place in places]), strict=True))
@@ -167,10 +167,12 @@ class Channel(Closing):
             return False
         return works_in_tiles(self.preprocessor, _size(image), self.tile_px)
 
-    def _process_in_tiles(self, image: Tensor, strength: float) -> Tensor:
+    def _process_in_tiles(self, image: Tensor, quality: float) -> Tensor:
+        """Process an image in tiles; it is rounded here only where nothing comes between it and the encoder."""
         assert self.preprocessor is not None
         assert self.tile_px is not None
-        return preprocess_in_tiles(self.preprocessor, image, strength, tile_px=self.tile_px)
+        strength, rounded = self.codec.quality_scale.strength(quality), self.resolution(quality) == 1.0
+        return preprocess_in_tiles(self.preprocessor, image, strength, tile_px=self.tile_px, rounded=rounded)
 
     def send(self, images: Tensor | Sequence[Tensor], qualities: Sequence[float]) -> list[Tensor]:
         """Return what the encoder gets: preprocessed, downscaled and rounded to 8 bits, (3, H', W') each, on the CPU.

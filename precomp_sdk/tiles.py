@@ -24,22 +24,23 @@ def works_in_tiles(preprocessor: Preprocessor, size: tuple[int, int], tile_px: i
 
 
 def preprocess_in_tiles(
-    preprocessor: Preprocessor, image: Tensor, strength: float, *, tile_px: int = TILE_PX
+    preprocessor: Preprocessor, image: Tensor, strength: float, *, tile_px: int = TILE_PX, rounded: bool = True
 ) -> Tensor:
-    """Process one image of any size in tiles, and round it to 8 bits; memory depends on the tile and not on the image.
+    """Process one image of any size in tiles; the network's memory depends on the tile and not on the image.
 
     What the preprocessor has to know of the whole image comes from a reduced copy of it (`Preprocessor.look`), so the
     tile's size changes nothing but the order of floating-point sums: at most one level on one sample in 10,000, which
     check N14 of the conformance kit holds every preprocessor to.
 
     Shapes and units:
-        image: (3, H, W) uint8, on the CPU. Returns the same shape, uint8, on the CPU.
+        image: (3, H, W) uint8, on the CPU. Returns the same shape, on the CPU: uint8, or float32 in [0, 1].
 
     Args:
         preprocessor: with a ``tiling``, in evaluation mode, on its device.
         image: the source.
         strength: 0 (mildest compression) .. 1 (strongest).
         tile_px: side of a tile without its overlap; rounded up to the preprocessor's multiple.
+        rounded: to 8 bits; False where the image is downscaled before that, at four times the memory for the result.
 
     Raises:
         OptionError: the preprocessor cannot work in tiles, or the tile's side is not positive.
@@ -60,7 +61,7 @@ def preprocess_in_tiles(
     height, width = (-(-side // multiple) * multiple for side in image.shape[1:])
     side = -(-tile_px // multiple) * multiple
     margin = -(-tiling.overlap_px // multiple) * multiple
-    result = torch.empty_like(image)
+    result = torch.empty(image.shape, dtype=torch.uint8 if rounded else torch.float32)
     with torch.no_grad():
         strengths = torch.tensor([strength], device=device)
         seen = preprocessor.look(reduced_to_square(image, tiling.reduced_px, multiple).to(device))
@@ -72,7 +73,7 @@ def preprocess_in_tiles(
                 bottom, right = min(top + side, image.shape[1]), min(left + side, image.shape[2])
                 if bottom > top and right > left:
                     inner = done[:, top - window.top : bottom - window.top, left - window.left : right - window.left]
-                    result[:, top:bottom, left:right] = to_uint8(inner).cpu()
+                    result[:, top:bottom, left:right] = (to_uint8(inner) if rounded else inner).cpu()
     return result
 
 

@@ -127,6 +127,21 @@ def test_a_channel_works_in_tiles_where_the_image_is_large(monkeypatch: pytest.M
         assert int((one.int() - other.int()).abs().max()) <= 1
 
 
+def test_an_image_that_is_downscaled_is_rounded_once() -> None:
+    class Small(Darkener):
+        def resolution(self, strength: float) -> float:
+            return 0.5
+
+    network = Small().eval()
+    network.gain.data = torch.tensor([0.8, 0.2])
+    image = natural_image(90, 120)
+    with torch.no_grad(), Channel(FakeCodec(), network, tile_px=64) as tiled, Channel(FakeCodec(), network) as whole:
+        sent, expected = tiled.send([image], [30])[0], whole.send([image], [30])[0]
+    off = (sent.int() - expected.int()).abs()
+    assert int(off.max()) <= 1
+    assert int((off > 0).sum()) <= 2  # rounding twice moves one in ten
+
+
 def test_gradients_go_through_the_whole_image() -> None:
     network = trained()
     with Channel(FakeCodec(), network, tile_px=16) as channel:
