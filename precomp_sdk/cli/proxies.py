@@ -54,7 +54,7 @@ def evaluate_proxy(
     data: Annotated[Path, typer.Option(help="Folder of images that the proxy was not fitted to.")],
     proxy: Annotated[str | None, typer.Option(help="Name of the proxy; default: the codec's.")] = None,
     load: Annotated[Path | None, typer.Option(help="Weights that `precomp fit-proxy` wrote.")] = None,
-    output: Annotated[Path | None, typer.Option(help="File for the report, as JSON.")] = None,
+    output: Annotated[Path | None, typer.Option(help="File for the report, as JSON; an HTML page beside it.")] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", metavar="KEY=VALUE", help="Such as data.geometry.crop=128 or evaluate.images=32."),
@@ -64,6 +64,7 @@ def evaluate_proxy(
     """Measure a proxy against its codec: images, bits, ranking, and where its gradients lead."""
     from precomp_sdk.atomic_io import check_target, write_whole
     from precomp_sdk.config import parse_proxy_evaluation
+    from precomp_sdk.evaluation.page import proxy_page
     from precomp_sdk.observers import fan_out
     from precomp_sdk.run import run_proxy_evaluation
 
@@ -75,12 +76,17 @@ def evaluate_proxy(
         "data": {"name": "unlabelled-images", "root": str(data)},
     }
     evaluation = parse_proxy_evaluation(tables, overrides=settings or ())
+    page = None
     if output is not None:
         check_target(output)
+        beside = output.with_suffix(".html")
+        page = beside if beside != output and (output.is_file() or not output.exists()) else None  # a pipe stands alone
     with progress(ctx) as shown:
         report = run_proxy_evaluation(evaluation, registry, observer=fan_out(shown, registry.notify))
     if output is not None:
         write_whole(output, report.json())
+        if page is not None:
+            write_whole(page, proxy_page(report))
     if as_json:
         tell_result(report.json().rstrip("\n"))
         return

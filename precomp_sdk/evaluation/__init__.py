@@ -15,7 +15,7 @@ from precomp_sdk.evaluation.rates import (
     compare,
     resample,
 )
-from precomp_sdk.evaluation.report import write_report
+from precomp_sdk.evaluation.report import write_report, write_runs
 from precomp_sdk.evaluation.results import Evaluation, JudgeResult, read_results
 from precomp_sdk.evaluation.settings import MAX_BATCH_PIXELS, EvaluateProxySettings, EvaluateSettings
 from precomp_sdk.evaluation.statistics import CleanScore, MeasuredCurve, MeasuredPoint, UncodedScore
@@ -72,5 +72,6 @@ __all__ = [
     "transfer_matrix",
     "tune",
     "write_report",
+    "write_runs",
     "write_transfer",
 ]

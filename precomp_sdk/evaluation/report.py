@@ -1,18 +1,22 @@
-"""Writes an evaluation to a folder: JSON, CSV and plots."""
+"""Writes an evaluation to a folder: JSON, CSV, plots and a page to look at."""
 
 import csv
+from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
 
-from precomp_sdk.atomic_io import write_files
+from precomp_sdk.atomic_io import write_files, write_whole
+from precomp_sdk.evaluation.page import evaluation_page, runs_page
 from precomp_sdk.evaluation.rates.bjontegaard import TASK_LOSS
 from precomp_sdk.evaluation.results import Evaluation, results_json
 
-__all__ = ["write_report"]
+__all__ = ["write_report", "write_runs"]
 
 
 def write_report(evaluation: Evaluation, folder: Path | str) -> tuple[Path, ...]:
-    """Write ``results.json``, ``points.csv``, ``rate_accuracy.png`` and ``.svg``, and with judges ``judges.csv``.
+    """Write ``results.json``, ``points.csv``, ``rate_accuracy.png`` and ``.svg``, and ``report.html``.
+
+    With judges, ``judges.csv`` too. The page is one file, under 5 MB, that loads nothing from anywhere.
 
     Everything is made before the first file is put in its place, and each file is put there whole: an interrupted call
     leaves older files or new ones, never half of one.
@@ -33,11 +37,25 @@ def write_report(evaluation: Evaluation, folder: Path | str) -> tuple[Path, ...]
         "points.csv": _points_csv(evaluation).encode(),
         "rate_accuracy.png": draw(evaluation, "png"),
         "rate_accuracy.svg": draw(evaluation, "svg"),
+        "report.html": evaluation_page(evaluation).encode(),
         "results.json": results_json(evaluation).encode(),
     }
     if evaluation.judges:
         contents["judges.csv"] = _judges_csv(evaluation).encode()
     return write_files(folder, contents)
+
+
+def write_runs(runs: Mapping[str, Evaluation], path: Path | str) -> None:
+    """Write an HTML page that lays several evaluations side by side.
+
+    Args:
+        runs: by labels of your choice; `read_results` reads what `write_report` wrote.
+        path: of the page.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    write_whole(Path(path), runs_page(runs))
 
 
 def _judges_csv(evaluation: Evaluation) -> str:

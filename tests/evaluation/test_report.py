@@ -13,7 +13,7 @@ from precomp_sdk import CurveError, RateAccuracyCurve
 from precomp_sdk.evaluation import BLUR, Baseline, EvaluateSettings, evaluate, plot, read_results, write_report
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeTask
 
-NAMES = {"results.json", "points.csv", "rate_accuracy.png", "rate_accuracy.svg"}
+NAMES = {"results.json", "points.csv", "rate_accuracy.png", "rate_accuracy.svg", "report.html"}
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +32,7 @@ def evaluation():
     )
 
 
-def test_the_folder_holds_the_four_files_and_nothing_else(evaluation, tmp_path):
+def test_the_folder_holds_the_five_files_and_nothing_else(evaluation, tmp_path):
     folder = tmp_path / "new" / "report"
     paths = write_report(evaluation, folder)
     assert {path.name for path in paths} == NAMES

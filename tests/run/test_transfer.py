@@ -87,7 +87,7 @@ def test_every_cell_is_what_an_evaluation_gives(matrix: Tables, registry: Regist
     assert seen.count("Notice") == 8
     assert seen[-1] == "RunFinished"
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        *("transfer.csv", "transfer.json", "transfer.png", "transfer.svg", "transfer.toml")
+        *("transfer.csv", "transfer.html", "transfer.json", "transfer.png", "transfer.svg", "transfer.toml")
     ]
 
 

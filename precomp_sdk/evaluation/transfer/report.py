@@ -1,4 +1,4 @@
-"""Writes a transfer matrix to a folder: JSON, CSV and the figure."""
+"""Writes a transfer matrix to a folder: JSON, CSV, the figure and a page to look at."""
 
 import csv
 from io import StringIO
@@ -18,7 +18,7 @@ _COLUMNS = (
 
 
 def write_transfer(matrix: TransferMatrix, folder: Path | str) -> tuple[Path, ...]:
-    """Write ``transfer.json``, ``transfer.csv``, ``transfer.png`` and ``transfer.svg``.
+    """Write ``transfer.json``, ``transfer.csv``, ``transfer.png``, ``.svg`` and ``transfer.html``.
 
     Args:
         matrix: what to write; `read_transfer` reads ``transfer.json`` back.
@@ -30,6 +30,7 @@ def write_transfer(matrix: TransferMatrix, folder: Path | str) -> tuple[Path, ..
     Raises:
         OSError: the folder cannot be written to.
     """
+    from precomp_sdk.evaluation.page import transfer_page
     from precomp_sdk.evaluation.transfer.plot import draw_matrix  # Matplotlib takes long to import
 
     return write_files(
@@ -38,6 +39,7 @@ def write_transfer(matrix: TransferMatrix, folder: Path | str) -> tuple[Path, ..
             "transfer.csv": _csv(matrix).encode(),
             "transfer.png": draw_matrix(matrix, "png"),
             "transfer.svg": draw_matrix(matrix, "svg"),
+            "transfer.html": transfer_page(matrix).encode(),
             "transfer.json": record_json(_FORMAT, "transfer", matrix).encode(),
         },
     )
