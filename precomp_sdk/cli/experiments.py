@@ -230,7 +230,7 @@ def _evaluate(
             command=_command(),
         )
     if as_json:
-        tell_json(evaluation)
+        tell_json(evaluation.without_images())
         return
     typer.echo(f"\n{evaluation.summary()}\n\nresults and plots: {folder}")
 

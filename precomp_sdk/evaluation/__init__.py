@@ -4,6 +4,8 @@ from precomp_sdk.evaluation.baselines import BLUR, DOWNSCALE, EQUAL_BITS, Baseli
 from precomp_sdk.evaluation.curves import Measurer, measure_curve
 from precomp_sdk.evaluation.equal_bits import EqualBits
 from precomp_sdk.evaluation.evaluator import evaluate
+from precomp_sdk.evaluation.gallery import GalleryImage
+from precomp_sdk.evaluation.harm import ClassChange, Harm, ImageChange
 from precomp_sdk.evaluation.proxy_report import GradientCheck, ProxyPoint, ProxyReport, evaluate_proxy
 from precomp_sdk.evaluation.rates import (
     TASK_LOSS,
@@ -37,6 +39,7 @@ __all__ = [
     "TASK_LOSS",
     "BDRate",
     "Baseline",
+    "ClassChange",
     "CleanScore",
     "Control",
     "Downscale",
@@ -44,8 +47,11 @@ __all__ = [
     "EvaluateProxySettings",
     "EvaluateSettings",
     "Evaluation",
+    "GalleryImage",
     "GaussianBlur",
     "GradientCheck",
+    "Harm",
+    "ImageChange",
     "Interval",
     "JudgeResult",
     "MeasuredCurve",

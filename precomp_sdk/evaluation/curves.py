@@ -23,7 +23,7 @@ from precomp_sdk.events import Notice, StepDone
 from precomp_sdk.modules import evaluation_mode
 from precomp_sdk.observers import Listener, Observer, listening
 from precomp_sdk.preprocessor import Preprocessor
-from precomp_sdk.targets import Composite, Target
+from precomp_sdk.targets import Composite, Label, Target
 from precomp_sdk.task import TaskModel
 from precomp_sdk.transcode import Transcoder
 from precomp_sdk.transmission import Transmission
@@ -216,6 +216,7 @@ class Measurer(Closing):
         known = self._known_rows(channel, judges, rows)
         indices: list[int] = []
         keys: list[str] = []
+        labels: list[int | None] = []
         pixels: list[float] = []
         skipped: list[SkippedSample] = []
         jobs: deque[_Job] = deque()
@@ -237,6 +238,7 @@ class Measurer(Closing):
                     continue
                 indices.extend(batch.indices)
                 keys.extend(sample.key for sample in batch.samples)
+                labels.extend(_label(sample) for sample in batch.samples)
                 pixels.extend(sample.image.shape[1] * sample.image.shape[2] for sample in batch.samples)
                 for job in self._jobs(batch, channel, judges, known, list(rows)):
                     jobs.append(job)
@@ -257,6 +259,7 @@ class Measurer(Closing):
                 keys=tuple(keys),
                 pixels=np.array(pixels, dtype=np.float64),
                 skipped=tuple(skipped),
+                labels=tuple(labels),
             )
             for name, scorer in judges.scorers.items()
         }
@@ -372,6 +375,10 @@ def measure_curve(
         measurer.check(dataset)
         measurer.total_steps = len(dataset) * len(measurer.ladder)
         return measurer.curve(dataset, Channel(measurer.transcoder, preprocessor, label=label))
+
+
+def _label(sample: Sample) -> int | None:
+    return sample.target.index if isinstance(sample.target, Label) else None
 
 
 def _empty(dataset: TaskDataset, got: str) -> DatasetError:

@@ -11,6 +11,8 @@ from precomp_sdk.ensemble import EnsembleTask
 from precomp_sdk.errors import CurveError, OptionError
 from precomp_sdk.evaluation.baselines import Baseline, Control, find_baselines
 from precomp_sdk.evaluation.curves import Measurer
+from precomp_sdk.evaluation.gallery import collect_gallery
+from precomp_sdk.evaluation.harm import harm_of
 from precomp_sdk.evaluation.rates.bjontegaard import BDRate
 from precomp_sdk.evaluation.rates.comparison import compare
 from precomp_sdk.evaluation.results import Evaluation, JudgeResult, OptionValue
@@ -111,6 +113,13 @@ def _evaluated(
     main = results.pop(_TASK)
     judges = tuple(results.values())
     run.tell_of_comparisons(main.comparisons, judges)
+    harms = [harm_of(anchor[_TASK], test[_TASK], dataset.class_names) for test in tests]
+    shown = list(zip(channels, tests, strict=True))[: 1 if settings.gallery_images else 0]
+    gallery = [
+        image
+        for channel, test in shown
+        for image in collect_gallery(dataset, channel, anchor[_TASK], test[_TASK], settings.gallery_images)
+    ]
     seconds = time.perf_counter() - start
     run.notify(RunFinished(_STAGE, seconds))
     codec = measurer.codec
@@ -134,6 +143,8 @@ def _evaluated(
         uncoded=main.uncoded,
         judges=judges,
         controls=tuple(item.name for item in chosen if isinstance(item, Control)),
+        harm=tuple(harm for harm in harms if harm is not None),
+        gallery=tuple(gallery),
     )
 
 

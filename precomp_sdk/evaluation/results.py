@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -11,6 +11,8 @@ from pydantic import TypeAdapter, ValidationError
 from precomp_sdk._deprecated import current_results
 from precomp_sdk.data import SkippedSample
 from precomp_sdk.errors import CurveError, nearest
+from precomp_sdk.evaluation.gallery import GalleryImage
+from precomp_sdk.evaluation.harm import Harm
 from precomp_sdk.evaluation.rates.bjontegaard import TASK_LOSS, BDRate
 from precomp_sdk.evaluation.statistics import CleanScore, UncodedScore
 from precomp_sdk.evaluation.tuning import TunedBaseline
@@ -95,6 +97,8 @@ class Evaluation(Viewed):
             preprocessor costs the task before any codec does.
         judges: what networks outside the loop make of the same images.
         controls: labels of the curves that nothing was chosen for, such as ``"equal-bits"``.
+        harm: whom each preprocessor hurts, where it shares a quality with the anchor.
+        gallery: a few images as they were sent, to look at; neither written to JSON nor compared.
     """
 
     dataset: str
@@ -116,6 +120,12 @@ class Evaluation(Viewed):
     uncoded: tuple[UncodedScore, ...] = ()
     judges: tuple[JudgeResult, ...] = ()
     controls: tuple[str, ...] = ()
+    harm: tuple[Harm, ...] = ()
+    gallery: tuple[GalleryImage, ...] = field(default=(), compare=False)
+
+    def without_images(self) -> "Evaluation":
+        """Return the numbers alone, as they are written to JSON."""
+        return replace(self, gallery=())
 
     def curve(self, label: str) -> RateAccuracyCurve:
         """Return a curve by its label.
@@ -186,8 +196,8 @@ class Evaluation(Viewed):
 
 
 def results_json(evaluation: Evaluation) -> str:
-    """Return an evaluation as JSON, complete."""
-    return record_json(_FORMAT, "evaluation", evaluation)
+    """Return an evaluation as JSON: all numbers, no images."""
+    return record_json(_FORMAT, "evaluation", evaluation.without_images())
 
 
 def record_json(file_format: str, key: str, record: object) -> str:

@@ -39,6 +39,8 @@ class EvaluateSettings:
         pseudo_labels: score against the task's own answers on the clean images: no labels are needed.
         judge_pseudo_labels: likewise for the judges, whose answers a data set's targets may not even fit.
         skip_unreadable: leave out images that cannot be read and name them in the result; otherwise they are errors.
+        gallery_images: how many images `evaluate` keeps, small, for the page of `write_report`: those the first
+            preprocessor saves most and least on, and those it breaks. 0 for none.
 
     Raises:
         OptionError: a number is out of its range or not finite, or a ladder is empty.
@@ -59,6 +61,7 @@ class EvaluateSettings:
     pseudo_labels: bool = False
     judge_pseudo_labels: bool = True
     skip_unreadable: bool = False
+    gallery_images: int = 8
 
     def __post_init__(self) -> None:
         _normalise(self)
@@ -67,6 +70,7 @@ class EvaluateSettings:
         object.__setattr__(self, "baselines", chosen)
         find_baselines(chosen, "EvaluateSettings, option 'baselines'")
         _check_whole(self, tuning_images=1, replicates=0, seed=0, batch_size=1, max_batch_pixels=1, workers=1)
+        _check_whole(self, gallery_images=0)
         check_number("EvaluateSettings", "min_overlap", self.min_overlap, low=0.0, high=1.0)
         if self.cache is not None:
             object.__setattr__(self, "cache", Path(self.cache))

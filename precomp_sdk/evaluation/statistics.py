@@ -99,6 +99,7 @@ class MeasuredCurve:
         indices: N places of the images in their data set.
         keys: their N names.
         pixels: (N,) float64, height times width of each source; bpp counts these whatever the codec saw.
+        labels: N classes, or None where an image has no one class; empty where nothing is known of them.
     """
 
     label: str
@@ -109,9 +110,14 @@ class MeasuredCurve:
     pixels: NDArray[np.float64]
     settings: Mapping[str, float] = field(default_factory=dict)
     skipped: tuple[SkippedSample, ...] = ()
+    labels: tuple[int | None, ...] = ()
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    def point(self, quality: float) -> MeasuredPoint:
+        """Return the point of a quality that was measured."""
+        return next(point for point in self.points if point.quality == quality)
 
     def curve(self) -> RateAccuracyCurve:
         """Return the curve over all images: total bits over total pixels, the scorer's metrics, mean losses."""
@@ -148,4 +154,5 @@ class MeasuredCurve:
             indices=tuple(self.indices[row] for row in rows),
             keys=tuple(self.keys[row] for row in rows),
             pixels=self.pixels[rows],
+            labels=tuple(self.labels[row] for row in rows) if self.labels else (),
         )

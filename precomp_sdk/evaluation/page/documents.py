@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 
+from precomp_sdk.evaluation.page.gallery import gallery_section, harm_section
 from precomp_sdk.evaluation.page.html import Html, details, document, element, section, table
 from precomp_sdk.evaluation.page.plot import Point, Series, plot
 from precomp_sdk.evaluation.page.sections import (
@@ -38,6 +39,10 @@ def evaluation_page(evaluation: Evaluation) -> str:
         curves_section(_curves(evaluation, "Rate and score")),
         *(curves_section(_judge_curves(evaluation, judge)) for judge in evaluation.judges),
     ]
+    if evaluation.harm:
+        sections.insert(1, harm_section(evaluation.harm, evaluation.quality_name))
+    if evaluation.gallery:
+        sections.insert(2 if evaluation.harm else 1, gallery_section(evaluation.gallery, evaluation.quality_name))
     sections += [_time(evaluation), _settings(evaluation)]
     return document(f"{evaluation.codec} for {evaluation.task}", lead, sections)
 
