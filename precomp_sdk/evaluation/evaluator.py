@@ -1,7 +1,8 @@
 """The evaluator: every way to send the images, through the real codec, compared with the anchor."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from types import MappingProxyType
 
 from precomp_sdk.channel import Channel
@@ -11,8 +12,8 @@ from precomp_sdk.ensemble import EnsembleTask
 from precomp_sdk.errors import CurveError, OptionError
 from precomp_sdk.evaluation.baselines import Baseline, Control, find_baselines
 from precomp_sdk.evaluation.curves import Measurer
-from precomp_sdk.evaluation.gallery import collect_gallery
-from precomp_sdk.evaluation.harm import harm_of
+from precomp_sdk.evaluation.gallery import GalleryImage, collect_gallery
+from precomp_sdk.evaluation.harm import Harm, harm_of
 from precomp_sdk.evaluation.rates.bjontegaard import BDRate
 from precomp_sdk.evaluation.rates.comparison import compare
 from precomp_sdk.evaluation.results import Evaluation, JudgeResult, OptionValue
@@ -90,13 +91,19 @@ def _evaluated(
     chosen, channels = find_baselines(settings.baselines), _channels(measurer.transcoder, preprocessors)
     _check_labels(["anchor", *(channel.label for channel in channels), *(baseline.name for baseline in chosen)])
     run.begin(len(channels), chosen, tuning_dataset)
-    clean, mildest = measurer.clean_members(dataset), measurer.mildest
-    uncoded = [(channel.label, measurer.clean_members(dataset, channel)) for channel in channels]
+    with run.timed("no codec"):
+        clean, mildest = measurer.clean_members(dataset), measurer.mildest
+        uncoded = [(channel.label, measurer.clean_members(dataset, channel)) for channel in channels]
     anchor = run.whole(None, measurer.anchor_ladder)
     run.tell_of_images(anchor)
     tests = [run.whole(channel) for channel in channels]
     tuned, best = run.baselines(chosen, anchor, tuning_dataset)
     others = [*tests, *best]
+    with run.timed("comparisons"):
+        compared = {
+            label: compare_measured(anchor[label], [measured[label] for measured in others], settings)
+            for label in run.panel.tasks
+        }
     results = {
         label: JudgeResult(
             label=label,
@@ -106,20 +113,15 @@ def _evaluated(
             clean=clean[label],
             uncoded=tuple(UncodedScore(name, mildest, scores[label]) for name, scores in uncoded),
             curves=tuple(measured[label].curve() for measured in (anchor, *others)),
-            comparisons=compare_measured(anchor[label], [measured[label] for measured in others], settings),
+            comparisons=compared[label],
         )
         for label, task in run.panel.tasks.items()
     }
     main = results.pop(_TASK)
     judges = tuple(results.values())
     run.tell_of_comparisons(main.comparisons, judges)
-    harms = [harm_of(anchor[_TASK], test[_TASK], dataset.class_names) for test in tests]
-    shown = list(zip(channels, tests, strict=True))[: 1 if settings.gallery_images else 0]
-    gallery = [
-        image
-        for channel, test in shown
-        for image in collect_gallery(dataset, channel, anchor[_TASK], test[_TASK], settings.gallery_images)
-    ]
+    with run.timed("harm and gallery"):
+        harms, gallery = _shown(run, channels, anchor[_TASK], [test[_TASK] for test in tests])
     seconds = time.perf_counter() - start
     run.notify(RunFinished(_STAGE, seconds))
     codec = measurer.codec
@@ -143,9 +145,20 @@ def _evaluated(
         uncoded=main.uncoded,
         judges=judges,
         controls=tuple(item.name for item in chosen if isinstance(item, Control)),
-        harm=tuple(harm for harm in harms if harm is not None),
-        gallery=tuple(gallery),
+        harm=harms,
+        gallery=gallery,
+        timings=run.timings,
     )
+
+
+def _shown(
+    run: "_Run", channels: Sequence[Channel], anchor: MeasuredCurve, tests: Sequence[MeasuredCurve]
+) -> tuple[tuple[Harm, ...], tuple[GalleryImage, ...]]:
+    """Return whom each preprocessor hurts, and images as the first one sent them."""
+    dataset, count = run.dataset, run.settings.gallery_images
+    harms = [harm_of(anchor, test, dataset.class_names) for test in tests]
+    gallery = collect_gallery(dataset, channels[0], anchor, tests[0], count) if channels and count else ()
+    return tuple(harm for harm in harms if harm is not None), gallery
 
 
 class _Run:
@@ -155,9 +168,17 @@ class _Run:
         self, codec: Codec, panel: EnsembleTask, dataset: TaskDataset, settings: EvaluateSettings, notify: Observer
     ) -> None:
         self.panel, self.dataset, self.settings, self.notify = panel, dataset, settings, notify
+        self.timings: dict[str, float] = {}  #: seconds by part of the work
         judges = [label for label in panel.tasks if label != _TASK]
         self.own_answers = frozenset(judges if settings.judge_pseudo_labels else ())
         self.measurer = Measurer(codec, panel, settings, pseudo_labels=self.own_answers, observer=notify)
+
+    @contextmanager
+    def timed(self, part: str) -> Iterator[None]:
+        """Add the time of what is done inside to a part of the work."""
+        start = time.perf_counter()
+        yield
+        self.timings[part] = self.timings.get(part, 0.0) + time.perf_counter() - start
 
     def begin(self, channels: int, chosen: Sequence[Baseline | Control], tuning_dataset: TaskDataset | None) -> None:
         """Check everything that can be checked before work begins, count the steps, and tell that it begins."""
@@ -181,7 +202,8 @@ class _Run:
 
     def whole(self, channel: Channel | None, ladder: Sequence[float] | None = None) -> dict[str, MeasuredCurve]:
         """Measure one way over the whole data set, for the task and all judges; the task's curve is told of."""
-        measured = self.measurer.curves(self.dataset, channel, ladder)
+        with self.timed(f"curve {channel.label if channel else 'anchor'}"):
+            measured = self.measurer.curves(self.dataset, channel, ladder)
         curve = measured[_TASK].curve()
         for point in curve.points:
             self.notify(PointMeasured(curve.label, point))
@@ -203,7 +225,8 @@ class _Run:
                 channel = item.channel(self.measurer.transcoder, anchor[_TASK].curve())
                 best.append(self.whole(channel, self.measurer.anchor_ladder))
                 continue
-            tuned.append(tune(self.measurer, item, images, {_TASK: there})[_TASK])
+            with self.timed(f"tuning {item.name}"):
+                tuned.append(tune(self.measurer, item, images, {_TASK: there})[_TASK])
             if len(item.values) > 1 and tuned[-1].value == item.values[-1]:
                 self.notice(f"{item.name} did best at the last {item.parameter} tried: try more")
             best.append(self.whole(item.channel(self.measurer.transcoder, tuned[-1].value)))

@@ -99,6 +99,7 @@ class Evaluation(Viewed):
         controls: labels of the curves that nothing was chosen for, such as ``"equal-bits"``.
         harm: whom each preprocessor hurts, where it shares a quality with the anchor.
         gallery: a few images as they were sent, to look at; neither written to JSON nor compared.
+        timings: seconds of each part of the work, by its name: what a curve took includes the task and all judges.
     """
 
     dataset: str
@@ -122,6 +123,7 @@ class Evaluation(Viewed):
     controls: tuple[str, ...] = ()
     harm: tuple[Harm, ...] = ()
     gallery: tuple[GalleryImage, ...] = field(default=(), compare=False)
+    timings: Mapping[str, float] = field(default_factory=dict, compare=False)
 
     def without_images(self) -> "Evaluation":
         """Return the numbers alone, as they are written to JSON."""

@@ -149,6 +149,15 @@ def test_an_evaluation_keeps_a_gallery_of_the_first_preprocessor_and_the_page_sh
         assert text in parsed.text
 
 
+def test_the_page_says_where_the_time_went(evaluation):
+    assert list(evaluation.timings) == [
+        *("no codec", "curve anchor", "curve mine", "curve other", "comparisons", "harm and gallery")
+    ]
+    assert 0.9 * evaluation.seconds < sum(evaluation.timings.values()) < evaluation.seconds
+    text = check_page(evaluation_page(evaluation)).text
+    assert all(part in text for part in evaluation.timings)
+
+
 def test_no_image_goes_into_the_json_and_names_are_never_markup(evaluation, tmp_path):
     path = write_report(evaluation, tmp_path)[-1]
     data = json.loads(path.read_text(encoding="utf-8"))["evaluation"]

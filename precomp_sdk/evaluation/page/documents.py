@@ -247,7 +247,8 @@ def _time(run: Evaluation) -> Html:
         f"{duration(run.seconds)} in all for {run.images} images: {len(run.curves)} curves with {passes} points, "
         "tuning of the baselines and intervals included."
     )
-    return section("Time", element("p", told))
+    rows = [(name, duration(seconds)) for name, seconds in run.timings.items()]
+    return section("Time", element("p", told), table(("part", "time"), rows) if rows else "")
 
 
 def _settings(run: Evaluation) -> Html:
