@@ -145,6 +145,8 @@ def test_an_evaluation_keeps_a_gallery_of_the_first_preprocessor_and_the_page_sh
     assert len(parsed.all("rect")) == sum(
         len(grid) * len(grid[0]) for item in evaluation.gallery for grid in (item.source_tile_bits, item.sent_tile_bits)
     )
+    opacities = [float(item["fill-opacity"]) for item in parsed.all("rect")]
+    assert (min(opacities), max(opacities)) == (0.0, 0.85)
     for text in ("tile by tile", "Whom it hurts", *(item.key for item in evaluation.gallery)):
         assert text in parsed.text
 

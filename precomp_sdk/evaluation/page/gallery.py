@@ -25,8 +25,8 @@ def gallery_section(gallery: Sequence[GalleryImage], quality_name: str) -> Html:
     told = (
         f"{first.label} at {quality_name} {first.quality:g}, compared with the anchor at the same {quality_name}. The "
         "difference is what the preprocessor changed, 4 times, around gray. Where bits went is measured tile by tile, "
-        "each tile encoded by itself, so headers count in each and the sum is above the file's bits. Images are "
-        "shown small and may be recompressed; the difference was taken before."
+        "each tile encoded by itself, so headers count in each and the sum is above the file's bits; the cheapest is clear, "
+        "the dearest red. Images are shown small and may be recompressed; the difference was taken before."
     )
     parts: list[Html] = [element("p", told, class_="note")]
     left, reason = _BUDGET, ""
@@ -91,7 +91,8 @@ def _entry(item: GalleryImage) -> Html:
         f": {item.bits:.0f} bits against {item.anchor_bits:.0f} ({item.bits_change_percent:+.1f}%), "
         f"task loss {item.loss:.4f} against {item.anchor_loss:.4f}"
     )
-    most = max(bits for grid in (item.source_tile_bits, item.sent_tile_bits) for row in grid for bits in row)
+    tiles = [bits for grid in (item.source_tile_bits, item.sent_tile_bits) for row in grid for bits in row]
+    scale = (min(tiles), max(tiles))
     side = f"tiles of about {item.tile_px} px"
     strip = element(
         "div",
@@ -99,8 +100,8 @@ def _entry(item: GalleryImage) -> Html:
         _figure(item.sent, "sent"),
         _figure(item.received, "received"),
         _figure(item.difference, "difference, 4 times"),
-        _figure(item.source, f"bits by tile, source ({side})", _heat(item.source_tile_bits, most)),
-        _figure(item.sent, "bits by tile, sent (same scale)", _heat(item.sent_tile_bits, most)),
+        _figure(item.source, f"bits by tile, source ({side})", _heat(item.source_tile_bits, scale)),
+        _figure(item.sent, "bits by tile, sent (same scale)", _heat(item.sent_tile_bits, scale)),
         class_="strip",
     )
     return element("div", element("p", element("strong", item.key), numbers), strip, class_="image")
@@ -112,8 +113,12 @@ def _figure(image: bytes, caption: str, heat: Html | None = None) -> Html:
     return element("figure", held, element("figcaption", caption))
 
 
-def _heat(grid: tuple[tuple[int, ...], ...], most: int) -> Html:
-    """Return a layer over an image: the more bits a tile takes, the less of the image is seen through it."""
+def _heat(grid: tuple[tuple[int, ...], ...], scale: tuple[int, int]) -> Html:
+    """Return a layer over an image: the more bits a tile takes, the less of the image is seen through it.
+
+    The cheapest tile is clear: what every tile pays for its headers would hide the rest.
+    """
+    least, most = scale
     cells = [
         element(
             "rect",
@@ -122,7 +127,7 @@ def _heat(grid: tuple[tuple[int, ...], ...], most: int) -> Html:
             width=1,
             height=1,
             fill=_HEAT,
-            fill_opacity=round(0.85 * bits / most, 3),
+            fill_opacity=round(0.85 * (bits - least) / max(1, most - least), 3),
             data_tip=f"{bits} bits",
         )
         for row, line in enumerate(grid)
