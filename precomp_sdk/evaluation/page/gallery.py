@@ -25,8 +25,9 @@ def gallery_section(gallery: Sequence[GalleryImage], quality_name: str) -> Html:
     told = (
         f"{first.label} at {quality_name} {first.quality:g}, compared with the anchor at the same {quality_name}. The "
         "difference is what the preprocessor changed, 4 times, around gray. Where bits went is measured tile by tile, "
-        "each tile encoded by itself, so headers count in each and the sum is above the file's bits; the cheapest is clear, "
-        "the dearest red. Images are shown small and may be recompressed; the difference was taken before."
+        "each tile encoded by itself, so headers count in each and the sum is above the file's bits; "
+        "the cheapest is clear, the dearest red. Images are shown small and may be recompressed; "
+        "the difference was taken before."
     )
     parts: list[Html] = [element("p", told, class_="note")]
     left, reason = _BUDGET, ""
