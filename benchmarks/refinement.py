@@ -78,12 +78,12 @@ class DetectorProbe(TaskModel):
         return logits
 
     def _losses(self, images: Tensor, targets: Sequence[Target]) -> Tensor:
-        return self._judge(images, targets)[1]
+        return self._predict_with_losses(images, targets)[1]
 
     def _predict(self, images: Tensor) -> Sequence[Tensor]:
         return self._logits(images).unbind()
 
-    def _judge(self, images: Tensor, targets: Sequence[Target]) -> tuple[Sequence[Tensor], Tensor]:
+    def _predict_with_losses(self, images: Tensor, targets: Sequence[Target]) -> tuple[Sequence[Tensor], Tensor]:
         logits = self._logits(images)
         labels = torch.tensor([target.index for target in targets if isinstance(target, Label)])
         return logits.unbind(), functional.cross_entropy(logits, labels, reduction="none")

@@ -140,7 +140,7 @@ class EnsembleTask(TaskModel):
     def _predict(self, images: Tensor) -> Sequence[Any]:
         return list(zip(*self.member_predictions(images).values(), strict=True))
 
-    def _judge(self, images: Tensor, targets: Sequence[Target]) -> tuple[Sequence[Any], Tensor]:
+    def _predict_with_losses(self, images: Tensor, targets: Sequence[Target]) -> tuple[Sequence[Any], Tensor]:
         judged = self.member_predictions_with_losses(images, targets)
         predictions = list(zip(*(answers for answers, _ in judged.values()), strict=True))
         return predictions, self._mean({name: losses for name, (_, losses) in judged.items()})

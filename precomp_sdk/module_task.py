@@ -96,7 +96,7 @@ class ModuleTask(TaskModel):
     def _predict(self, images: Tensor) -> Sequence[Any]:
         return self._checked_list(self._prediction(self.module(images)), "predict", images)
 
-    def _judge(self, images: Tensor, targets: Sequence[Target]) -> tuple[Sequence[Any], Tensor]:
+    def _predict_with_losses(self, images: Tensor, targets: Sequence[Target]) -> tuple[Sequence[Any], Tensor]:
         output = self.module(images)
         predictions = self._checked_list(self._prediction(output), "predict", images)
         return predictions, self._checked_losses(output, images, targets)

@@ -167,7 +167,7 @@ class TaskModel(Described, nn.Module, ABC):
     def _predict(self, images: Tensor) -> Sequence[Any]:
         """Return one prediction per image, as ``scorer`` reads them."""
 
-    def _judge(self, images: Tensor, targets: Sequence[Target]) -> tuple[Sequence[Any], Tensor]:
+    def _predict_with_losses(self, images: Tensor, targets: Sequence[Target]) -> tuple[Sequence[Any], Tensor]:
         """Return predictions and losses; override it where one pass through the network gives both."""
         return self._predict(images), self._losses(images, targets)
 
@@ -265,11 +265,11 @@ class TaskModel(Described, nn.Module, ABC):
 
         def predictions(indices: list[int], batch: Tensor) -> Sequence[Any]:
             with naming(self._names(indices, keys)):
-                answers, part = self._judge(batch, [targets[index] for index in indices])
+                answers, part = self._predict_with_losses(batch, [targets[index] for index in indices])
             losses.append(part)
             return answers
 
-        answers = self._gather(groups, predictions, f"{type(self).__name__}._judge")
+        answers = self._gather(groups, predictions, f"{type(self).__name__}._predict_with_losses")
         return answers, self._join(groups, losses)
 
     @final

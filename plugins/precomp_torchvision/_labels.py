@@ -66,9 +66,9 @@ class LabelTask(TaskModel):
         """Return the logits (N, K) of images (N, 3, H, W) in [0, 1]."""
 
     def _losses(self, images: Tensor, targets: Sequence[Target]) -> Tensor:
-        return self._judge(images, targets)[1]
+        return self._predict_with_losses(images, targets)[1]
 
-    def _judge(self, images: Tensor, targets: Sequence[Target]) -> tuple[Sequence[Tensor], Tensor]:
+    def _predict_with_losses(self, images: Tensor, targets: Sequence[Target]) -> tuple[Sequence[Tensor], Tensor]:
         logits = self._logits(images).float()
         wanted = torch.stack([self._distribution(target) for target in targets]).to(logits.device)
         if self._loss == "expected-error" and not self.training:

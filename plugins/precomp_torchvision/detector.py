@@ -161,7 +161,7 @@ class Detector(TaskModel):
     def _predict(self, images: Tensor) -> Sequence[Boxes]:
         return self._answers(Pass(self.network, images))
 
-    def _judge(self, images: Tensor, targets: Sequence[Target]) -> tuple[Sequence[Boxes], Tensor]:
+    def _predict_with_losses(self, images: Tensor, targets: Sequence[Target]) -> tuple[Sequence[Boxes], Tensor]:
         once = Pass(self.network, images, self._wanted(images, targets))
         return self._answers(once), once.losses(random=self.training)
 

@@ -160,7 +160,7 @@ class Segmenter(TaskModel):
     def _predict(self, images: Tensor) -> Sequence[Tensor]:
         return _labels_of(self._logits(images))
 
-    def _judge(self, images: Tensor, targets: Sequence[Target]) -> tuple[Sequence[Tensor], Tensor]:
+    def _predict_with_losses(self, images: Tensor, targets: Sequence[Target]) -> tuple[Sequence[Tensor], Tensor]:
         logits = self._logits(images)
         return _labels_of(logits), self._losses_of(logits, targets)
 

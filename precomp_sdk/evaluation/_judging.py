@@ -96,7 +96,7 @@ class Judges:
         """
         floats, scorers = self._floats(images), self.scorers
         columns: dict[str, list[tuple[Any, Target, float]]] = {}
-        for name, (answers, losses) in self._judged(floats, targets).items():
+        for name, (answers, losses) in self._judged(floats, targets, [sample.key for sample in samples]).items():
             wanted = targets if self._panel is None else self._panel.targets_of(name, targets)
             values = losses.cpu().double().tolist()  # not every device has float64
             for sample, loss in zip(samples, values, strict=True):
@@ -118,10 +118,10 @@ class Judges:
         ]
 
     def _judged(
-        self, images: Sequence[Tensor], targets: Sequence[Target]
+        self, images: Sequence[Tensor], targets: Sequence[Target], keys: Sequence[str]
     ) -> Mapping[str, tuple[Sequence[Any], Tensor]]:
         if self._panel is None:
-            return {"": self._task.predict_with_losses(images, targets)}
+            return {"": self._task.predict_with_losses(images, targets, keys=keys)}
         return self._panel.member_predictions_with_losses(images, targets)
 
     def _floats(self, images: Sequence[Tensor]) -> list[Tensor]:

@@ -67,7 +67,7 @@ class MaskTask(TaskModel):
     def _predict(self, images: Tensor) -> Sequence[Tensor]:
         return self._labels_of(self._logits(images))
 
-    def _judge(self, images: Tensor, targets: Sequence[Target]) -> tuple[Sequence[Tensor], Tensor]:
+    def _predict_with_losses(self, images: Tensor, targets: Sequence[Target]) -> tuple[Sequence[Tensor], Tensor]:
         logits = self._logits(images).float()
         return self._labels_of(logits), self._losses_of(logits, targets)
 

@@ -172,12 +172,12 @@ class FakeTask(TaskModel):
         return self.sharpness * (cosine.square() + sine.square() + 1e-8).sqrt().mean(dim=(2, 3))  # (N, classes)
 
     def _losses(self, images: Tensor, targets: Sequence[Target]) -> Tensor:
-        return self._judge(images, targets)[1]
+        return self._predict_with_losses(images, targets)[1]
 
     def _predict(self, images: Tensor) -> Sequence[Tensor]:
         return list(self._logits(images).cpu())
 
-    def _judge(self, images: Tensor, targets: Sequence[Target]) -> tuple[Sequence[Tensor], Tensor]:
+    def _predict_with_losses(self, images: Tensor, targets: Sequence[Target]) -> tuple[Sequence[Tensor], Tensor]:
         logits = self._logits(images)
         soft = torch.zeros_like(logits)
         for row, target in enumerate(targets):

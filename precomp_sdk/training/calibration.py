@@ -123,11 +123,12 @@ def measure_anchor(
         clean = stack_images([sample.image for sample in group]).to(device)
         group_targets = targets_for(task, group, clean, targets)
         clean_features = task.features(clean) if features else []
+        keys = [sample.key for sample in group]
         sent = [channel.submit(clean, [quality] * len(group), [factor] * len(group)) for quality in ladder]
         for row, transmission in enumerate(sent):
             received, bits = transmission.tensors()
             totals[row, 0] += float(bits.sum())
-            totals[row, 1] += float(task.losses(received, group_targets).sum())
+            totals[row, 1] += float(task.losses(received, group_targets, keys=keys).sum())
             if features:
                 totals[row, 2] += float(feature_distances(task.features(received), clean_features).sum())
     return totals[:, 0] / pixels, totals[:, 1] / len(samples), totals[:, 2] / len(samples)
@@ -144,7 +145,8 @@ def _clean_loss(
     total = 0.0
     for group in samples_by_size(samples, batch_size):
         images = stack_images([sample.image for sample in group]).to(device)
-        total += float(task.losses(images, targets_for(task, group, images, targets)).sum())
+        wanted, keys = targets_for(task, group, images, targets), [sample.key for sample in group]
+        total += float(task.losses(images, wanted, keys=keys).sum())
     return total / len(samples)
 
 

@@ -82,13 +82,14 @@ class HeldOutBatch:
         sent = channel.submit(processed, qualities)
         targets = targets_for(self._task, group, clean, self._settings.targets)
         received, bits = sent.tensors()
-        task_losses = self._task.losses(received, targets)
+        keys = [sample.key for sample in group]
+        task_losses = self._task.losses(received, targets, keys=keys)
         feature_losses = torch.zeros_like(task_losses)
         if self._settings.feature_weight:
             feature_losses = feature_distances(self._task.features(received), self._task.features(clean))
         clean_losses = torch.zeros_like(task_losses)
         if self._settings.clean_weight:
-            clean_losses = self._task.losses(sent.uncoded(), targets)
+            clean_losses = self._task.losses(sent.uncoded(), targets, keys=keys)
         bpps = bits / (clean.shape[-2] * clean.shape[-1])
         mses = (processed - clean).square().mean(dim=(1, 2, 3))
         terms = ObjectiveTerms(bpps, task_losses, feature_losses, clean_losses, mses)

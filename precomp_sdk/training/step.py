@@ -134,15 +134,18 @@ def _measure(
         clean_features = task.features(group.clean) if settings.feature_weight else []
     received, bits = group.sent.tensors()
     received = received.contiguous(memory_format=layout)
+    keys = [sample.key for sample in group.samples]
     with fabric.autocast():
-        task_losses = task.losses(received, targets).float() if settings.task_weight else torch.zeros_like(bits)
+        task_losses = torch.zeros_like(bits)
+        if settings.task_weight:
+            task_losses = task.losses(received, targets, keys=keys).float()
         feature_losses = torch.zeros_like(task_losses)
         if settings.feature_weight:
             feature_losses = feature_distances(task.features(received), clean_features).float()
         clean_losses = torch.zeros_like(task_losses)
         if settings.clean_weight:
             uncoded = group.sent.uncoded().contiguous(memory_format=layout)
-            clean_losses = task.losses(uncoded, targets).float()
+            clean_losses = task.losses(uncoded, targets, keys=keys).float()
     if "preprocessor" in settings.train:
         _check_sender(channel, group.processed, received, bits)
     for weight, name, losses in (

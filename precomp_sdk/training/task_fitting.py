@@ -167,7 +167,8 @@ def _step(
     scalars: dict[str, float],
 ) -> list[float]:
     """Train on one batch, add to ``scalars``, and return the loss of each image."""
-    losses = task.losses(_images(samples, parameters[0].device), _targets(samples))
+    keys = [sample.key for sample in samples]
+    losses = task.losses(_images(samples, parameters[0].device), _targets(samples), keys=keys)
     values: list[float] = losses.detach().float().cpu().tolist()
     broken = [sample.key for sample, value in zip(samples, values, strict=True) if not math.isfinite(value)]
     if broken:

@@ -103,20 +103,20 @@ def test_judge_gives_the_predictions_and_the_losses_in_order():
     class Plain(FakeTask):
         """Has no short cut of its own."""
 
-        def _judge(self, images, targets):
-            return super(FakeTask, self)._judge(images, targets)
+        def _predict_with_losses(self, images, targets):
+            return super(FakeTask, self)._predict_with_losses(images, targets)
 
         def _losses(self, images, targets):
-            return FakeTask._judge(self, images, targets)[1]
+            return FakeTask._predict_with_losses(self, images, targets)[1]
 
     slow = Plain().predict_with_losses(images, targets)
     torch.testing.assert_close(slow[1], losses)
 
     class Short(FakeTask):
-        def _judge(self, images, targets):
+        def _predict_with_losses(self, images, targets):
             return [], torch.zeros(len(images))
 
-    with pytest.raises(ContractError, match=r"Short\._judge: expected 2 answers"):
+    with pytest.raises(ContractError, match=r"Short\._predict_with_losses: expected 2 answers"):
         Short().predict_with_losses(images, targets)
 
 

@@ -285,9 +285,9 @@ class _ShapedTask(FakeTask):
         super().__init__()
         self.pixels = []
 
-    def _judge(self, images, targets):
+    def _predict_with_losses(self, images, targets):
         self.pixels.append(images.shape[0] * images.shape[2] * images.shape[3])
-        return super()._judge(images, targets)
+        return super()._predict_with_losses(images, targets)
 
 
 @pytest.mark.parametrize("most", [1, 500, 1200, 10**6])

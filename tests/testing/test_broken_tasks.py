@@ -48,19 +48,19 @@ class MultiplesOfEight(FakeTask):
 
 class JudgesDifferently(FakeTask):
     def _losses(self, images: Tensor, targets: Sequence[Target]) -> Tensor:
-        return super()._judge(images, targets)[1]
+        return super()._predict_with_losses(images, targets)[1]
 
-    def _judge(self, images: Tensor, targets: Sequence[Target]) -> tuple[Sequence[Tensor], Tensor]:
-        predictions, losses = super()._judge(images, targets)
+    def _predict_with_losses(self, images: Tensor, targets: Sequence[Target]) -> tuple[Sequence[Tensor], Tensor]:
+        predictions, losses = super()._predict_with_losses(images, targets)
         return predictions, 2.0 * losses
 
 
 class JudgesBackwards(FakeTask):
     def _losses(self, images: Tensor, targets: Sequence[Target]) -> Tensor:
-        return super()._judge(images, targets)[1]
+        return super()._predict_with_losses(images, targets)[1]
 
-    def _judge(self, images: Tensor, targets: Sequence[Target]) -> tuple[Sequence[Tensor], Tensor]:
-        predictions, losses = super()._judge(images, targets)
+    def _predict_with_losses(self, images: Tensor, targets: Sequence[Target]) -> tuple[Sequence[Tensor], Tensor]:
+        predictions, losses = super()._predict_with_losses(images, targets)
         return [-item for item in predictions], losses
 
 
@@ -124,8 +124,8 @@ class FillsUpTargets(FakeTask):
 
 
 class NoisyTask(FakeTask):
-    def _judge(self, images: Tensor, targets: Sequence[Target]) -> tuple[Sequence[Tensor], Tensor]:
-        predictions, losses = super()._judge(images, targets)
+    def _predict_with_losses(self, images: Tensor, targets: Sequence[Target]) -> tuple[Sequence[Tensor], Tensor]:
+        predictions, losses = super()._predict_with_losses(images, targets)
         return predictions, losses + 1e-5 * torch.rand(())
 
 

@@ -114,7 +114,7 @@ class AngleTask(FakeTask):
     def _losses(self, images, targets):
         return super()._losses(images, [Label(round(target.degrees / 45)) for target in targets])
 
-    def _judge(self, images, targets):
+    def _predict_with_losses(self, images, targets):
         return self._predict(images), self._losses(images, targets)
 
     def _pseudo_labels(self, images):

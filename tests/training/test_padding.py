@@ -36,9 +36,9 @@ class SpyTask(FakeTask):
         super().__init__()
         self.shapes: list[tuple[int, ...]] = []
 
-    def _judge(self, images: Tensor, targets: Sequence[Target]) -> tuple[Sequence[Tensor], Tensor]:
+    def _predict_with_losses(self, images: Tensor, targets: Sequence[Target]) -> tuple[Sequence[Tensor], Tensor]:
         self.shapes.append(tuple(images.shape))
-        return super()._judge(images, targets)
+        return super()._predict_with_losses(images, targets)
 
 
 class SpyPreprocessor(FakePreprocessor):

@@ -417,16 +417,16 @@ def test_everything_goes_back_as_it_came(train: tuple[str, ...], fails: bool) ->
 
 
 class _NoGradient(FakeTask):
-    def _judge(self, images: Tensor, targets: Any) -> Any:
+    def _predict_with_losses(self, images: Tensor, targets: Any) -> Any:
         with torch.no_grad():
-            return super()._judge(images, targets)
+            return super()._predict_with_losses(images, targets)
 
 
 class _Detached(FakeTask):
     """Its own weights have a gradient, the image has none."""
 
-    def _judge(self, images: Tensor, targets: Any) -> Any:
-        return super()._judge(images.detach(), targets)
+    def _predict_with_losses(self, images: Tensor, targets: Any) -> Any:
+        return super()._predict_with_losses(images.detach(), targets)
 
 
 class _NumPy(FakeTask):
