@@ -9,9 +9,9 @@ from torch import nn
 from torch.nn import functional
 
 from precomp_sdk import ModuleTask, Scorer, Target, TaskDataset
-from precomp_sdk.evaluation import evaluate
+from precomp_sdk.evaluation import EvaluateSettings, evaluate
 from precomp_sdk.testing import FakeCodec, FakePreprocessor, FakeProxy, TaskSettings, check
-from precomp_sdk.training import Trainer, TrainSettings, fit_task
+from precomp_sdk.training import FitTaskSettings, Trainer, TrainSettings, fit_task
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,8 @@ def draw(count, seed):
 
 torch.manual_seed(0)
 task = ModuleTask(network, loss=ctc, predict=read, scorer=TextScorer(), target_kind=Text.kind, name="reader")
-fitted = fit_task(task, draw(500, 0), epochs=5, batch_size=16, learning_rate=1e-2, validation=draw(100, 1))
+how = FitTaskSettings(epochs=5, batch_size=16, learning_rate=1e-2)
+fitted = fit_task(task, draw(500, 0), settings=how, validation=draw(100, 1))
 words = TaskSettings(targets=lambda sizes: [Text(str(10 + i)) for i in range(len(sizes))], prediction=lambda t: t.text)
 check(task, words)  # the conformance kit, with targets of the new kind
 
@@ -79,7 +80,8 @@ codec, preprocessor, qualities = FakeCodec(), FakePreprocessor(), (3, 10, 30)
 settings = TrainSettings(steps=30, batch_size=8, learning_rate=0.05, warmup_steps=3, ema_decay=0.9, ladder=qualities,
                          lambdas=dict.fromkeys(qualities, 1.0), targets="dataset")  # fmt: skip
 Trainer(codec=codec, proxy=FakeProxy(codec), preprocessor=preprocessor, task=task, settings=settings).run(draw(200, 2))
-result = evaluate(codec, task, draw(100, 3), preprocessor=preprocessor, ladder=qualities, baselines=(), replicates=100)
+measuring = EvaluateSettings(ladder=qualities, baselines=(), replicates=100)
+result = evaluate(codec, task, draw(100, 3), preprocessors=preprocessor, settings=measuring)
 print(result.summary())
 assert fitted.scores["words"] > 0.9
 assert result.comparison("fake").value_percent is not None

@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from precomp_sdk import ImageTarget, ModuleTask, Scorer, TaskDataset, to_float
-from precomp_sdk.evaluation import evaluate
+from precomp_sdk.evaluation import EvaluateSettings, evaluate
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeProxy, TaskSettings, check
-from precomp_sdk.training import Trainer, TrainSettings, fit_task
+from precomp_sdk.training import FitTaskSettings, Trainer, TrainSettings, fit_task
 
 THINGS = 6
 
@@ -75,7 +75,7 @@ def draw(count, seed):
 torch.manual_seed(0)
 task = ModuleTask(Embedder(), loss=loss, predict=lambda answer: list(answer[0]), target_kind=Identity.kind,
                   scorer=RetrievalScorer(torch.zeros(1, 8), torch.zeros(1)), name="embedder")  # fmt: skip
-fit_task(task, draw(200, 0), epochs=6, batch_size=8, learning_rate=1e-2)
+fit_task(task, draw(200, 0), settings=FitTaskSettings(epochs=6, batch_size=8, learning_rate=1e-2))
 gallery = [draw(60, 1)[index] for index in range(60)]
 task.scorer = RetrievalScorer(torch.stack(task.predict([to_float(sample.image) for sample in gallery])),
                               torch.tensor([sample.target.number for sample in gallery]))  # fmt: skip
@@ -88,7 +88,8 @@ codec, preprocessor, qualities = FakeCodec(), FakePreprocessor(), (3, 10, 30)
 settings = TrainSettings(steps=20, batch_size=8, learning_rate=0.05, warmup_steps=3, ema_decay=0.9, ladder=qualities,
                          lambdas=dict.fromkeys(qualities, 1.0), targets="dataset")  # fmt: skip
 Trainer(codec=codec, proxy=FakeProxy(codec), preprocessor=preprocessor, task=task, settings=settings).run(draw(200, 2))
-result = evaluate(codec, task, draw(90, 3), preprocessor=preprocessor, ladder=qualities, baselines=(), replicates=100)
+measuring = EvaluateSettings(ladder=qualities, baselines=(), replicates=100)
+result = evaluate(codec, task, draw(90, 3), preprocessors=preprocessor, settings=measuring)
 print(result.summary())
 anchor, ours = ({curve.label: curve for curve in result.curves}[label].points for label in ("anchor", "fake"))
 assert ours[0].bpp < anchor[0].bpp

@@ -107,7 +107,7 @@ class EnsembleTask(TaskModel):
         return {name: task.predict(images) for name, task in self.tasks.items()}
 
     def member_predictions_with_losses(
-        self, images: Tensor | Sequence[Tensor], targets: Sequence[Target]
+        self, images: Tensor | Sequence[Tensor], targets: Sequence[Target], *, keys: Sequence[str] | None = None
     ) -> dict[str, tuple[list[Any], Tensor]]:
         """Return each member's predictions and losses (N,), without gradients: what an evaluation of several needs.
 
@@ -115,7 +115,8 @@ class EnsembleTask(TaskModel):
             TargetError: a target is of another kind than a member takes, or there is not one per image.
         """
         return {
-            name: task.predict_with_losses(images, self.targets_of(name, targets)) for name, task in self.tasks.items()
+            name: task.predict_with_losses(images, self.targets_of(name, targets), keys=keys)
+            for name, task in self.tasks.items()
         }
 
     def member_features(self, images: Tensor) -> dict[str, list[Tensor]]:

@@ -180,7 +180,7 @@ class Boxes(Target):
             raise _fault(
                 where,
                 f"boxes x1 y1 x2 y2 with x1 < x2 and y1 < y2 in 32 bits{inside}",
-                f"box {place}, {[f'{value:.9g}' for value in self.boxes[place].tolist()]}",
+                f"box {place}, [{', '.join(f'{value:.9g}' for value in self.boxes[place].tolist())}]",
             )
         _check_classes(where, self.labels, num_classes)
 

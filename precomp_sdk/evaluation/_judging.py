@@ -122,7 +122,7 @@ class Judges:
     ) -> Mapping[str, tuple[Sequence[Any], Tensor]]:
         if self._panel is None:
             return {"": self._task.predict_with_losses(images, targets, keys=keys)}
-        return self._panel.member_predictions_with_losses(images, targets)
+        return self._panel.member_predictions_with_losses(images, targets, keys=keys)
 
     def _floats(self, images: Sequence[Tensor]) -> list[Tensor]:
         return [to_float(image.to(self._device)) for image in images]

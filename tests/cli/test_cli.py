@@ -18,7 +18,10 @@ Call = Callable[..., Result]
         (["train", "mine.toml", "--set", "codec.name=fke"], "mine.toml, codec.name: expected the name of a codec"),
         (["train", "mine.toml", "--set", "codec.lvl=1"], "mine.toml, codec.lvl: expected a known option"),
         (["train", "mine.toml", "--set", "train.ladder=[500]"], "a whole number from 1 to 100; got 500.0."),
-        (["train", "mine.toml", "--set", "data.val.labelled=false"], "mine.toml, data.val: expected targets of kind"),
+        (
+            ["train", "mine.toml", "--set", "data.val.labelled=false"],
+            "data.val: data set 'fake' for task 'fake': expected targets of kind",
+        ),
         (["train", "mine.toml", "--set", "steps"], "override 'steps': expected key.path=value"),
         (["evaluate", "mine.toml"], "run/preprocessor.safetensors: expected a weights file"),
         (["evaluate", "mine.toml", "--weights", "mine.toml"], "mine.toml: expected a weights file"),

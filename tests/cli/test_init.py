@@ -106,7 +106,7 @@ def test_one_folder_without_splits_is_told(call: Call, tmp_path: Path) -> None:
 
     made = call("init", "--data", "photos", registry=None)
 
-    assert "put images apart" in made.stderr
+    assert "keep some images apart" in made.stderr
     assert "split" not in tomllib.loads((tmp_path / "experiment.toml").read_text())["data"]["val"]
 
 

@@ -125,11 +125,11 @@ def test_components_come_with_package_version_and_state(install: Install) -> Non
         (
             GOOD.format(name="x").replace("return [x]", "return x()"),
             "broken",
-            "plugin 'stranger_bad' of bad, precomp_register_codecs: expected a list of subclasses of Codec; "
+            "plugin 'stranger_bad' of bad, precomp_register_codecs: expected a list of classes; "
             "got an instance of x. Return a list",
         ),
-        (GOOD.format(name="x").replace("return [x]", "return x"), "broken", "list of subclasses of Codec; got x."),
-        (GOOD.format(name="x").replace("return [x]", "pass"), "broken", "a list of subclasses of Codec; got nothing."),
+        (GOOD.format(name="x").replace("return [x]", "return x"), "broken", "list of classes; got x."),
+        (GOOD.format(name="x").replace("return [x]", "pass"), "broken", "a list of classes; got nothing."),
         (
             GOOD.format(name="x").replace("return [x]", "return [x()]"),
             "broken",

@@ -123,7 +123,7 @@ def test_the_command_line_prepares_evaluates_and_sends(
     trained = CliRunner().invoke(cli.app, ["train", "mine.toml", "--output", "out"], obj=registry)
     evaluated = CliRunner().invoke(cli.app, ["evaluate", "out"], obj=registry)
     sent = CliRunner().invoke(
-        cli.app, ["compress", "out", "image.png", "--quality", "5", "--output", "payload"], obj=registry
+        cli.app, ["compress", "out", "image.png", "--quality", "5", "--output", "payload.fake"], obj=registry
     )
 
     done = (trained, evaluated, sent)
@@ -133,7 +133,7 @@ def test_the_command_line_prepares_evaluates_and_sends(
     parts = build(load_experiment(tmp_path / "out"), registry)
     parts.preprocessor.prepare(parts.train, (5, 30))
     sender, source = Compressor(parts.codec, parts.preprocessor), read_image(tmp_path / "image.png")
-    assert (tmp_path / "payload").read_bytes() == sender.compress(source, 5) != parts.codec.encode(source, 5)
+    assert (tmp_path / "payload.fake").read_bytes() == sender.compress(source, 5) != parts.codec.encode(source, 5)
 
 
 def test_training_fits_the_task_and_the_proxy_that_refinement_works_with(
@@ -219,9 +219,10 @@ def test_a_matrix_refines_with_its_loop(registry: Registry, tmp_path: Path) -> N
 
     matrix = run_transfer(parse_transfer(tables), registry)
 
-    assert [cell.in_loop for cell in matrix.cells] == [False, True, False, False]
+    cells = [cell for cell in matrix.cells if cell.preprocessor == "refine"]  # the control has its own
+    assert [cell.in_loop for cell in cells] == [False, True, False, False]
     told = json.loads((tmp_path / "out" / "transfer.json").read_text(encoding="utf-8"))
-    assert len(told["transfer"]["cells"]) == 4
+    assert len(told["transfer"]["cells"]) == len(matrix.cells) == 8
     del tables["data"]["train"]
     with pytest.raises(ConfigError, match=r"data.train: expected images to prepare 'refine' on"):
         run_transfer(parse_transfer(tables), registry)

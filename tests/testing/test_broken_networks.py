@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from precomp_sdk import Codec, ModuleReference, Preprocessor, ProxyCodec, ProxyOutput, TaskModel
+from precomp_sdk.preprocessor import Tiling, Window
 from precomp_sdk.testing import CHECKS, FakeCodec, FakePreprocessor, FakeProxy, FakeTask, Outcome, check
 
 
@@ -306,6 +307,22 @@ class ForgetsItsResolution(Strong):
         return self._factor
 
 
+class AveragesItsTile(FakePreprocessor):
+    """Takes the mean of the tile for that of the image."""
+
+    @property
+    def tiling(self) -> Tiling:
+        return Tiling(overlap_px=0, reduced_px=16)
+
+    def look(self, reduced: torch.Tensor) -> torch.Tensor:
+        return reduced.mean(dim=(2, 3))
+
+    def _process_tile(
+        self, tiles: torch.Tensor, seen: torch.Tensor, window: Window, strengths: torch.Tensor
+    ) -> torch.Tensor:
+        return self._process(tiles, strengths) + self.gain * (tiles.mean(dim=(2, 3), keepdim=True) - tiles)
+
+
 BROKEN_PREPROCESSORS: list[tuple[str, Callable[[], Preprocessor]]] = [
     ("N1", NamelessPreprocessor),
     ("N2", BlursFromTheStart),
@@ -325,6 +342,7 @@ BROKEN_PREPROCESSORS: list[tuple[str, Callable[[], Preprocessor]]] = [
     ("N12", ClampsStrengths),
     ("N13", CodesNothing),
     ("N13", ForgetsItsResolution),
+    ("N14", AveragesItsTile),
 ]
 
 
@@ -360,5 +378,5 @@ def test_what_is_not_broken_passes() -> None:
 def test_what_has_parts_is_best_given_as_a_callable() -> None:
     report = check(WithATask(FakeTask()), on_fail="report")
     open_ones = {item.check.number: item.detail for item in report.findings if item.outcome is Outcome.NOT_APPLICABLE}
-    assert sorted(open_ones) == ["N11", "N13", "N2", "N9"]
+    assert sorted(open_ones) == ["N11", "N13", "N14", "N2", "N9"]
     assert "a callable that constructs it with its task" in open_ones["N9"]

@@ -138,7 +138,7 @@ def test_number_of_classes_must_fit_the_data_set():
 
 @pytest.mark.parametrize("target", [Label(5), Label(-1), Label(0, probabilities=torch.ones(4) / 4)])
 def test_targets_that_do_not_fit(target):
-    with pytest.raises(TargetError, match="labels from 0 to 4, or 5 probabilities"):
+    with pytest.raises(TargetError, match=r"image 0: .*(from 0 to 4|5 probabilities)"):
         make().losses(random_images(1), [target])
 
 

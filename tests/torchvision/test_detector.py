@@ -300,11 +300,11 @@ def test_it_learns_from_nothing():
 @pytest.mark.parametrize(
     ("target", "message"),
     [
-        (boxes((3, 4, 30, 40, 3)), "labels from 0 to 2; got 3 to 3"),
-        (boxes((3, 4, 30, 40, -1)), "labels from 0 to 2; got -1 to -1"),
-        (boxes((3, 4, 3, 40, 1)), r"x1 < x2 and y1 < y2; got \[3.0, 4.0, 3.0, 40.0\]"),
+        (boxes((3, 4, 30, 40, 3)), "classes from 0 to 2; got 3"),
+        (boxes((3, 4, 30, 40, -1)), "classes from 0 to 2; got -1"),
+        (boxes((3, 4, 3, 40, 1)), r"x1 < x2 and y1 < y2 .*; got box 0, \[3, 4, 3, 40\]"),
         (boxes((3, 4, float("nan"), 40, 1)), r"x1 < x2 and y1 < y2"),
-        (Boxes(torch.zeros(0, 4), torch.zeros(1, dtype=torch.int64)), "got 0 boxes and 1 labels"),
+        (Boxes(torch.zeros(0, 4), torch.zeros(1, dtype=torch.int64)), r"expected boxes \(1, 4\) float32; got \(0, 4\)"),
     ],
 )
 def test_targets_that_do_not_fit(target, message):
