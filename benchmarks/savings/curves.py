@@ -1,0 +1,167 @@
+"""Curves from tables of measurements: the anchor, the controls, the chosen quality; and their BD-rates."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from precomp_sdk import Scorer
+from precomp_sdk.evaluation import MeasuredCurve, MeasuredPoint, bd_rate, bootstrap_bd_rate
+from precomp_sdk.evaluation.bd_rate import TASK_LOSS
+from store import Table
+
+__all__ = ["Choice", "chosen", "compare", "constant", "equal_bits", "equal_error", "join", "normalizers"]
+
+Array = NDArray[np.float64]
+STEPS = np.arange(-7, 8)
+FACTOR = 1.8
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Choice:
+    """One operating point: which column of the table each image takes. (N,) int."""
+
+    label: str
+    columns: tuple[NDArray[np.int64], ...]
+
+
+def join(tables: Sequence[Table]) -> Table:
+    """Put the columns of several ways to send the same images side by side: a chooser may take any of them."""
+    first = tables[0]
+    return Table(
+        qualities=tuple(quality for table in tables for quality in table.qualities),
+        bits=np.concatenate([table.bits for table in tables], axis=1),
+        pixels=first.pixels,
+        mse=np.concatenate([table.mse for table in tables], axis=1),
+        losses={name: np.concatenate([table.losses[name] for table in tables], axis=1) for name in first.losses},
+        evidence={
+            name: [sum((table.evidence[name][row] for table in tables), []) for row in range(len(first.pixels))]
+            for name in first.evidence
+        },
+        labelled={
+            name: [sum((table.labelled[name][row] for table in tables), []) for row in range(len(first.pixels))]
+            for name in first.labelled
+        },
+    )
+
+
+def constant(table: Table, label: str = "constant") -> Choice:
+    """Every image at one quality."""
+    return Choice(label, tuple(np.full(len(table.bits), place) for place in range(table.bits.shape[1])))
+
+
+def equal_bits(table: Table) -> Choice:
+    """Control: every image at the column whose bits per pixel are nearest, by their logarithm, to a common target."""
+    rates = np.log(table.bits / table.pixels[:, None])
+    return Choice("equal bits", _nearest(rates))
+
+
+def equal_error(table: Table) -> Choice:
+    """Control: every image at the column whose mean squared error is nearest to a common target."""
+    return Choice("equal error", _nearest(np.log(table.mse + 1e-8)))
+
+
+def _nearest(values: Array) -> tuple[NDArray[np.int64], ...]:
+    targets = np.sort(values.mean(axis=0))
+    targets = np.unique(np.concatenate([targets, (targets[1:] + targets[:-1]) / 2]))
+    return tuple(np.abs(values - target).argmin(axis=1) for target in targets)
+
+
+def normalizers(table: Table, names: Sequence[str]) -> dict[str, float]:
+    """Return what each judge loses behind the anchor, averaged over images and qualities: its unit in a panel."""
+    return {name: float(table.losses[name].mean()) for name in names}
+
+
+def chosen(
+    table: Table, panel: Mapping[str, float], label: str = "chosen", *, shrink: float = 0.0, smooth: bool = False
+) -> Choice:
+    """Every image at the column with the least bits + lambda * mean normalized loss of the panel.
+
+    Args:
+        table: what may be chosen from.
+        panel: normalizer by judge.
+        label: names the curve.
+        shrink: share of the average image's loss curve in each image's: 0 trusts the panel, 1 only its mean.
+        smooth: make each image's loss monotone in its bits first (isotonic regression).
+    """
+    losses = np.mean([table.losses[name] / unit for name, unit in panel.items()], axis=0)
+    if smooth:
+        losses = _isotonic(table.bits, losses)
+    losses = (1 - shrink) * losses + shrink * losses.mean(axis=0)
+    rates = table.bits / table.pixels[:, None]
+    spread = rates.mean(axis=0).max() - rates.mean(axis=0).min()
+    centre = spread / max(losses.mean(axis=0).max() - losses.mean(axis=0).min(), 1e-9)
+    lambdas = centre * FACTOR**STEPS.astype(np.float64)
+    picks = [(rates + value * losses).argmin(axis=1) for value in lambdas]
+    cheapest, dearest = rates.mean(axis=0).argmin(), losses.mean(axis=0).argmin()
+    ends = [np.full(len(rates), place) for place in (cheapest, dearest)]
+    return Choice(label, (ends[0], *picks, ends[1]))
+
+
+def _isotonic(bits: Array, losses: Array) -> Array:
+    from scipy.optimize import isotonic_regression
+
+    result = np.empty_like(losses)
+    for row in range(len(losses)):
+        order = np.argsort(bits[row], kind="stable")
+        result[row, order] = isotonic_regression(losses[row, order], increasing=False).x
+    return result
+
+
+def measured(table: Table, choice: Choice, judge: str, scorer: Scorer, *, labelled: bool = False) -> MeasuredCurve:
+    """Return a choice's curve for a judge."""
+    evidence = (table.labelled if labelled else table.evidence)[judge]
+    rows = np.arange(len(table.bits))
+    points = tuple(
+        MeasuredPoint(
+            quality=float(place),
+            bits=table.bits[rows, columns],
+            losses=table.losses[judge][rows, columns],
+            evidence=tuple(evidence[row][column] for row, column in zip(rows, columns, strict=True)),
+        )
+        for place, columns in enumerate(choice.columns)
+    )
+    return MeasuredCurve(choice.label, scorer, points, tuple(rows.tolist()), tuple(map(str, rows)), table.pixels)
+
+
+def compare(
+    anchor: tuple[Table, Choice], test: tuple[Table, Choice], judge: str, scorer: Scorer, metric: str = "",
+    *, labelled: bool = False, replicates: int = 2000,
+) -> dict[str, object]:  # fmt: skip
+    """Return the BD-rate of a test to an anchor for a judge, with its interval, plain enough for JSON."""
+    curves = [measured(table, choice, judge, scorer, labelled=labelled) for table, choice in (anchor, test)]
+    found = bootstrap_bd_rate(*curves, metric or TASK_LOSS, replicates=replicates, seed=0)
+    record = asdict(found)
+    interval = record.pop("interval")
+    return {
+        "percent": found.value_percent,
+        "low": interval and interval["low_percent"],
+        "high": interval and interval["high_percent"],
+        "overlap": round(found.overlap, 3),
+        "metric": found.metric,
+        "reason": found.reason,
+    }
+
+
+def per_image(anchor: tuple[Table, Choice], test: tuple[Table, Choice], judge: str) -> dict[str, object]:
+    """Return the mean of single images' BD-rates on the loss, and how many images have one."""
+    from precomp_sdk import RateAccuracyCurve, RatePoint
+
+    values = []
+    for row in range(len(anchor[0].bits)):
+        curves = []
+        for table, choice in (anchor, test):
+            columns = sorted({int(columns[row]) for columns in choice.columns})
+            points = tuple(
+                RatePoint(float(column), float(table.bits[row, column] / table.pixels[row]), {},
+                          float(table.losses[judge][row, column]))
+                for column in columns
+            )  # fmt: skip
+            curves.append(RateAccuracyCurve(choice.label, points))
+        if min(len(curve.points) for curve in curves) >= 3:
+            found = bd_rate(*curves, TASK_LOSS, min_overlap=0.5).value_percent
+            if found is not None:
+                values.append(np.log1p(found / 100))
+    mean = float(np.expm1(np.mean(values)) * 100) if values else None
+    return {"percent": mean, "images": len(values)}

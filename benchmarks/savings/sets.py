@@ -1,0 +1,71 @@
+"""The image sets of docs/protocol.md: which images tune, and which are scored."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+__all__ = ["camvid", "coco", "imagenette", "kodak", "load_set"]
+
+SEED = 19
+
+
+def imagenette(data: Path, split: str, per_class: int) -> tuple[list[Tensor], list[int]]:
+    """Return images 3 x 224 x 224 uint8 and labels 0..9; the first ``per_class`` of a fixed shuffle of every class."""
+    images, labels = [], []
+    for label, folder in enumerate(sorted(path for path in (data / "imagenette" / split).iterdir() if path.is_dir())):
+        files = sorted(folder.glob("*.JPEG"))
+        random.Random(SEED).shuffle(files)
+        for file in files[:per_class]:
+            images.append(_read(file))
+            labels.append(label)
+    return images, labels
+
+
+def coco(data: Path, split: str, count: int = 128) -> list[Tensor]:
+    """Return COCO's images at three quarters of their size (JPEG's grid broken), in a fixed shuffle."""
+    files = sorted((data / "coco640" / "images" / split).glob("*.jpg"))
+    random.Random(SEED).shuffle(files)
+    return [_read(file, 0.75) for file in files[:count]]
+
+
+def camvid(data: Path, split: str, every: int = 1) -> list[Tensor]:
+    """Return CamVid's frames, 320 x 240."""
+    files = sorted(path for path in (data / "camvid" / "images" / split).iterdir())
+    return [_read(file) for file in files[::every]]
+
+
+def kodak(data: Path) -> list[Tensor]:
+    """Return Kodak's 24 photographs, 768 x 512 or 512 x 768."""
+    return [_read(file) for file in sorted((data / "kodak").glob("*.png"))]
+
+
+def load_set(name: str, data: Path) -> list[Tensor]:
+    """Return a set by the name that docs/protocol.md gives it."""
+    sets = {
+        "cls-tune": lambda: _tune(data),
+        "cls-score": lambda: imagenette(data, "val", 24)[0],
+        "coco-tune": lambda: coco(data, "train", 64),
+        "coco-score": lambda: coco(data, "val", 128),
+        "camvid-tune": lambda: camvid(data, "train", 8),
+        "camvid-score": lambda: camvid(data, "val"),
+        "kodak": lambda: kodak(data),
+    }
+    return sets[name]()
+
+
+def _tune(data: Path) -> list[Tensor]:
+    """Return 12 train images a class that follow the 60 which MobileNetV2's head was fitted on."""
+    images, _ = imagenette(data, "train", 72)
+    return [image for place, image in enumerate(images) if place % 72 >= 60]
+
+
+def _read(file: Path, factor: float = 1.0) -> Tensor:
+    with Image.open(file) as opened:
+        image = opened.convert("RGB")
+    if factor != 1.0:
+        image = image.resize((round(image.width * factor), round(image.height * factor)), Image.Resampling.LANCZOS)
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()

@@ -1,0 +1,100 @@
+"""What is sent: the image as it is, the controls, and what a preprocessor makes of it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torchvision.transforms.functional import gaussian_blur
+
+from judges import load_judge
+from precomp_sdk import Codec
+
+__all__ = ["make_sent"]
+
+BLUR_SIGMA_PX = 3.0
+BOX_MARGIN = 0.1  # of a box's side, on every side
+
+
+def make_sent(
+    variant: str, codec: Codec, qualities: Sequence[float], images: Sequence[Tensor], data: Path
+) -> list[Tensor] | list[list[Tensor]]:
+    """Return what the encoder gets: one image a source, or one for every quality.
+
+    ``raw``; ``blur-1.2`` (sigma); ``down-0.5`` (factor); ``around-nanodet`` (blurred outside the boxes of a detector);
+    ``centre-nanodet`` (control: outside a centred box of equal area); a weights file.
+    """
+    kind, _, option = variant.partition("-")
+    if variant == "raw":
+        return list(images)
+    if kind == "blur":
+        return [_blur(image, float(option)) for image in images]
+    if kind == "down":
+        return [_down(image, float(option)) for image in images]
+    if kind in ("around", "centre"):
+        return [_around(image, mask) for image, mask in zip(images, _masks(kind, option, images, data), strict=True)]
+    return _preprocessed(Path(variant), codec, qualities, images)
+
+
+def _blur(image: Tensor, sigma: float) -> Tensor:
+    side = 2 * int(3 * sigma + 0.999) + 1
+    return _bytes(gaussian_blur(image[None].float() / 255, [side, side], [sigma, sigma])[0])
+
+
+def _down(image: Tensor, factor: float) -> Tensor:
+    size = (max(1, round(image.shape[1] * factor)), max(1, round(image.shape[2] * factor)))
+    return _bytes(functional.interpolate(image[None].float() / 255, size, mode="bicubic", antialias=True)[0])
+
+
+def _around(image: Tensor, mask: Tensor) -> Tensor:
+    soft = gaussian_blur(mask[None, None].float(), [13, 13], [2.0, 2.0])[0]
+    return _bytes(soft * image.float() / 255 + (1 - soft) * _blur(image, BLUR_SIGMA_PX).float() / 255)
+
+
+def _masks(kind: str, guide: str, images: Sequence[Tensor], data: Path) -> list[Tensor]:
+    """Return (H, W) masks, 1 where the image stays as it is."""
+    judge = load_judge(guide, data)
+    result = []
+    for image, boxes in zip(images, judge.predict([image.float() / 255 for image in images]), strict=True):
+        _, height, width = image.shape
+        mask = torch.zeros(height, width)
+        for box in boxes.boxes[boxes.scores >= 0.2].tolist():
+            dx, dy = BOX_MARGIN * (box[2] - box[0]), BOX_MARGIN * (box[3] - box[1])
+            left, top = max(0, round(box[0] - dx)), max(0, round(box[1] - dy))
+            mask[top : round(box[3] + dy) + 1, left : round(box[2] + dx) + 1] = 1
+        if kind == "centre":
+            share = float(mask.mean()) ** 0.5
+            mask = torch.zeros(height, width)
+            half_h, half_w = round(height * share / 2), round(width * share / 2)
+            mask[height // 2 - half_h : height // 2 + half_h, width // 2 - half_w : width // 2 + half_w] = 1
+        result.append(mask)
+    return result
+
+
+@torch.no_grad()
+def _preprocessed(
+    file: Path, codec: Codec, qualities: Sequence[float], images: Sequence[Tensor]
+) -> list[list[Tensor]]:
+    from precomp_sdk.preprocessor import Preprocessor  # here, so that the controls need no weights
+
+    stored = torch.load(file, weights_only=True)
+    network = _network(stored["name"], stored["options"])
+    assert isinstance(network, Preprocessor)
+    network.load_state_dict(stored["state"])
+    network.eval()
+    strengths = [codec.quality_scale.strength(quality) for quality in qualities]
+    return [
+        list(_bytes(network(image[None].float().expand(len(strengths), -1, -1, -1) / 255, strengths)))
+        for image in images
+    ]
+
+
+def _network(name: str, options: dict[str, object]) -> torch.nn.Module:
+    from precomp_sdk import Registry
+
+    return Registry().create("preprocessor", name, **options)  # type: ignore[no-any-return]
+
+
+def _bytes(samples: Tensor) -> Tensor:
+    return (samples * 255).round().clamp(0, 255).to(torch.uint8)
