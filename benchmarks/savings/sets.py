@@ -15,11 +15,15 @@ SEED = 19
 
 def imagenette(data: Path, split: str, per_class: int) -> tuple[list[Tensor], list[int]]:
     """Return images 3 x 224 x 224 uint8 and labels 0..9; the first ``per_class`` of a fixed shuffle of every class."""
-    images, labels = [], []
-    for label, folder in enumerate(sorted(path for path in (data / "imagenette" / split).iterdir() if path.is_dir())):
+    folders = sorted(path for path in (data / "imagenette" / split).iterdir() if path.is_dir())
+    found = []
+    for folder in folders:
         files = sorted(folder.glob("*.JPEG"))
         random.Random(SEED).shuffle(files)
-        for file in files[:per_class]:
+        found.append(files[:per_class])
+    images, labels = [], []
+    for row in zip(*found, strict=True):  # class after class, so that a beginning holds all of them
+        for label, file in enumerate(row):
             images.append(_read(file))
             labels.append(label)
     return images, labels
@@ -60,7 +64,7 @@ def load_set(name: str, data: Path) -> list[Tensor]:
 def _tune(data: Path) -> list[Tensor]:
     """Return 12 train images a class that follow the 60 which MobileNetV2's head was fitted on."""
     images, _ = imagenette(data, "train", 72)
-    return [image for place, image in enumerate(images) if place % 72 >= 60]
+    return images[600:]
 
 
 def _read(file: Path, factor: float = 1.0) -> Tensor:

@@ -1,0 +1,269 @@
+"""Removal only: a convex mix of the image and smoothed versions of it, at a small multiple of an encoder's own cost."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from precomp_qacnn._guide import GUIDE_CHANNELS, SqueezeGuide
+from precomp_qacnn.gain import StrengthGain
+from precomp_qacnn.light import _check_fade
+from precomp_sdk import OptionError, Preprocessor, ResolutionCurve
+
+__all__ = ["SmoothQACNN"]
+
+_LEVELS = 4  # smoothed versions: of 2, 4, 8 and 16 pixels
+_BLOCK = 2**_LEVELS
+_CELL = 8  # pixels on a side of what shares one decision; between, they are interpolated
+_DECISIONS = 1 + 2 * (_LEVELS - 1)  # the finest level whole, then luma and chroma of each
+_ENERGIES = _LEVELS + 2  # of luma's levels and of both chroma planes'
+_HINGES = 8
+_TO_YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))  # BT.601, as JFIF
+
+
+class SmoothQACNN(Preprocessor):
+    r"""Removes detail where machines do not look, and cannot add any: what it sends lies within what came in.
+
+    ::
+
+        image ─┬─▶ reduced, 224 x 224 ─▶ guide, frozen ─▶ 1x1 conv ─▶ mixers ─▶ map (C, 28, 28) ──────────┐ cost is fixed
+               │                                                                                         ▼
+               ├─▶ means of 2, 4, 8, 16 pixels ─▶ energy of each level per cell of 8 x 8 ─▶ 1x1 convs x gain ─▶ removed
+               │           │                                                                             │ shares
+               │           └─▶ 16: mix ─▶ 8: mix ─▶ 4: mix ─▶ 2: luma and chroma mixed apart ◀───────────┤ in [0, 1]
+               └────────────────────────────────────────────────▶ image: mix ◀───────────────────────────┘
+
+    Every level is ``share * smoother + (1 - share) * level``, from the coarsest to the image, so an output sample is a
+    convex mix of what stands around it in the image (in luma and chroma apart): contrast can be lost and not gained,
+    nothing can be written that was not there. What the network sees of the whole image comes from the reduced pass
+    (`look`); everything else (`remove`) depends on 64 pixels around a sample at most, so that an image can be processed
+    in tiles, each with its part of the map.
+
+    Shapes and units:
+        images: (N, 3, H, W) in [0, 1]; padded to multiples of 16 inside. strengths: (N,) in [0, 1].
+
+    Args:
+        width: channels C of the map.
+        depth: number of mixers on the map.
+        guide: look through the package's own frozen guide (SqueezeNet's first layers, 1.4 MB); without it the reduced
+            image is looked at directly.
+        reduced_px: side of the reduced image.
+        resolutions: at what share of height and width images are coded, as `LightQACNN` has it.
+        fade: up to which strength the image is left alone, and from which on it gets the whole change, likewise.
+
+    Raises:
+        OptionError: an option is out of its range.
+
+    Source: this project; gains of arXiv 2206.05650; mixing a pyramid's levels after Burt and Adelson, IEEE Trans.
+    Commun. 31(4), 1983.
+    """
+
+    name = "qa-smooth"
+    source = "this project; gains of arXiv 2206.05650"
+    multiple = _BLOCK
+    to_ycc: Tensor
+    to_rgb: Tensor
+
+    def __init__(
+        self,
+        *,
+        width: int = 48,
+        depth: int = 2,
+        guide: bool = True,
+        reduced_px: int = 224,
+        resolutions: Sequence[Sequence[float]] = (),
+        fade: Sequence[float] | None = None,
+    ) -> None:
+        super().__init__()
+        if width < 1 or depth < 0 or not 64 <= reduced_px <= 1024:
+            raise OptionError(
+                where=f"preprocessor {self.name!r}",
+                expected="width from 1, depth from 0, reduced_px from 64 to 1024",
+                got=f"width {width}, depth {depth}, reduced_px {reduced_px}",
+                remedy="Correct the options; the defaults suit photographs.",
+            )
+        self._resolutions = ResolutionCurve(resolutions)
+        self._fade = None if fade is None else _check_fade(fade)
+        self._options = {
+            "width": width,
+            "depth": depth,
+            "guide": bool(guide),
+            "reduced_px": reduced_px,
+            "resolutions": self._resolutions.plain(),
+            "fade": None if self._fade is None else list(self._fade),
+        }
+        self._reduced_px = reduced_px
+        self.guide = SqueezeGuide() if guide else None
+        inputs = GUIDE_CHANNELS if guide else (3 * _CELL**2,)
+        self.project = nn.ModuleList(nn.Sequential(_Norm(count), nn.Conv2d(count, width, 1)) for count in inputs)
+        self.mixers = nn.ModuleList(_Mixer(width) for _ in range(depth))
+        self.map_norm = _Norm(width)
+        self.from_energies = nn.Conv2d(_ENERGIES, width, 1)
+        self.from_map = nn.Conv2d(width, width, 1)
+        self.spread = nn.Conv2d(width, width, 3, padding=1, groups=width)
+        self.gain = StrengthGain(width)
+        self.decide = nn.Conv2d(width, _DECISIONS, 1)
+        self.bend, self.everywhere = nn.Linear(1, _HINGES), nn.Linear(_HINGES, _DECISIONS)
+        ycc = torch.tensor(_TO_YCC)
+        self.register_buffer("to_ycc", ycc[:, :, None, None], persistent=False)
+        self.register_buffer("to_rgb", torch.linalg.inv(ycc)[:, :, None, None], persistent=False)
+        self._start_as_identity()
+
+    def _start_as_identity(self) -> None:
+        with torch.no_grad():
+            for layer in (self.decide, self.everywhere):
+                layer.weight.zero_()
+                layer.bias.zero_()  # type: ignore[union-attr]  # these layers were built with a bias
+            self.bend.weight.fill_(4.0)  # hinges spread over [0, 1]
+            self.bend.bias.copy_(-4.0 * torch.linspace(0.0, 1.0, _HINGES + 1)[:-1])
+
+    @property
+    def options(self) -> Mapping[str, Any]:
+        """Width, depth, guide, size of the reduced image, resolutions and fade."""
+        return self._options
+
+    def resolution(self, strength: float) -> float:
+        """Return the factor that ``resolutions`` gives."""
+        return self._resolutions.at(strength)
+
+    def _process(self, images: Tensor, strengths: Tensor) -> Tensor:
+        cells = (images.shape[2] // _CELL, images.shape[3] // _CELL)
+        seen = functional.interpolate(self.look(images), cells, mode="bilinear", align_corners=False)
+        return self.remove(images, seen, strengths)
+
+    def look(self, images: Tensor) -> Tensor:
+        """Look at whole images, reduced to one size: all that `remove` has to know of what lies far away.
+
+        Shapes and units:
+            images: (N, 3, H, W) in [0, 1], any size. Returns (N, C, h, w), independent of H and W.
+        """
+        side = self._reduced_px
+        reduced = functional.interpolate(
+            images, (side, side), mode="bilinear", antialias=True, align_corners=False
+        )
+        if self.guide is None:
+            found = self.project[0](functional.pixel_unshuffle(reduced - 0.5, _CELL))
+        else:
+            with torch.no_grad():
+                fine, coarse = self.guide(reduced)
+            found = self.project[0](fine)
+            projected = self.project[1](coarse)
+            found = found + functional.interpolate(
+                projected, (found.shape[2], found.shape[3]), mode="bilinear", align_corners=False
+            )
+        for mixer in self.mixers:
+            found = mixer(found)
+        result: Tensor = self.map_norm(found)
+        return result
+
+    def remove(self, images: Tensor, seen: Tensor, strengths: Tensor) -> Tensor:
+        """Smooth images, or tiles of them that begin at multiples of 16 pixels.
+
+        Shapes and units:
+            images: (N, 3, H, W) in [0, 1], H and W multiples of 16. seen: (N, C, H/8, W/8), what `look` returned,
+            resized bilinearly to the whole image's cells and cut to the tile's. strengths: (N,). Returns (N, 3, H, W).
+        """
+        levels = self._levels(images)
+        shares = self._shares(levels, images, seen, strengths)  # (N, decisions, H/8, W/8)
+        mixed = levels[-1]
+        for place in range(_LEVELS - 1, 0, -1):
+            level = levels[place - 1]
+            first = 2 * place - 1
+            mixed = _mix(level, mixed, shares[:, first : first + 2])
+        smoother = functional.interpolate(
+            functional.conv2d(mixed, self.to_rgb), scale_factor=2, mode="bilinear", align_corners=False
+        )
+        share = functional.interpolate(shares[:, :1], scale_factor=_CELL, mode="bilinear", align_corners=False)
+        return torch.lerp(images, smoother, share.expand_as(images))
+
+    def _levels(self, images: Tensor) -> list[Tensor]:
+        """Return means of 2, 4, 8 and 16 pixels, as luma and chroma."""
+        levels = [functional.conv2d(functional.avg_pool2d(images, 2), self.to_ycc)]
+        for _ in range(_LEVELS - 1):
+            levels.append(functional.avg_pool2d(levels[-1], 2))
+        return levels
+
+    def _shares(self, levels: Sequence[Tensor], images: Tensor, seen: Tensor, strengths: Tensor) -> Tensor:
+        """Return how much of each level is removed, (N, decisions, H/8, W/8), in [0, 1]."""
+        found = self.from_energies(self._energies(levels, images)) + self.from_map(seen)
+        found = functional.gelu(found)
+        found = functional.gelu(self.gain(found + self.spread(found), strengths))
+        raw = self.decide(found) + self.everywhere(torch.relu(self.bend(strengths[:, None])))[:, :, None, None]
+        if self._fade is not None:
+            begin, end = self._fade
+            raw = raw * ((strengths - begin) / (end - begin)).clamp(0.0, 1.0)[:, None, None, None]
+        return _Unit.apply(raw) if raw.requires_grad else raw.clamp(0.0, 1.0)  # type: ignore[no-any-return]
+
+    def _energies(self, levels: Sequence[Tensor], images: Tensor) -> Tensor:
+        """Return log variances within 2, 4, 8 and 16 pixels, of luma and the finer of chroma, (N, 6, H/8, W/8)."""
+        luma = functional.conv2d(images, self.to_ycc[:1])
+        within = functional.avg_pool2d(luma.square(), 2) - levels[0][:, :1].square()
+        parts = [functional.avg_pool2d(within, _CELL // 2)]
+        for place in range(1, _LEVELS):
+            fine, coarse = levels[place - 1], levels[place]
+            inside = functional.avg_pool2d(fine.square(), 2) - coarse.square()
+            wanted = inside if place == 2 else inside[:, :1]
+            pooled = functional.avg_pool2d(wanted, _CELL // 2**(place + 1)) if place < 3 else _doubled(wanted)
+            parts.append(pooled)
+        energies = torch.cat(parts, dim=1)
+        return torch.log(energies.clamp_min(0.0) + 1e-6) / 4 + 2.0
+
+
+def _doubled(cells: Tensor) -> Tensor:
+    return functional.interpolate(cells, scale_factor=2, mode="nearest")
+
+
+def _mix(level: Tensor, coarser: Tensor, shares: Tensor) -> Tensor:
+    """Return the level with shares (N, 2, H/8, W/8) of its luma and its chroma replaced by what is coarser."""
+    size = (level.shape[2], level.shape[3])
+    smoother = functional.interpolate(coarser, size, mode="bilinear", align_corners=False)
+    resized = functional.interpolate(shares, size, mode="bilinear", align_corners=False)
+    share = torch.cat([resized[:, :1], resized[:, 1:].expand(-1, 2, -1, -1)], dim=1)
+    return torch.lerp(level, smoother, share)
+
+
+class _Unit(torch.autograd.Function):
+    """Clips to [0, 1]; outside, only gradients pass that lead back inside."""
+
+    @staticmethod
+    def forward(ctx: Any, raw: Tensor) -> Tensor:
+        ctx.save_for_backward(raw)
+        return raw.clamp(0.0, 1.0)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (raw,), gradient = ctx.saved_tensors, gradients[0]
+        stuck = ((raw < 0) & (gradient > 0)) | ((raw > 1) & (gradient < 0))
+        return gradient.masked_fill(stuck, 0.0)
+
+
+class _Norm(nn.Module):
+    """Normalizes the channels of every place by themselves: no place depends on another."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
+
+    def forward(self, features: Tensor) -> Tensor:
+        centred = features - features.mean(dim=1, keepdim=True)
+        scaled = centred / (centred.square().mean(dim=1, keepdim=True) + 1e-5).sqrt()
+        return scaled * self.weight[:, None, None] + self.bias[:, None, None]
+
+
+class _Mixer(nn.Module):
+    """Depthwise 5x5 convolution, the map's average, and a perceptron, as a residual."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.spatial = nn.Conv2d(width, width, 5, padding=2, groups=width)
+        self.norm = _Norm(width)
+        self.context = nn.Linear(width, width)
+        self.widen, self.narrow = nn.Conv2d(width, 2 * width, 1), nn.Conv2d(2 * width, width, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        mixed = self.norm(self.spatial(features))
+        mixed = mixed + self.context(mixed.mean(dim=(2, 3)))[:, :, None, None]
+        result: Tensor = features + self.narrow(functional.gelu(self.widen(mixed)))
+        return result
