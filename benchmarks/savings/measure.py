@@ -25,11 +25,11 @@ __all__ = ["CODECS", "measure", "open_store"]
 
 #: codec: name, options, ladder from mild to strong
 CODECS: dict[str, tuple[str, dict[str, object], tuple[float, ...]]] = {
-    "jpeg": ("jpeg", {"optimize": True}, (50, 42, 34, 26, 20, 15, 12, 9, 7, 5, 3)),
-    "jpeg-plain": ("jpeg", {"optimize": False}, (50, 42, 34, 26, 20, 15, 12, 9, 7, 5, 3)),
-    "jpeg-progressive": ("jpeg", {"optimize": True, "progressive": True}, (50, 42, 34, 26, 20, 15, 12, 9, 7, 5, 3)),
-    "bpg": ("bpg", {}, (26, 29, 32, 34, 36, 38, 40, 42, 44, 47)),
-    "bpg-best": ("bpg", {"effort": "best"}, (26, 29, 32, 34, 36, 38, 40, 42, 44, 47)),
+    "jpeg": ("jpeg", {"optimize": True}, (50, 42, 34, 26, 20, 15, 12, 9, 7, 5)),
+    "jpeg-plain": ("jpeg", {"optimize": False}, (50, 42, 34, 26, 20, 15, 12, 9, 7, 5)),
+    "jpeg-progressive": ("jpeg", {"optimize": True, "progressive": True}, (50, 42, 34, 26, 20, 15, 12, 9, 7, 5)),
+    "bpg": ("bpg", {}, (26, 29, 32, 34, 36, 38, 40, 42, 44)),
+    "bpg-best": ("bpg", {"effort": "best"}, (26, 29, 32, 34, 36, 38, 40, 42, 44)),
     "webp": ("webp", {}, (70, 50, 35, 25, 15, 10, 5, 2, 0)),
     "avif": ("avif", {}, (60, 50, 42, 35, 28, 22, 16, 10, 5)),
 }
@@ -47,7 +47,7 @@ def open_store(file: Path, names: Sequence[str], data: Path) -> Store:
     for name in names:
         judge = load_judge(name, data)
         if isinstance(judge, Classifier | Segmenter):
-            side = 513 if isinstance(judge, Segmenter) else judge.side_px or 224
+            side = 513 if isinstance(judge, Segmenter) else judge.side_px or 216
             with warnings.catch_warnings(), torch.no_grad():
                 warnings.simplefilter("ignore")
                 traced = torch.jit.trace(judge.network, torch.rand(2, 3, side, side), check_trace=False)

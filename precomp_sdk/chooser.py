@@ -1,0 +1,570 @@
+"""Quality, and resolution, chosen for each image by what a panel of networks loses."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from types import MappingProxyType
+from typing import Any, Final, Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import isotonic_regression
+from torch import Tensor
+from torch.nn import functional
+
+from precomp_sdk.codec import Codec
+from precomp_sdk.errors import CalibrationError, NotFittedError, OptionError
+from precomp_sdk.images import check_image, enlarge, shrink, to_float, to_uint8
+from precomp_sdk.preprocessor import Preprocessor
+from precomp_sdk.records import Boxes, Target
+from precomp_sdk.task import TaskModel
+
+__all__ = ["AnchorCurve", "AnchorPoint", "ChosenQuality", "QualityChooser", "answers_apart"]
+
+Array = NDArray[np.float64]
+Search = Literal["exact", "searched"]
+
+_LEAST: Final = 1e-9
+_MIN_IMAGES: Final = 2
+_TRUTH_SCORE: Final = 0.05  # boxes below it say nothing of an answer
+
+
+@dataclass(frozen=True, slots=True)
+class AnchorPoint:
+    """The codec alone at one quality, over the images a chooser was fitted on.
+
+    Args:
+        quality: on the codec's scale.
+        bpp: mean over images of bits per pixel.
+        loss: mean over images and panel, each member in its own unit.
+        price: lambda, bits per pixel for a unit of loss: at it the anchor itself is indifferent about this quality.
+    """
+
+    quality: float
+    bpp: float
+    loss: float
+    price: float
+
+
+@dataclass(frozen=True, slots=True)
+class AnchorCurve:
+    """What a chooser knows of its codec and its panel before it sees an image: plain numbers, to be kept with it.
+
+    Args:
+        points: from the mildest quality to the strongest.
+        units: by member, its mean loss over images and qualities: what makes members comparable.
+        images: how many it was measured on.
+    """
+
+    points: tuple[AnchorPoint, ...]
+    units: Mapping[str, float]
+    images: int
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "units", MappingProxyType(dict(self.units)))
+
+    def __reduce__(self) -> tuple[object, ...]:  # a mapping proxy does not pickle
+        return AnchorCurve, (self.points, dict(self.units), self.images)
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as plain JSON values."""
+        rows = [[point.quality, point.bpp, point.loss, point.price] for point in self.points]
+        return {"points": rows, "units": dict(self.units), "images": self.images}
+
+    @classmethod
+    def from_plain(cls, values: Mapping[str, Any]) -> "AnchorCurve":
+        """Return what `plain` was made from.
+
+        Raises:
+            OptionError: the values are not those of a curve.
+        """
+        try:
+            points = tuple(AnchorPoint(*(float(value) for value in row)) for row in values["points"])
+            units = {str(name): float(unit) for name, unit in values["units"].items()}
+            return cls(points, units, int(values["images"]))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise OptionError(
+                where="AnchorCurve",
+                expected="points of four numbers, units by member, and a number of images",
+                got=f"{type(error).__name__}: {error}",
+                remedy="Pass what AnchorCurve.plain returned, or fit the chooser again.",
+            ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class ChosenQuality:
+    """What was chosen for one image, and why.
+
+    Args:
+        quality: on the codec's scale.
+        resolution: factor of height and width at which the image was coded.
+        payload: the image at that quality, encoded.
+        bits: ``8 * len(payload)``.
+        bpp: bits over the source's pixels.
+        loss: what the panel loses on it, each member in its own unit, as it was weighed: after the panel's word was
+            shared with the average image's curve.
+        losses: by member, in the member's own measure, what it loses.
+        price: bits per pixel for a unit of loss.
+        objective: ``bpp + price * loss``.
+        encodes: how many times the image was encoded.
+    """
+
+    quality: float
+    resolution: float
+    payload: bytes = field(repr=False)
+    bits: int
+    bpp: float
+    loss: float
+    losses: Mapping[str, float]
+    price: float
+    objective: float
+    encodes: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Tried:
+    """One candidate, encoded and judged."""
+
+    payload: bytes
+    bpp: float
+    losses: dict[str, float]
+
+
+class QualityChooser:
+    """Chooses the quality with the least bits + lambda * what a panel of networks loses, image by image.
+
+    A constant quality is a weak way to spend bits on a set of images: some keep their answers at a tenth of the bits,
+    others lose them first. The chooser encodes an image at several qualities, asks each member of the panel how far its
+    answer has moved from the one it gave on the clean image, and takes the quality with the least
+
+        bits per pixel + price * mean over the panel of loss / unit
+
+    No label is needed and no gradient: a member is any `TaskModel`, also one around a black box. Members are made
+    comparable by ``units``: what each loses behind the codec alone, on average, measured once by `fit`. An operating
+    point is named by a quality: its ``price`` is the slope of the anchor's own curve there.
+
+    How a member's loss is measured: by `TaskModel.losses` on its own clean answer, less what it loses on the clean
+    image itself, where it offers `TaskModel.own_targets`; otherwise by `answers_apart` on its predictions.
+
+    What one panel asks for carries over to other networks only in part. Two or more different members carry over far
+    better than one, and an image's own curve is noisy: it is made monotone, and ``trust`` of it is weighed with the
+    average image's curve. docs/results.md says what was measured.
+
+    Shapes and units:
+        images: (3, H, W) uint8, sRGB, any size.
+        loss: in units of the panel, so 1 is what the codec alone costs on average over the ladder.
+
+    Args:
+        codec: the real codec.
+        panel: members by name.
+        preprocessor: composes with the chooser: each candidate is what it makes of the image at that quality.
+        ladder: the qualities to choose from; default: the codec's own.
+        resolutions: factors of height and width to choose from, besides what the preprocessor itself asks for.
+        trust: of an image's own losses, above 0 and up to 1; the rest is the average image's. At 1 the panel rules
+            alone, which is best for the panel itself.
+        monotone: an image's losses are made to fall with its bits first.
+        curve: of an earlier `fit`.
+
+    Raises:
+        OptionError: the panel is empty, an option is out of range, or the curve is of another panel or ladder.
+        QualityError: a quality is off the codec's scale.
+
+    Example:
+        >>> from precomp_sdk.testing import FakeCodec, FakeTask
+        >>> images = [torch.randint(0, 256, (3, 16, 16), dtype=torch.uint8) for _ in range(3)]
+        >>> chooser = QualityChooser(FakeCodec(), {"one": FakeTask()}, ladder=(10, 50, 90))
+        >>> curve = chooser.fit(images)
+        >>> chooser.choose(images[0], 50).quality in (10, 50, 90)
+        True
+
+    Source: rate-distortion optimization by machines' own answers, after FP-RDO, arXiv 2504.02216; the normalization,
+    sharing with the average curve and the search are this project's.
+    """
+
+    def __init__(
+        self,
+        codec: Codec,
+        panel: Mapping[str, TaskModel],
+        *,
+        preprocessor: Preprocessor | None = None,
+        ladder: Sequence[float] | None = None,
+        resolutions: Sequence[float] = (1.0,),
+        trust: float = 0.7,
+        monotone: bool = True,
+        curve: AnchorCurve | None = None,
+    ) -> None:
+        if not panel:
+            raise _wrong("panel", "one task model or more, by name", "none")
+        if not 0.0 < trust <= 1.0:
+            raise _wrong("trust", "a number above 0 and up to 1", repr(trust))
+        if not resolutions or any(not 0.0 < factor <= 1.0 for factor in resolutions):
+            raise _wrong("resolutions", "factors above 0 and up to 1", repr(tuple(resolutions)))
+        scale = codec.quality_scale
+        given = tuple(scale.check(quality) for quality in (scale.ladder if ladder is None else ladder))
+        if len(set(given)) < 2:  # noqa: PLR2004  # one quality leaves nothing to choose
+            raise _wrong("ladder", "two different qualities or more", repr(given))
+        self.codec = codec
+        self.panel = dict(panel)
+        self.preprocessor = preprocessor
+        self.ladder = scale.from_mild_to_strong(tuple(dict.fromkeys(given)))
+        self.resolutions = tuple(dict.fromkeys(float(factor) for factor in resolutions))
+        self.trust, self.monotone = float(trust), bool(monotone)
+        self._curve = None if curve is None else self._checked(curve)
+
+    @property
+    def curve(self) -> AnchorCurve:
+        """What `fit` measured.
+
+        Raises:
+            NotFittedError: nothing was measured.
+        """
+        if self._curve is None:
+            raise NotFittedError(
+                where="QualityChooser",
+                expected="the anchor's curve",
+                got="a chooser that was never fitted",
+                remedy="Call fit with some images like those to be sent, or pass the curve of an earlier fit.",
+            )
+        return self._curve
+
+    def fit(self, images: Sequence[Tensor]) -> AnchorCurve:
+        """Measure the codec alone on images, without the preprocessor: units, and the price of every quality.
+
+        Some tens of images suffice; they need no labels, and should not be those that are scored.
+
+        Args:
+            images: two or more, (3, H, W) uint8.
+
+        Raises:
+            OptionError: there are too few images.
+            CalibrationError: no member's loss depends on the quality.
+        """
+        if len(images) < _MIN_IMAGES:
+            raise _wrong("images", f"{_MIN_IMAGES} images or more", str(len(images)))
+        rates = np.zeros((len(images), len(self.ladder)))
+        losses = {name: np.zeros_like(rates) for name in self.panel}
+        for row, image in enumerate(images):
+            answers = self._clean(check_image(image, "QualityChooser.fit"))
+            for column, quality in enumerate(self.ladder):
+                tried = self._try(image, answers, quality, 1.0, None)
+                rates[row, column] = tried.bpp
+                for name, loss in tried.losses.items():
+                    losses[name][row, column] = loss
+        units = {name: float(table.mean()) for name, table in losses.items()}
+        silent = [name for name, unit in units.items() if not unit > _LEAST]
+        if silent:
+            raise CalibrationError(
+                where="QualityChooser.fit",
+                expected="answers that move where images are compressed",
+                got=f"none of {', '.join(silent)} on {len(images)} images at qualities {self.ladder}",
+                remedy="Give the ladder stronger qualities, or leave these members out.",
+            )
+        mean_rates = rates.mean(axis=0)
+        mean_losses = np.mean([table.mean(axis=0) / units[name] for name, table in losses.items()], axis=0)
+        prices = _prices(mean_rates, mean_losses)
+        points = tuple(
+            AnchorPoint(quality, float(rate), float(loss), float(price))
+            for quality, rate, loss, price in zip(self.ladder, mean_rates, mean_losses, prices, strict=True)
+        )
+        self._curve = AnchorCurve(points, units, len(images))
+        return self._curve
+
+    def price(self, quality: float) -> float:
+        """Return lambda at an operating point: bits per pixel for a unit of loss; between the ladder, interpolated.
+
+        Raises:
+            NotFittedError: the chooser was not fitted.
+            QualityError: the quality is off the scale.
+            OptionError: it lies outside the ladder.
+        """
+        scale = self.codec.quality_scale
+        strengths = [scale.strength(point.quality) for point in self.curve.points]
+        wanted = scale.strength(quality)
+        if not strengths[0] <= wanted <= strengths[-1]:
+            raise OptionError(
+                where="QualityChooser.price",
+                expected=f"a quality from {self.ladder[0]:g} to {self.ladder[-1]:g}, the ends of the ladder",
+                got=repr(quality),
+                remedy="Choose an operating point between them, or a wider ladder.",
+            )
+        logs = [math.log(point.price) for point in self.curve.points]
+        return math.exp(float(np.interp(wanted, strengths, logs)))
+
+    @torch.no_grad()
+    def choose(
+        self,
+        image: Tensor,
+        quality: float | None = None,
+        *,
+        price: float | None = None,
+        search: Search = "exact",
+        encodes: int = 3,
+    ) -> ChosenQuality:
+        """Choose for one image.
+
+        Args:
+            image: (3, H, W) uint8.
+            quality: names the operating point, see `price`; or
+            price: bits per pixel for a unit of loss.
+            search: ``"exact"`` encodes the whole ladder at every resolution. ``"searched"`` encodes first where the
+                average image would be, then where the average image's curve, moved and scaled to what was found, has
+                its best point, until that was encoded or ``encodes`` is spent.
+            encodes: the budget of a search, two or more.
+
+        Raises:
+            ImageError: the image is not ``uint8 (3, H, W)``.
+            OptionError: not exactly one of quality and price is given, or an option is out of range.
+            NotFittedError: the chooser was not fitted.
+        """
+        check_image(image, "QualityChooser.choose")
+        if (quality is None) == (price is None):
+            raise _wrong("quality, price", "one of them", f"{quality!r} and {price!r}")
+        value = self.price(quality) if quality is not None else float(price or 0.0)
+        if not 0.0 < value < math.inf:
+            raise _wrong("price", "a finite number above 0", repr(price))
+        if search not in get_args(Search):
+            raise _wrong("search", f"one of {get_args(Search)}", repr(search))
+        if encodes < 2:  # noqa: PLR2004  # one encode is a constant quality
+            raise _wrong("encodes", "2 or more", repr(encodes))
+        answers = self._clean(image)
+        tried: dict[tuple[int, float], _Tried] = {}
+        if search == "exact":
+            wanted = [(column, factor) for factor in self.resolutions for column in range(len(self.ladder))]
+            for key in wanted:
+                tried[key] = self._try(image, answers, self.ladder[key[0]], key[1], self.preprocessor)
+        else:
+            self._search(image, answers, value, encodes, tried)
+        return self._best(tried, value)
+
+    def choose_many(
+        self, images: Sequence[Tensor], quality: float, *, search: Search = "exact", encodes: int = 3
+    ) -> list[ChosenQuality]:
+        """Choose for images of any sizes at one operating point; see `choose`."""
+        return [self.choose(image, quality, search=search, encodes=encodes) for image in images]
+
+    def _search(
+        self,
+        image: Tensor,
+        answers: Mapping[str, "_Answer"],
+        price: float,
+        encodes: int,
+        tried: dict[tuple[int, float], _Tried],
+    ) -> None:
+        """Fill ``tried``: the average image's curve says where to look first, what is found there where next."""
+        points = self.curve.points
+        rates = np.array([point.bpp for point in points])
+        losses = np.array([point.loss for point in points])
+        factor = max(self.resolutions)  # other resolutions have no average curve to be foretold from
+        column = int((rates + price * losses).argmin())
+        while len(tried) < encodes and (column, factor) not in tried:
+            tried[column, factor] = self._try(image, answers, self.ladder[column], factor, self.preprocessor)
+            columns = [key[0] for key in tried]
+            found = list(tried.values())
+            moved = math.exp(float(np.mean([math.log(item.bpp / rates[at]) for at, item in zip(columns, found)])))
+            own = np.array([self._mean(item.losses) for item in found])
+            scaled = float((own.sum() + _LEAST) / (losses[columns].sum() + _LEAST))
+            foretold = losses * (self.trust * scaled + 1 - self.trust)
+            column = int((rates * moved + price * foretold).argmin())
+
+    def _best(self, tried: Mapping[tuple[int, float], _Tried], price: float) -> ChosenQuality:
+        keys = list(tried)
+        bpps = np.array([tried[key].bpp for key in keys])
+        own = np.array([self._mean(tried[key].losses) for key in keys])
+        if self.monotone:
+            order = np.argsort(bpps, kind="stable")
+            own[order] = isotonic_regression(own[order], increasing=False).x
+        average = np.array([self.curve.points[key[0]].loss for key in keys])
+        shared = self.trust * own + (1 - self.trust) * average
+        objectives = bpps + price * shared
+        place = int(objectives.argmin())
+        column, factor = keys[place]
+        best = tried[keys[place]]
+        return ChosenQuality(
+            quality=self.ladder[column],
+            resolution=factor * self._asked(self.ladder[column]),
+            payload=best.payload,
+            bits=8 * len(best.payload),
+            bpp=best.bpp,
+            loss=float(shared[place]),
+            losses=MappingProxyType(dict(best.losses)),
+            price=price,
+            objective=float(objectives[place]),
+            encodes=len(tried),
+        )
+
+    def _mean(self, losses: Mapping[str, float]) -> float:
+        units = self.curve.units
+        return sum(loss / units[name] for name, loss in losses.items()) / len(losses)
+
+    def _asked(self, quality: float) -> float:
+        if self.preprocessor is None:
+            return 1.0
+        return self.preprocessor.resolution(self.codec.quality_scale.strength(quality))
+
+    @torch.no_grad()
+    def _clean(self, image: Tensor) -> dict[str, "_Answer"]:
+        batch = to_float(image)[None]
+        return {name: _Answer.of(task, batch) for name, task in self.panel.items()}
+
+    @torch.no_grad()
+    def _try(
+        self,
+        image: Tensor,
+        answers: Mapping[str, "_Answer"],
+        quality: float,
+        factor: float,
+        preprocessor: Preprocessor | None,
+    ) -> _Tried:
+        """Encode, decode and judge one candidate."""
+        size = (image.shape[1], image.shape[2])
+        sent = to_float(image)[None]
+        if preprocessor is not None:
+            strength = self.codec.quality_scale.strength(quality)
+            anchor = next(preprocessor.parameters(), sent)
+            sent = preprocessor(sent.to(anchor.device), strength).cpu()
+            factor = factor * preprocessor.resolution(strength)
+        payload = self.codec.encode(to_uint8(shrink(sent, factor))[0], quality)
+        decoded = self.codec.decode(payload)
+        received = to_float(decoded)[None]
+        if tuple(decoded.shape[1:]) != size:
+            received = to_float(to_uint8(enlarge(received, size)))
+        losses = {name: answers[name].loss(task, received) for name, task in self.panel.items()}
+        return _Tried(payload, 8 * len(payload) / (size[0] * size[1]), losses)
+
+    def _checked(self, curve: AnchorCurve) -> AnchorCurve:
+        qualities = tuple(point.quality for point in curve.points)
+        if set(curve.units) != set(self.panel) or qualities != self.ladder:
+            raise _wrong(
+                "curve",
+                f"a curve of the panel {sorted(self.panel)} over the ladder {self.ladder}",
+                f"one of {sorted(curve.units)} over {qualities}",
+            )
+        return curve
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """A member's answer on the clean image: a target with the loss it has there, or a prediction."""
+
+    target: Target | None
+    floor: float
+    prediction: Any
+
+    @classmethod
+    def of(cls, task: TaskModel, batch: Tensor) -> "_Answer":
+        """Ask a member."""
+        try:
+            target = task.own_targets(batch)[0]
+        except OptionError:  # it offers no targets of its own: a black box
+            return cls(None, 0.0, task.predict(batch)[0])
+        return cls(target, float(task.losses(batch, [target])[0]), None)
+
+    def loss(self, task: TaskModel, batch: Tensor) -> float:
+        """Return how far the member's answer on a received image has moved, 0 or more."""
+        if self.target is None:
+            return answers_apart(self.prediction, task.predict(batch)[0])
+        return max(0.0, float(task.losses(batch, [self.target])[0]) - self.floor)
+
+
+def answers_apart(clean: Any, found: Any) -> float:
+    """Return how far apart two predictions of one network are, from 0, the same, to 1: what a black box can tell.
+
+    Class scores (K,): half the sum of absolute differences of the probabilities (scores that do not sum to 1 go through
+    a softmax). Boxes: 1 - 2 * matched / all, where each pair of one class counts by its overlap and its lower score.
+    Masks, label maps (H, W) or scores (K, H, W): the share of pixels whose class differs.
+
+    Raises:
+        OptionError: the predictions are none of these, or not alike.
+
+    Example:
+        >>> answers_apart(torch.tensor([0.9, 0.1]), torch.tensor([0.4, 0.6]))
+        0.5
+    """
+    if isinstance(clean, Boxes) and isinstance(found, Boxes):
+        return _boxes_apart(clean, found)
+    if isinstance(clean, Tensor) and isinstance(found, Tensor) and clean.shape == found.shape and clean.numel():
+        if clean.ndim == 1:
+            ours, theirs = (_probabilities(scores) for scores in (clean, found))
+            return round(float((ours - theirs).abs().sum() / 2), 6)
+        if clean.ndim in (2, 3):
+            ours, theirs = (scores.argmax(0) if scores.ndim == 3 else scores for scores in (clean, found))  # noqa: PLR2004
+            return float((ours != theirs).double().mean())
+    raise OptionError(
+        where="answers_apart",
+        expected="two predictions of one kind: class scores (K,), Boxes, or masks of one size",
+        got=f"{_told(clean)} and {_told(found)}",
+        remedy="Give the task _own_targets and _losses, so that its own loss can be used.",
+    )
+
+
+def _probabilities(scores: Tensor) -> Tensor:
+    values = scores.detach().to("cpu", torch.float64)
+    proper = bool((values >= 0).all()) and abs(float(values.sum()) - 1.0) < 1e-3  # noqa: PLR2004
+    return values if proper else functional.softmax(values, dim=0)
+
+
+def _boxes_apart(clean: Boxes, found: Boxes) -> float:
+    """One minus the soft Dice coefficient of two sets of boxes, matched greedily by class, from the highest score."""
+    from torchvision.ops import box_iou  # torchvision takes a second to import, and most choosers need no boxes
+
+    sides = []
+    for boxes in (clean, found):
+        scores = torch.ones(len(boxes.labels)) if boxes.scores is None else boxes.scores.detach().cpu().float()
+        kept = scores >= _TRUTH_SCORE
+        sides.append((boxes.boxes.detach().cpu().float()[kept], boxes.labels.cpu()[kept], scores[kept]))
+    (ours, our_labels, our_scores), (theirs, their_labels, their_scores) = sides
+    total = float(our_scores.sum() + their_scores.sum())
+    if total == 0.0:
+        return 0.0
+    shared = 0.0
+    if len(ours) and len(theirs):
+        overlaps = box_iou(ours, theirs) * (our_labels[:, None] == their_labels[None])
+        for row in our_scores.argsort(descending=True).tolist():
+            overlap, column = overlaps[row].max(dim=0)
+            shared += float(overlap * torch.minimum(our_scores[row], their_scores[column]))
+            overlaps[:, column] = 0.0
+    return max(0.0, 1.0 - 2.0 * shared / total)
+
+
+def _prices(rates: Array, losses: Array) -> Array:
+    """Return minus d rate / d loss along a curve from mild to strong, made convex first, all above 0.
+
+    Raises:
+        CalibrationError: the loss does not grow as the rate falls.
+    """
+    order = np.argsort(-rates, kind="stable")
+    hull: list[int] = []
+    for place in order.tolist():  # the lower convex hull, from the mildest point
+        while hull and losses[place] <= losses[hull[-1]]:
+            hull.pop()  # cheaper and no worse
+        while len(hull) > 1:
+            (a, b), c = hull[-2:], place
+            if (rates[b] - rates[c]) * (losses[b] - losses[a]) < (rates[a] - rates[b]) * (losses[c] - losses[b]):
+                break
+            hull.pop()
+        hull.append(place)
+    if len(hull) < 2:  # noqa: PLR2004
+        raise CalibrationError(
+            where="QualityChooser.fit",
+            expected="a panel that loses more as the rate falls",
+            got=f"losses {np.round(losses, 4).tolist()} at {np.round(rates, 4).tolist()} bpp",
+            remedy="Use more images, or a ladder that hurts the panel.",
+        )
+    middles, slopes = [], []
+    for a, b in pairwise(hull):
+        middles.append(-(math.log(rates[a]) + math.log(rates[b])) / 2)
+        slopes.append(math.log((rates[a] - rates[b]) / (losses[b] - losses[a])))
+    result: Array = np.exp(np.interp(-np.log(rates), middles, slopes))
+    return result
+
+
+def _told(value: object) -> str:
+    return f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
+
+
+def _wrong(option: str, expected: str, got: str) -> OptionError:
+    return OptionError(
+        where=f"QualityChooser, option {option!r}", expected=expected, got=got, remedy="Correct the option."
+    )
