@@ -318,6 +318,9 @@ def _fuse(module: nn.Module) -> None:
 def _head(backbone: nn.Module, data: Path) -> tuple[Tensor, Tensor]:
     from sets import imagenette  # here, because only this judge needs images to be made
 
+    kept = Path("runs/savings/mobilenetv2_head.pt")
+    if kept.exists():
+        return tuple(torch.load(kept, weights_only=True))
     images, labels = imagenette(data, "train", 60)
     mean, std = (torch.tensor(value)[:, None, None] for value in IMAGENET)
     with torch.no_grad():
@@ -338,7 +341,10 @@ def _head(backbone: nn.Module, data: Path) -> tuple[Tensor, Tensor]:
 
     solver.step(loss)
     scaled = (weight / spread).detach()
-    return scaled, (bias - scaled @ centre).detach()
+    found = (scaled, (bias - scaled @ centre).detach())
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    torch.save(list(found), kept)
+    return found
 
 
 def _nanodet(name: str, data: Path) -> TaskModel:

@@ -1,14 +1,15 @@
-"""Measure one way to send a set: bits, and what every judge loses, into the store; the table as a pickle-free .npz.
+"""Measure one way to send a set: bits, and what every judge loses, into the store; the table beside it.
 
     python benchmarks/savings/measure.py DATA --set cls-score --codec bpg --variant raw \
-        --judges squeezenet lite0 mobilenetv2 --store runs/savings/store.sqlite
+        --judges squeezenet lite0 mobilenetv2 --store runs/savings/store
 
 A stopped run goes on where it was. `docs/protocol.md` says what is measured and why.
 """
 
 import argparse
+import pickle
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -21,7 +22,7 @@ from sets import load_set
 from store import Store, Table
 from variants import make_sent
 
-__all__ = ["CODECS", "measure", "open_store"]
+__all__ = ["CODECS", "load_judges", "make_codec", "measure", "table_file"]
 
 #: codec: name, options, ladder from mild to strong
 CODECS: dict[str, tuple[str, dict[str, object], tuple[float, ...]]] = {
@@ -41,8 +42,8 @@ def make_codec(name: str) -> tuple[Codec, tuple[float, ...]]:
     return Registry().create("codec", kind, **options), ladder
 
 
-def open_store(file: Path, names: Sequence[str], data: Path) -> Store:
-    """Return a store with judges; networks of one input size are frozen for speed, in 32 bits."""
+def load_judges(names: Sequence[str], data: Path) -> dict[str, TaskModel]:
+    """Return judges; networks of one input size are frozen for speed, in 32 bits."""
     judges: dict[str, TaskModel] = {}
     for name in names:
         judge = load_judge(name, data)
@@ -55,18 +56,39 @@ def open_store(file: Path, names: Sequence[str], data: Path) -> Store:
                 if isinstance(judge, Classifier):
                     judge.network = torch.jit.optimize_for_inference(judge.network)
         judges[name] = judge
-    return Store(file, judges)
+    return judges
 
 
 def measure(
-    store: Store, set_name: str, images: Sequence[Tensor], codec_name: str, variant: str, data: Path
+    folder: Path,
+    judges: Mapping[str, TaskModel],
+    set_name: str,
+    images: Sequence[Tensor],
+    codec_name: str,
+    variant: str,
+    data: Path,
 ) -> Table:
-    """Measure one variant of a set behind a codec; everything known comes from the store."""
+    """Measure one variant of a set behind a codec; everything known comes from the set's and codec's store."""
     codec, ladder = make_codec(codec_name)
+    if variant.partition("-")[0] in ("blur", "down"):
+        ladder = ladder[::2]
     sent = make_sent(variant, codec, ladder, images, data)
-    found = {name: load_labels(set_name, name, data) for name in store.judges}
+    found = {name: load_labels(set_name, name, data) for name in judges}
     labels = {name: items for name, items in found.items() if items is not None}
-    return store.measure(codec, ladder, images, sent, labels=labels, note=f"{set_name} {variant}")
+    store = Store(folder / f"{set_name}-{codec_name}.sqlite", judges)
+    table = store.measure(codec, ladder, images, sent, labels=labels, note=f"{set_name} {variant}")
+    print(f"{set_name} {codec_name} {variant}: {store.encodes} encodes, {store.judgements} judgements", flush=True)
+    kept = table_file(folder, set_name, codec_name, variant)
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    kept.write_bytes(pickle.dumps(table))
+    return table
+
+
+def table_file(folder: Path, set_name: str, codec_name: str, variant: str) -> Path:
+    """Return where a finished table is kept, so that the figures need no network."""
+    path = Path(variant)
+    label = f"{path.parent.name}-{path.stem}" if path.suffix == ".pt" else variant
+    return folder / "tables" / f"{set_name}-{codec_name}-{label}.pickle"
 
 
 def main() -> None:
@@ -76,16 +98,15 @@ def main() -> None:
     parser.add_argument("--codec", required=True, nargs="+", choices=sorted(CODECS))
     parser.add_argument("--variant", default=["raw"], nargs="+")
     parser.add_argument("--judges", required=True, nargs="+")
-    parser.add_argument("--store", type=Path, default=Path("runs/savings/store.sqlite"))
+    parser.add_argument("--store", type=Path, default=Path("runs/savings/store"), help="folder")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    store = open_store(arguments.store, arguments.judges, arguments.data)
+    judges = load_judges(arguments.judges, arguments.data)
     for set_name in arguments.set:
         images = load_set(set_name, arguments.data)
         for codec in arguments.codec:
             for variant in arguments.variant:
-                measure(store, set_name, images, codec, variant, arguments.data)
-                print(f"{set_name} {codec} {variant}: {store.encodes} encodes, {store.judgements} judgements", flush=True)
+                measure(arguments.store, judges, set_name, images, codec, variant, arguments.data)
 
 
 if __name__ == "__main__":

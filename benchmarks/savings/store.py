@@ -58,7 +58,6 @@ class Store:
         self.judges = dict(judges)
         self.encodes = self.judgements = 0
         self._base = sqlite3.connect(file, timeout=60)
-        self._base.execute("PRAGMA journal_mode=WAL")
         self._base.execute(
             "CREATE TABLE IF NOT EXISTS coded (sent TEXT, codec TEXT, quality REAL, clean TEXT, bits INTEGER, mse REAL,"
             " PRIMARY KEY (sent, codec, quality, clean)) WITHOUT ROWID"

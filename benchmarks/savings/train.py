@@ -85,7 +85,7 @@ class Images:
         crops = []
         for place in range(count):
             image = draw.choice(self.scenes if place % 2 else self.objects)
-            if place % 2 and draw.random() < 0.5:  # a whole scene at a smaller scale
+            if place % 2 and (draw.random() < 0.5 or min(image.shape[1:]) < CROP_PX):  # a whole scene, smaller
                 side = draw.uniform(CROP_PX, 1.3 * CROP_PX) / min(image.shape[1:])
                 size = [max(CROP_PX, round(side * length)) for length in image.shape[1:]]
                 image = functional.interpolate(image[None].float(), size, mode="bicubic", antialias=True)[0]

@@ -1,0 +1,149 @@
+"""The leave-one-out tables: every method, codec and judge, from finished measurements.
+
+    python benchmarks/savings/table.py --store runs/savings/store --preprocessor smooth_{codec}-step_240 \
+        --output benchmarks/results/savings/leave_one_out.json
+
+Nothing is encoded or judged here. A judge stands in no panel whose row it is a witness of; rows of the loop say so.
+"""
+
+import argparse
+import json
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from curves import Choice, chosen, compare, constant, equal_bits, equal_error, join, measured, normalizers, per_image
+from precomp_sdk import BoxScorer, LabelScorer, MaskScorer, Scorer
+from store import Table
+
+TRUST = {"shrink": 0.3, "smooth": True}  # chosen on cls-tune, see tune_chooser.json
+SCORERS: dict[str, tuple[Scorer, str]] = {
+    **{name: (LabelScorer(), "top1") for name in ("squeezenet", "lite0", "lite1", "mobilenetv2")},
+    **{name: (BoxScorer(80), "mAP") for name in ("nanodet", "fastestdet")},
+    "deeplab": (MaskScorer(21), "mIoU"),
+    "cityscapes": (MaskScorer(19), "mIoU"),
+}
+INSIDE = {"squeezenet", "mobilenetv2", "fastestdet"}  #: whose losses trained the preprocessor
+CELLS: dict[str, tuple[str, dict[str, tuple[str, ...]]]] = {
+    "classification": ("cls-score", {
+        "lite0": ("squeezenet", "mobilenetv2"),
+        "lite1": ("squeezenet", "mobilenetv2"),
+        "mobilenetv2": ("squeezenet", "lite0"),
+        "squeezenet": ("lite0", "mobilenetv2"),
+    }),
+    "detection": ("coco-score", {
+        "nanodet": ("fastestdet", "deeplab", "squeezenet"),
+        "fastestdet": ("nanodet", "deeplab", "squeezenet"),
+    }),
+    "segmentation": ("coco-score", {"deeplab": ("nanodet", "fastestdet", "squeezenet")}),
+    "segmentation of streets": ("camvid-score", {"cityscapes": ("deeplab", "nanodet", "fastestdet", "squeezenet")}),
+}  # fmt: skip
+VARIANTS = ("blur-0.6", "blur-1.0", "blur-2.0", "down-0.7", "down-0.5", "around-nanodet", "around-fastestdet")
+
+
+def load(folder: Path, set_name: str, codec: str, variant: str) -> Table | None:
+    file = folder / "tables" / f"{set_name}-{codec}-{variant}.pickle"
+    return pickle.loads(file.read_bytes()) if file.exists() else None
+
+
+def methods(folder: Path, set_name: str, codec: str, network: str, raw: Table, judge: str, panel: tuple[str, ...],
+            units: Mapping[str, float]) -> dict[str, tuple[Table, Choice, bool]]:  # fmt: skip
+    """Return table and choice of every method, and whether the judge is outside it."""
+    def pick(table: Table, names: tuple[str, ...] = panel, **form: object) -> Choice:
+        return chosen(table, {name: units[name] for name in names}, **{**TRUST, **form})  # type: ignore[arg-type]
+
+    found: dict[str, tuple[Table, Choice, bool]] = {
+        "control: equal bits": (raw, equal_bits(raw), True),
+        "control: equal error": (raw, equal_error(raw), True),
+        "chosen": (raw, pick(raw), True),
+        "chosen, oracle: by the judge itself": (raw, pick(raw, (judge,), shrink=0.0, smooth=False), False),
+        "chosen, in the loop": (raw, pick(raw, (*panel, judge), shrink=0.0, smooth=False), False),
+    }
+    extras = {variant: load(folder, set_name, codec, variant) for variant in VARIANTS}
+    extras = {variant: table for variant, table in extras.items() if table is not None and judge in table.losses}
+    for variant, table in extras.items():
+        if judge not in variant:
+            found[f"constant: {variant}"] = (table, constant(table), True)
+    blurs = [table for variant, table in extras.items() if variant.startswith("blur")]
+    downs = [table for variant, table in extras.items() if variant.startswith("down")]
+    for label, tables in (("blur", blurs), ("resolution", downs), ("blur or resolution", blurs + downs)):
+        if tables:
+            wide = join([raw, *tables])
+            found[f"control: equal bits, {label}"] = (wide, equal_bits(wide), True)
+            found[f"chosen with {label}"] = (wide, pick(wide), True)
+    ours = load(folder, set_name, codec, network)
+    if ours is not None and judge in ours.losses:
+        outside = judge not in INSIDE
+        found["qa-smooth"] = (ours, constant(ours), outside)
+        found["qa-smooth, equal bits"] = (ours, equal_bits(ours), outside)
+        found["qa-smooth, chosen"] = (ours, pick(ours), outside)
+        found["qa-smooth, in the loop"] = (ours, pick(ours, (*panel, judge), shrink=0.0, smooth=False), False)
+        wide = join([raw, ours, *blurs, *downs])
+        found["qa-smooth or not, chosen with all"] = (wide, pick(wide), outside)
+        found["all, in the loop"] = (wide, pick(wide, (*panel, judge), shrink=0.0, smooth=False), False)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--store", type=Path, default=Path("runs/savings/store"))
+    parser.add_argument("--preprocessor", default="smooth_{codec}-step_240")
+    parser.add_argument("--codecs", nargs="+", default=["jpeg", "bpg"])
+    parser.add_argument("--output", type=Path, required=True)
+    arguments = parser.parse_args()
+    rows: list[dict[str, object]] = []
+    for cell, (set_name, judges) in CELLS.items():
+        for codec in arguments.codecs:
+            raw = load(arguments.store, set_name, codec, "raw")
+            if raw is None:
+                continue
+            units = normalizers(raw, tuple(raw.losses))
+            for judge, panel in judges.items():
+                if judge not in raw.losses:
+                    continue
+                scorer, metric = SCORERS[judge]
+                anchor = (raw, constant(raw, "anchor"))
+                members = tuple(name for name in panel if name in raw.losses)
+                network = arguments.preprocessor.format(codec=codec)
+                for label, (table, choice, outside) in methods(
+                    arguments.store, set_name, codec, network, raw, judge, members, units
+                ).items():
+                    row: dict[str, object] = {
+                        "cell": cell, "codec": codec, "judge": judge, "outside": outside, "method": label,
+                        "panel": members, "images": len(raw.bits),
+                        "loss": compare(anchor, (table, choice), judge, scorer),
+                        "own": compare(anchor, (table, choice), judge, scorer, metric, replicates=300),
+                        "per_image": per_image(anchor, (table, choice), judge),
+                    }  # fmt: skip
+                    if judge in raw.labelled and judge in table.labelled:
+                        row["labels"] = compare(
+                            anchor, (table, choice), judge, scorer, metric, labelled=True, replicates=300
+                        )
+                    clean = measured(raw, anchor[1], judge, scorer).curve().points[-1]
+                    mild = measured(table, choice, judge, scorer).curve().points[-1]
+                    row["mildest"] = {"anchor": clean.task_loss, "ours": mild.task_loss,
+                                      "anchor_own": clean.scores[metric], "ours_own": mild.scores[metric]}  # fmt: skip
+                    rows.append(row)
+                    told = " ".join(
+                        f"{key} {_told(row[key])}" for key in ("loss", "own", "labels") if key in row
+                    )
+                    mark = "outside" if outside else "IN LOOP"
+                    print(f"{cell:14s} {codec:5s} {judge:12s} {mark} {label:36s} {told}", flush=True)
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    arguments.output.write_text(json.dumps(rows, indent=1) + "\n")
+
+
+def _told(found: object) -> str:
+    assert isinstance(found, dict)
+    value = found["percent"]
+    if value is None:
+        return "   none"
+    ends = "?" if found["low"] is None or found["high"] is None else f"{found['low']:+.0f},{found['high']:+.0f}"
+    return f"{value:+6.1f} [{ends}] o{found['overlap']:.2f}"
+
+
+if __name__ == "__main__":
+    np.seterr(all="ignore")
+    main()

@@ -1,0 +1,253 @@
+import json
+import pickle
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from precomp_sdk import (
+    Boxes, CalibrationError, ImageError, LabelScorer, NotFittedError, OptionError, QualityError, Target, TargetKind,
+    TaskModel,
+)  # fmt: skip
+from precomp_sdk.chooser import AnchorCurve, AnchorPoint, QualityChooser, answers_apart
+from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeTask
+
+LADDER = (90, 60, 40, 25, 10)
+
+
+class BlackBox(TaskModel):
+    """Answers with the brightness of quarters, offers no targets, and counts how often it was asked."""
+
+    name = "black-box"
+    source = "a double"
+    target_kind = TargetKind.LABEL
+    scorer = LabelScorer()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked = 0
+
+    def _losses(self, images: Tensor, targets: Sequence[Target]) -> Tensor:
+        raise AssertionError("a black box has no losses")
+
+    def _predict(self, images: Tensor) -> Sequence[Any]:
+        self.asked += 1
+        rough = images.diff(dim=3).abs().mean(dim=(1, 3))  # (N, H)
+        return list(rough[:, :4] * 40)
+
+
+class Deaf(BlackBox):
+    """Answers the same whatever it is shown."""
+
+    def _predict(self, images: Tensor) -> Sequence[Any]:
+        return [torch.tensor([1.0, 0.0])] * len(images)
+
+
+@pytest.fixture(scope="module")
+def images() -> list[Tensor]:
+    dataset = FakeDataset()
+    return [dataset[place].image for place in range(6)]
+
+
+def make(images: Sequence[Tensor], **options: Any) -> QualityChooser:
+    panel = options.pop("panel", {"gratings": FakeTask(), "box": BlackBox()})
+    chooser = QualityChooser(FakeCodec(), panel, ladder=LADDER, **options)
+    chooser.fit(images)
+    return chooser
+
+
+@torch.no_grad()
+def brute_force(chooser: QualityChooser, image: Tensor, price: float) -> tuple[float, float]:
+    """Return the best quality and its objective by the definition, for the one member 'gratings' alone."""
+    task, unit = chooser.panel["gratings"], chooser.curve.units["gratings"]
+    clean = image[None].float() / 255
+    target = task.own_targets(clean)
+    floor = float(task.losses(clean, target)[0])
+    found = []
+    for quality in chooser.ladder:
+        payload = chooser.codec.encode(image, quality)
+        decoded = chooser.codec.decode(payload)[None].float() / 255
+        loss = max(0.0, float(task.losses(decoded, target)[0]) - floor) / unit
+        found.append((8 * len(payload) / image[0].numel() + price * loss, quality))
+    return min(found)[1], min(found)[0]
+
+
+def test_it_takes_the_least_bits_plus_price_times_loss(images: list[Tensor]) -> None:
+    chooser = make(images, panel={"gratings": FakeTask()}, trust=1.0, monotone=False)
+    picked = set()
+    for image in images:
+        for price in (0.01, 0.3, 3.0, 30.0):
+            chosen = chooser.choose(image, price=price)
+            quality, objective = brute_force(chooser, image, price)
+            assert (chosen.quality, chosen.encodes) == (quality, len(LADDER))
+            assert chosen.objective == pytest.approx(objective, rel=1e-6)
+            assert chosen.payload == chooser.codec.encode(image, quality)
+            assert chosen.bits == 8 * len(chosen.payload)
+            assert chosen.bpp == pytest.approx(chosen.bits / image[0].numel())
+            picked.add(quality)
+    assert len(picked) > 2  # the prices lead to different qualities, so that the comparison says something
+
+
+def test_a_dearer_loss_never_takes_fewer_bits(images: list[Tensor]) -> None:
+    chooser = make(images)
+    for image in images:
+        bits = [chooser.choose(image, price=price).bits for price in (0.001, 0.03, 0.3, 3.0, 300.0)]
+        assert bits == sorted(bits)
+        assert bits[0] < bits[-1]
+
+
+def test_an_operating_point_is_the_price_at_which_the_anchor_is_indifferent(images: list[Tensor]) -> None:
+    chooser = make(images)
+    prices = [chooser.price(quality) for quality in chooser.ladder]
+    assert prices == [point.price for point in chooser.curve.points]
+    assert prices == sorted(prices, reverse=True)  # mild qualities pay more for a unit of loss
+    between = chooser.price(50)
+    assert chooser.price(40) < between < chooser.price(60)
+    mild, strong = (sum(chooser.choose(image, quality).bits for image in images) for quality in (60, 25))
+    assert strong < mild
+
+
+def test_units_make_members_comparable(images: list[Tensor]) -> None:
+    chooser = make(images)
+    assert set(chooser.curve.units) == {"gratings", "box"}
+    means = [point.loss for point in chooser.curve.points]
+    assert np.mean(means) == pytest.approx(1.0)
+
+
+def test_trust_shares_an_images_word_with_the_average_image(images: list[Tensor]) -> None:
+    alone = make(images, trust=1.0)
+    never = make(images, trust=1e-9)
+    price = alone.price(40)
+    chosen = {never.choose(image, price=price).loss for image in images}
+    averages = [point.loss for point in never.curve.points]
+    assert all(any(loss == pytest.approx(average) for average in averages) for loss in chosen)
+    assert {alone.choose(image, price=price).loss for image in images}.isdisjoint(chosen)
+
+
+def test_monotone_takes_out_a_lucky_quality(images: list[Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
+    chooser = make(images, panel={"gratings": FakeTask()}, trust=1.0)
+    by_quality = {90: 0.0, 60: 2.0, 40: 2.0, 25: 0.0, 10: 2.0}  # at 25 the network happens to be right again
+    clean = chooser._try
+
+    def lucky(image: Tensor, answers: Any, quality: float, factor: float, preprocessor: Any) -> Any:
+        tried = clean(image, answers, quality, factor, preprocessor)
+        return type(tried)(tried.payload, tried.bpp, {"gratings": by_quality[int(quality)]})
+
+    monkeypatch.setattr(chooser, "_try", lucky)
+    price = 4.0
+    assert chooser.choose(images[0], price=price).loss > 0
+    chooser.monotone = False
+    assert chooser.choose(images[0], price=price).quality == 25
+
+
+def test_a_search_encodes_no_more_than_it_may_and_finds_nearly_what_is_best(images: list[Tensor]) -> None:
+    chooser = make(images)
+    price = chooser.price(40)
+    lost = []
+    for image in images:
+        best = chooser.choose(image, price=price)
+        found = chooser.choose(image, price=price, search="searched", encodes=3)
+        assert 1 <= found.encodes <= 3 < best.encodes
+        lost.append(found.objective / best.objective)
+    assert np.mean(lost) < 1.1
+
+
+def test_a_preprocessor_comes_before_every_candidate(images: list[Tensor]) -> None:
+    plain, smoothed = make(images), make(images, preprocessor=FakePreprocessor(gain=1.0))
+    assert smoothed.curve == plain.curve  # the anchor is the codec alone
+    chosen = smoothed.choose(images[0], 25)
+    strength = smoothed.codec.quality_scale.strength(chosen.quality)
+    sent = FakePreprocessor(gain=1.0)(images[0][None].float() / 255, strength)
+    expected = smoothed.codec.encode((sent[0] * 255).round().clamp(0, 255).to(torch.uint8), chosen.quality)
+    assert chosen.payload == expected
+
+
+def test_resolution_is_chosen_too(images: list[Tensor]) -> None:
+    chooser = make(images, resolutions=(1.0, 0.5))
+    chosen = chooser.choose(images[0], price=1e-4)  # bits are all that counts
+    assert (chosen.resolution, chosen.encodes) == (0.5, 2 * len(LADDER))
+    height, width = images[0].shape[1:]
+    assert chooser.codec.decode(chosen.payload).shape == (3, height // 2, width // 2)
+
+
+def test_several_images_of_several_sizes(images: list[Tensor]) -> None:
+    chooser = make(images)
+    mixed = [images[0], images[1][:, :20, :12]]
+    chosen = chooser.choose_many(mixed, 40)
+    assert [item.payload for item in chosen] == [chooser.choose(image, 40).payload for image in mixed]
+
+
+def test_a_curve_comes_back_from_json_and_pickle(images: list[Tensor]) -> None:
+    chooser = make(images)
+    again = AnchorCurve.from_plain(json.loads(json.dumps(chooser.curve.plain())))
+    assert again == chooser.curve == pickle.loads(pickle.dumps(chooser.curve))
+    other = QualityChooser(FakeCodec(), chooser.panel, ladder=LADDER, curve=again)
+    assert other.choose(images[0], 40).payload == chooser.choose(images[0], 40).payload
+
+
+def test_what_is_refused(images: list[Tensor]) -> None:
+    codec, panel = FakeCodec(), {"gratings": FakeTask()}
+    for options in (
+        {"panel": {}}, {"trust": 0.0}, {"trust": 1.5}, {"ladder": (30,)}, {"ladder": (30, 30)}, {"resolutions": ()},
+        {"resolutions": (0.0,)}, {"resolutions": (1.5,)},
+    ):  # fmt: skip
+        with pytest.raises(OptionError, match=next(iter(options))):
+            QualityChooser(codec, **{"panel": panel, **options})
+    with pytest.raises(QualityError):
+        QualityChooser(codec, panel, ladder=(30, 200))
+    with pytest.raises(NotFittedError, match="fit"):
+        QualityChooser(codec, panel).choose(images[0], 30)
+    chooser = make(images, panel=panel)
+    for wrong in ({}, {"quality": 40, "price": 1.0}):
+        with pytest.raises(OptionError, match="one of them"):
+            chooser.choose(images[0], **wrong)
+    for wrong in ({"price": 0.0}, {"price": float("inf")}, {"quality": 40, "search": "guessed"}):
+        with pytest.raises(OptionError):
+            chooser.choose(images[0], **wrong)  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="encodes"):
+        chooser.choose(images[0], 40, encodes=1)
+    with pytest.raises(OptionError, match="the ends of the ladder"):
+        chooser.price(95)
+    with pytest.raises(ImageError):
+        chooser.choose(images[0].float(), 40)
+    with pytest.raises(OptionError, match="2 images"):
+        chooser.fit(images[:1])
+    with pytest.raises(OptionError, match="a curve of the panel"):
+        QualityChooser(codec, {"another": FakeTask()}, ladder=LADDER, curve=chooser.curve)
+    with pytest.raises(OptionError, match="AnchorCurve"):
+        AnchorCurve.from_plain({"points": [[1, 2]], "units": {}, "images": 1})
+
+
+def test_a_panel_that_never_moves_is_refused(images: list[Tensor]) -> None:
+    with pytest.raises(CalibrationError, match="deaf"):
+        make(images, panel={"gratings": FakeTask(), "deaf": Deaf()})
+
+
+def test_how_far_answers_are_apart() -> None:
+    one, other = torch.tensor([5.0, 0.0, 0.0]), torch.tensor([0.0, 5.0, 0.0])
+    assert answers_apart(one, one) == 0
+    assert 0.9 < answers_apart(one, other) <= 1
+    mask = torch.tensor([[0, 1], [1, 1]])
+    assert answers_apart(mask, torch.tensor([[0, 1], [1, 0]])) == 0.25
+    scores = torch.nn.functional.one_hot(mask, 3).permute(2, 0, 1).float()
+    assert answers_apart(scores, scores) == 0
+    boxes = Boxes(torch.tensor([[0.0, 0, 10, 10], [20, 20, 30, 30]]), torch.tensor([1, 2]), scores=torch.tensor([0.9, 0.6]))
+    assert answers_apart(boxes, boxes) == pytest.approx(0, abs=1e-6)
+    gone = Boxes(boxes.boxes[:1], boxes.labels[:1], scores=torch.tensor([0.9]))
+    assert answers_apart(boxes, gone) == pytest.approx(1 - 1.8 / 2.4)
+    renamed = Boxes(boxes.boxes, torch.tensor([3, 4]), scores=boxes.scores)
+    assert answers_apart(boxes, renamed) == 1
+    nothing = Boxes(torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64), scores=torch.zeros(0))
+    assert answers_apart(nothing, nothing) == 0
+    assert answers_apart(nothing, boxes) == 1
+    for pair in ((one, mask), (one, torch.zeros(4)), ("a cat", "a cat")):
+        with pytest.raises(OptionError, match="two predictions of one kind"):
+            answers_apart(*pair)
+
+
+def test_prices_follow_the_hull() -> None:
+    points = (AnchorPoint(90, 4.0, 0.0, 1.0), AnchorPoint(10, 1.0, 1.0, 1.0))
+    assert AnchorCurve(points, {"a": 1.0}, 3).plain()["points"][0] == [90, 4.0, 0.0, 1.0]
