@@ -1,0 +1,151 @@
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from torch.nn import functional
+
+from precomp_qacnn import SmoothQACNN, _guide
+from precomp_sdk import CheckpointError, OptionError
+from precomp_sdk.testing import check_preprocessor
+
+CELL_PX = 8
+
+
+def stirred(*, strong: float = 0.5, **options: object) -> SmoothQACNN:
+    """Return a network whose decisions differ from place to place and level to level."""
+    torch.manual_seed(3)
+    network = SmoothQACNN(**{"width": 16, "depth": 1, **options}).eval()
+    with torch.no_grad():
+        for value in network.parameters():
+            value.add_(torch.randn_like(value) * 0.1)
+        network.decide.weight.add_(torch.randn_like(network.decide.weight) * strong)
+        network.decide.bias.add_(0.5)
+    return network
+
+
+def photograph(height: int, width: int, *, grey: bool = False) -> Tensor:
+    torch.manual_seed(5)
+    coarse = functional.interpolate(torch.rand(1, 3, height // 8, width // 8), (height, width), mode="bilinear")
+    image = (0.7 * coarse + 0.3 * torch.rand(1, 3, height, width)).clamp(0.02, 0.98)
+    return image[:, :1].expand(-1, 3, -1, -1).contiguous() if grey else image
+
+
+def test_it_keeps_every_promise_of_a_preprocessor() -> None:
+    check_preprocessor(SmoothQACNN(width=8, depth=1))
+
+
+def test_contrast_can_be_lost_and_not_gained() -> None:
+    network = stirred(strong=3.0)
+    image = photograph(96, 160, grey=True)
+    with torch.no_grad():
+        result = network(image, 0.7)
+    assert (result - image).abs().mean() > 0.01  # something was removed
+    reach = 65  # pixels around, on both sides
+    highest = functional.max_pool2d(image, reach, 1, reach // 2)
+    lowest = -functional.max_pool2d(-image, reach, 1, reach // 2)
+    assert bool((result <= highest + 1e-5).all())
+    assert bool((result >= lowest - 1e-5).all())
+    flat = torch.full((1, 3, 64, 64), 0.3)
+    torch.testing.assert_close(network(flat, 0.7).detach(), flat, rtol=0, atol=1e-5)
+    for axis in (2, 3):  # no step is made steeper by anything that was not there: total variation falls
+        assert float(result.diff(dim=axis).abs().sum()) < float(image.diff(dim=axis).abs().sum())
+
+
+def test_tiles_with_their_part_of_the_map_give_the_whole_image() -> None:
+    network, image = stirred(), photograph(128, 384)
+    strengths = torch.tensor([0.6])
+    with torch.no_grad():
+        seen = functional.interpolate(network.look(image), (16, 48), mode="bilinear", align_corners=False)
+        whole = network.remove(image, seen, strengths)
+        torch.testing.assert_close(whole.clamp(0, 1), network(image, 0.6))
+        first, inner = 128, 64
+        tile = network.remove(image[..., first:], seen[..., first // CELL_PX :], strengths)
+    torch.testing.assert_close(tile[..., inner:], whole[..., first + inner :], rtol=0, atol=1e-6)
+    assert float((tile[..., :8] - whole[..., first : first + 8]).abs().max()) > 1e-4  # at a tile's border it differs
+
+
+def test_what_it_sees_of_the_whole_image_costs_the_same_at_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    network, sizes = stirred(), []
+    assert network.guide is not None
+    real = network.guide.forward
+
+    def watched(images: Tensor) -> tuple[Tensor, Tensor]:
+        sizes.append(tuple(images.shape))
+        return real(images)
+
+    monkeypatch.setattr(network.guide, "forward", watched)
+    shapes = {tuple(network.look(photograph(*size)).shape) for size in ((64, 64), (240, 320), (480, 16 * 8))}
+    assert set(sizes) == {(1, 3, 224, 224)}
+    assert len(shapes) == 1
+
+
+def test_the_guide_is_frozen_and_its_weights_travel_with_the_network() -> None:
+    network = stirred().train()
+    assert not any(name.startswith("guide") for name, _ in network.named_parameters())
+    kept = network.state_dict()
+    assert kept["guide.0_weight"].dtype == torch.float16
+    assert sum(value.numel() * value.element_size() for value in kept.values()) < 2_000_000  # bytes
+    before = {name: value.clone() for name, value in kept.items() if name.startswith("guide")}
+    network(photograph(64, 64), 0.5).sum().backward()
+    torch.optim.SGD(network.parameters(), lr=1.0).step()
+    assert all(torch.equal(network.state_dict()[name], value) for name, value in before.items())
+
+
+def test_without_its_guide_it_looks_for_itself() -> None:
+    image = photograph(64, 96)
+    network = stirred(guide=False)
+    assert not any("guide" in name for name in network.state_dict())
+    assert (network(image, 0.5) - image).abs().mean() > 1e-3
+
+
+@pytest.mark.parametrize("strengths", [(0.1, 0.3, 0.9)])
+def test_fade_leaves_mild_qualities_alone(strengths: Sequence[float]) -> None:
+    network, image = stirred(fade=[0.2, 0.6]), photograph(64, 64)
+    with torch.no_grad():
+        changes = [float((network(image, strength) - image).abs().mean()) for strength in strengths]
+    assert changes[0] == 0.0
+    assert 0.0 < changes[1] < changes[2]
+
+
+def test_outside_the_unit_only_gradients_pass_that_lead_back() -> None:
+    from precomp_qacnn.smooth import _Unit
+
+    raw = torch.tensor([-0.5, -0.5, 0.4, 1.5, 1.5], requires_grad=True)
+    (_Unit.apply(raw) * torch.tensor([1.0, -1.0, 1.0, 1.0, -1.0])).sum().backward()
+    assert raw.grad is not None
+    assert raw.grad.tolist() == [0.0, -1.0, 1.0, 1.0, 0.0]
+
+
+def test_a_missing_guide_file_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(_guide, "GUIDE_FILE", tmp_path / "gone.safetensors")
+    with pytest.raises(CheckpointError, match="no such file"):
+        SmoothQACNN()
+    parts = load_file(Path(_guide.__file__).parent / "weights" / "guide_squeezenet1_1.safetensors")
+    save_file({"0.weight": parts["0.weight"]}, tmp_path / "gone.safetensors")
+    with pytest.raises(CheckpointError, match="other tensors"):
+        SmoothQACNN()
+
+
+@pytest.mark.parametrize("wrong", [{"width": 0}, {"depth": -1}, {"reduced_px": 32}, {"fade": [0.5, 0.2]}])
+def test_options_out_of_range_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(OptionError):
+        SmoothQACNN(**wrong)
+
+
+def test_it_becomes_onnx(tmp_path: Path) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    from precomp_sdk.deploy import export_onnx
+
+    network = stirred()
+    export_onnx(network, tmp_path / "smooth.onnx")
+    session = onnxruntime.InferenceSession(str(tmp_path / "smooth.onnx"))
+    for size in ((37, 51), (130, 64)):
+        image = photograph(size[0] // 8 * 8 + 8, size[1] // 8 * 8 + 8)[..., : size[0], : size[1]].contiguous()
+        with torch.no_grad():
+            expected = network(image, 0.6)
+        got = session.run(None, {"images": image.numpy(), "strengths": torch.tensor([0.6]).numpy()})[0]
+        torch.testing.assert_close(torch.from_numpy(got), expected, rtol=0, atol=2e-4)
