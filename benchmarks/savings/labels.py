@@ -29,14 +29,14 @@ def _classes(judge: str, data: Path) -> list[Target | None]:
     """1000-way for networks of 1000 classes, ten-way for MobileNetV2's head."""
     index = json.loads((data / "imagenette" / "imagenet_index.json").read_text())
     names = sorted(path.name for path in (data / "imagenette" / "val").iterdir() if path.is_dir())
-    _, labels = imagenette(data, "val", 16)
+    _, labels = imagenette(data, "val", 12)
     return [Label(label if judge == "mobilenetv2" else index[names[label]]) for label in labels]
 
 
 def _files(data: Path) -> list[Path]:
     files = sorted((data / "coco640" / "images" / "val").glob("*.jpg"))
     random.Random(SEED).shuffle(files)
-    return files[:96]
+    return files[:64]
 
 
 def _boxes(data: Path) -> list[Target | None]:

@@ -26,13 +26,13 @@ __all__ = ["CODECS", "load_judges", "make_codec", "measure", "table_file"]
 
 #: codec: name, options, ladder from mild to strong
 CODECS: dict[str, tuple[str, dict[str, object], tuple[float, ...]]] = {
-    "jpeg": ("jpeg", {"optimize": True}, (50, 42, 34, 26, 20, 15, 12, 9, 7, 5)),
-    "jpeg-plain": ("jpeg", {"optimize": False}, (50, 42, 34, 26, 20, 15, 12, 9, 7, 5)),
-    "jpeg-progressive": ("jpeg", {"optimize": True, "progressive": True}, (50, 42, 34, 26, 20, 15, 12, 9, 7, 5)),
-    "bpg": ("bpg", {}, (26, 29, 32, 34, 36, 38, 40, 42, 44)),
-    "bpg-best": ("bpg", {"effort": "best"}, (26, 29, 32, 34, 36, 38, 40, 42, 44)),
-    "webp": ("webp", {}, (70, 50, 35, 25, 15, 10, 5, 2, 0)),
-    "avif": ("avif", {}, (60, 50, 42, 35, 28, 22, 16, 10, 5)),
+    "jpeg": ("jpeg", {"optimize": True}, (50, 34, 20, 12, 7, 5)),
+    "jpeg-plain": ("jpeg", {"optimize": False}, (50, 34, 20, 12, 7, 5)),
+    "jpeg-progressive": ("jpeg", {"optimize": True, "progressive": True}, (50, 34, 20, 12, 7, 5)),
+    "bpg": ("bpg", {}, (26, 29, 32, 36, 40, 44)),
+    "bpg-best": ("bpg", {"effort": "best"}, (26, 29, 32, 36, 40, 44)),
+    "webp": ("webp", {}, (70, 45, 25, 12, 4, 0)),
+    "avif": ("avif", {}, (60, 47, 36, 26, 16, 8)),
 }
 
 

@@ -55,10 +55,10 @@ def load_set(name: str, data: Path) -> list[Tensor]:
     """Return a set by the name that docs/protocol.md gives it."""
     sets = {
         "cls-tune": lambda: _tune(data),
-        "cls-score": lambda: imagenette(data, "val", 16)[0],
+        "cls-score": lambda: imagenette(data, "val", 12)[0],
         "coco-tune": lambda: coco(data, "train", 48),
-        "coco-score": lambda: coco(data, "val", 96),
-        "camvid-score": lambda: camvid(data, "val", 3),
+        "coco-score": lambda: coco(data, "val", 64),
+        "camvid-score": lambda: camvid(data, "val", 4),
         "kodak": lambda: kodak(data),
     }
     return sets[name]()
