@@ -71,7 +71,7 @@ def methods(folder: Path, set_name: str, codec: str, network: str, raw: Table, j
     for label, tables in (("blur", blurs), ("resolution", downs), ("blur or resolution", blurs + downs)):
         if tables:
             wide = join([raw, *tables])
-            found[f"control: equal bits, {label}"] = (wide, equal_bits(wide), True)
+            found[f"control: one {label} for all"] = (wide, constant(wide), True)
             found[f"chosen with {label}"] = (wide, pick(wide), True)
     ours = load(folder, set_name, codec, network)
     if ours is not None and judge in ours.losses:
