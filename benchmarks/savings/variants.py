@@ -81,7 +81,7 @@ def _preprocessed(
     stored = torch.load(file, weights_only=True)
     network = _network(stored["name"], stored["options"])
     assert isinstance(network, Preprocessor)
-    network.load_state_dict(stored["state"])
+    network.load_state_dict({key: value for key, value in stored["state"].items() if not key.startswith("guide.")})
     network.eval()
     strengths = [codec.quality_scale.strength(quality) for quality in qualities]
     return [

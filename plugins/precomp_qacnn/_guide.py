@@ -32,7 +32,8 @@ _DEVIATION: Final = (0.229, 0.224, 0.225)
 
 
 class SqueezeGuide(nn.Module):
-    """SqueezeNet 1.1 up to its last fire module but the classifier; frozen: its weights are buffers of 16 bits.
+    """SqueezeNet 1.1 up to its last fire module but the classifier; frozen: its weights are buffers of 16 bits,
+    read from the package and in no weights file.
 
     Shapes and units:
         images: (N, 3, H, W) in [0, 1], H and W 32 and more. Returns (N, 256, about H/8, W/8) and (N, 512, H/16, W/16).
@@ -47,7 +48,7 @@ class SqueezeGuide(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         for key, value in _read(GUIDE_FILE).items():
-            self.register_buffer(key.replace(".", "_"), value)
+            self.register_buffer(key.replace(".", "_"), value, persistent=False)
         self.register_buffer("mean", torch.tensor(_MEAN)[:, None, None], persistent=False)
         self.register_buffer("deviation", torch.tensor(_DEVIATION)[:, None, None], persistent=False)
 

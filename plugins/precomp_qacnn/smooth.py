@@ -47,8 +47,8 @@ class SmoothQACNN(Preprocessor):
     Args:
         width: channels C of the map.
         depth: number of mixers on the map.
-        guide: look through the package's own frozen guide (SqueezeNet's first layers, 1.4 MB); without it the reduced
-            image is looked at directly.
+        guide: look through the package's own frozen guide (SqueezeNet's first layers, 1.4 MB, in no weights file);
+            without it the reduced image is looked at directly.
         reduced_px: side of the reduced image.
         resolutions: at what share of height and width images are coded, as `LightQACNN` has it.
         fade: up to which strength the image is left alone, and from which on it gets the whole change, likewise.
@@ -144,15 +144,17 @@ class SmoothQACNN(Preprocessor):
             images, (side, side), mode="bilinear", antialias=True, align_corners=False
         )
         if self.guide is None:
-            found = self.project[0](functional.pixel_unshuffle(reduced - 0.5, _CELL))
-        else:
-            with torch.no_grad():
-                fine, coarse = self.guide(reduced)
-            found = self.project[0](fine)
-            projected = self.project[1](coarse)
-            found = found + functional.interpolate(
-                projected, (found.shape[2], found.shape[3]), mode="bilinear", align_corners=False
-            )
+            return self._mapped([functional.pixel_unshuffle(reduced - 0.5, _CELL)])
+        with torch.no_grad():
+            maps = self.guide(reduced)
+        return self._mapped(maps)
+
+    def _mapped(self, maps: Sequence[Tensor]) -> Tensor:
+        """Return the map (N, C, h, w) from what the guide saw, the finest first."""
+        found = self.project[0](maps[0])
+        for projection, coarse in zip(list(self.project)[1:], maps[1:], strict=True):
+            size = (found.shape[2], found.shape[3])
+            found = found + functional.interpolate(projection(coarse), size, mode="bilinear", align_corners=False)
         for mixer in self.mixers:
             found = mixer(found)
         result: Tensor = self.map_norm(found)
