@@ -11,7 +11,7 @@ from precomp_sdk.evaluation import MeasuredCurve, MeasuredPoint, bd_rate, bootst
 from precomp_sdk.evaluation.bd_rate import TASK_LOSS
 from store import Table
 
-__all__ = ["Choice", "chosen", "compare", "constant", "equal_bits", "equal_error", "join", "normalizers"]
+__all__ = ["Choice", "chosen", "compare", "constant", "equal_bits", "equal_error", "join", "measured", "normalizers", "searched"]
 
 Array = NDArray[np.float64]
 STEPS = np.arange(-7, 8)
@@ -97,6 +97,37 @@ def chosen(
     cheapest, dearest = rates.mean(axis=0).argmin(), losses.mean(axis=0).argmin()
     ends = [np.full(len(rates), place) for place in (cheapest, dearest)]
     return Choice(label, (ends[0], *picks, ends[1]))
+
+
+def searched(
+    table: Table, panel: Mapping[str, float], label: str, *, encodes: int, shrink: float = 0.0
+) -> tuple[Choice, float]:
+    """Return what `precomp_sdk.QualityChooser` finds with a budget of encodes, and how many it took on average.
+
+    The average image's curve says where to look first; moved and scaled to what was found, where next.
+    """
+    losses = np.mean([table.losses[name] / unit for name, unit in panel.items()], axis=0)
+    rates = table.bits / table.pixels[:, None]
+    mean_rates, mean_losses = rates.mean(axis=0), losses.mean(axis=0)
+    centre = (mean_rates.max() - mean_rates.min()) / max(mean_losses.max() - mean_losses.min(), 1e-9)
+    picks, spent = [], []
+    for price in centre * FACTOR ** STEPS.astype(np.float64):
+        columns = np.zeros(len(rates), dtype=np.int64)
+        for row in range(len(rates)):
+            tried: list[int] = []
+            column = int((mean_rates + price * mean_losses).argmin())
+            while len(tried) < encodes and column not in tried:
+                tried.append(column)
+                moved = np.exp(np.mean(np.log(rates[row, tried] / mean_rates[tried])))
+                scaled = (losses[row, tried].sum() + 1e-9) / (mean_losses[tried].sum() + 1e-9)
+                foretold = mean_losses * ((1 - shrink) * scaled + shrink)
+                column = int((mean_rates * moved + price * foretold).argmin())
+            shared = (1 - shrink) * losses[row, tried] + shrink * mean_losses[tried]
+            columns[row] = tried[int((rates[row, tried] + price * shared).argmin())]
+            spent.append(len(tried))
+        picks.append(columns)
+    ends = [np.full(len(rates), place) for place in (mean_rates.argmin(), mean_losses.argmin())]
+    return Choice(label, (ends[0], *picks, ends[1])), float(np.mean(spent))
 
 
 def _isotonic(bits: Array, losses: Array) -> Array:

@@ -14,7 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from curves import Choice, chosen, compare, constant, equal_bits, equal_error, join, measured, normalizers, per_image
+from curves import (
+    Choice, chosen, compare, constant, equal_bits, equal_error, join, measured, normalizers, per_image, searched,
+)  # fmt: skip
 from precomp_sdk import BoxScorer, LabelScorer, MaskScorer, Scorer
 from store import Table
 
@@ -40,6 +42,10 @@ CELLS: dict[str, tuple[str, dict[str, tuple[str, ...]]]] = {
     "segmentation": ("coco-score", {"deeplab": ("nanodet", "fastestdet", "squeezenet")}),
     "segmentation of streets": ("camvid-score", {"cityscapes": ("deeplab", "nanodet", "fastestdet", "squeezenet")}),
 }  # fmt: skip
+FULL = {
+    "control: equal bits", "chosen", "chosen, in the loop", "chosen with resolution", "qa-smooth", "qa-smooth, chosen",
+    "qa-smooth or not, chosen with all", "all, in the loop", "chosen with boxes",
+}  #: methods with the columns beside the loss
 VARIANTS = ("blur-0.6", "blur-1.0", "blur-2.0", "down-0.7", "down-0.5", "around-nanodet", "around-fastestdet")
 
 
@@ -54,10 +60,16 @@ def methods(folder: Path, set_name: str, codec: str, network: str, raw: Table, j
     def pick(table: Table, names: tuple[str, ...] = panel, **form: object) -> Choice:
         return chosen(table, {name: units[name] for name in names}, **{**TRUST, **form})  # type: ignore[arg-type]
 
+    def search(encodes: int) -> Choice:
+        return searched(raw, {name: units[name] for name in panel}, "searched", encodes=encodes, shrink=0.3)[0]
+
     found: dict[str, tuple[Table, Choice, bool]] = {
         "control: equal bits": (raw, equal_bits(raw), True),
         "control: equal error": (raw, equal_error(raw), True),
         "chosen": (raw, pick(raw), True),
+        "chosen, searched with 2 encodes": (raw, search(2), True),
+        "chosen, searched with 3 encodes": (raw, search(3), True),
+        "chosen, trust 1": (raw, pick(raw, shrink=0.0, smooth=False), True),
         "chosen, oracle: by the judge itself": (raw, pick(raw, (judge,), shrink=0.0, smooth=False), False),
         "chosen, in the loop": (raw, pick(raw, (*panel, judge), shrink=0.0, smooth=False), False),
     }
@@ -68,7 +80,8 @@ def methods(folder: Path, set_name: str, codec: str, network: str, raw: Table, j
             found[f"constant: {variant}"] = (table, constant(table), True)
     blurs = [table for variant, table in extras.items() if variant.startswith("blur")]
     downs = [table for variant, table in extras.items() if variant.startswith("down")]
-    for label, tables in (("blur", blurs), ("resolution", downs), ("blur or resolution", blurs + downs)):
+    boxes = [table for variant, table in extras.items() if variant.startswith("around") and judge not in variant]
+    for label, tables in (("blur", blurs), ("resolution", downs), ("boxes", boxes), ("boxes or resolution", boxes + downs)):
         if tables:
             wide = join([raw, *tables])
             found[f"control: one {label} for all"] = (wide, constant(wide), True)
@@ -80,7 +93,7 @@ def methods(folder: Path, set_name: str, codec: str, network: str, raw: Table, j
         found["qa-smooth, equal bits"] = (ours, equal_bits(ours), outside)
         found["qa-smooth, chosen"] = (ours, pick(ours), outside)
         found["qa-smooth, in the loop"] = (ours, pick(ours, (*panel, judge), shrink=0.0, smooth=False), False)
-        wide = join([raw, ours, *blurs, *downs])
+        wide = join([raw, ours, *blurs, *downs, *boxes])
         found["qa-smooth or not, chosen with all"] = (wide, pick(wide), outside)
         found["all, in the loop"] = (wide, pick(wide, (*panel, judge), shrink=0.0, smooth=False), False)
     return found
@@ -91,10 +104,12 @@ def main() -> None:
     parser.add_argument("--store", type=Path, default=Path("runs/savings/store"))
     parser.add_argument("--preprocessor", default="smooth_{codec}-step_240")
     parser.add_argument("--codecs", nargs="+", default=["jpeg", "bpg"])
+    parser.add_argument("--cells", nargs="+", default=list(CELLS))
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
     rows: list[dict[str, object]] = []
-    for cell, (set_name, judges) in CELLS.items():
+    for cell in arguments.cells:
+        set_name, judges = CELLS[cell]
         for codec in arguments.codecs:
             raw = load(arguments.store, set_name, codec, "raw")
             if raw is None:
@@ -114,10 +129,12 @@ def main() -> None:
                         "cell": cell, "codec": codec, "judge": judge, "outside": outside, "method": label,
                         "panel": members, "images": len(raw.bits),
                         "loss": compare(anchor, (table, choice), judge, scorer),
-                        "own": compare(anchor, (table, choice), judge, scorer, metric, replicates=300),
-                        "per_image": per_image(anchor, (table, choice), judge),
                     }  # fmt: skip
-                    if judge in raw.labelled and judge in table.labelled:
+                    full = label in FULL
+                    if full:
+                        row["own"] = compare(anchor, (table, choice), judge, scorer, metric, replicates=300)
+                        row["per_image"] = per_image(anchor, (table, choice), judge)
+                    if full and judge in raw.labelled and judge in table.labelled:
                         row["labels"] = compare(
                             anchor, (table, choice), judge, scorer, metric, labelled=True, replicates=300
                         )
