@@ -40,7 +40,7 @@ CELLS: dict[str, tuple[str, dict[str, tuple[str, ...]]]] = {
         "fastestdet": ("nanodet", "deeplab", "squeezenet"),
     }),
     "segmentation": ("coco-score", {"deeplab": ("nanodet", "fastestdet", "squeezenet")}),
-    "segmentation of streets": ("camvid-score", {"cityscapes": ("deeplab", "nanodet", "fastestdet", "squeezenet")}),
+    "segmentation of streets": ("camvid-score", {"cityscapes": ("nanodet", "fastestdet", "squeezenet")}),
 }  # fmt: skip
 FULL = {
     "control: equal bits", "chosen", "chosen, in the loop", "chosen with resolution", "qa-smooth", "qa-smooth, chosen",
@@ -133,6 +133,8 @@ def main() -> None:
                     full = label in FULL
                     if full:
                         row["own"] = compare(anchor, (table, choice), judge, scorer, metric, replicates=300)
+                        if not label.startswith("control"):
+                            row["against_equal_bits"] = compare((raw, equal_bits(raw)), (table, choice), judge, scorer)
                         row["per_image"] = per_image(anchor, (table, choice), judge)
                     if full and judge in raw.labelled and judge in table.labelled:
                         row["labels"] = compare(
@@ -144,7 +146,7 @@ def main() -> None:
                                       "anchor_own": clean.scores[metric], "ours_own": mild.scores[metric]}  # fmt: skip
                     rows.append(row)
                     told = " ".join(
-                        f"{key} {_told(row[key])}" for key in ("loss", "own", "labels") if key in row
+                        f"{key} {_told(row[key])}" for key in ("loss", "own", "labels", "against_equal_bits") if key in row
                     )
                     mark = "outside" if outside else "IN LOOP"
                     print(f"{cell:14s} {codec:5s} {judge:12s} {mark} {label:36s} {told}", flush=True)
