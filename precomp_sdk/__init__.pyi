@@ -4,6 +4,7 @@
 from . import (
     atomic_io as atomic_io,
     channel as channel,
+    chooser as chooser,
     cli as cli,
     closing as closing,
     codec as codec,
@@ -52,6 +53,14 @@ from . import (
 from .channel import (
     Channel as Channel,
     Coding as Coding,
+)
+from .chooser import (
+    AnchorCurve as AnchorCurve,
+    AnchorPoint as AnchorPoint,
+    ChoosingChannel as ChoosingChannel,
+    ChosenQuality as ChosenQuality,
+    QualityChooser as QualityChooser,
+    answers_apart as answers_apart,
 )
 from .codec import (
     Codec as Codec,

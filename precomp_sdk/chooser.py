@@ -14,14 +14,16 @@ from scipy.optimize import isotonic_regression
 from torch import Tensor
 from torch.nn import functional
 
+from precomp_sdk.channel import Channel, Coding
 from precomp_sdk.codec import Codec
 from precomp_sdk.errors import CalibrationError, NotFittedError, OptionError
-from precomp_sdk.images import check_image, enlarge, shrink, to_float, to_uint8
+from precomp_sdk.images import check_image, downscale, to_float, to_uint8
 from precomp_sdk.preprocessor import Preprocessor
-from precomp_sdk.records import Boxes, Target
+from precomp_sdk.targets import Boxes, Target
 from precomp_sdk.task import TaskModel
+from precomp_sdk.transcode import Transcoder
 
-__all__ = ["AnchorCurve", "AnchorPoint", "ChosenQuality", "QualityChooser", "answers_apart"]
+__all__ = ["AnchorCurve", "AnchorPoint", "ChoosingChannel", "ChosenQuality", "QualityChooser", "answers_apart"]
 
 Array = NDArray[np.float64]
 Search = Literal["exact", "searched"]
@@ -146,7 +148,7 @@ class QualityChooser:
     point is named by a quality: its ``price`` is the slope of the anchor's own curve there.
 
     How a member's loss is measured: by `TaskModel.losses` on its own clean answer, less what it loses on the clean
-    image itself, where it offers `TaskModel.own_targets`; otherwise by `answers_apart` on its predictions.
+    image itself, where it offers `TaskModel.pseudo_labels`; otherwise by `answers_apart` on its predictions.
 
     What one panel asks for carries over to other networks only in part. Two or more different members carry over far
     better than one, and an image's own curve is noisy: it is made monotone, and ``trust`` of it is weighed with the
@@ -206,6 +208,7 @@ class QualityChooser:
         if len(set(given)) < 2:  # noqa: PLR2004  # one quality leaves nothing to choose
             raise _wrong("ladder", "two different qualities or more", repr(given))
         self.codec = codec
+        self._transcoder = Transcoder(codec, workers=1)
         self.panel = dict(panel)
         self.preprocessor = preprocessor
         self.ladder = scale.from_mild_to_strong(tuple(dict.fromkeys(given)))
@@ -419,17 +422,12 @@ class QualityChooser:
     ) -> _Tried:
         """Encode, decode and judge one candidate."""
         size = (image.shape[1], image.shape[2])
-        sent = to_float(image)[None]
-        if preprocessor is not None:
-            strength = self.codec.quality_scale.strength(quality)
-            anchor = next(preprocessor.parameters(), sent)
-            sent = preprocessor(sent.to(anchor.device), strength).cpu()
-            factor = factor * preprocessor.resolution(strength)
-        payload = self.codec.encode(to_uint8(shrink(sent, factor))[0], quality)
-        decoded = self.codec.decode(payload)
-        received = to_float(decoded)[None]
-        if tuple(decoded.shape[1:]) != size:
-            received = to_float(to_uint8(enlarge(received, size)))
+        channel = Channel(self._transcoder, preprocessor)
+        processed = channel.preprocess([image], [quality])[0]
+        floats = to_float(processed) if processed.dtype == torch.uint8 else processed.float()
+        sent = to_uint8(downscale(floats[None], factor * channel.resolution(quality)))[0].cpu()
+        payload = self.codec.encode(sent, quality)
+        received = to_float(channel.receive([self.codec.decode(payload)], [size])[0])[None]
         losses = {name: answers[name].loss(task, received) for name, task in self.panel.items()}
         return _Tried(payload, 8 * len(payload) / (size[0] * size[1]), losses)
 
@@ -444,6 +442,39 @@ class QualityChooser:
         return curve
 
 
+class ChoosingChannel(Channel):
+    """Codes each image as a chooser says; qualities name its operating points.
+
+    It goes wherever a channel goes, so evaluation and the sender choose by the same road. The image is encoded once more
+    at what was chosen.
+
+    Args:
+        chooser: fitted; its codec and its preprocessor are the channel's.
+        search: as `QualityChooser.choose` has it.
+        encodes: likewise.
+        label: names the channel in plots and tables.
+    """
+
+    def __init__(
+        self, chooser: QualityChooser, *, search: Search = "exact", encodes: int = 3, label: str = "chosen"
+    ) -> None:
+        super().__init__(chooser.codec, chooser.preprocessor, label=label)
+        self.chooser, self._search, self._encodes = chooser, search, encodes
+
+    def choose(self, images: Tensor | Sequence[Tensor], qualities: Sequence[float]) -> list[Coding]:
+        """Return the quality and the resolution that the chooser takes for each image at its operating point."""
+        chosen = [
+            self.chooser.choose(
+                to_uint8(image).cpu() if image.is_floating_point() else image,
+                quality,
+                search=self._search,
+                encodes=self._encodes,
+            )
+            for image, quality in zip(images, qualities, strict=True)
+        ]
+        return [Coding(item.quality, item.resolution) for item in chosen]
+
+
 @dataclass(frozen=True, slots=True)
 class _Answer:
     """A member's answer on the clean image: a target with the loss it has there, or a prediction."""
@@ -456,7 +487,7 @@ class _Answer:
     def of(cls, task: TaskModel, batch: Tensor) -> "_Answer":
         """Ask a member."""
         try:
-            target = task.own_targets(batch)[0]
+            target = task.pseudo_labels(batch)[0]
         except OptionError:  # it offers no targets of its own: a black box
             return cls(None, 0.0, task.predict(batch)[0])
         return cls(target, float(task.losses(batch, [target])[0]), None)
@@ -495,7 +526,7 @@ def answers_apart(clean: Any, found: Any) -> float:
         where="answers_apart",
         expected="two predictions of one kind: class scores (K,), Boxes, or masks of one size",
         got=f"{_told(clean)} and {_told(found)}",
-        remedy="Give the task _own_targets and _losses, so that its own loss can be used.",
+        remedy="Give the task _pseudo_labels and _losses, so that its own loss can be used.",
     )
 
 

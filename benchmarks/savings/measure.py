@@ -70,7 +70,7 @@ def measure(
 ) -> Table:
     """Measure one variant of a set behind a codec; everything known comes from the set's and codec's store."""
     codec, ladder = make_codec(codec_name)
-    if variant.partition("-")[0] in ("blur", "down"):
+    if variant.partition("-")[0] in ("blur", "chroma", "down"):
         ladder = ladder[::2]
     sent = make_sent(variant, codec, ladder, images, data)
     found = {name: load_labels(set_name, name, data) for name in judges}

@@ -44,9 +44,9 @@ CELLS: dict[str, tuple[str, dict[str, tuple[str, ...]]]] = {
 }  # fmt: skip
 FULL = {
     "control: equal bits", "chosen", "chosen, in the loop", "chosen with resolution", "qa-smooth", "qa-smooth, chosen",
-    "qa-smooth or not, chosen with all", "all, in the loop", "chosen with boxes",
+    "qa-smooth or not, chosen with all", "all, in the loop", "chosen with boxes", "chosen with all",
 }  #: methods with the columns beside the loss
-VARIANTS = ("blur-0.6", "blur-1.0", "blur-2.0", "down-0.7", "down-0.5", "around-nanodet", "around-fastestdet")
+VARIANTS = ("chroma-3", "blur-0.6", "blur-1.0", "blur-2.0", "down-0.7", "down-0.5", "around-nanodet", "around-fastestdet")
 
 
 def load(folder: Path, set_name: str, codec: str, variant: str) -> Table | None:
@@ -81,7 +81,9 @@ def methods(folder: Path, set_name: str, codec: str, network: str, raw: Table, j
     blurs = [table for variant, table in extras.items() if variant.startswith("blur")]
     downs = [table for variant, table in extras.items() if variant.startswith("down")]
     boxes = [table for variant, table in extras.items() if variant.startswith("around") and judge not in variant]
-    for label, tables in (("blur", blurs), ("resolution", downs), ("boxes", boxes), ("boxes or resolution", boxes + downs)):
+    blurs += [table for variant, table in extras.items() if variant.startswith("chroma")]
+    for label, tables in (("blur", blurs), ("resolution", downs), ("boxes", boxes), ("boxes or resolution", boxes + downs),
+                          ("all", blurs + boxes + downs)):
         if tables:
             wide = join([raw, *tables])
             found[f"control: one {label} for all"] = (wide, constant(wide), True)

@@ -22,7 +22,7 @@ def make_sent(
 ) -> list[Tensor] | list[list[Tensor]]:
     """Return what the encoder gets: one image a source, or one for every quality.
 
-    ``raw``; ``blur-1.2`` (sigma); ``down-0.5`` (factor); ``around-nanodet`` (blurred outside the boxes of a detector);
+    ``raw``; ``blur-1.2`` (sigma); ``chroma-3`` (sigma, colour alone); ``down-0.5`` (factor); ``around-nanodet`` (blurred outside the boxes of a detector);
     ``centre-nanodet`` (control: outside a centred box of equal area); a weights file.
     """
     kind, _, option = variant.partition("-")
@@ -30,6 +30,8 @@ def make_sent(
         return list(images)
     if kind == "blur":
         return [_blur(image, float(option)) for image in images]
+    if kind == "chroma":
+        return [_chroma_blur(image, float(option)) for image in images]
     if kind == "down":
         return [_down(image, float(option)) for image in images]
     if kind in ("around", "centre"):
@@ -40,6 +42,14 @@ def make_sent(
 def _blur(image: Tensor, sigma: float) -> Tensor:
     side = 2 * int(3 * sigma + 0.999) + 1
     return _bytes(gaussian_blur(image[None].float() / 255, [side, side], [sigma, sigma])[0])
+
+
+def _chroma_blur(image: Tensor, sigma: float) -> Tensor:
+    """Blur colour and keep luma: what a codec spends on colour is saved."""
+    samples = image.float() / 255
+    luma = (samples * torch.tensor([0.299, 0.587, 0.114])[:, None, None]).sum(0, keepdim=True)
+    side = 2 * int(3 * sigma + 0.999) + 1
+    return _bytes(luma + gaussian_blur((samples - luma)[None], [side, side], [sigma, sigma])[0])
 
 
 def _down(image: Tensor, factor: float) -> Tensor:

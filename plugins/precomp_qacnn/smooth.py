@@ -10,7 +10,7 @@ from torch.nn import functional
 from precomp_qacnn._guide import GUIDE_CHANNELS, SqueezeGuide
 from precomp_qacnn.gain import StrengthGain
 from precomp_qacnn.light import _check_fade
-from precomp_sdk import OptionError, Preprocessor, ResolutionCurve
+from precomp_sdk import OptionError, Preprocessor, ResolutionCurve, Tiling, Window
 
 __all__ = ["SmoothQACNN"]
 
@@ -18,6 +18,7 @@ _LEVELS = 4  # smoothed versions: of 2, 4, 8 and 16 pixels
 _BLOCK = 2**_LEVELS
 _CELL = 8  # pixels on a side of what shares one decision; between, they are interpolated
 _DECISIONS = 1 + 2 * (_LEVELS - 1)  # the finest level whole, then luma and chroma of each
+_REACH_PX = 64  # a share of removal depends on cells around, those on what lies within them
 _ENERGIES = _LEVELS + 2  # of luma's levels and of both chroma planes'
 _HINGES = 8
 _TO_YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))  # BT.601, as JFIF
@@ -38,8 +39,8 @@ class SmoothQACNN(Preprocessor):
     Every level is ``share * smoother + (1 - share) * level``, from the coarsest to the image, so an output sample is a
     convex mix of what stands around it in the image (in luma and chroma apart): contrast can be lost and not gained,
     nothing can be written that was not there. What the network sees of the whole image comes from the reduced pass
-    (`look`); everything else (`remove`) depends on 64 pixels around a sample at most, so that an image can be processed
-    in tiles, each with its part of the map.
+    (`look`); everything else depends on 64 pixels around a sample at most, so that an image is processed in tiles, each
+    with its part of the map.
 
     Shapes and units:
         images: (N, 3, H, W) in [0, 1]; padded to multiples of 16 inside. strengths: (N,) in [0, 1].
@@ -77,13 +78,9 @@ class SmoothQACNN(Preprocessor):
         fade: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
-        if width < 1 or depth < 0 or not 64 <= reduced_px <= 1024:
-            raise OptionError(
-                where=f"preprocessor {self.name!r}",
-                expected="width from 1, depth from 0, reduced_px from 64 to 1024",
-                got=f"width {width}, depth {depth}, reduced_px {reduced_px}",
-                remedy="Correct the options; the defaults suit photographs.",
-            )
+        for option, value, least, most in (("width", width, 1, 1024), ("depth", depth, 0, 64), ("reduced_px", reduced_px, 64, 1024)):
+            if not least <= value <= most:
+                raise OptionError.number(f"preprocessor {self.name!r}", option, f"a number from {least} to {most}", value)
         self._resolutions = ResolutionCurve(resolutions)
         self._fade = None if fade is None else _check_fade(fade)
         self._options = {
@@ -128,21 +125,25 @@ class SmoothQACNN(Preprocessor):
         """Return the factor that ``resolutions`` gives."""
         return self._resolutions.at(strength)
 
+    @property
+    def tiling(self) -> Tiling:
+        """64 pixels around a tile, and the guide's reduced image."""
+        return Tiling(overlap_px=_REACH_PX, reduced_px=self._reduced_px)
+
     def _process(self, images: Tensor, strengths: Tensor) -> Tensor:
-        cells = (images.shape[2] // _CELL, images.shape[3] // _CELL)
-        seen = functional.interpolate(self.look(images), cells, mode="bilinear", align_corners=False)
-        return self.remove(images, seen, strengths)
-
-    def look(self, images: Tensor) -> Tensor:
-        """Look at whole images, reduced to one size: all that `remove` has to know of what lies far away.
-
-        Shapes and units:
-            images: (N, 3, H, W) in [0, 1], any size. Returns (N, C, h, w), independent of H and W.
-        """
         side = self._reduced_px
-        reduced = functional.interpolate(
-            images, (side, side), mode="bilinear", antialias=True, align_corners=False
-        )
+        reduced = functional.interpolate(images, (side, side), mode="bilinear", antialias=True, align_corners=False)
+        cells = (images.shape[2] // _CELL, images.shape[3] // _CELL)
+        seen = functional.interpolate(self.look(reduced), cells, mode="bilinear", align_corners=False)
+        return self._remove(images, seen, strengths)
+
+    def _process_tile(self, tiles: Tensor, seen: Tensor, window: Window, strengths: Tensor) -> Tensor:
+        rows = _cells(seen.shape[2], window.size[0], window.top, window.height)
+        columns = _cells(seen.shape[3], window.size[1], window.left, window.width)
+        return self._remove(tiles, _resampled(_resampled(seen, rows, 2), columns, 3), strengths)
+
+    def look(self, reduced: Tensor) -> Tensor:
+        """Return the map (N, C, h, w) of what lies where in whole images, reduced to (N, 3, S, S)."""
         if self.guide is None:
             return self._mapped([functional.pixel_unshuffle(reduced - 0.5, _CELL)])
         with torch.no_grad():
@@ -160,13 +161,8 @@ class SmoothQACNN(Preprocessor):
         result: Tensor = self.map_norm(found)
         return result
 
-    def remove(self, images: Tensor, seen: Tensor, strengths: Tensor) -> Tensor:
-        """Smooth images, or tiles of them that begin at multiples of 16 pixels.
-
-        Shapes and units:
-            images: (N, 3, H, W) in [0, 1], H and W multiples of 16. seen: (N, C, H/8, W/8), what `look` returned,
-            resized bilinearly to the whole image's cells and cut to the tile's. strengths: (N,). Returns (N, 3, H, W).
-        """
+    def _remove(self, images: Tensor, seen: Tensor, strengths: Tensor) -> Tensor:
+        """Smooth images (N, 3, H, W), or tiles of them, by a map that was resized to their cells (N, C, H/8, W/8)."""
         levels = self._levels(images)
         shares = self._shares(levels, images, seen, strengths)  # (N, decisions, H/8, W/8)
         mixed = levels[-1]
@@ -209,6 +205,22 @@ class SmoothQACNN(Preprocessor):
             parts.append(pooled)
         energies = torch.cat(parts, dim=1)
         return torch.log(energies.clamp_min(0.0) + 1e-6) / 4 + 2.0
+
+
+def _cells(count: int, length_px: int, first_px: int, part_px: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Return where the cells of a part of an image lie between ``count`` samples of its map: as `interpolate` has it."""
+    places = torch.arange(first_px // _CELL, (first_px + part_px) // _CELL, dtype=torch.float32)
+    at = ((places + 0.5) * (count / (length_px // _CELL)) - 0.5).clamp_min(0.0)
+    low = at.floor().long().clamp(max=count - 1)
+    return low, (low + 1).clamp(max=count - 1), at - low
+
+
+def _resampled(seen: Tensor, cells: tuple[Tensor, Tensor, Tensor], axis: int) -> Tensor:
+    """Take samples of a map between two neighbours each, along an axis."""
+    low, high, share = (part.to(seen.device) for part in cells)
+    shape = [1] * seen.ndim
+    shape[axis] = -1
+    return torch.lerp(seen.index_select(axis, low), seen.index_select(axis, high), share.to(seen.dtype).view(shape))
 
 
 def _doubled(cells: Tensor) -> Tensor:

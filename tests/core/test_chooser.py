@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from precomp_sdk import (
-    Boxes, CalibrationError, ImageError, LabelScorer, NotFittedError, OptionError, QualityError, Target, TargetKind,
-    TaskModel,
+    Boxes, CalibrationError, ImageError, LabelScorer, NotFittedError, OptionError, QualityError, Target, TaskModel,
+   
 )  # fmt: skip
-from precomp_sdk.chooser import AnchorCurve, AnchorPoint, QualityChooser, answers_apart
+from precomp_sdk.chooser import AnchorCurve, AnchorPoint, ChoosingChannel, QualityChooser, answers_apart
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeTask
 
 LADDER = (90, 60, 40, 25, 10)
@@ -23,7 +23,7 @@ class BlackBox(TaskModel):
 
     name = "black-box"
     source = "a double"
-    target_kind = TargetKind.LABEL
+    target_kind = "label"
     scorer = LabelScorer()
 
     def __init__(self) -> None:
@@ -64,7 +64,7 @@ def brute_force(chooser: QualityChooser, image: Tensor, price: float) -> tuple[f
     """Return the best quality and its objective by the definition, for the one member 'gratings' alone."""
     task, unit = chooser.panel["gratings"], chooser.curve.units["gratings"]
     clean = image[None].float() / 255
-    target = task.own_targets(clean)
+    target = task.pseudo_labels(clean)
     floor = float(task.losses(clean, target)[0])
     found = []
     for quality in chooser.ladder:
@@ -171,6 +171,18 @@ def test_resolution_is_chosen_too(images: list[Tensor]) -> None:
     assert (chosen.resolution, chosen.encodes) == (0.5, 2 * len(LADDER))
     height, width = images[0].shape[1:]
     assert chooser.codec.decode(chosen.payload).shape == (3, height // 2, width // 2)
+
+
+def test_a_channel_codes_each_image_as_the_chooser_says(images: list[Tensor]) -> None:
+    chooser = make(images, preprocessor=FakePreprocessor(gain=1.0), resolutions=(1.0, 0.5))
+    channel = ChoosingChannel(chooser)
+    chosen = [chooser.choose(image, quality) for image, quality in zip(images, (25, 60, 25, 60, 25, 60), strict=True)]
+    done = channel.transmit(images, [25, 60, 25, 60, 25, 60])
+    assert done.bits.tolist() == [item.bits for item in chosen]
+    assert [image.shape for image in done.images] == [image.shape for image in images]
+    assert [item.quality for item in channel.choose(torch.stack(images).float() / 255, [25, 60] * 3)] == [
+        item.quality for item in chosen
+    ]
 
 
 def test_several_images_of_several_sizes(images: list[Tensor]) -> None:

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from precomp_qacnn import SmoothQACNN, _guide
 from precomp_sdk import CheckpointError, OptionError
-from precomp_sdk.testing import check_preprocessor
+from precomp_sdk.testing import check
 
 CELL_PX = 8
 
@@ -34,7 +34,7 @@ def photograph(height: int, width: int, *, grey: bool = False) -> Tensor:
 
 
 def test_it_keeps_every_promise_of_a_preprocessor() -> None:
-    check_preprocessor(SmoothQACNN(width=8, depth=1))
+    check(SmoothQACNN(width=8, depth=1))
 
 
 def test_contrast_can_be_lost_and_not_gained() -> None:
@@ -54,32 +54,35 @@ def test_contrast_can_be_lost_and_not_gained() -> None:
         assert float(result.diff(dim=axis).abs().sum()) < float(image.diff(dim=axis).abs().sum())
 
 
-def test_tiles_with_their_part_of_the_map_give_the_whole_image() -> None:
-    network, image = stirred(), photograph(128, 384)
-    strengths = torch.tensor([0.6])
-    with torch.no_grad():
-        seen = functional.interpolate(network.look(image), (16, 48), mode="bilinear", align_corners=False)
-        whole = network.remove(image, seen, strengths)
-        torch.testing.assert_close(whole.clamp(0, 1), network(image, 0.6))
-        first, inner = 128, 64
-        tile = network.remove(image[..., first:], seen[..., first // CELL_PX :], strengths)
-    torch.testing.assert_close(tile[..., inner:], whole[..., first + inner :], rtol=0, atol=1e-6)
-    assert float((tile[..., :8] - whole[..., first : first + 8]).abs().max()) > 1e-4  # at a tile's border it differs
-
-
-def test_what_it_sees_of_the_whole_image_costs_the_same_at_any_size(monkeypatch: pytest.MonkeyPatch) -> None:
-    network, sizes = stirred(), []
+def test_what_it_sees_of_the_whole_image_costs_the_same_at_any_size() -> None:
+    network = stirred()
     assert network.guide is not None
-    real = network.guide.forward
+    sizes: list[tuple[int, ...]] = []
+    network.guide.register_forward_pre_hook(lambda _, inputs: sizes.append(tuple(inputs[0].shape)))
+    for size in ((64, 64), (240, 320), (480, 128)):
+        network(photograph(*size), 0.5)
+    assert sizes == [(1, 3, 224, 224)] * 3
 
-    def watched(images: Tensor) -> tuple[Tensor, Tensor]:
-        sizes.append(tuple(images.shape))
-        return real(images)
 
-    monkeypatch.setattr(network.guide, "forward", watched)
-    shapes = {tuple(network.look(photograph(*size)).shape) for size in ((64, 64), (240, 320), (480, 16 * 8))}
-    assert set(sizes) == {(1, 3, 224, 224)}
-    assert len(shapes) == 1
+def test_a_tile_gets_its_part_of_the_map() -> None:
+    from precomp_qacnn.smooth import _cells, _resampled
+
+    seen = torch.rand(1, 4, 27, 13)
+    whole = functional.interpolate(seen, (40, 90), mode="bilinear", align_corners=False)
+    part = _resampled(_resampled(seen, _cells(27, 320, 64, 128), 2), _cells(13, 720, 320, 400), 3)
+    torch.testing.assert_close(part, whole[:, :, 8:24, 40:90], rtol=0, atol=1e-5)
+
+
+def test_a_tiles_border_depends_on_what_lies_around() -> None:
+    network, image = stirred(strong=3.0), photograph(64, 256)
+    with torch.no_grad():
+        whole = network(image, 0.6)
+        seen = network.look(functional.interpolate(image, (224, 224), mode="bilinear", antialias=True))
+        from precomp_sdk import Window
+
+        tile = network.process_tile(image[..., 128:], seen, Window(0, 128, 64, 128, (64, 256)), torch.tensor([0.6]))
+    torch.testing.assert_close(tile[..., 64:], whole[..., 192:], rtol=0, atol=1e-5)
+    assert float((tile[..., :8] - whole[..., 128:136]).abs().max()) > 1e-4
 
 
 def test_the_guide_is_frozen_and_in_no_weights_file() -> None:
