@@ -205,7 +205,7 @@ class QualityChooser:
             raise _wrong("resolutions", "factors above 0 and up to 1", repr(tuple(resolutions)))
         scale = codec.quality_scale
         given = tuple(scale.check(quality) for quality in (scale.ladder if ladder is None else ladder))
-        if len(set(given)) < 2:  # noqa: PLR2004  # one quality leaves nothing to choose
+        if len(set(given)) < 2:  # one quality leaves nothing to choose
             raise _wrong("ladder", "two different qualities or more", repr(given))
         self.codec = codec
         self._transcoder = Transcoder(codec, workers=1)
@@ -329,7 +329,7 @@ class QualityChooser:
             raise _wrong("price", "a finite number above 0", repr(price))
         if search not in get_args(Search):
             raise _wrong("search", f"one of {get_args(Search)}", repr(search))
-        if encodes < 2:  # noqa: PLR2004  # one encode is a constant quality
+        if encodes < 2:  # one encode is a constant quality
             raise _wrong("encodes", "2 or more", repr(encodes))
         answers = self._clean(image)
         tried: dict[tuple[int, float], _Tried] = {}
@@ -365,7 +365,9 @@ class QualityChooser:
             tried[column, factor] = self._try(image, answers, self.ladder[column], factor, self.preprocessor)
             columns = [key[0] for key in tried]
             found = list(tried.values())
-            moved = math.exp(float(np.mean([math.log(item.bpp / rates[at]) for at, item in zip(columns, found)])))
+            moved = math.exp(
+                float(np.mean([math.log(item.bpp / rates[at]) for at, item in zip(columns, found, strict=True)]))
+            )
             own = np.array([self._mean(item.losses) for item in found])
             scaled = float((own.sum() + _LEAST) / (losses[columns].sum() + _LEAST))
             foretold = losses * (self.trust * scaled + 1 - self.trust)
@@ -445,8 +447,8 @@ class QualityChooser:
 class ChoosingChannel(Channel):
     """Codes each image as a chooser says; qualities name its operating points.
 
-    It goes wherever a channel goes, so evaluation and the sender choose by the same road. The image is encoded once more
-    at what was chosen.
+    It goes wherever a channel goes, so evaluation and the sender choose by the same road. The image is encoded once
+    more at what was chosen.
 
     Args:
         chooser: fitted; its codec and its preprocessor are the channel's.
@@ -520,7 +522,7 @@ def answers_apart(clean: Any, found: Any) -> float:
             ours, theirs = (_probabilities(scores) for scores in (clean, found))
             return round(float((ours - theirs).abs().sum() / 2), 6)
         if clean.ndim in (2, 3):
-            ours, theirs = (scores.argmax(0) if scores.ndim == 3 else scores for scores in (clean, found))  # noqa: PLR2004
+            ours, theirs = (scores.argmax(0) if scores.ndim == 3 else scores for scores in (clean, found))
             return float((ours != theirs).double().mean())
     raise OptionError(
         where="answers_apart",
@@ -532,7 +534,7 @@ def answers_apart(clean: Any, found: Any) -> float:
 
 def _probabilities(scores: Tensor) -> Tensor:
     values = scores.detach().to("cpu", torch.float64)
-    proper = bool((values >= 0).all()) and abs(float(values.sum()) - 1.0) < 1e-3  # noqa: PLR2004
+    proper = bool((values >= 0).all()) and abs(float(values.sum()) - 1.0) < 1e-3
     return values if proper else functional.softmax(values, dim=0)
 
 
@@ -576,7 +578,7 @@ def _prices(rates: Array, losses: Array) -> Array:
                 break
             hull.pop()
         hull.append(place)
-    if len(hull) < 2:  # noqa: PLR2004
+    if len(hull) < 2:
         raise CalibrationError(
             where="QualityChooser.fit",
             expected="a panel that loses more as the rate falls",

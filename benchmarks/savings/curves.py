@@ -5,17 +5,29 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-
-from precomp_sdk import Scorer
-from precomp_sdk.evaluation import MeasuredCurve, MeasuredPoint, bd_rate, bootstrap_bd_rate
-from precomp_sdk.evaluation.bd_rate import TASK_LOSS
+from precomp_sdk.evaluation import compare as compared
 from store import Table
 
-__all__ = ["Choice", "chosen", "compare", "constant", "equal_bits", "equal_error", "join", "measured", "normalizers", "searched"]
+from precomp_sdk import LabelScorer, Scorer
+from precomp_sdk.evaluation import TASK_LOSS, MeasuredCurve, MeasuredPoint, bd_rate
+
+__all__ = [
+    "Choice",
+    "chosen",
+    "compare",
+    "constant",
+    "equal_bits",
+    "equal_error",
+    "join",
+    "measured",
+    "normalizers",
+    "searched",
+]
 
 Array = NDArray[np.float64]
 STEPS = np.arange(-7, 8)
 FACTOR = 1.8
+_NOTHING = np.zeros(2)  # evidence where only losses count: drawing mAP again for every replicate takes minutes
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -92,7 +104,7 @@ def chosen(
     rates = table.bits / table.pixels[:, None]
     spread = rates.mean(axis=0).max() - rates.mean(axis=0).min()
     centre = spread / max(losses.mean(axis=0).max() - losses.mean(axis=0).min(), 1e-9)
-    lambdas = centre * FACTOR**STEPS.astype(np.float64)
+    lambdas = centre * FACTOR ** STEPS.astype(np.float64)
     picks = [(rates + value * losses).argmin(axis=1) for value in lambdas]
     cheapest, dearest = rates.mean(axis=0).argmin(), losses.mean(axis=0).argmin()
     ends = [np.full(len(rates), place) for place in (cheapest, dearest)]
@@ -140,16 +152,22 @@ def _isotonic(bits: Array, losses: Array) -> Array:
     return result
 
 
-def measured(table: Table, choice: Choice, judge: str, scorer: Scorer, *, labelled: bool = False) -> MeasuredCurve:
+def measured(
+    table: Table, choice: Choice, judge: str, scorer: Scorer, *, labelled: bool = False, losses_alone: bool = False
+) -> MeasuredCurve:
     """Return a choice's curve for a judge."""
-    evidence = (table.labelled if labelled else table.evidence)[judge]
+    evidence = None if losses_alone else (table.labelled if labelled else table.evidence)[judge]
+    scorer = LabelScorer() if losses_alone else scorer
     rows = np.arange(len(table.bits))
     points = tuple(
         MeasuredPoint(
             quality=float(place),
             bits=table.bits[rows, columns],
             losses=table.losses[judge][rows, columns],
-            evidence=tuple(evidence[row][column] for row, column in zip(rows, columns, strict=True)),
+            statistics=tuple(
+                _NOTHING if evidence is None else evidence[row][column]
+                for row, column in zip(rows, columns, strict=True)
+            ),
         )
         for place, columns in enumerate(choice.columns)
     )
@@ -161,8 +179,11 @@ def compare(
     *, labelled: bool = False, replicates: int = 2000,
 ) -> dict[str, object]:  # fmt: skip
     """Return the BD-rate of a test to an anchor for a judge, with its interval, plain enough for JSON."""
-    curves = [measured(table, choice, judge, scorer, labelled=labelled) for table, choice in (anchor, test)]
-    found = bootstrap_bd_rate(*curves, metric or TASK_LOSS, replicates=replicates, seed=0)
+    curves = [
+        measured(table, choice, judge, scorer, labelled=labelled, losses_alone=not metric)
+        for table, choice in (anchor, test)
+    ]
+    found = compared(curves[0], curves[1:], metrics=[metric or TASK_LOSS], replicates=replicates, seed=0)[0]
     record = asdict(found)
     interval = record.pop("interval")
     return {

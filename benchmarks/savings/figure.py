@@ -1,6 +1,6 @@
 """The figure: six panels, {JPEG, BPG} x {classification, detection, segmentation}; anchor, control, ours, for judges outside.
 
-    python benchmarks/savings/figure.py --store runs/savings/store --preprocessor smooth_{codec}-step_240 \
+python benchmarks/savings/figure.py --store runs/savings/store --preprocessor smooth_{codec}-step_240 \
         --output docs/results/carry_over.png
 """
 
@@ -11,10 +11,9 @@ import matplotlib as mpl
 import numpy as np
 
 mpl.use("Agg")
-from matplotlib import pyplot  # noqa: E402  # the backend comes first
-
-from curves import constant, equal_bits, measured, normalizers  # noqa: E402
-from table import CELLS, INSIDE, SCORERS, load, methods  # noqa: E402
+from curves import constant, measured, normalizers
+from matplotlib import pyplot  # the backend comes first
+from table import CELLS, INSIDE, SCORERS, load, methods
 
 SHOWN = {
     "anchor": ("codec alone", "#444444", "-"),
@@ -30,7 +29,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--store", type=Path, default=Path("runs/savings/store"))
     parser.add_argument("--preprocessor", default="smooth_{codec}-step_240")
-    parser.add_argument("--ours", default="qa-smooth or not, chosen with all")
+    parser.add_argument("--ours", default="chosen with all")
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
     figure, axes = pyplot.subplots(2, 3, figsize=(13, 7.4), constrained_layout=True)
@@ -56,10 +55,14 @@ def main() -> None:
                 bpps = np.array([point.bpp for point in points])
                 losses = np.array([point.task_loss for point in points])
                 kept = np.minimum.accumulate(losses) >= losses - 1e-12
-                axis.plot(bpps[kept], losses[kept], style, color=colour, label=name, linewidth=2 if label == "ours" else 1.4)
+                axis.plot(
+                    bpps[kept], losses[kept], style, color=colour, label=name, linewidth=2 if label == "ours" else 1.4
+                )
             axis.set_xscale("log")
             axis.set_yscale("log")
-            axis.set_title(f"{cell}: {NAMES[judge]} behind {'optimized JPEG' if codec == 'jpeg' else 'BPG'}", fontsize=10)
+            axis.set_title(
+                f"{cell}: {NAMES[judge]} behind {'optimized JPEG' if codec == 'jpeg' else 'BPG'}", fontsize=10
+            )
             axis.grid(visible=True, which="both", alpha=0.2)
             if column == 0:
                 axis.set_ylabel("divergence from its own clean answer")

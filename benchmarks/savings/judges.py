@@ -30,7 +30,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models import squeezenet1_1
 from torchvision.ops import batched_nms
 
-from precomp_sdk import Boxes, BoxScorer, Label, LabelScorer, Mask, MaskScorer, Target, TargetKind, TaskModel
+from precomp_sdk import Boxes, BoxScorer, Label, LabelScorer, Mask, MaskScorer, Target, TaskModel
 
 __all__ = ["JUDGES", "load_judge"]
 
@@ -50,7 +50,7 @@ class Classifier(TaskModel):
     """A classifier's own answer is its probabilities; scored by top-1 and top-5."""
 
     source = "see load_judge"
-    target_kind = TargetKind.LABEL
+    target_kind = "label"
 
     def __init__(self, name: str, network: nn.Module, norm: Any, side_px: int | None = None) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ class Classifier(TaskModel):
         logits = self.logits(images)
         return list(logits), self._divergence(logits, targets)
 
-    def _own_targets(self, images: Tensor) -> Sequence[Target]:
+    def _pseudo_labels(self, images: Tensor) -> Sequence[Target]:
         return [Label(int(row.argmax()), row) for row in self.logits(images).softmax(1)]
 
 
@@ -87,7 +87,7 @@ class Detector(TaskModel):
     """Maps of objects (N, cells, classes) and boxes; own answers of a score of 0.3 and more are the truth."""
 
     source = "see load_judge"
-    target_kind = TargetKind.BOXES
+    target_kind = "boxes"
     truth_score = 0.3
 
     def __init__(self, name: str, network: nn.Module) -> None:
@@ -123,7 +123,7 @@ class Detector(TaskModel):
         maps = self.maps(images)
         return self.boxes(maps, (images.shape[2], images.shape[3])), self._divergence(maps, targets)
 
-    def _own_targets(self, images: Tensor) -> Sequence[Target]:
+    def _pseudo_labels(self, images: Tensor) -> Sequence[Target]:
         maps = self.maps(images)
         found = self.boxes(maps, (images.shape[2], images.shape[3]))
         result = []
@@ -216,7 +216,7 @@ class Segmenter(TaskModel):
     """TensorFlow's DeepLab on a canvas of 513; its own answer is its class probabilities there."""
 
     source = "see load_judge"
-    target_kind = TargetKind.MASK
+    target_kind = "mask"
 
     def __init__(self, name: str, network: nn.Module, classes: int) -> None:
         super().__init__()
@@ -248,7 +248,7 @@ class Segmenter(TaskModel):
         logits = self.logits(images)
         return list(logits.argmax(1)), self._divergence(logits, targets)
 
-    def _own_targets(self, images: Tensor) -> Sequence[Target]:
+    def _pseudo_labels(self, images: Tensor) -> Sequence[Target]:
         soft = self.logits(images).softmax(1)
         return [Mask(row.argmax(0), probabilities=row) for row in soft]
 
@@ -371,9 +371,7 @@ def _cityscapes(name: str, data: Path) -> TaskModel:
 
 def _ncnn(data: Path, stem: str) -> nn.Module:
     reader = _module(data / "weights" / "ncnn_torch.py", "ncnn_torch")
-    network: nn.Module = reader.NcnnNet(
-        str(data / "weights" / f"{stem}.param"), str(data / "weights" / f"{stem}.bin")
-    )
+    network: nn.Module = reader.NcnnNet(str(data / "weights" / f"{stem}.param"), str(data / "weights" / f"{stem}.bin"))
     return network
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
+from sets import SEED, imagenette
 
 from precomp_sdk import Boxes, Label, Mask, Target
-from sets import SEED, imagenette
 
 __all__ = ["load_labels"]
 

@@ -1,6 +1,6 @@
 """Write the guide that ships with `qa-smooth`: SqueezeNet 1.1's first layers, from torchvision's weights, 16 bits.
 
-    python benchmarks/savings/make_guide.py DATA/weights/squeezenet1_1_torchvision_fp16.pth
+python benchmarks/savings/make_guide.py DATA/weights/squeezenet1_1_torchvision_fp16.pth
 """
 
 import sys

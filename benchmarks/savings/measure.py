@@ -13,14 +13,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor
-
 from judges import Classifier, Segmenter, load_judge
 from labels import load_labels
-from precomp_sdk import Codec, Registry, TaskModel
 from sets import load_set
 from store import Store, Table
+from torch import Tensor
 from variants import make_sent
+
+from precomp_sdk import Codec, Registry, TaskModel
 
 __all__ = ["CODECS", "load_judges", "make_codec", "measure", "table_file"]
 
@@ -70,7 +70,7 @@ def measure(
 ) -> Table:
     """Measure one variant of a set behind a codec; everything known comes from the set's and codec's store."""
     codec, ladder = make_codec(codec_name)
-    if variant.partition("-")[0] in ("blur", "chroma", "down"):
+    if variant.partition("-")[0] in ("blur", "chroma"):
         ladder = ladder[::2]
     sent = make_sent(variant, codec, ladder, images, data)
     found = {name: load_labels(set_name, name, data) for name in judges}

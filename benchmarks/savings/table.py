@@ -13,12 +13,22 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-
 from curves import (
-    Choice, chosen, compare, constant, equal_bits, equal_error, join, measured, normalizers, per_image, searched,
+    Choice,
+    chosen,
+    compare,
+    constant,
+    equal_bits,
+    equal_error,
+    join,
+    measured,
+    normalizers,
+    per_image,
+    searched,
 )  # fmt: skip
-from precomp_sdk import BoxScorer, LabelScorer, MaskScorer, Scorer
 from store import Table
+
+from precomp_sdk import BoxScorer, LabelScorer, MaskScorer, Scorer
 
 TRUST = {"shrink": 0.3, "smooth": True}  # chosen on cls-tune, see tune_chooser.json
 SCORERS: dict[str, tuple[Scorer, str]] = {
@@ -43,10 +53,27 @@ CELLS: dict[str, tuple[str, dict[str, tuple[str, ...]]]] = {
     "segmentation of streets": ("camvid-score", {"cityscapes": ("nanodet", "fastestdet", "squeezenet")}),
 }  # fmt: skip
 FULL = {
-    "control: equal bits", "chosen", "chosen, in the loop", "chosen with resolution", "qa-smooth", "qa-smooth, chosen",
-    "qa-smooth or not, chosen with all", "all, in the loop", "chosen with boxes", "chosen with all",
+    "control: equal bits",
+    "chosen",
+    "chosen, in the loop",
+    "chosen with resolution",
+    "qa-smooth",
+    "qa-smooth, chosen",
+    "qa-smooth or not, chosen with all",
+    "all, in the loop",
+    "chosen with boxes",
+    "chosen with all",
 }  #: methods with the columns beside the loss
-VARIANTS = ("chroma-3", "blur-0.6", "blur-1.0", "blur-2.0", "down-0.7", "down-0.5", "around-nanodet", "around-fastestdet")
+VARIANTS = (
+    "chroma-3",
+    "blur-0.6",
+    "blur-1.0",
+    "blur-2.0",
+    "down-0.7",
+    "down-0.5",
+    "around-nanodet",
+    "around-fastestdet",
+)
 
 
 def load(folder: Path, set_name: str, codec: str, variant: str) -> Table | None:
@@ -57,6 +84,7 @@ def load(folder: Path, set_name: str, codec: str, variant: str) -> Table | None:
 def methods(folder: Path, set_name: str, codec: str, network: str, raw: Table, judge: str, panel: tuple[str, ...],
             units: Mapping[str, float]) -> dict[str, tuple[Table, Choice, bool]]:  # fmt: skip
     """Return table and choice of every method, and whether the judge is outside it."""
+
     def pick(table: Table, names: tuple[str, ...] = panel, **form: object) -> Choice:
         return chosen(table, {name: units[name] for name in names}, **{**TRUST, **form})  # type: ignore[arg-type]
 
@@ -82,12 +110,14 @@ def methods(folder: Path, set_name: str, codec: str, network: str, raw: Table, j
     downs = [table for variant, table in extras.items() if variant.startswith("down")]
     boxes = [table for variant, table in extras.items() if variant.startswith("around") and judge not in variant]
     blurs += [table for variant, table in extras.items() if variant.startswith("chroma")]
-    for label, tables in (("blur", blurs), ("resolution", downs), ("boxes", boxes), ("boxes or resolution", boxes + downs),
-                          ("all", blurs + boxes + downs)):
+    groups = {"blur": blurs, "resolution": downs, "boxes": boxes, "all": blurs + boxes + downs}
+    for label, tables in groups.items():
         if tables:
             wide = join([raw, *tables])
             found[f"control: one {label} for all"] = (wide, constant(wide), True)
             found[f"chosen with {label}"] = (wide, pick(wide), True)
+    wide = join([raw, *blurs, *boxes, *downs])
+    found["all, in the loop"] = (wide, pick(wide, (*panel, judge), shrink=0.0, smooth=False), False)
     ours = load(folder, set_name, codec, network)
     if ours is not None and judge in ours.losses:
         outside = judge not in INSIDE
@@ -106,6 +136,7 @@ def main() -> None:
     parser.add_argument("--store", type=Path, default=Path("runs/savings/store"))
     parser.add_argument("--preprocessor", default="smooth_{codec}-step_240")
     parser.add_argument("--codecs", nargs="+", default=["jpeg", "bpg"])
+    parser.add_argument("--replicates", type=int, default=300, help="for the scores beside the loss")
     parser.add_argument("--cells", nargs="+", default=list(CELLS))
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
@@ -134,13 +165,26 @@ def main() -> None:
                     }  # fmt: skip
                     full = label in FULL
                     if full:
-                        row["own"] = compare(anchor, (table, choice), judge, scorer, metric, replicates=300)
+                        if arguments.replicates:
+                            row["own"] = compare(
+                                anchor, (table, choice), judge, scorer, metric, replicates=arguments.replicates
+                            )
                         if not label.startswith("control"):
                             row["against_equal_bits"] = compare((raw, equal_bits(raw)), (table, choice), judge, scorer)
+                        if table is not raw and "in the loop" not in label:
+                            row["against_one_for_all"] = compare(
+                                (table, constant(table)), (table, choice), judge, scorer
+                            )
                         row["per_image"] = per_image(anchor, (table, choice), judge)
-                    if full and judge in raw.labelled and judge in table.labelled:
+                    if full and arguments.replicates and judge in raw.labelled and judge in table.labelled:
                         row["labels"] = compare(
-                            anchor, (table, choice), judge, scorer, metric, labelled=True, replicates=300
+                            anchor,
+                            (table, choice),
+                            judge,
+                            scorer,
+                            metric,
+                            labelled=True,
+                            replicates=arguments.replicates,
                         )
                     clean = measured(raw, anchor[1], judge, scorer).curve().points[-1]
                     mild = measured(table, choice, judge, scorer).curve().points[-1]
@@ -148,7 +192,9 @@ def main() -> None:
                                       "anchor_own": clean.scores[metric], "ours_own": mild.scores[metric]}  # fmt: skip
                     rows.append(row)
                     told = " ".join(
-                        f"{key} {_told(row[key])}" for key in ("loss", "own", "labels", "against_equal_bits") if key in row
+                        f"{key} {_told(row[key])}"
+                        for key in ("loss", "own", "labels", "against_equal_bits", "against_one_for_all")
+                        if key in row
                     )
                     mark = "outside" if outside else "IN LOOP"
                     print(f"{cell:14s} {codec:5s} {judge:12s} {mark} {label:36s} {told}", flush=True)

@@ -22,15 +22,15 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from judges import Classifier, FastestDet, load_judge
+from measure import make_codec
+from sets import coco, imagenette
 from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils import parameters_to_vector, vector_to_parameters
 
-from judges import Classifier, FastestDet, load_judge
-from measure import make_codec
 from precomp_qacnn import SmoothQACNN
 from precomp_sdk import ProxyCodec, Registry, TaskModel
-from sets import coco, imagenette
 
 LADDERS = {"jpeg": (42, 26, 15, 9, 5), "bpg": (29, 33, 37, 41, 45), "webp": (50, 25, 10, 2), "avif": (50, 35, 22, 12)}
 CROP_PX = 192
@@ -61,7 +61,7 @@ class Own(torch.nn.Module):
         self.judge = judge
 
     def own(self, images: Tensor) -> object:
-        return self.judge.own_targets(images)
+        return self.judge.pseudo_labels(images)
 
     def losses(self, images: Tensor, own: Sequence[object]) -> Tensor:
         return self.judge.losses(images, own)  # type: ignore[arg-type]
@@ -120,7 +120,9 @@ class Panel:
             return self.members[name].losses(images, own).float() / self.units[name]  # type: ignore[arg-type]
 
 
-def prepare(network: SmoothQACNN, panel: Panel, crops: Tensor) -> tuple[list[tuple[Tensor, ...]], list[dict[str, object]]]:
+def prepare(
+    network: SmoothQACNN, panel: Panel, crops: Tensor
+) -> tuple[list[tuple[Tensor, ...]], list[dict[str, object]]]:
     """Return for every crop what the guide sees, and every member's own answer."""
     maps: list[tuple[Tensor, ...]] = []
     answers: list[dict[str, object]] = []
@@ -235,7 +237,9 @@ def work(rank: int, shared: Shared, codec_name: str, arguments: argparse.Namespa
             found = shared.told.sum(0)
             smoothed += 0.1 * torch.where(found[1] > 0, found[0] / found[1].clamp_min(1) - smoothed, 0)
             if step % 10 == 9:
-                told = " ".join(f"{quality:g}:{value:.3f}" for quality, value in zip(ladder, smoothed.tolist()))
+                told = " ".join(
+                    f"{quality:g}:{value:.3f}" for quality, value in zip(ladder, smoothed.tolist(), strict=True)
+                )
                 change = float((sent.detach() - clean).abs().mean())
                 print(f"{codec_name} {step + 1} {time.time() - began:.0f} s |g| {float(norm):.2f} change {change:.4f} {told}",
                       flush=True)  # fmt: skip
@@ -281,7 +285,9 @@ def train(arguments: argparse.Namespace) -> None:
             torch.zeros(count, 2, len(LADDERS[codec_name])).share_memory_(),
             context.Barrier(count),
         )
-        workers += [context.Process(target=work, args=(rank, shared, codec_name, arguments, ready)) for rank in range(count)]
+        workers += [
+            context.Process(target=work, args=(rank, shared, codec_name, arguments, ready)) for rank in range(count)
+        ]
     for worker in workers:
         worker.start()
     for worker in workers:

@@ -1,6 +1,6 @@
 """Choose the chooser's form on the tuning images: how far it trusts single images, and how wide its panel is.
 
-    python benchmarks/savings/tune_chooser.py DATA --store runs/savings/store.sqlite --output FILE.json
+python benchmarks/savings/tune_chooser.py DATA --store runs/savings/store.sqlite --output FILE.json
 """
 
 import argparse

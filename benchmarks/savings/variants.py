@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from judges import load_judge
 from torch import Tensor
 from torch.nn import functional
 from torchvision.transforms.functional import gaussian_blur
 
-from judges import load_judge
 from precomp_sdk import Codec
 
 __all__ = ["make_sent"]
@@ -83,9 +83,7 @@ def _masks(kind: str, guide: str, images: Sequence[Tensor], data: Path) -> list[
 
 
 @torch.no_grad()
-def _preprocessed(
-    file: Path, codec: Codec, qualities: Sequence[float], images: Sequence[Tensor]
-) -> list[list[Tensor]]:
+def _preprocessed(file: Path, codec: Codec, qualities: Sequence[float], images: Sequence[Tensor]) -> list[list[Tensor]]:
     from precomp_sdk.preprocessor import Preprocessor  # here, so that the controls need no weights
 
     stored = torch.load(file, weights_only=True)

@@ -1,4 +1,4 @@
-"""Quantization-adaptive CNNs: the paper's U-Net, a light one for real senders, that guided by the task network, and removal only."""
+"""Quantization-adaptive CNNs: the paper's U-Net, a light one, one guided by the task network, and removal only."""
 
 from precomp_qacnn.guided import GuidedQACNN
 from precomp_qacnn.light import LightQACNN

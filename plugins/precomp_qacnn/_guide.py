@@ -32,8 +32,9 @@ _DEVIATION: Final = (0.229, 0.224, 0.225)
 
 
 class SqueezeGuide(nn.Module):
-    """SqueezeNet 1.1 up to its last fire module but the classifier; frozen: its weights are buffers of 16 bits,
-    read from the package and in no weights file.
+    """SqueezeNet 1.1 without its classifier, frozen.
+
+    Its weights are buffers of 16 bits, read from the package and in no weights file.
 
     Shapes and units:
         images: (N, 3, H, W) in [0, 1], H and W 32 and more. Returns (N, 256, about H/8, W/8) and (N, 512, H/16, W/16).

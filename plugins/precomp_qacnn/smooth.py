@@ -29,7 +29,7 @@ class SmoothQACNN(Preprocessor):
 
     ::
 
-        image ─┬─▶ reduced, 224 x 224 ─▶ guide, frozen ─▶ 1x1 conv ─▶ mixers ─▶ map (C, 28, 28) ──────────┐ cost is fixed
+        image ─┬─▶ reduced, 224 x 224 ─▶ guide, frozen ─▶ 1x1 conv ─▶ mixers ─▶ map (C, 27, 27) ─────────┐ fixed cost
                │                                                                                         ▼
                ├─▶ means of 2, 4, 8, 16 pixels ─▶ energy of each level per cell of 8 x 8 ─▶ 1x1 convs x gain ─▶ removed
                │           │                                                                             │ shares
@@ -78,9 +78,15 @@ class SmoothQACNN(Preprocessor):
         fade: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
-        for option, value, least, most in (("width", width, 1, 1024), ("depth", depth, 0, 64), ("reduced_px", reduced_px, 64, 1024)):
+        for option, value, least, most in (
+            ("width", width, 1, 1024),
+            ("depth", depth, 0, 64),
+            ("reduced_px", reduced_px, 64, 1024),
+        ):
             if not least <= value <= most:
-                raise OptionError.number(f"preprocessor {self.name!r}", option, f"a number from {least} to {most}", value)
+                raise OptionError.number(
+                    f"preprocessor {self.name!r}", option, f"a number from {least} to {most}", value
+                )
         self._resolutions = ResolutionCurve(resolutions)
         self._fade = None if fade is None else _check_fade(fade)
         self._options = {
@@ -201,14 +207,14 @@ class SmoothQACNN(Preprocessor):
             fine, coarse = levels[place - 1], levels[place]
             inside = functional.avg_pool2d(fine.square(), 2) - coarse.square()
             wanted = inside if place == 2 else inside[:, :1]
-            pooled = functional.avg_pool2d(wanted, _CELL // 2**(place + 1)) if place < 3 else _doubled(wanted)
+            pooled = functional.avg_pool2d(wanted, _CELL // 2 ** (place + 1)) if place < 3 else _doubled(wanted)
             parts.append(pooled)
         energies = torch.cat(parts, dim=1)
         return torch.log(energies.clamp_min(0.0) + 1e-6) / 4 + 2.0
 
 
 def _cells(count: int, length_px: int, first_px: int, part_px: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return where the cells of a part of an image lie between ``count`` samples of its map: as `interpolate` has it."""
+    """Return where the cells of a part of an image lie between ``count`` samples of its map, as in `interpolate`."""
     places = torch.arange(first_px // _CELL, (first_px + part_px) // _CELL, dtype=torch.float32)
     at = ((places + 0.5) * (count / (length_px // _CELL)) - 0.5).clamp_min(0.0)
     low = at.floor().long().clamp(max=count - 1)

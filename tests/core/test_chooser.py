@@ -9,8 +9,15 @@ import torch
 from torch import Tensor
 
 from precomp_sdk import (
-    Boxes, CalibrationError, ImageError, LabelScorer, NotFittedError, OptionError, QualityError, Target, TaskModel,
-   
+    Boxes,
+    CalibrationError,
+    ImageError,
+    LabelScorer,
+    NotFittedError,
+    OptionError,
+    QualityError,
+    Target,
+    TaskModel,
 )  # fmt: skip
 from precomp_sdk.chooser import AnchorCurve, AnchorPoint, ChoosingChannel, QualityChooser, answers_apart
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeTask
@@ -155,6 +162,25 @@ def test_a_search_encodes_no_more_than_it_may_and_finds_nearly_what_is_best(imag
     assert np.mean(lost) < 1.1
 
 
+def test_the_budget_is_what_stops_a_search(images: list[Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
+    convex = tuple(AnchorPoint(q, bpp, 0.8 / bpp, 1.0) for q, bpp in zip(LADDER, (8, 4, 2, 1, 0.5), strict=True))
+    curve = AnchorCurve(convex, {"gratings": 1.0}, 9)
+    chooser = QualityChooser(FakeCodec(), {"gratings": FakeTask()}, ladder=LADDER, trust=1.0, curve=curve)
+    real = chooser._try(images[0], chooser._clean(images[0]), 40, 1.0, None)
+    spent: dict[int, list[int]] = {2: [], 3: []}
+    for seed in range(60):  # images unlike the average one, so that the search goes back and forth
+        draw = np.random.default_rng(seed)
+        table = {quality: (float(draw.lognormal(0, 1)), float(draw.lognormal(0, 2))) for quality in LADDER}
+
+        def tried(image: Tensor, answers: Any, quality: float, *rest: Any, table: Any = table) -> Any:
+            return type(real)(real.payload, table[int(quality)][0], {"gratings": table[int(quality)][1]})
+
+        monkeypatch.setattr(chooser, "_try", tried)
+        for budget, found in spent.items():
+            found.append(chooser.choose(images[0], price=4.0, search="searched", encodes=budget).encodes)
+    assert [max(found) for found in spent.values()] == [2, 3]
+
+
 def test_a_preprocessor_comes_before_every_candidate(images: list[Tensor]) -> None:
     plain, smoothed = make(images), make(images, preprocessor=FakePreprocessor(gain=1.0))
     assert smoothed.curve == plain.curve  # the anchor is the codec alone
@@ -183,6 +209,20 @@ def test_a_channel_codes_each_image_as_the_chooser_says(images: list[Tensor]) ->
     assert [item.quality for item in channel.choose(torch.stack(images).float() / 255, [25, 60] * 3)] == [
         item.quality for item in chosen
     ]
+
+
+class Halving(FakePreprocessor):
+    """Asks for half the resolution."""
+
+    def resolution(self, strength: float) -> float:
+        return 0.5
+
+
+def test_what_the_preprocessor_asks_for_comes_on_top(images: list[Tensor]) -> None:
+    chosen = make(images, preprocessor=Halving(), resolutions=(0.5,)).choose(images[0], 40)
+    height, width = images[0].shape[1:]
+    assert chosen.resolution == 0.25
+    assert FakeCodec().decode(chosen.payload).shape == (3, height // 4, width // 4)
 
 
 def test_several_images_of_several_sizes(images: list[Tensor]) -> None:
@@ -246,7 +286,9 @@ def test_how_far_answers_are_apart() -> None:
     assert answers_apart(mask, torch.tensor([[0, 1], [1, 0]])) == 0.25
     scores = torch.nn.functional.one_hot(mask, 3).permute(2, 0, 1).float()
     assert answers_apart(scores, scores) == 0
-    boxes = Boxes(torch.tensor([[0.0, 0, 10, 10], [20, 20, 30, 30]]), torch.tensor([1, 2]), scores=torch.tensor([0.9, 0.6]))
+    boxes = Boxes(
+        torch.tensor([[0.0, 0, 10, 10], [20, 20, 30, 30]]), torch.tensor([1, 2]), scores=torch.tensor([0.9, 0.6])
+    )
     assert answers_apart(boxes, boxes) == pytest.approx(0, abs=1e-6)
     gone = Boxes(boxes.boxes[:1], boxes.labels[:1], scores=torch.tensor([0.9]))
     assert answers_apart(boxes, gone) == pytest.approx(1 - 1.8 / 2.4)
