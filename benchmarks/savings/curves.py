@@ -5,11 +5,10 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from precomp_sdk.evaluation import compare as compared
 from store import Table
 
 from precomp_sdk import LabelScorer, Scorer
-from precomp_sdk.evaluation import TASK_LOSS, MeasuredCurve, MeasuredPoint, bd_rate
+from precomp_sdk.evaluation import TASK_LOSS, MeasuredCurve, MeasuredPoint, bd_rate, compare as compared
 
 __all__ = [
     "Choice",
@@ -48,11 +47,11 @@ def join(tables: Sequence[Table]) -> Table:
         mse=np.concatenate([table.mse for table in tables], axis=1),
         losses={name: np.concatenate([table.losses[name] for table in tables], axis=1) for name in first.losses},
         evidence={
-            name: [sum((table.evidence[name][row] for table in tables), []) for row in range(len(first.pixels))]
+            name: [[item for table in tables for item in table.evidence[name][row]] for row in range(len(first.pixels))]
             for name in first.evidence
         },
         labelled={
-            name: [sum((table.labelled[name][row] for table in tables), []) for row in range(len(first.pixels))]
+            name: [[item for table in tables for item in table.labelled[name][row]] for row in range(len(first.pixels))]
             for name in first.labelled
         },
     )

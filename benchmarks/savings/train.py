@@ -3,12 +3,11 @@
     python benchmarks/savings/train.py DATA --codec jpeg bpg --panel squeezenet mobilenetv2-features fastestdet \
         --steps 200 --seed 0 --output runs/savings/smooth
 
-Each member's loss counts in units of what the anchor costs it, so none rules the panel, and every step asks one member,
-in turn. Every image is drawn for one quality; its objective is (bits per pixel + lambda * loss) over the anchor's own at
-that quality, lambda the slope of the anchor's curve there. The proxy stands for the codec in both directions: a core that
-is shared takes half an hour so, and six times as long with the real codec. Half of the images are photographs of
-objects (imagenette/train), half are crops of scenes (coco640/train); what the guide and the panel say of them is computed
-once.
+Each member's loss counts in units of what the anchor costs it, so none rules the panel, and every step asks one, in
+turn. Every image is drawn for one quality; its objective is (bits per pixel + lambda * loss) over the anchor's own at
+that quality, lambda the slope of the anchor's curve there. The proxy stands for the codec in both directions, which
+costs a sixth of the real codec's time. Half of the images are photographs of objects (imagenette/train), half are crops
+of scenes (coco640/train); what the guide and the panel say of them is computed once.
 """
 
 import argparse
@@ -241,7 +240,7 @@ def work(rank: int, shared: Shared, codec_name: str, arguments: argparse.Namespa
                     f"{quality:g}:{value:.3f}" for quality, value in zip(ladder, smoothed.tolist(), strict=True)
                 )
                 change = float((sent.detach() - clean).abs().mean())
-                print(f"{codec_name} {step + 1} {time.time() - began:.0f} s |g| {float(norm):.2f} change {change:.4f} {told}",
+                print(f"{codec_name} {step + 1} {time.time() - began:.0f} s |g| {float(norm):.2f} {change:.4f} {told}",
                       flush=True)  # fmt: skip
             if (step + 1) % arguments.every == 0 or step + 1 == arguments.steps:
                 vector_to_parameters(average.clone(), parameters)

@@ -22,7 +22,8 @@ def make_sent(
 ) -> list[Tensor] | list[list[Tensor]]:
     """Return what the encoder gets: one image a source, or one for every quality.
 
-    ``raw``; ``blur-1.2`` (sigma); ``chroma-3`` (sigma, colour alone); ``down-0.5`` (factor); ``around-nanodet`` (blurred outside the boxes of a detector);
+    ``raw``; ``blur-1.2`` (sigma); ``chroma-3`` (sigma, colour alone);
+    ``down-0.5`` (factor); ``around-nanodet`` (blurred outside the boxes of a detector);
     ``centre-nanodet`` (control: outside a centred box of equal area); a weights file.
     """
     kind, _, option = variant.partition("-")
