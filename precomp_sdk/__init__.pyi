@@ -55,10 +55,10 @@ from .channel import (
     Coding as Coding,
 )
 from .chooser import (
-    AnchorCurve as AnchorCurve,
-    AnchorPoint as AnchorPoint,
     ChoosingChannel as ChoosingChannel,
     ChosenQuality as ChosenQuality,
+    PriceCurve as PriceCurve,
+    PricePoint as PricePoint,
     QualityChooser as QualityChooser,
     answers_apart as answers_apart,
 )

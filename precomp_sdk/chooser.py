@@ -23,7 +23,7 @@ from precomp_sdk.targets import Boxes, Target
 from precomp_sdk.task import TaskModel
 from precomp_sdk.transcode import Transcoder
 
-__all__ = ["AnchorCurve", "AnchorPoint", "ChoosingChannel", "ChosenQuality", "QualityChooser", "answers_apart"]
+__all__ = ["ChoosingChannel", "ChosenQuality", "PriceCurve", "PricePoint", "QualityChooser", "answers_apart"]
 
 Array = NDArray[np.float64]
 Search = Literal["exact", "searched"]
@@ -34,7 +34,7 @@ _TRUTH_SCORE: Final = 0.05  # boxes below it say nothing of an answer
 
 
 @dataclass(frozen=True, slots=True)
-class AnchorPoint:
+class PricePoint:
     """The codec alone at one quality, over the images a chooser was fitted on.
 
     Args:
@@ -51,7 +51,7 @@ class AnchorPoint:
 
 
 @dataclass(frozen=True, slots=True)
-class AnchorCurve:
+class PriceCurve:
     """What a chooser knows of its codec and its panel before it sees an image: plain numbers, to be kept with it.
 
     Args:
@@ -60,7 +60,7 @@ class AnchorCurve:
         images: how many it was measured on.
     """
 
-    points: tuple[AnchorPoint, ...]
+    points: tuple[PricePoint, ...]
     units: Mapping[str, float]
     images: int
 
@@ -68,7 +68,7 @@ class AnchorCurve:
         object.__setattr__(self, "units", MappingProxyType(dict(self.units)))
 
     def __reduce__(self) -> tuple[object, ...]:  # a mapping proxy does not pickle
-        return AnchorCurve, (self.points, dict(self.units), self.images)
+        return PriceCurve, (self.points, dict(self.units), self.images)
 
     def plain(self) -> dict[str, Any]:
         """Return it as plain JSON values."""
@@ -76,22 +76,22 @@ class AnchorCurve:
         return {"points": rows, "units": dict(self.units), "images": self.images}
 
     @classmethod
-    def from_plain(cls, values: Mapping[str, Any]) -> "AnchorCurve":
+    def from_plain(cls, values: Mapping[str, Any]) -> "PriceCurve":
         """Return what `plain` was made from.
 
         Raises:
             OptionError: the values are not those of a curve.
         """
         try:
-            points = tuple(AnchorPoint(*(float(value) for value in row)) for row in values["points"])
+            points = tuple(PricePoint(*(float(value) for value in row)) for row in values["points"])
             units = {str(name): float(unit) for name, unit in values["units"].items()}
             return cls(points, units, int(values["images"]))
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise OptionError(
-                where="AnchorCurve",
+                where="PriceCurve",
                 expected="points of four numbers, units by member, and a number of images",
                 got=f"{type(error).__name__}: {error}",
-                remedy="Pass what AnchorCurve.plain returned, or fit the chooser again.",
+                remedy="Pass what PriceCurve.plain returned, or fit the chooser again.",
             ) from error
 
 
@@ -195,7 +195,7 @@ class QualityChooser:
         resolutions: Sequence[float] = (1.0,),
         trust: float = 0.7,
         monotone: bool = True,
-        curve: AnchorCurve | None = None,
+        curve: PriceCurve | None = None,
     ) -> None:
         if not panel:
             raise _wrong("panel", "one task model or more, by name", "none")
@@ -217,7 +217,7 @@ class QualityChooser:
         self._curve = None if curve is None else self._checked(curve)
 
     @property
-    def curve(self) -> AnchorCurve:
+    def curve(self) -> PriceCurve:
         """What `fit` measured.
 
         Raises:
@@ -232,7 +232,7 @@ class QualityChooser:
             )
         return self._curve
 
-    def fit(self, images: Sequence[Tensor]) -> AnchorCurve:
+    def fit(self, images: Sequence[Tensor]) -> PriceCurve:
         """Measure the codec alone on images, without the preprocessor: units, and the price of every quality.
 
         Some tens of images suffice; they need no labels, and should not be those that are scored.
@@ -268,10 +268,10 @@ class QualityChooser:
         mean_losses = np.mean([table.mean(axis=0) / units[name] for name, table in losses.items()], axis=0)
         prices = _prices(mean_rates, mean_losses)
         points = tuple(
-            AnchorPoint(quality, float(rate), float(loss), float(price))
+            PricePoint(quality, float(rate), float(loss), float(price))
             for quality, rate, loss, price in zip(self.ladder, mean_rates, mean_losses, prices, strict=True)
         )
-        self._curve = AnchorCurve(points, units, len(images))
+        self._curve = PriceCurve(points, units, len(images))
         return self._curve
 
     def price(self, quality: float) -> float:
@@ -433,7 +433,7 @@ class QualityChooser:
         losses = {name: answers[name].loss(task, received) for name, task in self.panel.items()}
         return _Tried(payload, 8 * len(payload) / (size[0] * size[1]), losses)
 
-    def _checked(self, curve: AnchorCurve) -> AnchorCurve:
+    def _checked(self, curve: PriceCurve) -> PriceCurve:
         qualities = tuple(point.quality for point in curve.points)
         if set(curve.units) != set(self.panel) or qualities != self.ladder:
             raise _wrong(

@@ -19,7 +19,7 @@ from precomp_sdk import (
     Target,
     TaskModel,
 )  # fmt: skip
-from precomp_sdk.chooser import AnchorCurve, AnchorPoint, ChoosingChannel, QualityChooser, answers_apart
+from precomp_sdk.chooser import ChoosingChannel, PriceCurve, PricePoint, QualityChooser, answers_apart
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeTask
 
 LADDER = (90, 60, 40, 25, 10)
@@ -163,8 +163,8 @@ def test_a_search_encodes_no_more_than_it_may_and_finds_nearly_what_is_best(imag
 
 
 def test_the_budget_is_what_stops_a_search(images: list[Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
-    convex = tuple(AnchorPoint(q, bpp, 0.8 / bpp, 1.0) for q, bpp in zip(LADDER, (8, 4, 2, 1, 0.5), strict=True))
-    curve = AnchorCurve(convex, {"gratings": 1.0}, 9)
+    convex = tuple(PricePoint(q, bpp, 0.8 / bpp, 1.0) for q, bpp in zip(LADDER, (8, 4, 2, 1, 0.5), strict=True))
+    curve = PriceCurve(convex, {"gratings": 1.0}, 9)
     chooser = QualityChooser(FakeCodec(), {"gratings": FakeTask()}, ladder=LADDER, trust=1.0, curve=curve)
     real = chooser._try(images[0], chooser._clean(images[0]), 40, 1.0, None)
     spent: dict[int, list[int]] = {2: [], 3: []}
@@ -234,7 +234,7 @@ def test_several_images_of_several_sizes(images: list[Tensor]) -> None:
 
 def test_a_curve_comes_back_from_json_and_pickle(images: list[Tensor]) -> None:
     chooser = make(images)
-    again = AnchorCurve.from_plain(json.loads(json.dumps(chooser.curve.plain())))
+    again = PriceCurve.from_plain(json.loads(json.dumps(chooser.curve.plain())))
     assert again == chooser.curve == pickle.loads(pickle.dumps(chooser.curve))
     other = QualityChooser(FakeCodec(), chooser.panel, ladder=LADDER, curve=again)
     assert other.choose(images[0], 40).payload == chooser.choose(images[0], 40).payload
@@ -269,8 +269,8 @@ def test_what_is_refused(images: list[Tensor]) -> None:
         chooser.fit(images[:1])
     with pytest.raises(OptionError, match="a curve of the panel"):
         QualityChooser(codec, {"another": FakeTask()}, ladder=LADDER, curve=chooser.curve)
-    with pytest.raises(OptionError, match="AnchorCurve"):
-        AnchorCurve.from_plain({"points": [[1, 2]], "units": {}, "images": 1})
+    with pytest.raises(OptionError, match="PriceCurve"):
+        PriceCurve.from_plain({"points": [[1, 2]], "units": {}, "images": 1})
 
 
 def test_a_panel_that_never_moves_is_refused(images: list[Tensor]) -> None:
@@ -303,5 +303,5 @@ def test_how_far_answers_are_apart() -> None:
 
 
 def test_prices_follow_the_hull() -> None:
-    points = (AnchorPoint(90, 4.0, 0.0, 1.0), AnchorPoint(10, 1.0, 1.0, 1.0))
-    assert AnchorCurve(points, {"a": 1.0}, 3).plain()["points"][0] == [90, 4.0, 0.0, 1.0]
+    points = (PricePoint(90, 4.0, 0.0, 1.0), PricePoint(10, 1.0, 1.0, 1.0))
+    assert PriceCurve(points, {"a": 1.0}, 3).plain()["points"][0] == [90, 4.0, 0.0, 1.0]
