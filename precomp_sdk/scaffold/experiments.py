@@ -109,7 +109,6 @@ def draft_experiment(
         tables["evaluate"] = {"pseudo_labels": True}
     head = (
         f"# Written by `precomp init` for {layout.root}: {LABELS[layout.labels]}.\n"
-        "#   precomp estimate THIS_FILE     # time, memory and disk, before it starts\n"
         "#   precomp train THIS_FILE && precomp evaluate THIS_FILE\n"
         "# Every key and its default: docs/reference/config.md. `precomp info NAME` tells a component's options.\n\n"
     )
