@@ -75,7 +75,7 @@ class Classifier(TaskModel):
     def _predict(self, images: Tensor) -> Sequence[Tensor]:
         return list(self.logits(images))
 
-    def _judge(self, images: Tensor, targets: Sequence[Target]) -> tuple[Sequence[Any], Tensor]:
+    def _predict_with_losses(self, images: Tensor, targets: Sequence[Target]) -> tuple[Sequence[Any], Tensor]:
         logits = self.logits(images)
         return list(logits), self._divergence(logits, targets)
 
@@ -119,7 +119,7 @@ class Detector(TaskModel):
     def _predict(self, images: Tensor) -> Sequence[Boxes]:
         return self.boxes(self.maps(images), (images.shape[2], images.shape[3]))
 
-    def _judge(self, images: Tensor, targets: Sequence[Target]) -> tuple[Sequence[Any], Tensor]:
+    def _predict_with_losses(self, images: Tensor, targets: Sequence[Target]) -> tuple[Sequence[Any], Tensor]:
         maps = self.maps(images)
         return self.boxes(maps, (images.shape[2], images.shape[3])), self._divergence(maps, targets)
 
@@ -244,7 +244,7 @@ class Segmenter(TaskModel):
     def _predict(self, images: Tensor) -> Sequence[Tensor]:
         return list(self.logits(images).argmax(1))
 
-    def _judge(self, images: Tensor, targets: Sequence[Target]) -> tuple[Sequence[Any], Tensor]:
+    def _predict_with_losses(self, images: Tensor, targets: Sequence[Target]) -> tuple[Sequence[Any], Tensor]:
         logits = self.logits(images)
         return list(logits.argmax(1)), self._divergence(logits, targets)
 

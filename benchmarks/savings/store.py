@@ -165,7 +165,7 @@ class Store:
                 # past the public methods: a segmenter here answers on its own grid, coarser than the image
                 truth = judge._pseudo_labels(source[None].float() / 255)[0]
                 batch = torch.stack([received[place] for place in missing]).float() / 255
-                answers, values = judge._judge(batch, [truth] * len(missing))
+                answers, values = judge._predict_with_losses(batch, [truth] * len(missing))
                 self.judgements += len(missing)
                 label = labels.get(name)
                 for place, answer, value in zip(missing, answers, values.tolist(), strict=True):
