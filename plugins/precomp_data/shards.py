@@ -6,6 +6,7 @@ import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -80,6 +81,7 @@ class WebDatasetShards(ImageDataset):
 
     name = "webdataset"
     source = "the user's images in tar files, as github.com/webdataset/webdataset has them"
+    unsafe_options = MappingProxyType({"shards": "path"})
     target_kind: str | None
 
     def __init__(

@@ -125,6 +125,11 @@ class Evaluation(Viewed):
     gallery: tuple[GalleryImage, ...] = field(default=(), compare=False)
     timings: Mapping[str, float] = field(default_factory=dict, compare=False)
 
+    def to_dict(self) -> dict[str, Any]:
+        """Return all numbers in plain JSON values; no images."""
+        found: dict[str, Any] = plain_values(self.without_images())
+        return found
+
     def without_images(self) -> "Evaluation":
         """Return the numbers alone, as they are written to JSON."""
         return replace(self, gallery=())

@@ -118,7 +118,7 @@ def tiny(width: float) -> Boxes:
         (Label(4), "a whole number from 0 to 3; got 4"),
         (Label(True), "got True of type bool"),
         (Label(np.int64(2)), "of type int64"),  # type: ignore[arg-type]
-        (tiny(5e-7), r"x1 < x2 and y1 < y2 in 32 bits in an image of 34 x 21; got box 0, \['30', '2', '30', '9'\]"),
+        (tiny(5e-7), r"x1 < x2 and y1 < y2 in 32 bits in an image of 34 x 21; got box 0, \[30, 2, 30, 9\]"),
         (tiny(-3.0), "x1 < x2"),
         (tiny(float("nan")), "x1 < x2"),
         (Boxes(torch.tensor([[40.0, 2.0, 45.0, 9.0]]), torch.tensor([0])), "in an image of 34 x 21"),

@@ -149,7 +149,7 @@ def test_a_name_nobody_offers(file: Path) -> None:
 def test_a_weights_file_of_something_else(tmp_path: Path) -> None:
     path = tmp_path / "task.safetensors"
     save_module(path, FakeTask(), name="fake", options={}, facts={})
-    with pytest.raises(CheckpointError, match="without 'codec'"):
+    with pytest.raises(CheckpointError, match="with no codec, no codec_options, no ladder"):
         Compressor.load(path)
     path.write_bytes(b"rubbish")
     with pytest.raises(CheckpointError, match="written by precomp_sdk"):

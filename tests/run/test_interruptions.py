@@ -30,6 +30,18 @@ from precomp_sdk.training.run_state import load_state
 OPERATIONS = ("replace", "unlink", "fsync", "chmod", "mkdir", "rmdir")
 
 
+@pytest.fixture(autouse=True)
+def _signals_as_a_terminal_has_them() -> Iterator[None]:
+    """A program started in the background ignores some, and would hand that on."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    for number in (signal.SIGHUP, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @contextmanager
 def snapshots(folder: Path, into: Path) -> Iterator[list[tuple[str, Path]]]:
     """Copy a folder before each file operation of the program: what a kill at that moment would leave on the disk.
@@ -244,7 +256,7 @@ def test_a_training_on_a_full_disk_ends_in_one_line(tables: dict[str, Any], tmp_
     file = tmp_path / "mine.toml"
     tables["preprocessor"] = {"name": "qa-light", "width": 64, "depth": 2}
     tables |= {"codec": {"name": "jpeg"}, "task": {"name": "small-classifier", "num_classes": 8}}
-    tables["data"] = {"train": {"name": "scenes", "count": 12, "size": 32}, "val": {"name": "scenes", "count": 4}}
+    tables["data"] = {"train": {"name": "scenes", "count": 12, "size": 128}, "val": {"name": "scenes", "count": 4}}
     tables["train"] |= {"steps": 1, "ladder": [5, 30]}
     file.write_text(tomli_w.dumps(tables))
     code = (

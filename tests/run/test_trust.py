@@ -269,7 +269,7 @@ _UNSAFE = {
     "proxy": {},
     "preprocessor": {},
     "task": {"weights": "path", "backbone_weights": "path", "classes": "path"},
-    "dataset": {"root": "path", "images": "path", "annotations": "path", "masks": "path"},
+    "dataset": {"root": "path", "images": "path", "annotations": "path", "masks": "path", "shards": "path"},
 }
 
 
