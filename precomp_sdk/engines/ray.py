@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterable, Iterator
+from importlib import import_module
 from itertools import islice
 from typing import Any
 
@@ -28,7 +29,7 @@ class RayEngine(Engine):
 
     def __init__(self, address: str | None = None, workers: int | None = None) -> None:
         try:
-            import ray
+            ray: Any = import_module("ray")  # by name: type checkers need not have it
         except ImportError as error:
             raise MissingDependencyError(
                 where="RayEngine",
@@ -44,7 +45,7 @@ class RayEngine(Engine):
             if address is None:
                 local = {"num_cpus": workers or os.cpu_count(), "include_dashboard": False}
             ray.init(address=address, log_to_driver=False, configure_logging=False, **local)
-        self.workers = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))  # type: ignore[no-untyped-call]
+        self.workers = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
 
     def run(self, work: Work[Any, Any], items: Iterable[Any]) -> Iterator[Outcome[Any, Any]]:
         """Yield an outcome for every item, in the order in which they are done."""
