@@ -8,9 +8,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchvision.models import WeightsEnum
 
-from precomp_sdk import OptionError, TargetError, capture_layers
+from precomp_sdk import LabelTask, OptionError, TargetError, capture_layers
 from precomp_torchvision import _features, _networks, _weights
-from precomp_torchvision._labels import LabelTask, read_classes
+from precomp_torchvision._labels import read_classes
 
 __all__ = ["Classifier"]
 

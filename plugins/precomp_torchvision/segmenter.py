@@ -13,14 +13,10 @@ from torchvision.models import WeightsEnum
 from torchvision.models.segmentation.deeplabv3 import ASPPPooling
 
 from precomp_sdk import (
-    Mask,
     MaskScorer,
-    Target,
-    TargetError,
-    TaskModel,
+    MaskTask,
     capture_layers,
     check_layer_names,
-    nearest,
     pad_to_multiple,
 )
 from precomp_torchvision import _networks, _segmentation
@@ -32,17 +28,15 @@ from precomp_torchvision._dense import (
     check_head_options,
     check_normalization,
     freeze_batch_norms,
-    wrong,
 )
 
 __all__ = ["Segmenter"]
 
 _MINIMUM_SIDE = 64  # pixels: leaves 2 positions after a stride of 32
 _MULTIPLE = 32
-_LOSSES = ("cross-entropy", "expected-error")
 
 
-class Segmenter(TaskModel):
+class Segmenter(MaskTask):
     """Semantic segmentation with any segmentation network of torchvision.
 
     ``network`` is torchvision's module; ``torch.save(task.network.state_dict(), path)`` writes a file for ``weights``.
@@ -83,8 +77,6 @@ class Segmenter(TaskModel):
 
     name = "torchvision-segmenter"
     source = "torchvision.models.segmentation (BSD-3-Clause)"
-    target_kind = Mask.kind
-    num_classes: int  #: labels are below this
 
     def __init__(
         self,
@@ -106,20 +98,14 @@ class Segmenter(TaskModel):
         freeze_batch_norm: bool = False,
         feature_layers: Sequence[str] | None = None,
     ) -> None:
-        super().__init__()
+        super().__init__(temperature=temperature, loss=loss, loss_temperature=loss_temperature)
         _segmentation.check_architecture(architecture, with_backbone=backbone is not None)
         check_head_options(num_classes, 2, "It is the number of outputs of the network.", weights, new_head)
         base = backbone_of(backbone, backbone_weights, backbone_layers)
-        if loss not in _LOSSES:
-            raise wrong("loss", f"one of {_LOSSES}", loss, nearest(loss, _LOSSES))
-        for option, value in (("temperature", temperature), ("loss_temperature", loss_temperature)):
-            if not value > 0.0:
-                raise wrong(option, "a number above 0", value, "1 leaves the softmax as it is.")
         check_normalization(mean, std)
         self.architecture = architecture
         self._multiple = 1 if backbone is None else _MULTIPLE
         self._size = _networks.pair_of(input_size)
-        self._temperature, self._loss, self._loss_temperature = temperature, loss, loss_temperature
         self.network, names = build_network(
             _segmentation,
             architecture,
@@ -154,20 +140,6 @@ class Segmenter(TaskModel):
         """Raise `TargetError` if the data set has another number of classes, or others where both are named."""
         check_names(self.name, self.class_names, self.num_classes, class_names)
 
-    def _losses(self, images: Tensor, targets: Sequence[Target]) -> Tensor:
-        return self._losses_of(self._logits(images), targets)
-
-    def _predict(self, images: Tensor) -> Sequence[Tensor]:
-        return _labels_of(self._logits(images))
-
-    def _predict_with_losses(self, images: Tensor, targets: Sequence[Target]) -> tuple[Sequence[Tensor], Tensor]:
-        logits = self._logits(images)
-        return _labels_of(logits), self._losses_of(logits, targets)
-
-    def _pseudo_labels(self, images: Tensor) -> Sequence[Target]:
-        soft = (self._logits(images) / self._temperature).softmax(dim=1)  # (N, K, H, W)
-        return [Mask(item.argmax(dim=0), probabilities=item) for item in soft]
-
     def _features(self, images: Tensor) -> Sequence[Tensor]:
         prepared = self._prepare(images)
         if self._layers is None:
@@ -197,57 +169,6 @@ class Segmenter(TaskModel):
         if size != tuple(images.shape[-2:]):
             images = functional.interpolate(images, size, mode="bilinear", antialias=True, align_corners=False)
         return (pad_to_multiple(images, self._multiple) - self._mean) / self._std
-
-    def _losses_of(self, logits: Tensor, targets: Sequence[Target]) -> Tensor:
-        """Return the mean loss over each image's labelled pixels, (N,)."""
-        losses = []
-        for scores, target in zip(logits, targets, strict=True):  # (K, H, W)
-            assert isinstance(target, Mask)  # losses() has checked the kind
-            labels = self._checked(target, scores)
-            counted = labels != target.ignore_index
-            if target.probabilities is not None:
-                wanted = target.probabilities.detach().to(scores)
-            else:
-                wanted = functional.one_hot(torch.where(counted, labels, 0), self.num_classes).permute(2, 0, 1)
-            if self._loss == "expected-error" and not self.training:
-                each = 1.0 - (wanted * (scores / self._loss_temperature).softmax(dim=0)).sum(dim=0)
-            elif target.probabilities is not None:
-                each = -(wanted * scores.log_softmax(dim=0)).sum(dim=0)
-            else:
-                each = functional.cross_entropy(scores[None], torch.where(counted, labels, 0)[None], reduction="none")[
-                    0
-                ]
-            losses.append((each * counted).sum() / counted.sum().clamp_min(1))
-        return torch.stack(losses)
-
-    def _checked(self, target: Mask, scores: Tensor) -> Tensor:
-        """Return the target's labels, (H, W) int64, on the scores' device."""
-        size = tuple(scores.shape[-2:])
-        labels = target.labels.detach().to(scores.device, torch.int64)
-        if tuple(labels.shape) != size:
-            raise self._target_error(f"a mask of the image's size, {size}", str(tuple(labels.shape)))
-        soft = target.probabilities
-        if soft is not None:
-            if tuple(soft.shape) != (self.num_classes, *size):
-                raise self._target_error(f"probabilities {(self.num_classes, *size)}", str(tuple(soft.shape)))
-            return labels
-        known = labels[labels != target.ignore_index]
-        if known.numel() and not (int(known.min()) >= 0 and int(known.max()) < self.num_classes):
-            raise self._target_error(
-                f"labels from 0 to {self.num_classes - 1}, or {target.ignore_index} to ignore",
-                f"{int(known.min())} to {int(known.max())}",
-            )
-        return labels
-
-    def _target_error(self, expected: str, got: str) -> TargetError:
-        return TargetError(
-            where=f"task {self.name!r}", expected=expected, got=got, remedy="Look at the data set's masks and options."
-        )
-
-
-def _labels_of(logits: Tensor) -> Sequence[Tensor]:
-    """Return label maps, or the scores where one is NaN: argmax would call it a class, and a right one at times."""
-    return [item if bool(item.isnan().any()) else item.argmax(dim=0) for item in logits]
 
 
 @contextmanager

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from precomp_sdk import OptionError
-from precomp_torchvision._labels import LabelTask
+from precomp_sdk import LabelTask, OptionError
 
 __all__ = ["SmallClassifier"]
 
