@@ -3,96 +3,31 @@
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
 from types import MappingProxyType
-from typing import Any, Final, Literal, get_args
+from typing import Final, Literal, get_args
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 from torch import Tensor
-from torch.nn import functional
 
-from precomp_sdk.channel import Channel, Coding
+from precomp_sdk.channel import Channel
+from precomp_sdk.chooser.answers import CleanAnswer
+from precomp_sdk.chooser.curve import PriceCurve, PricePoint, prices_of
 from precomp_sdk.codec import Codec
 from precomp_sdk.errors import CalibrationError, NotFittedError, OptionError
 from precomp_sdk.images import check_image, downscale, to_float, to_uint8
 from precomp_sdk.preprocessor import Preprocessor
-from precomp_sdk.targets import Boxes, Target
 from precomp_sdk.task import TaskModel
 from precomp_sdk.transcode import Transcoder
 
-__all__ = ["ChoosingChannel", "ChosenQuality", "PriceCurve", "PricePoint", "QualityChooser", "answers_apart"]
+__all__ = ["ChosenQuality", "QualityChooser", "Search"]
 
-Array = NDArray[np.float64]
 Search = Literal["exact", "searched"]
 
-_LEAST: Final = 1e-9
-_MIN_IMAGES: Final = 2
-_TRUTH_SCORE: Final = 0.05  # boxes below it say nothing of an answer
-
-
-@dataclass(frozen=True, slots=True)
-class PricePoint:
-    """The codec alone at one quality, over the images a chooser was fitted on.
-
-    Args:
-        quality: on the codec's scale.
-        bpp: mean over images of bits per pixel.
-        loss: mean over images and panel, each member in its own unit.
-        price: lambda, bits per pixel for a unit of loss: at it the anchor itself is indifferent about this quality.
-    """
-
-    quality: float
-    bpp: float
-    loss: float
-    price: float
-
-
-@dataclass(frozen=True, slots=True)
-class PriceCurve:
-    """What a chooser knows of its codec and its panel before it sees an image: plain numbers, to be kept with it.
-
-    Args:
-        points: from the mildest quality to the strongest.
-        units: by member, its mean loss over images and qualities: what makes members comparable.
-        images: how many it was measured on.
-    """
-
-    points: tuple[PricePoint, ...]
-    units: Mapping[str, float]
-    images: int
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "units", MappingProxyType(dict(self.units)))
-
-    def __reduce__(self) -> tuple[object, ...]:  # a mapping proxy does not pickle
-        return PriceCurve, (self.points, dict(self.units), self.images)
-
-    def plain(self) -> dict[str, Any]:
-        """Return it as plain JSON values."""
-        rows = [[point.quality, point.bpp, point.loss, point.price] for point in self.points]
-        return {"points": rows, "units": dict(self.units), "images": self.images}
-
-    @classmethod
-    def from_plain(cls, values: Mapping[str, Any]) -> "PriceCurve":
-        """Return what `plain` was made from.
-
-        Raises:
-            OptionError: the values are not those of a curve.
-        """
-        try:
-            points = tuple(PricePoint(*(float(value) for value in row)) for row in values["points"])
-            units = {str(name): float(unit) for name, unit in values["units"].items()}
-            return cls(points, units, int(values["images"]))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            raise OptionError(
-                where="PriceCurve",
-                expected="points of four numbers, units by member, and a number of images",
-                got=f"{type(error).__name__}: {error}",
-                remedy="Pass what PriceCurve.plain returned, or fit the chooser again.",
-            ) from error
+_WHERE: Final = "QualityChooser"
+_LEAST: Final = 1e-9  # of a loss: below it a member does not notice compression
+_MIN_IMAGES: Final = 2  # one image has no average
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +87,7 @@ class QualityChooser:
 
     What one panel asks for carries over to other networks only in part. Two or more different members carry over far
     better than one, and an image's own curve is noisy: it is made monotone, and ``trust`` of it is weighed with the
-    average image's curve. docs/results.md says what was measured.
+    average image's curve. docs/carry-over.md says what was measured.
 
     Shapes and units:
         images: (3, H, W) uint8, sRGB, any size.
@@ -198,15 +133,25 @@ class QualityChooser:
         curve: PriceCurve | None = None,
     ) -> None:
         if not panel:
-            raise _wrong("panel", "one task model or more, by name", "none")
+            raise OptionError.value(
+                _WHERE, "panel", "one task model or more, by name", panel, "Give two or more different networks."
+            )
         if not 0.0 < trust <= 1.0:
-            raise _wrong("trust", "a number above 0 and up to 1", repr(trust))
+            raise OptionError.number(_WHERE, "trust", "a number above 0 and up to 1", trust)
         if not resolutions or any(not 0.0 < factor <= 1.0 for factor in resolutions):
-            raise _wrong("resolutions", "factors above 0 and up to 1", repr(tuple(resolutions)))
+            raise OptionError.value(
+                _WHERE,
+                "resolutions",
+                "factors above 0 and up to 1",
+                tuple(resolutions),
+                "Leave it out for full size alone.",
+            )
         scale = codec.quality_scale
         given = tuple(scale.check(quality) for quality in (scale.ladder if ladder is None else ladder))
         if len(set(given)) < 2:  # one quality leaves nothing to choose
-            raise _wrong("ladder", "two different qualities or more", repr(given))
+            raise OptionError.value(
+                _WHERE, "ladder", "two different qualities or more", given, "Leave it out for the codec's own."
+            )
         self.codec = codec
         self._transcoder = Transcoder(codec, workers=1)
         self.panel = dict(panel)
@@ -245,7 +190,13 @@ class QualityChooser:
             CalibrationError: no member's loss depends on the quality.
         """
         if len(images) < _MIN_IMAGES:
-            raise _wrong("images", f"{_MIN_IMAGES} images or more", str(len(images)))
+            raise OptionError.value(
+                _WHERE,
+                "images",
+                f"{_MIN_IMAGES} images or more",
+                len(images),
+                "Some tens, like those to be sent, suffice.",
+            )
         rates = np.zeros((len(images), len(self.ladder)))
         losses = {name: np.zeros_like(rates) for name in self.panel}
         for row, image in enumerate(images):
@@ -266,7 +217,7 @@ class QualityChooser:
             )
         mean_rates = rates.mean(axis=0)
         mean_losses = np.mean([table.mean(axis=0) / units[name] for name, table in losses.items()], axis=0)
-        prices = _prices(mean_rates, mean_losses)
+        prices = prices_of(mean_rates, mean_losses)
         points = tuple(
             PricePoint(quality, float(rate), float(loss), float(price))
             for quality, rate, loss, price in zip(self.ladder, mean_rates, mean_losses, prices, strict=True)
@@ -323,14 +274,16 @@ class QualityChooser:
         """
         check_image(image, "QualityChooser.choose")
         if (quality is None) == (price is None):
-            raise _wrong("quality, price", "one of them", f"{quality!r} and {price!r}")
+            raise OptionError.value(
+                _WHERE, "quality", "it or a price", (quality, price), "Name the operating point by one of them."
+            )
         value = self.price(quality) if quality is not None else float(price or 0.0)
         if not 0.0 < value < math.inf:
-            raise _wrong("price", "a finite number above 0", repr(price))
+            raise OptionError.number(_WHERE, "price", "a finite number above 0", price)
         if search not in get_args(Search):
-            raise _wrong("search", f"one of {get_args(Search)}", repr(search))
+            raise OptionError.choice(_WHERE, "search", get_args(Search), search)
         if encodes < 2:  # one encode is a constant quality
-            raise _wrong("encodes", "2 or more", repr(encodes))
+            raise OptionError.number(_WHERE, "encodes", "a whole number from 2", encodes)
         answers = self._clean(image)
         tried: dict[tuple[int, float], _Tried] = {}
         if search == "exact":
@@ -350,7 +303,7 @@ class QualityChooser:
     def _search(
         self,
         image: Tensor,
-        answers: Mapping[str, "_Answer"],
+        answers: Mapping[str, CleanAnswer],
         price: float,
         encodes: int,
         tried: dict[tuple[int, float], _Tried],
@@ -409,15 +362,15 @@ class QualityChooser:
         return self.preprocessor.resolution(self.codec.quality_scale.strength(quality))
 
     @torch.no_grad()
-    def _clean(self, image: Tensor) -> dict[str, "_Answer"]:
+    def _clean(self, image: Tensor) -> dict[str, CleanAnswer]:
         batch = to_float(image)[None]
-        return {name: _Answer.of(task, batch) for name, task in self.panel.items()}
+        return {name: CleanAnswer.of(task, batch) for name, task in self.panel.items()}
 
     @torch.no_grad()
     def _try(
         self,
         image: Tensor,
-        answers: Mapping[str, "_Answer"],
+        answers: Mapping[str, CleanAnswer],
         quality: float,
         factor: float,
         preprocessor: Preprocessor | None,
@@ -436,168 +389,10 @@ class QualityChooser:
     def _checked(self, curve: PriceCurve) -> PriceCurve:
         qualities = tuple(point.quality for point in curve.points)
         if set(curve.units) != set(self.panel) or qualities != self.ladder:
-            raise _wrong(
-                "curve",
-                f"a curve of the panel {sorted(self.panel)} over the ladder {self.ladder}",
-                f"one of {sorted(curve.units)} over {qualities}",
+            raise OptionError(
+                where=f"{_WHERE}, option 'curve'",
+                expected=f"a curve of the panel {sorted(self.panel)} over the ladder {self.ladder}",
+                got=f"one of {sorted(curve.units)} over {qualities}",
+                remedy="Fit the chooser again, or give the panel and the ladder of the earlier fit.",
             )
         return curve
-
-
-class ChoosingChannel(Channel):
-    """Codes each image as a chooser says; qualities name its operating points.
-
-    It goes wherever a channel goes, so evaluation and the sender choose by the same road. The image is encoded once
-    more at what was chosen.
-
-    Args:
-        chooser: fitted; its codec and its preprocessor are the channel's.
-        search: as `QualityChooser.choose` has it.
-        encodes: likewise.
-        label: names the channel in plots and tables.
-    """
-
-    def __init__(
-        self, chooser: QualityChooser, *, search: Search = "exact", encodes: int = 3, label: str = "chosen"
-    ) -> None:
-        super().__init__(chooser.codec, chooser.preprocessor, label=label)
-        self.chooser, self._search, self._encodes = chooser, search, encodes
-
-    def choose(self, images: Tensor | Sequence[Tensor], qualities: Sequence[float]) -> list[Coding]:
-        """Return the quality and the resolution that the chooser takes for each image at its operating point."""
-        chosen = [
-            self.chooser.choose(
-                to_uint8(image).cpu() if image.is_floating_point() else image,
-                quality,
-                search=self._search,
-                encodes=self._encodes,
-            )
-            for image, quality in zip(images, qualities, strict=True)
-        ]
-        return [Coding(item.quality, item.resolution) for item in chosen]
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """A member's answer on the clean image: a target with the loss it has there, or a prediction."""
-
-    target: Target | None
-    floor: float
-    prediction: Any
-
-    @classmethod
-    def of(cls, task: TaskModel, batch: Tensor) -> "_Answer":
-        """Ask a member."""
-        try:
-            target = task.pseudo_labels(batch)[0]
-        except OptionError:  # it offers no targets of its own: a black box
-            return cls(None, 0.0, task.predict(batch)[0])
-        return cls(target, float(task.losses(batch, [target])[0]), None)
-
-    def loss(self, task: TaskModel, batch: Tensor) -> float:
-        """Return how far the member's answer on a received image has moved, 0 or more."""
-        if self.target is None:
-            return answers_apart(self.prediction, task.predict(batch)[0])
-        return max(0.0, float(task.losses(batch, [self.target])[0]) - self.floor)
-
-
-def answers_apart(clean: Any, found: Any) -> float:
-    """Return how far apart two predictions of one network are, from 0, the same, to 1: what a black box can tell.
-
-    Class scores (K,): half the sum of absolute differences of the probabilities (scores that do not sum to 1 go through
-    a softmax). Boxes: 1 - 2 * matched / all, where each pair of one class counts by its overlap and its lower score.
-    Masks, label maps (H, W) or scores (K, H, W): the share of pixels whose class differs.
-
-    Raises:
-        OptionError: the predictions are none of these, or not alike.
-
-    Example:
-        >>> answers_apart(torch.tensor([0.9, 0.1]), torch.tensor([0.4, 0.6]))
-        0.5
-    """
-    if isinstance(clean, Boxes) and isinstance(found, Boxes):
-        return _boxes_apart(clean, found)
-    if isinstance(clean, Tensor) and isinstance(found, Tensor) and clean.shape == found.shape and clean.numel():
-        if clean.ndim == 1:
-            ours, theirs = (_probabilities(scores) for scores in (clean, found))
-            return round(float((ours - theirs).abs().sum() / 2), 6)
-        if clean.ndim in (2, 3):
-            ours, theirs = (scores.argmax(0) if scores.ndim == 3 else scores for scores in (clean, found))
-            return float((ours != theirs).double().mean())
-    raise OptionError(
-        where="answers_apart",
-        expected="two predictions of one kind: class scores (K,), Boxes, or masks of one size",
-        got=f"{_told(clean)} and {_told(found)}",
-        remedy="Give the task _pseudo_labels and _losses, so that its own loss can be used.",
-    )
-
-
-def _probabilities(scores: Tensor) -> Tensor:
-    values = scores.detach().to("cpu", torch.float64)
-    proper = bool((values >= 0).all()) and abs(float(values.sum()) - 1.0) < 1e-3
-    return values if proper else functional.softmax(values, dim=0)
-
-
-def _boxes_apart(clean: Boxes, found: Boxes) -> float:
-    """One minus the soft Dice coefficient of two sets of boxes, matched greedily by class, from the highest score."""
-    from torchvision.ops import box_iou  # torchvision takes a second to import, and most choosers need no boxes
-
-    sides = []
-    for boxes in (clean, found):
-        scores = torch.ones(len(boxes.labels)) if boxes.scores is None else boxes.scores.detach().cpu().float()
-        kept = scores >= _TRUTH_SCORE
-        sides.append((boxes.boxes.detach().cpu().float()[kept], boxes.labels.cpu()[kept], scores[kept]))
-    (ours, our_labels, our_scores), (theirs, their_labels, their_scores) = sides
-    total = float(our_scores.sum() + their_scores.sum())
-    if total == 0.0:
-        return 0.0
-    shared = 0.0
-    if len(ours) and len(theirs):
-        overlaps = box_iou(ours, theirs) * (our_labels[:, None] == their_labels[None])
-        for row in our_scores.argsort(descending=True).tolist():
-            overlap, column = overlaps[row].max(dim=0)
-            shared += float(overlap * torch.minimum(our_scores[row], their_scores[column]))
-            overlaps[:, column] = 0.0
-    return max(0.0, 1.0 - 2.0 * shared / total)
-
-
-def _prices(rates: Array, losses: Array) -> Array:
-    """Return minus d rate / d loss along a curve from mild to strong, made convex first, all above 0.
-
-    Raises:
-        CalibrationError: the loss does not grow as the rate falls.
-    """
-    order = np.argsort(-rates, kind="stable")
-    hull: list[int] = []
-    for place in order.tolist():  # the lower convex hull, from the mildest point
-        while hull and losses[place] <= losses[hull[-1]]:
-            hull.pop()  # cheaper and no worse
-        while len(hull) > 1:
-            (a, b), c = hull[-2:], place
-            if (rates[b] - rates[c]) * (losses[b] - losses[a]) < (rates[a] - rates[b]) * (losses[c] - losses[b]):
-                break
-            hull.pop()
-        hull.append(place)
-    if len(hull) < 2:
-        raise CalibrationError(
-            where="QualityChooser.fit",
-            expected="a panel that loses more as the rate falls",
-            got=f"losses {np.round(losses, 4).tolist()} at {np.round(rates, 4).tolist()} bpp",
-            remedy="Use more images, or a ladder that hurts the panel.",
-        )
-    middles, slopes = [], []
-    for a, b in pairwise(hull):
-        middles.append(-(math.log(rates[a]) + math.log(rates[b])) / 2)
-        slopes.append(math.log((rates[a] - rates[b]) / (losses[b] - losses[a])))
-    result: Array = np.exp(np.interp(-np.log(rates), middles, slopes))
-    return result
-
-
-def _told(value: object) -> str:
-    return f"a tensor {tuple(value.shape)}" if isinstance(value, Tensor) else type(value).__name__
-
-
-def _wrong(option: str, expected: str, got: str) -> OptionError:
-    return OptionError(
-        where=f"QualityChooser, option {option!r}", expected=expected, got=got, remedy="Correct the option."
-    )
