@@ -1,15 +1,18 @@
 """What a plugin needs, and what to say where it does not load."""
 
+import importlib.util
+import sys
 from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, version
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from traceback import extract_tb
+from types import ModuleType
 
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
 from precomp_sdk.errors import MissingDependencyError, PluginError
 
-__all__ = ["check_requirements", "describe", "failed_import", "loading_order", "told"]
+__all__ = ["check_requirements", "describe", "failed_import", "imported_file", "loading_order", "told"]
 
 _DISTRIBUTION = "precomp-sdk"
 
@@ -76,3 +79,32 @@ def told(error: BaseException) -> str:
     except Exception:  # a stranger's __str__ may do anything
         text = ""
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def imported_file(path: Path) -> ModuleType:
+    """Import a file under a name of its own, so that it takes no other module's place.
+
+    Raises:
+        PluginError: it cannot be.
+    """
+    name = f"precomp_plugin_{path.stem}"
+    spec = importlib.util.spec_from_file_location(name, path) if path.is_file() else None
+    if spec is None or spec.loader is None:
+        raise PluginError(
+            where=str(path), expected="a Python file", got="none of that name", remedy="Look at the path."
+        )
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # what it defines can be pickled and unpickled
+    try:
+        spec.loader.exec_module(module)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a stranger's import may raise anything
+        del sys.modules[name]
+        raise PluginError(
+            where=str(path),
+            expected="a file that can be imported",
+            got=f"{type(error).__name__}: {error}",
+            remedy="Run it with Python by itself to see where it fails.",
+        ) from error
+    return module

@@ -1,19 +1,17 @@
 """Names to classes: what is installed, where it comes from, and whether it works."""
 
-import importlib.util
 import inspect
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from types import MappingProxyType, ModuleType
+from types import MappingProxyType
 from typing import Any, Literal, TypeVar, overload
 
 from precomp_sdk import hookspecs
 from precomp_sdk._hosting import Host
-from precomp_sdk._plugins import check_requirements, describe, failed_import, loading_order, told
+from precomp_sdk._plugins import check_requirements, describe, failed_import, imported_file, loading_order, told
 from precomp_sdk._trust import check_declared
 from precomp_sdk.codec import Codec
 from precomp_sdk.data import TaskDataset
@@ -119,6 +117,12 @@ class Registry:
         self._load_entry_points = entry_points
         self._statuses: dict[str, PluginStatus] = {}  # by what pluggy knows a plugin as
         self._components: dict[str, dict[str, Component]] = {kind: {} for kind in _KINDS}
+        self._files: list[Path] = []
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        """The files of `add_file`, in order: what a worker in another process has to add to a registry of its own."""
+        return tuple(self._files)
 
     @property
     def codecs(self) -> Mapping[str, type[Codec]]:
@@ -210,10 +214,11 @@ class Registry:
             DuplicateNameError: a name is taken.
         """
         path = Path(path)
-        module = _imported(path)
+        module = imported_file(path)
         named = [item for item in dir(module) if item.startswith("precomp_")]
         if named:
             self.register(module, name=path.stem)
+            self._files.append(path.resolve())
             return
         contracts = tuple(contract for _, contract in _KINDS.values())
         found = [
@@ -232,6 +237,7 @@ class Registry:
                 remedy="Look at docs/guides/codec.md.",
             )
         self.add(*found, name=path.stem)
+        self._files.append(path.resolve())
 
     @overload
     def create(self, kind: Literal["codec"], name: str, **options: Any) -> Codec: ...
@@ -371,34 +377,6 @@ class Registry:
 
     def _observer_failed(self, title: str, error: str) -> None:
         self._statuses[title] = replace(self._statuses[title], error=f"its observer failed: {error}")
-
-
-def _imported(path: Path) -> ModuleType:
-    """Import a file under its own name, once.
-
-    Raises:
-        PluginError: it cannot be.
-    """
-    spec = importlib.util.spec_from_file_location(path.stem, path) if path.is_file() else None
-    if spec is None or spec.loader is None:
-        raise PluginError(
-            where=str(path), expected="a Python file", got="none of that name", remedy="Look at the path."
-        )
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module  # what it defines can be pickled and unpickled
-    try:
-        spec.loader.exec_module(module)
-    except KeyboardInterrupt:
-        raise
-    except BaseException as error:  # a stranger's import may raise anything
-        del sys.modules[path.stem]
-        raise PluginError(
-            where=str(path),
-            expected="a file that can be imported",
-            got=f"{type(error).__name__}: {error}",
-            remedy="Run it with Python by itself to see where it fails.",
-        ) from error
-    return module
 
 
 def _checked(kind: str, cls: object, contract: type, plugin: PluginStatus, where: str) -> Component:

@@ -1,6 +1,6 @@
 """What training left behind, as a sender uses it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -41,12 +41,15 @@ class Sender:
         return self._loaded or load_compressor(self._path, self._registry, trust=self._trust)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle the path: a worker loads it anew, with the plugins that are installed there."""
-        return _sender_of, (self._path, self._trust)
+        """Pickle paths: a worker loads the sender anew, with installed plugins and the files that were added here."""
+        return _sender_of, (self._path, self._registry.files, self._trust)
 
 
-def _sender_of(path: Path | str, trust: bool) -> Sender:
-    return Sender(path, Registry(), trust=trust)
+def _sender_of(path: Path | str, files: Sequence[Path], trust: bool) -> Sender:
+    registry = Registry()
+    for file in files:
+        registry.add_file(file)
+    return Sender(path, registry, trust=trust)
 
 
 def load_compressor(

@@ -1,5 +1,6 @@
 """A class or a file as a plugin."""
 
+import importlib
 from pathlib import Path
 
 import pytest
@@ -60,6 +61,13 @@ def test_a_file_is_a_plugin(text: str, tmp_path: Path) -> None:
     registry = Registry(entry_points=False)
     registry.add_file(tmp_path / "my_codec_file.py")
     assert list(registry.codecs) == ["mine"]  # what it imports is not its own
+    assert registry.files == (tmp_path / "my_codec_file.py",)
+
+
+def test_a_file_takes_no_other_modules_place(tmp_path: Path) -> None:
+    (tmp_path / "json.py").write_text(CODEC)
+    Registry(entry_points=False).add_file(tmp_path / "json.py")
+    assert importlib.import_module("json").dumps([1]) == "[1]"
 
 
 @pytest.mark.parametrize(

@@ -74,3 +74,25 @@ def test_a_dry_run_and_wrong_choices(folder: Path, doubles: Registry) -> None:
     assert not (folder / "out").exists()
     assert "one of a quality, bits per pixel, and bytes" in call(doubles, *command).stderr
     assert "'local' or 'ray'" in call(doubles, *command, "--quality", 30, "--engine", "dask").stderr
+
+
+def test_workers_know_the_codec_of_a_file(tmp_path: Path) -> None:
+    """A worker is a process of its own: what --plugin adds here is added there."""
+    text = "from precomp_sdk.testing import FakeCodec, FakePreprocessor\n"
+    text += "class Mine(FakeCodec):\n    name = 'mine'\nclass Mixer(FakePreprocessor):\n    name = 'mixer'\n"
+    (tmp_path / "my_worker_codec.py").write_text(text)
+    registry = Registry(entry_points=False)
+    registry.add_file(tmp_path / "my_worker_codec.py")
+    codec, network = registry.create("codec", "mine"), registry.create("preprocessor", "mixer", gain=0.5)
+    Compressor(codec, network, ladder=(5, 70)).save(tmp_path / "sender.safetensors")
+    (tmp_path / "in").mkdir()
+    write_image(natural_image(20, 30), tmp_path / "in" / "a.png")
+
+    done = call(
+        Registry(), "--plugin", tmp_path / "my_worker_codec.py", "compress", tmp_path / "sender.safetensors",
+        tmp_path / "in", "--quality", 30, "--output", tmp_path / "out", "--workers", 2,
+    )  # fmt: skip
+
+    assert done.exit_code == 0, done.output
+    assert done.stdout.startswith("1 done"), done.stdout
+    assert (tmp_path / "out" / "a.mine").exists()
