@@ -1,5 +1,6 @@
 """What a unit of task loss is worth in bits per pixel, at any quality."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -9,7 +10,18 @@ import torch
 from torch import Tensor
 
 from precomp_refine._settings import WHERE
-from precomp_sdk import AnchorPoint, OptionError, QualityScale, Subset, TaskDataset, TaskModel, Transcoder, calibrate
+from precomp_sdk import (
+    AnchorPoint,
+    Event,
+    Notice,
+    OptionError,
+    QualityScale,
+    Subset,
+    TaskDataset,
+    TaskModel,
+    Transcoder,
+    calibrate,
+)
 
 __all__ = ["LambdaTable", "Prices", "measure_points"]
 
@@ -100,7 +112,10 @@ def measure_points(
     count: int,
     device: torch.device,
 ) -> list[tuple[AnchorPoint, ...]]:
-    """Measure the anchor for every network on images spread evenly over a data set; see `calibrate`."""
+    """Measure the anchor for every network on images spread evenly over a data set; see `calibrate`.
+
+    Images that cannot be read are left out, with a warning: `Preprocessor.prepare` has no observer to tell.
+    """
     spread = np.linspace(0, len(images) - 1, min(count, len(images))).round().astype(int).tolist()
     chosen = Subset(images, spread)
     return [
@@ -115,6 +130,12 @@ def measure_points(
             lambda_scale=lambda_scale,
             skip_unreadable=True,
             device=device,
+            observer=None if place else _warn,  # every network sees the same images
         )
-        for task in tasks
+        for place, task in enumerate(tasks)
     ]
+
+
+def _warn(event: Event) -> None:
+    if isinstance(event, Notice):
+        warnings.warn(f"preparing {WHERE}: {event.message}", RuntimeWarning, stacklevel=2)

@@ -193,3 +193,11 @@ def test_a_gradient_that_is_not_finite_ends_that_image_alone(make: Make, photogr
     assert [source.stopped for source in refined].count("steps") == 5
     assert (refined[1].stopped, refined[1].steps) == ("non-finite gradient", 0)
     assert torch.equal(refined[1].image, photographs[1])
+
+
+def test_images_left_out_while_preparing_are_told_once_and_by_name(make: Make) -> None:
+    dataset = FakeDataset(count=8, unreadable=(2,))
+    refiner = make(lambdas="auto", others=[FakeTask(sharpness=10.0).eval()])
+    with pytest.warns(RuntimeWarning, match="preparing 'refine'.*2") as told:
+        refiner.prepare(dataset)
+    assert len(told) == 1
