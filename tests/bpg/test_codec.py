@@ -196,6 +196,7 @@ def test_half_installed_pyav(kind: type[Codec], monkeypatch: pytest.MonkeyPatch)
         kind()
 
 
+@pytest.mark.slow
 def test_fresh_process_without_pyav_and_then_with_many_threads() -> None:
     """One process for both, because each has to import torch."""
     program = """

@@ -64,6 +64,7 @@ def command(tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
     return run
 
 
+@pytest.mark.slow
 def test_plugins_are_listed_whatever_they_raise(command: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     listed, as_json = command("plugins"), command("plugins", "--json")
 
@@ -82,6 +83,7 @@ def test_plugins_are_listed_whatever_they_raise(command: Callable[..., subproces
     assert "module-level skip" in listed.stdout
 
 
+@pytest.mark.slow
 def test_a_command_that_needs_none_of_them_works(command: Callable[..., subprocess.CompletedProcess[str]]) -> None:
     done = command("check", "good", "--kind", "codec", "--json")
 

@@ -184,6 +184,7 @@ def test_a_record_that_was_cut_off_is_read_and_goes_on(photos: Path, tmp_path: P
     assert len(read_records(record)) == 4
 
 
+@pytest.mark.slow
 def test_several_processes_make_the_same_files(photos: Path, tmp_path: Path) -> None:
     job(photos, tmp_path / "one")
     job(photos, tmp_path / "two", engine=ProcessEngine(2))

@@ -107,6 +107,7 @@ class Guided:
         return [GuidedQACNN]
 
 
+@pytest.mark.slow
 def test_what_works_with_the_task_is_sent_from_the_folder_of_its_run(
     run: Path, doubles: Registry, tables: dict[str, Any]
 ) -> None:

@@ -41,6 +41,7 @@ def moved(network: Preprocessor) -> Preprocessor:
     return network.eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "network",
     [

@@ -34,6 +34,7 @@ PAGES = sorted(DOCS.glob("**/*.md"))
 FENCE = re.compile(
     r"(?:^<!-- (?P<marker>[^\n]*?) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
 )
+SLOW = ("guides/deploying.md", "tutorial.md")  # they train and export
 NOT_RUN = {"results.md": "its commands train for minutes, on photographs that are not in the repository"}
 MARKERS = ("not run", "tiny", "fails", "file")
 TINY = (
@@ -155,8 +156,12 @@ def test_there_are_pages_and_blocks() -> None:
 
 @pytest.mark.parametrize(
     "page",
-    [page for page in PAGES if any(blocks_of(page.read_text(encoding="utf-8")))],
-    ids=lambda page: page.relative_to(DOCS).as_posix(),
+    [
+        pytest.param(page, id=name, marks=[pytest.mark.slow] if name in SLOW else [])
+        for page in PAGES
+        for name in [page.relative_to(DOCS).as_posix()]
+        if any(blocks_of(page.read_text(encoding="utf-8")))
+    ],
 )
 def test_every_block_of_a_page_runs(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if page.name in NOT_RUN:
@@ -234,6 +239,7 @@ def test_every_public_class_and_function_is_in_the_reference(package: str) -> No
         assert ({f"{package}.{name}", item.__module__} | known) & named, name
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(importlib.util.find_spec("mkdocs") is None, reason="needs the extra docs")
 def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(tmp_path / "site")]

@@ -1,6 +1,7 @@
 """Engines: every item has an outcome, whatever happens to it or to its worker."""
 
 import os
+import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -43,6 +44,7 @@ def test_every_item_has_an_outcome_and_a_failure_is_its_own(engine: Engine) -> N
     assert found == {item: (item * item, "") for item in (0, 1, 2, 4, 5, 6)}
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_takes_no_other_item_along() -> None:
     found = outcomes(ProcessEngine(2), partial(Squares, deadly=True), range(12))
     assert found.pop(3) == (None, "three is wrong")
@@ -88,38 +90,44 @@ def test_ray_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         make_engine("ray")
 
 
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Engine]:
+    """A local Ray of two workers, which find this module; skipped where there is no Ray."""
+    ray = pytest.importorskip("ray")
+    folder = str(Path(__file__).resolve().parent)
+    ray.init(
+        num_cpus=2,
+        include_dashboard=False,
+        log_to_driver=False,
+        configure_logging=False,
+        runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join([folder, os.environ.get("PYTHONPATH", "")])}},
+    )
+    ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])  # what a worker does is defined here
+    yield make_engine("ray", 2)
+    ray.shutdown()
+
+
 @pytest.mark.slow
 @pytest.mark.interop
-class TestRay:
-    """On a local Ray of two workers."""
+def test_on_ray_every_item_has_an_outcome(cluster: Engine) -> None:
+    found = outcomes(cluster, Squares, range(7))
+    assert found.pop(3) == (None, "three is wrong")
+    assert found == {item: (item * item, "") for item in (0, 1, 2, 4, 5, 6)}
 
-    @pytest.fixture(scope="class")
-    def engine(self) -> Iterator[Engine]:
-        ray = pytest.importorskip("ray")
-        folder = str(Path(__file__).resolve().parents[2])
-        ray.init(
-            num_cpus=2,
-            include_dashboard=False,
-            log_to_driver=False,
-            configure_logging=False,
-            runtime_env={"env_vars": {"PYTHONPATH": os.pathsep.join([folder, os.environ.get("PYTHONPATH", "")])}},
-        )
-        yield make_engine("ray", 2)
-        ray.shutdown()
 
-    def test_every_item_has_an_outcome(self, engine: Engine) -> None:
-        found = outcomes(engine, Squares, range(7))
-        assert found.pop(3) == (None, "three is wrong")
-        assert found == {item: (item * item, "") for item in (0, 1, 2, 4, 5, 6)}
+@pytest.mark.slow
+@pytest.mark.interop
+def test_on_ray_a_worker_that_is_killed_is_started_again(cluster: Engine, tmp_path: Path) -> None:
+    found = outcomes(cluster, partial(DiesOnce, tmp_path / "died"), range(8))
+    assert found == {item: (item, "") for item in range(8)}
 
-    def test_a_worker_that_is_killed_is_started_again(self, engine: Engine, tmp_path: Path) -> None:
-        found = outcomes(engine, partial(DiesOnce, tmp_path / "died"), range(8))
-        assert found == {item: (item, "") for item in range(8)}
 
-    def test_one_that_always_dies_is_an_outcome(self, engine: Engine) -> None:
-        found = outcomes(engine, partial(Squares, deadly=True), range(4, 8))
-        assert found.pop(5)[0] is None
-        assert {item: result for item, (result, _) in found.items()} == {4: 16, 6: 36, 7: 49}
+@pytest.mark.slow
+@pytest.mark.interop
+def test_on_ray_one_that_always_dies_is_an_outcome(cluster: Engine) -> None:
+    found = outcomes(cluster, partial(Squares, deadly=True), range(4, 8))
+    assert found.pop(5)[0] is None
+    assert {item: result for item, (result, _) in found.items()} == {4: 16, 6: 36, 7: 49}
 
 
 class DiesOnce:

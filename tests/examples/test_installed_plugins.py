@@ -56,6 +56,7 @@ def test_they_are_not_installed_here() -> None:
     assert not {"haar", "acme-codec"} & set(Registry().codecs)
 
 
+@pytest.mark.slow
 def test_their_own_tests_pass_as_written(environment: Path) -> None:
     options = ("-q", "-rA", "--import-mode=importlib", "-p", "no:cacheprovider", "-c", os.devnull)
     folders = [str(TEMPLATE / "tests"), *(f"acme-{kind}/tests" for kind in KINDS)]
@@ -65,6 +66,7 @@ def test_their_own_tests_pass_as_written(environment: Path) -> None:
         assert len(ran) >= 3, f"{name}: {told}"
 
 
+@pytest.mark.slow
 def test_a_whole_session_with_the_complete_plugin(environment: Path) -> None:
     write_image(natural_image(40, 56), environment / "image.png")
     session = [

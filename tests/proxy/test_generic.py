@@ -96,6 +96,7 @@ def test_stronger_compression_means_larger_steps_and_fewer_bits(proxy: GenericPr
     assert bits[0] < bits[1] < bits[2]
 
 
+@pytest.mark.slow
 def test_it_learns_a_codec_from_its_images() -> None:
     codec, ladder = WebPCodec(method=0), (10, 50)
     fitted, unfitted = GenericProxy(codec, width=16, depth=1), GenericProxy(codec, width=16, depth=1)

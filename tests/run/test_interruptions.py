@@ -166,6 +166,7 @@ def test_python_writes_what_the_command_line_writes(experiment: Experiment, doub
 # -- one training in one folder
 
 
+@pytest.mark.slow
 def test_a_folder_in_which_a_training_works_is_refused(
     experiment: Experiment, doubles: Registry, tmp_path: Path
 ) -> None:
@@ -251,6 +252,7 @@ def test_other_errors_of_the_disk_stay_what_they_are(tmp_path: Path) -> None:
         raise PermissionError(errno.EACCES, "no")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such limit")
 def test_a_training_on_a_full_disk_ends_in_one_line(tables: dict[str, Any], tmp_path: Path) -> None:
     file = tmp_path / "mine.toml"
@@ -308,6 +310,7 @@ app(["train", *sys.argv[1:]], obj=registry)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 @pytest.mark.parametrize(("name", "status"), [("SIGINT", 130), ("SIGTERM", 143), ("SIGHUP", 129)])
 def test_a_signal_saves_a_checkpoint_and_the_run_goes_on_to_the_same_bits(

@@ -144,6 +144,7 @@ def test_one_by_one_and_together_are_alike():
         assert scorer.combine(statistics, count) == pytest.approx({name: many[name][row] for name in scorer.metrics})
 
 
+@pytest.mark.slow
 def test_2000_replicates_in_seconds():
     predictions, targets = make_set(300, seed=3, most=14, extra=60)
     scorer = BoxScorer(CLASSES)

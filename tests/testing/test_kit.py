@@ -333,6 +333,7 @@ for component in (Lossy, FakeDataset):
 """
 
 
+@pytest.mark.slow
 def test_checks_survive_python_oo() -> None:
     counts = [len(checks) for checks in CHECKS.values()]
 

@@ -146,6 +146,7 @@ def test_everything_was_found() -> None:
 ANCHORS = ("cell_anchors",)  # torchvision moves them with every batch
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", ["fcos", "retinanet", "fasterrcnn"])
 def test_detectors(architecture: str) -> None:
     def make() -> Detector:

@@ -228,6 +228,7 @@ def test_classes_are_chosen_from_the_networks():
     assert torch.equal(part.losses(images, same), whole.losses(images, [boxes((3, 4, 30, 40, 2))]))
 
 
+@pytest.mark.slow
 def test_batch_normalization_learns_only_where_it_is_meant_to():
     def moves(task):
         before = {name: value.clone() for name, value in task.network.named_buffers() if "running_mean" in name}
@@ -283,6 +284,7 @@ class Squares(TaskDataset):
         return image, boxes(*rows)
 
 
+@pytest.mark.slow
 def test_it_learns_from_nothing():
     torch.manual_seed(0)
     task = Detector(architecture="fcos", backbone="squeezenet1_1", pyramid_channels=64, num_classes=2)

@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = """
 import sys
 import torch
@@ -25,6 +27,7 @@ with open(f"{sys.argv[1]}/rank{fabric.global_rank}", "w") as file:
 """
 
 
+@pytest.mark.slow
 def test_two_processes_agree(tmp_path: Path) -> None:
     (tmp_path / "run.py").write_text(SCRIPT, encoding="utf-8")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
