@@ -20,6 +20,7 @@ from precomp_sdk.modules import evaluation_mode, given_back
 from precomp_sdk.observers import Listener, Observer, fan_out, listening
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.proxy import ProxyCodec, check_proxy_codec
+from precomp_sdk.registry import Registry
 from precomp_sdk.task import TaskModel
 from precomp_sdk.training.calibration import calibrate
 from precomp_sdk.training.checkpoints import as_recorded, save_module
@@ -36,9 +37,10 @@ from precomp_sdk.training.loop import (
     read_checkpoint,
 )
 from precomp_sdk.training.objective import AnchorPoint, Calibration
-from precomp_sdk.training.proxy_files import save_proxy
+from precomp_sdk.training.proxy_files import load_proxy, save_proxy
+from precomp_sdk.training.proxy_fitting import fit_proxy
 from precomp_sdk.training.run_folder import check_unused, locked
-from precomp_sdk.training.settings import TrainSettings
+from precomp_sdk.training.settings import FitProxySettings, TrainSettings
 from precomp_sdk.transcode import Transcoder
 from precomp_sdk.validation import check_instance
 
@@ -93,7 +95,8 @@ class Trainer:
 
     Args:
         codec: the real codec.
-        proxy: its differentiable proxy.
+        proxy: its differentiable proxy; None takes the codec's own among the installed ones, else one that learns any
+            codec, and fits it to the training images first where it is of no use without.
         preprocessor: what learns.
         task: the downstream network; frozen unless ``settings.train`` names it.
         settings: every choice of the run.
@@ -114,7 +117,7 @@ class Trainer:
         self,
         *,
         codec: Codec,
-        proxy: ProxyCodec,
+        proxy: ProxyCodec | None = None,
         preprocessor: Preprocessor,
         task: TaskModel,
         settings: TrainSettings | None = None,
@@ -125,11 +128,12 @@ class Trainer:
             ("codec", codec, Codec), ("proxy", proxy, ProxyCodec), ("preprocessor", preprocessor, Preprocessor),
             ("task", task, TaskModel), ("settings", settings, TrainSettings),
         ):  # fmt: skip
-            if part is not None or name != "settings":
+            if part is not None or name not in ("settings", "proxy"):
                 check_instance(part, contract, f"Trainer, {name}")
-        check_proxy_codec(proxy, codec, "Trainer")
         self.codec = codec
-        self.proxy = proxy
+        self._chose_proxy = proxy is None
+        self.proxy = Registry().proxy_for(codec) if proxy is None else proxy
+        check_proxy_codec(self.proxy, codec, "Trainer")
         self.preprocessor = preprocessor
         self.task = task
         self.settings = settings or TrainSettings()
@@ -190,6 +194,8 @@ class Trainer:
         dataset, calibration_set, held_out = self._split(dataset, held_out)
         self._notify(RunStarted("train", settings.steps, {"codec": self.codec.name, **asdict(settings)}))
         fabric.launch()
+        if self._chose_proxy and not bool(self.proxy.fitted):
+            self._fit_proxy(dataset, folder, resume=resume)
         with (
             given_back(self.preprocessor, self.proxy, self.task),
             Transcoder(self.codec, workers=settings.codec_workers) as transcoder,
@@ -228,6 +234,18 @@ class Trainer:
             self._notify(Notice("train", f"the run ended {result.statement}: {_WORSE_REMEDY}"))
         self._notify(RunFinished("train", seconds))
         return result
+
+    def _fit_proxy(self, dataset: TaskDataset, folder: Path | None, *, resume: bool) -> None:
+        """Fit the proxy that was chosen here, alike in every process; a resumed run takes the one it began with."""
+        path = None if folder is None else folder / PROXY_FILE
+        if path is not None and resume and path.exists():
+            load_proxy(path, self.proxy)
+            return
+        settings = self.settings
+        fitting = FitProxySettings(ladder=self.ladder, seed=settings.seed, skip_unreadable=settings.skip_unreadable)
+        fit_proxy(self.proxy, dataset, settings=fitting, observer=self._notify)
+        if path is not None and self.fabric.is_global_zero:
+            save_proxy(path, self.proxy)
 
     def _save_others(self, folder: Path, class_names: tuple[str, ...]) -> None:
         """Write what was trained beside the preprocessor."""
