@@ -1,5 +1,6 @@
 """A trainer without a proxy takes the codec's own, and fits it where it must be."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from precomp_jpeg import JPEGCodec, JPEGProxy
 from precomp_sdk import Registry, UnknownNameError
 from precomp_sdk.events import Event, RunStarted
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeProxy, FakeTask
-from precomp_sdk.training import PROXY_FILE, Trainer, TrainSettings, read_module
+from precomp_sdk.training import PROXY_FILE, FitProxySettings, Trainer, TrainSettings, read_module
 
 SETTINGS = TrainSettings(steps=3, batch_size=4, ladder=(5, 30), lambdas={5: 1.0, 30: 1.0}, held_out_images=4)
 
@@ -26,6 +27,7 @@ def offered(monkeypatch: pytest.MonkeyPatch) -> Registry:
     registry = Registry(entry_points=False)
     registry.add(Unfitted)
     monkeypatch.setattr("precomp_sdk.training.trainer.Registry", lambda: registry)
+    monkeypatch.setattr("precomp_sdk.training.trainer.FitProxySettings", partial(FitProxySettings, steps=10))
     return registry
 
 
