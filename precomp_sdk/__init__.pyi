@@ -9,6 +9,7 @@ from . import (
     closing as closing,
     codec as codec,
     codec_layer as codec_layer,
+    component as component,
     config as config,
     data as data,
     deploy as deploy,
@@ -36,6 +37,7 @@ from . import (
     resolution as resolution,
     run as run,
     scaffold as scaffold,
+    scorer as scorer,
     scoring as scoring,
     targets as targets,
     task as task,
@@ -67,6 +69,11 @@ from .codec import (
 )
 from .codec_layer import (
     CodecLayer as CodecLayer,
+)
+from .component import (
+    Component as Component,
+    PluginStatus as PluginStatus,
+    construct as construct,
 )
 from .data import (
     DatasetReport as DatasetReport,
@@ -205,17 +212,18 @@ from .quality import (
     QualityScale as QualityScale,
 )
 from .registry import (
-    Component as Component,
-    PluginStatus as PluginStatus,
     Registry as Registry,
-    construct as construct,
 )
 from .resolution import (
     ResolutionCurve as ResolutionCurve,
 )
+from .scorer import (
+    Scorer as Scorer,
+)
 from .scoring import (
     BoxScorer as BoxScorer,
     EnsembleScorer as EnsembleScorer,
+    LabelScorer as LabelScorer,
     MaskScorer as MaskScorer,
 )
 from .targets import (
@@ -227,8 +235,6 @@ from .targets import (
     Target as Target,
 )
 from .task import (
-    LabelScorer as LabelScorer,
-    Scorer as Scorer,
     TaskModel as TaskModel,
 )
 from .training import (

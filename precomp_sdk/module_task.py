@@ -7,8 +7,9 @@ from torch import Tensor, nn
 
 from precomp_sdk.errors import ContractError, OptionError, TargetError, nearest
 from precomp_sdk.features import capture_layers, check_layer_names
+from precomp_sdk.scorer import Scorer
 from precomp_sdk.targets import Target, known_kinds
-from precomp_sdk.task import Scorer, TaskModel
+from precomp_sdk.task import TaskModel
 
 __all__ = ["ModuleTask"]
 

@@ -1,142 +1,26 @@
-"""The contract of a downstream network, and of the score it is judged by."""
+"""The contract of a downstream network."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields, is_dataclass
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, TypeAlias, TypeVar, final
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from precomp_sdk.data import TaskDataset
 from precomp_sdk.described import Described
 from precomp_sdk.errors import CheckpointError, ContractError, OptionError, TargetError, naming
 from precomp_sdk.images import check_batch, group_by_size
-from precomp_sdk.targets import Label, Target
+from precomp_sdk.scorer import Scorer
+from precomp_sdk.targets import Target
 from precomp_sdk.weights import load_weights, read_name, read_state, save_weights, without_prefix
 
-__all__ = ["LabelScorer", "Scorer", "TaskModel"]
+__all__ = ["TaskModel"]
 
 T = TypeVar("T")
 _NAMED = 4  # samples of a batch that a message names
 _Groups: TypeAlias = list[tuple[list[int], Tensor]]  # images of one size: their places, their batch
-
-
-class Scorer(ABC):
-    """Turns predictions into metrics, in two steps so that images can be drawn again for a bootstrap.
-
-    Write ``_measure``, which looks at one image, and ``combine``, which weighs any multiset of images. Every metric is
-    better when higher.
-    """
-
-    metrics: ClassVar[tuple[str, ...]]  #: the first is the one BD-rate is computed on
-
-    @abstractmethod
-    def _measure(self, prediction: Any, target: Target) -> NDArray[np.float64]:
-        """Return one image's statistics: any array; equal shapes over images are combined faster."""
-
-    @final
-    def measure(self, prediction: Any, target: Target) -> NDArray[np.float64]:
-        """Return one image's statistics.
-
-        Raises:
-            ContractError: the prediction holds NaN, which is neither right nor wrong; or it is not of the form that the
-                scorer reads.
-            TargetError: the target is of another kind, or of a class that the prediction does not know.
-        """
-        if _holds_nan(prediction):
-            raise ContractError(
-                where=f"{type(self).__name__}, prediction",
-                expected="finite numbers",
-                got="NaN",
-                remedy="Look where the network's answer becomes NaN: its weights, its input, half precision.",
-            )
-        return self._measure(prediction, target)
-
-    @abstractmethod
-    def combine(self, statistics: Sequence[NDArray[np.float64]], counts: NDArray[np.float64]) -> dict[str, float]:
-        """Score a multiset of images.
-
-        Args:
-            statistics: one array per image.
-            counts: (N,) how often each image counts; sums to more than 0.
-
-        Returns:
-            Every metric by name, as a fraction (0.5, not 50%).
-        """
-
-    def combine_many(
-        self, statistics: Sequence[NDArray[np.float64]], counts: NDArray[np.float64]
-    ) -> dict[str, NDArray[np.float64]]:
-        """Score many multisets of the same images; override it where a matrix product does that faster.
-
-        Args:
-            statistics: one array per image.
-            counts: (R, N), one row per multiset.
-
-        Returns:
-            Every metric by name, each (R,).
-        """
-        rows = [self.combine(statistics, row) for row in counts]
-        return {metric: np.array([row[metric] for row in rows], dtype=np.float64) for metric in self.metrics}
-
-
-class LabelScorer(Scorer):
-    """Top-1 and top-5 accuracy of class scores.
-
-    A prediction is a tensor (K,) of logits or probabilities. With fewer than 5 classes, top-5 is 1.
-    """
-
-    metrics = ("top1", "top5")
-
-    def _measure(self, prediction: Any, target: Target) -> NDArray[np.float64]:
-        """Return [in top 1, in top 5] as zeros and ones; ties count against the prediction."""
-        if not isinstance(target, Label):
-            raise TargetError(
-                where="LabelScorer",
-                expected="a Label",
-                got=type(target).__name__,
-                remedy="Score a classification task on a data set of labels.",
-            )
-        if not isinstance(prediction, Tensor) or prediction.ndim != 1:
-            raise ContractError(
-                where="LabelScorer, prediction",
-                expected="a tensor of class scores (K,)",
-                got=str(tuple(prediction.shape)) if isinstance(prediction, Tensor) else type(prediction).__name__,
-                remedy="Return one row of logits or probabilities per image.",
-            )
-        target.check("LabelScorer, target", num_classes=len(prediction))
-        scores = prediction.detach().to("cpu", torch.float64)
-        rank = int((scores >= scores[target.index]).sum())  # 1 where no other class scores as high
-        return np.array([rank <= 1, rank <= 5], dtype=np.float64)
-
-    def combine(self, statistics: Sequence[NDArray[np.float64]], counts: NDArray[np.float64]) -> dict[str, float]:
-        """Return the weighted means."""
-        top1, top5 = np.average(np.asarray(statistics), axis=0, weights=counts)
-        return {"top1": float(top1), "top5": float(top5)}
-
-    def combine_many(
-        self, statistics: Sequence[NDArray[np.float64]], counts: NDArray[np.float64]
-    ) -> dict[str, NDArray[np.float64]]:
-        """Return the weighted means of every row of ``counts``."""
-        means = counts @ np.asarray(statistics) / counts.sum(axis=1, keepdims=True)  # (R, 2)
-        return {"top1": means[:, 0], "top5": means[:, 1]}
-
-
-def _holds_nan(prediction: Any) -> bool:
-    """Return whether a prediction, or anything that it is made of, is NaN."""
-    if isinstance(prediction, Tensor):
-        return prediction.is_floating_point() and bool(prediction.isnan().any())
-    if isinstance(prediction, np.ndarray | np.floating | float):
-        return np.issubdtype(np.asarray(prediction).dtype, np.floating) and bool(np.isnan(prediction).any())
-    if is_dataclass(prediction):
-        return any(_holds_nan(getattr(prediction, item.name)) for item in fields(prediction))
-    if isinstance(prediction, Mapping):
-        return any(map(_holds_nan, prediction.values()))
-    return isinstance(prediction, list | tuple) and any(map(_holds_nan, prediction))
 
 
 class TaskModel(Described, nn.Module, ABC):

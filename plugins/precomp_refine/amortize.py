@@ -17,6 +17,7 @@ from precomp_sdk import (
     RunStarted,
     StepDone,
     TaskDataset,
+    device_of,
     load_samples,
     to_float,
 )
@@ -86,6 +87,10 @@ def amortize(
 
     Source: amortized optimization; the targets are `Refiner`'s.
     """
+    numbers = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate, "clip_norm": clip_norm}
+    for option, number in numbers.items():
+        if not number > 0:
+            raise OptionError.number("amortize", option, "a number above 0", number)
     samples, _ = load_samples(dataset, range(len(dataset)))
     images = [sample.image for sample in samples]
     sizes = {tuple(image.shape) for image in images}
@@ -95,49 +100,18 @@ def amortize(
         f"{len(images)} images of {len(sizes)} sizes",
         "Crop the images: an option of most data sets.",
     )
-    numbers = {"steps": steps, "batch_size": batch_size, "learning_rate": learning_rate, "clip_norm": clip_norm}
-    for option, number in numbers.items():
-        if not number > 0:
-            raise OptionError.number("amortize", option, "a number above 0", number)
-    scale = refiner.codec.quality_scale
-    ladder = [scale.check(quality) for quality in ladder]
-    _check(bool(ladder), "a ladder of one quality or more", "none", "Take the one you train for.")
-    anchor = next(preprocessor.parameters(), None)
-    _check(anchor is not None, "a preprocessor with parameters", f"{preprocessor.name!r} without", "Take qa-light.")
-    assert anchor is not None
-    for strength in map(scale.strength, ladder):
-        theirs, ours = refiner.resolution(strength), preprocessor.resolution(strength)
-        _check(
-            theirs == ours,
-            f"a preprocessor that codes at the refiner's resolution, {theirs:g} at strength {strength:g}",
-            f"{ours:g}",
-            "Give both the same resolutions.",
-        )
+    ladder = _checked_ladder(preprocessor, refiner, ladder)
     draw = random.Random(seed)
     qualities = [draw.choice(ladder) for _ in images]
     started = time.perf_counter()
     refined = [source.image for source in refiner.refine(images, qualities).images]
     refining_seconds = time.perf_counter() - started
-    strengths = torch.tensor([scale.strength(quality) for quality in qualities])
-
-    def pairs(rows: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
-        batch = (to_float(torch.stack([group[row] for row in rows])) for group in (images, refined))
-        sources, targets = (part.to(anchor.device) for part in batch)
-        return sources, targets, strengths[list(rows)].to(anchor.device)
-
-    def missed(rows: Sequence[int]) -> Tensor:
-        sources, targets, given = pairs(rows)
-        result: Tensor = (preprocessor(sources, given) - targets).square().mean()
-        return result
-
-    def change(rows: Sequence[int]) -> float:
-        sources, targets, _ = pairs(rows)
-        return float((targets - sources).square().mean())
-
+    strengths = list(map(refiner.codec.quality_scale.strength, qualities))
+    pairs = _Pairs(preprocessor, images, refined, strengths, batch_size)
     rows = list(range(len(images)))
     draw.shuffle(rows)
     held, learnt = rows[: len(rows) // _HELD_OUT], rows[len(rows) // _HELD_OUT :]
-    typical = _mean(change, learnt, batch_size)
+    typical = pairs.mean(pairs.change, learnt)
     _check(typical > 0, "refinement that changes some image", "none that does", "Take more steps, or other lambdas.")
     started = time.perf_counter()
     with listening(observer) as notify:
@@ -146,15 +120,8 @@ def amortize(
         optimizer = torch.optim.AdamW(preprocessor.parameters(), lr=learning_rate, weight_decay=0.0)
         schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
         for step in range(1, steps + 1):
-            loss = missed(draw.choices(learnt, k=batch_size)) / typical
-            value = float(loss.detach())
-            if not value < float("inf"):  # also False for NaN
-                raise NonFiniteError(
-                    where=f"amortize, step {step}",
-                    expected="a finite loss",
-                    got=str(value),
-                    remedy="Lower learning_rate.",
-                )
+            loss = pairs.missed(draw.choices(learnt, k=batch_size)) / typical
+            value = _finite(float(loss.detach()), step)
             optimizer.zero_grad()
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(preprocessor.parameters(), clip_norm)
@@ -162,22 +129,71 @@ def amortize(
             schedule.step()
             notify(StepDone("amortize", step, steps, {"unexplained": value}))
         preprocessor.eval()
-        with torch.no_grad():
-            explained = [
-                1.0
-                - _mean(lambda rows: float(missed(rows)), group, batch_size)
-                / (_mean(change, group, batch_size) or typical)
-                for group in (learnt, held)
-            ]
+        explained, held_out = (pairs.explained(group, typical) for group in (learnt, held))
         seconds = time.perf_counter() - started
         notify(RunFinished("amortize", seconds))
-    return AmortizationResult(explained[0], explained[1], len(images), refining_seconds, seconds)
+    return AmortizationResult(explained, held_out, len(images), refining_seconds, seconds)
 
 
-def _mean(value: Callable[[Sequence[int]], float], rows: Sequence[int], size: int) -> float:
-    """Return the mean over rows of what is measured on some of them at a time."""
-    parts = [rows[start : start + size] for start in range(0, len(rows), size)]
-    return sum(value(part) * len(part) for part in parts) / len(rows)
+@dataclass(frozen=True)
+class _Pairs:
+    """Images (3, H, W) in uint8, what refinement made of each at its strength, and the network that learns it."""
+
+    network: Preprocessor
+    images: Sequence[Tensor]
+    refined: Sequence[Tensor]
+    strengths: Sequence[float]
+    batch_size: int
+
+    def missed(self, rows: Sequence[int]) -> Tensor:
+        """Return the mean squared error of the network on some rows."""
+        sources, targets = self._batch(self.images, rows), self._batch(self.refined, rows)
+        strengths = torch.tensor([self.strengths[row] for row in rows], device=sources.device)
+        result: Tensor = (self.network(sources, strengths) - targets).square().mean()
+        return result
+
+    def change(self, rows: Sequence[int]) -> Tensor:
+        """Return the mean square of what refinement changed in some rows."""
+        return (self._batch(self.refined, rows) - self._batch(self.images, rows)).square().mean()
+
+    @torch.no_grad()
+    def mean(self, value: Callable[[Sequence[int]], Tensor], rows: Sequence[int]) -> float:
+        """Return the mean over rows of what is measured on a batch of them at a time."""
+        parts = [rows[start : start + self.batch_size] for start in range(0, len(rows), self.batch_size)]
+        return sum(float(value(part)) * len(part) for part in parts) / len(rows)
+
+    def explained(self, rows: Sequence[int], typical: float) -> float:
+        """Return the share of refinement's squared change that the network predicts."""
+        return 1.0 - self.mean(self.missed, rows) / (self.mean(self.change, rows) or typical)
+
+    def _batch(self, images: Sequence[Tensor], rows: Sequence[int]) -> Tensor:
+        return to_float(torch.stack([images[row] for row in rows])).to(device_of(self.network))
+
+
+def _checked_ladder(preprocessor: Preprocessor, refiner: Refiner, ladder: Sequence[float]) -> list[float]:
+    """Return the qualities, at each of which both code at the same resolution."""
+    scale = refiner.codec.quality_scale
+    qualities = [scale.check(quality) for quality in ladder]
+    _check(bool(qualities), "a ladder of one quality or more", "none", "Take the one you train for.")
+    learns = next(preprocessor.parameters(), None) is not None
+    _check(learns, "a preprocessor with parameters", f"{preprocessor.name!r} without", "Take qa-light.")
+    for strength in map(scale.strength, qualities):
+        theirs, ours = refiner.resolution(strength), preprocessor.resolution(strength)
+        _check(
+            theirs == ours,
+            f"a preprocessor that codes at the refiner's resolution, {theirs:g} at strength {strength:g}",
+            f"{ours:g}",
+            "Give both the same resolutions.",
+        )
+    return qualities
+
+
+def _finite(loss: float, step: int) -> float:
+    if not loss < float("inf"):  # also False for NaN
+        raise NonFiniteError(
+            where=f"amortize, step {step}", expected="a finite loss", got=str(loss), remedy="Lower learning_rate."
+        )
+    return loss
 
 
 def _check(good: bool, expected: str, got: str, remedy: str) -> None:

@@ -12,8 +12,9 @@ from precomp_sdk.evaluation._fingerprint import fingerprint
 from precomp_sdk.evaluation.statistics import ImageRow
 from precomp_sdk.images import to_float
 from precomp_sdk.modules import device_of
+from precomp_sdk.scorer import Scorer
 from precomp_sdk.targets import Composite, Target
-from precomp_sdk.task import Scorer, TaskModel
+from precomp_sdk.task import TaskModel
 from precomp_sdk.types import Sample
 
 __all__ = ["Judges"]

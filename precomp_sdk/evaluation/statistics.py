@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from precomp_sdk.data import SkippedSample
-from precomp_sdk.task import Scorer
+from precomp_sdk.scorer import Scorer
 from precomp_sdk.types import RateAccuracyCurve, RatePoint
 
 __all__ = ["CleanScore", "ImageRow", "MeasuredCurve", "MeasuredPoint", "UncodedScore"]

@@ -19,8 +19,9 @@ from precomp_sdk.network_tasks._input import (
     logits_of,
     probe,
 )
+from precomp_sdk.scoring import LabelScorer
 from precomp_sdk.targets import Label, Target
-from precomp_sdk.task import LabelScorer, TaskModel
+from precomp_sdk.task import TaskModel
 
 __all__ = ["ClassifierTask", "LabelTask"]
 

@@ -13,12 +13,13 @@ from torch import nn
 
 from precomp_sdk._trust import refuse_acting
 from precomp_sdk.codec import Codec
+from precomp_sdk.component import construct
 from precomp_sdk.config import ComponentTable, Experiment, Inner, Loadable, Proxy, check_options, inner_components
 from precomp_sdk.data import TaskDataset
 from precomp_sdk.errors import CheckpointError, ConfigError, PluginError, PrecompError, reason_of
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.proxy import ProxyCodec
-from precomp_sdk.registry import Registry, construct
+from precomp_sdk.registry import Registry
 from precomp_sdk.run.datasets import check_same_classes
 from precomp_sdk.task import TaskModel
 from precomp_sdk.training import SavedModule, as_recorded, load_module, load_proxy

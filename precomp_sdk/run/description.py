@@ -9,11 +9,12 @@ from importlib.metadata import PackageNotFoundError, metadata
 from typing import Any
 
 from precomp_sdk.codec import Codec
+from precomp_sdk.component import Component
 from precomp_sdk.data import TaskDataset
 from precomp_sdk.errors import PrecompError
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.proxy import ANY_CODEC, ProxyCodec
-from precomp_sdk.registry import Component, Registry
+from precomp_sdk.registry import Registry
 from precomp_sdk.run.conformance import kind_of
 from precomp_sdk.task import TaskModel
 

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from precomp_sdk.errors import TargetError
-from precomp_sdk.task import Scorer
+from precomp_sdk.scorer import Scorer
 
 __all__ = ["combine_one"]
 

@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from precomp_sdk.errors import ContractError, TargetError
+from precomp_sdk.scorer import Scorer
 from precomp_sdk.scoring._combining import combine_one
 from precomp_sdk.scoring._matching import DETECTIONS_PER_CLASS, IOU_THRESHOLDS, match
 from precomp_sdk.scoring._precision import average_precisions
 from precomp_sdk.targets import Boxes, Target
-from precomp_sdk.task import Scorer
 
 __all__ = ["BoxScorer"]
 

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from precomp_sdk.errors import ContractError
+from precomp_sdk.scorer import Scorer
 from precomp_sdk.targets import Composite, Target
-from precomp_sdk.task import Scorer
 
 __all__ = ["EnsembleScorer"]
 

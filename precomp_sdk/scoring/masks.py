@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from precomp_sdk.errors import ContractError, TargetError
+from precomp_sdk.scorer import Scorer
 from precomp_sdk.scoring._combining import combine_one
 from precomp_sdk.targets import Mask, Target
-from precomp_sdk.task import Scorer
 
 __all__ = ["MaskScorer"]
 

@@ -21,8 +21,9 @@ from precomp_sdk.images import to_float, to_uint8
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.proxy import ProxyCodec
 from precomp_sdk.quality import QualityScale
+from precomp_sdk.scoring import LabelScorer
 from precomp_sdk.targets import Label, Target
-from precomp_sdk.task import LabelScorer, TaskModel
+from precomp_sdk.task import TaskModel
 from precomp_sdk.types import ProxyOutput
 
 __all__ = ["FakeCodec", "FakeDataset", "FakePreprocessor", "FakeProxy", "FakeTask"]

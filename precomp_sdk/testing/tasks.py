@@ -12,8 +12,9 @@ from torch import Tensor
 from precomp_sdk.ensemble import EnsembleTask
 from precomp_sdk.errors import ContractError, OptionError, TargetError
 from precomp_sdk.images import stack_images
+from precomp_sdk.scorer import Scorer
 from precomp_sdk.targets import Boxes, Composite, Label, Mask, Target
-from precomp_sdk.task import Scorer, TaskModel
+from precomp_sdk.task import TaskModel
 from precomp_sdk.testing._targets import made_targets, other_target, read_target, same_target, with_nan
 from precomp_sdk.testing._tools import (
     copied,

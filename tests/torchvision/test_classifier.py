@@ -6,7 +6,7 @@ from torch.nn import functional
 
 import precomp_torchvision
 from precomp_sdk import Label, LabelScorer, OptionError, Registry, TargetError
-from precomp_sdk.registry import construct
+from precomp_sdk.component import construct
 from precomp_torchvision import Classifier
 
 
