@@ -3,7 +3,7 @@
 What takes long to import is imported by the command that needs it.
 """
 
-from precomp_sdk.cli import compression, experiments, init, plugins, proxies, reports  # noqa: F401  # each adds its commands to the app
+from precomp_sdk.cli import compression, estimates, experiments, init, plugins, proxies, reports  # noqa: F401  # they add their commands
 from precomp_sdk.cli._shared import app
 
 __all__ = ["app", "main"]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.console import Console
@@ -240,19 +240,16 @@ def _observing(
     ctx: typer.Context, registry: "Registry", experiment: "Experiment", folder: Path, *, append: bool
 ) -> "Iterator[Callable[[Event], None]]":
     """Offer an observer that shows progress, writes the logs and tells the plugins."""
-    from precomp_sdk.observers import JSONLObserver, TensorBoardObserver, fan_out
-    from precomp_sdk.run import EVENTS_FILE, leave_a_core
+    from precomp_sdk.observers import fan_out
+    from precomp_sdk.run import leave_a_core, open_logs
 
     leave_a_core()
-    wanted: Literal["auto"] | bool = experiment.output.tensorboard
     with ExitStack() as stack:
-        observers: list[Callable[[Event], None]] = [
-            stack.enter_context(progress(ctx)),
-            stack.enter_context(JSONLObserver(folder / EVENTS_FILE, append=append)),
-        ]
-        if wanted is True or (wanted == "auto" and TensorBoardObserver.available()):
-            observers.append(stack.enter_context(TensorBoardObserver(folder / "tensorboard")))
-        yield fan_out(*observers, registry.notify)
+        shown = stack.enter_context(progress(ctx))
+        logs = open_logs(experiment.output, folder, append=append)
+        for log in logs:
+            stack.enter_context(log)
+        yield fan_out(shown, *logs, registry.notify)
 
 
 def _command() -> str:

@@ -1,5 +1,6 @@
 """What happens during a run, shown and logged: progress, JSON lines, TensorBoard."""
 
+from precomp_sdk.observers._pace import duration
 from precomp_sdk.observers.jsonl import JSONLObserver
 from precomp_sdk.observers.listeners import Listener, Observer, fan_out, listening
 from precomp_sdk.observers.plain import plain
@@ -12,6 +13,7 @@ __all__ = [
     "Observer",
     "ProgressObserver",
     "TensorBoardObserver",
+    "duration",
     "fan_out",
     "listening",
     "plain",

@@ -4,7 +4,9 @@ from precomp_sdk.run.build import EvaluationComponents, TrainingComponents, buil
 from precomp_sdk.run.compression import Sender, load_compressor, load_fitted
 from precomp_sdk.run.conformance import run_check
 from precomp_sdk.run.description import ComponentDescription, describe
+from precomp_sdk.run.estimate import Estimate, EstimateSettings, PartEstimate, estimate_run
 from precomp_sdk.run.evaluation import run_evaluation
+from precomp_sdk.run.logs import open_logs
 from precomp_sdk.run.proxy_fit import ProxyFittingResult, run_proxy_evaluation, run_proxy_fitting
 from precomp_sdk.run.record import EVENTS_FILE, RECORD_FILE, read_record
 from precomp_sdk.run.resolutions import run_choice
@@ -18,7 +20,10 @@ __all__ = [
     "RECORD_FILE",
     "TASK_FILE",
     "ComponentDescription",
+    "Estimate",
+    "EstimateSettings",
     "EvaluationComponents",
+    "PartEstimate",
     "ProxyFittingResult",
     "Sender",
     "TrainingComponents",
@@ -26,9 +31,11 @@ __all__ = [
     "build",
     "build_evaluation",
     "describe",
+    "estimate_run",
     "leave_a_core",
     "load_compressor",
     "load_fitted",
+    "open_logs",
     "read_record",
     "run_check",
     "run_choice",
