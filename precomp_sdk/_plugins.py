@@ -12,9 +12,18 @@ from packaging.utils import canonicalize_name
 
 from precomp_sdk.errors import MissingDependencyError, PluginError
 
-__all__ = ["check_requirements", "describe", "failed_import", "imported_file", "loading_order", "told"]
+__all__ = [
+    "check_requirements",
+    "describe",
+    "failed_import",
+    "imported_file",
+    "imported_files",
+    "loading_order",
+    "told",
+]
 
 _DISTRIBUTION = "precomp-sdk"
+_FILE_PREFIX = "precomp_plugin_"  # of the names of modules that are files of users
 
 
 def check_requirements(dist: Distribution, plugin: str) -> None:
@@ -87,7 +96,7 @@ def imported_file(path: Path) -> ModuleType:
     Raises:
         PluginError: it cannot be.
     """
-    name = f"precomp_plugin_{path.stem}"
+    name = f"{_FILE_PREFIX}{path.stem}"
     spec = importlib.util.spec_from_file_location(name, path) if path.is_file() else None
     if spec is None or spec.loader is None:
         raise PluginError(
@@ -108,3 +117,9 @@ def imported_file(path: Path) -> ModuleType:
             remedy="Run it with Python by itself to see where it fails.",
         ) from error
     return module
+
+
+def imported_files() -> list[Path]:
+    """Return the files of `imported_file`, which another process has to import before it unpickles what is of them."""
+    found = [module for name, module in sys.modules.items() if name.startswith(_FILE_PREFIX)]
+    return [Path(module.__file__).resolve() for module in found if module.__file__]

@@ -10,7 +10,7 @@ import re
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -20,7 +20,7 @@ from precomp_sdk.errors import OptionError, StorageError
 __all__ = ["check_target", "remove_leftovers", "replacing", "write_files", "write_whole"]
 
 _FULL = (errno.ENOSPC, errno.EFBIG, *([errno.EDQUOT] if hasattr(errno, "EDQUOT") else []))  # disk, size limit, quota
-_LEFTOVER = re.compile(r"\..+\.[0-9a-f]{32}\.tmp")
+_LEFTOVER = re.compile(r"\.(.+)\.[0-9a-f]{32}\.tmp", re.DOTALL)
 
 
 def check_target(path: Path) -> None:
@@ -74,10 +74,16 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove temporary files of `replacing` that a killed process left in a folder nobody else writes to."""
+def remove_leftovers(folder: Path, names: Container[str] | None = None) -> None:
+    """Remove temporary files of `replacing` that a killed process left in a folder.
+
+    Args:
+        folder: where they are.
+        names: of the files that they were to become, which nobody else writes; None: all, as nobody else writes there.
+    """
     for path in folder.iterdir():
-        if _LEFTOVER.fullmatch(path.name):
+        found = _LEFTOVER.fullmatch(path.name)
+        if found and (names is None or found[1] in names):
             path.unlink(missing_ok=True)
 
 

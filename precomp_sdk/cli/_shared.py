@@ -26,12 +26,15 @@ if TYPE_CHECKING:
 
 __all__ = [
     "STREAM",
+    "Address",
     "AsJSON",
+    "EngineName",
     "Output",
     "Overwrite",
     "Resume",
     "Settings",
     "Trust",
+    "Workers",
     "app",
     "complain",
     "overrides_of",
@@ -48,7 +51,11 @@ __all__ = [
 STREAM = Path("-")  #: standard input or output in the place of a file
 
 _INTERRUPTED = 130  # what shells give a program that ctrl-C ended
-_RESUMABLE = ("train", "quickstart")
+_RESUMABLE = {  # by command: what is told where it is interrupted
+    "train": "; --resume goes on from the last checkpoint",
+    "quickstart": "; --resume goes on from the last checkpoint",
+    "compress": "; the same command goes on",
+}
 _REGISTRY = "precomp_sdk.registry"  # in the context of one call
 
 _result_stream: TextIO | None = None  # where results go while everything else that is printed goes elsewhere
@@ -68,8 +75,7 @@ class _Group(TyperGroup):
             raise typer.Exit(1) from error
         except KeyboardInterrupt as error:
             told = f" at {error.told}" if isinstance(error, Interrupted) and error.told else ""
-            resumable = ctx.invoked_subcommand in _RESUMABLE
-            complain(f"interrupted{told}" + ("; --resume goes on from the last checkpoint" if resumable else ""))
+            complain(f"interrupted{told}{_RESUMABLE.get(ctx.invoked_subcommand or '', '')}")
             raise typer.Exit(error.status if isinstance(error, Interrupted) else _INTERRUPTED) from error
 
 
@@ -151,6 +157,12 @@ Trust = Annotated[
     bool,
     typer.Option("--trust", help="Let the files name programs and modules: only where you know who made them."),
 ]
+Workers = Annotated[
+    int | None,
+    typer.Option(help="How many at a time, a core each; 0: as many as cores. Default: this process; with ray, all."),
+]
+EngineName = Annotated[str, typer.Option("--engine", help="Who works: local, or ray (extra ray).")]
+Address = Annotated[str | None, typer.Option(help="Of a running Ray cluster; default: one on this machine.")]
 AsJSON = Annotated[
     bool, typer.Option("--json", callback=_json_asked, help="Print JSON on standard output, and nothing else there.")
 ]

@@ -7,8 +7,11 @@ import typer
 
 from precomp_sdk.cli._shared import (
     STREAM,
+    Address,
     AsJSON,
+    EngineName,
     Trust,
+    Workers,
     app,
     progress,
     read_input,
@@ -73,9 +76,9 @@ def compress(
     quality: Annotated[float | None, typer.Option(help="On the codec's own scale.")] = None,
     bpp: Annotated[float | None, typer.Option(help="Instead: at most so many bits per pixel, image by image.")] = None,
     max_bytes: Annotated[int | None, typer.Option(help="Instead: at most so many bytes, image by image.")] = None,
-    workers: Annotated[int, typer.Option(help="How many images at a time, a core each; 0: as many as cores.")] = 1,
-    engine: Annotated[str, typer.Option(help="Who works: local, or ray (extra ray).")] = "local",
-    address: Annotated[str | None, typer.Option(help="Of a running Ray cluster; default: one on this machine.")] = None,
+    workers: Workers = None,
+    engine: EngineName = "local",
+    address: Address = None,
     newer: Annotated[bool, typer.Option("--newer", help="Skip images whose payload is younger than they are.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
     fail: Annotated[bool, typer.Option("--fail", help="Exit with 1 where an image failed.")] = False,
@@ -107,14 +110,14 @@ def compress(
         return
     if STREAM in (*inputs, output):
         raise typer.BadParameter("expected files and folders; - is for one image alone", param_hint="INPUT")
-    with progress(ctx) as shown:
+    with progress(ctx) as shown, make_engine(engine, workers, address=address) as who:
         report = compress_files(
             Sender(model, registry_of(ctx), sender, trust=trust),
             find_jobs(inputs, output, sender.codec.suffix()),
             BulkSettings(target, newer=newer, dry_run=dry_run, read=read),
             sender=sender.digest,
             record=output / RECORD_NAME,
-            engine=make_engine(engine, workers or None, address=address),
+            engine=who,
             observer=shown,
         )
     if as_json:

@@ -16,12 +16,15 @@ from rich.console import Console
 from rich.table import Table
 
 from precomp_sdk.cli._shared import (
+    Address,
     AsJSON,
+    EngineName,
     Output,
     Overwrite,
     Resume,
     Settings,
     Trust,
+    Workers,
     app,
     overrides_of,
     progress,
@@ -107,6 +110,9 @@ def evaluate(
     settings: Settings = None,
     output: Annotated[Path | None, typer.Option(help="Folder for the results, instead of the run's.")] = None,
     unfinished: Annotated[bool, typer.Option("--unfinished", help="Measure a run that is not at its end yet.")] = False,
+    workers: Workers = None,
+    engine: EngineName = "local",
+    address: Address = None,
     trust: Trust = False,
     as_json: AsJSON = False,
 ) -> None:
@@ -114,7 +120,9 @@ def evaluate(
     from precomp_sdk.config import load_experiment
 
     folder = experiment if experiment.is_dir() else None
-    loaded = load_experiment(experiment, overrides_of(settings, folder))
+    who = {"engine": None if engine == "local" else engine, "engine_workers": workers, "engine_address": address}
+    given = [f"evaluate.{key}={json.dumps(value)}" for key, value in who.items() if value is not None]
+    loaded = load_experiment(experiment, [*given, *overrides_of(settings, folder)])
     _evaluate(ctx, loaded, weights, output, unfinished, trust=trust, as_json=as_json)
 
 

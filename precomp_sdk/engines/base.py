@@ -3,7 +3,9 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Generic, TypeAlias, TypeVar
+from typing import Any, Generic, Self, TypeAlias, TypeVar
+
+from precomp_sdk.closing import Closing
 
 __all__ = ["Engine", "Outcome", "Work", "attempted"]
 
@@ -29,14 +31,17 @@ class Outcome(Generic[Item, Result]):
     error: str = ""
 
 
-class Engine(ABC):
+class Engine(Closing, ABC):
     """Runs a piece of work over items, each by itself, and says what became of every one.
 
     An item that fails is an `Outcome` with an error, not an exception: the others go on. A worker that dies takes none
     of the others' items along: what it was at is tried once more, by itself.
+
+    Workers end with each run. As a context manager an engine keeps them from run to run, which saves their start.
     """
 
     workers: int  #: how many items are done at a time
+    _kept = False  # workers outlive a run
 
     @abstractmethod
     def run(self, work: Work[Any, Any], items: Iterable[Any]) -> Iterator[Outcome[Any, Any]]:
@@ -47,14 +52,27 @@ class Engine(ABC):
             items: taken as they are needed, so that there may be more than memory holds.
 
         Raises:
+            ResourceError: a worker dies before it is ready.
             Exception: what ``work`` raises when it is made: without it nothing can be done.
         """
 
+    def __enter__(self) -> Self:
+        self._kept = True
+        return self
 
-def attempted(function: Callable[[Any], Any], item: Any) -> Outcome[Any, Any]:
-    """Do one item; what it raises becomes its error."""
+    def close(self) -> None:
+        """End the workers."""
+        self._kept = False
+        self._end()
+
+    def _end(self) -> None:
+        """End the workers that there are."""
+
+
+def attempted(function: Callable[[Any], Any], item: Any) -> tuple[Any, str]:
+    """Do one item; return its result, or None and what it raised in one line."""
     try:
-        return Outcome(item, function(item))
+        return function(item), ""
     except Exception as error:  # whatever it is, it is this item's: the others go on
         text = " ".join(str(error).split())
-        return Outcome(item, None, text or type(error).__name__)
+        return None, text or type(error).__name__

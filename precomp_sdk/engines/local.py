@@ -1,20 +1,28 @@
 """Engines on this machine: one process, or several."""
 
+import itertools
 import multiprocessing
 import os
+import pickle
+import signal
+import tempfile
+import threading
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from itertools import islice
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeAlias
 
 from precomp_sdk.engines.base import Engine, Outcome, Work, attempted
-from precomp_sdk.errors import OptionError
+from precomp_sdk.errors import OptionError, ResourceError
 
 __all__ = ["ProcessEngine", "SerialEngine"]
 
 _AHEAD = 4  # items per worker that are under way: enough that none waits
 _DIED = "the worker process died at it: too little memory, or a codec library that crashes"
+
+_Packed: TypeAlias = tuple[int, Path]  # a piece of work: its number, and the file it is pickled in
+_numbers = itertools.count(1)
 
 
 class SerialEngine(Engine):
@@ -26,14 +34,14 @@ class SerialEngine(Engine):
         """Yield an outcome for every item, in order."""
         function = work()
         for item in items:
-            yield attempted(function, item)
+            yield Outcome(item, *attempted(function, item))
 
 
 class ProcessEngine(Engine):
     """Does items in several processes of one thread each.
 
     Processes are started anew, not forked: PyTorch's threads do not survive a fork. Each works with one thread, since
-    several that share the cores wait for each other.
+    several that share the cores wait for each other. They end with this process, however it ends.
 
     Args:
         workers: number of processes; None: one per core.
@@ -46,63 +54,126 @@ class ProcessEngine(Engine):
         self.workers = (os.cpu_count() or 1) if workers is None else workers
         if self.workers < 1:
             raise OptionError.number("ProcessEngine", "workers", "a whole number from 1", workers)
+        self._pool: ProcessPoolExecutor | None = None
 
     def run(self, work: Work[Any, Any], items: Iterable[Any]) -> Iterator[Outcome[Any, Any]]:
         """Yield an outcome for every item, in the order in which they are done."""
         waiting = iter(items)
-        left = yield from self._pooled(work, waiting, self.workers)
-        while left:  # a worker has died: whose fault it was shows when each of these is alone
-            suspects, left = left, []
-            for suspect in suspects:
-                died = yield from self._pooled(work, iter([suspect]), 1)
-                if died:
-                    yield Outcome(suspect, None, _DIED)
-            left = yield from self._pooled(work, waiting, self.workers)
-
-    def _pooled(
-        self, work: Work[Any, Any], items: Iterator[Any], workers: int
-    ) -> Generator[Outcome[Any, Any], None, list[Any]]:
-        """Yield outcomes from one pool; return the items that were under way when a worker of it died."""
-        pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_begin, initargs=(work,))
-        pending: dict[Future[Outcome[Any, Any]], Any] = {}
         try:
-            while True:
-                for item in islice(items, _AHEAD * workers - len(pending)):
-                    pending[pool.submit(_do, item)] = item
-                if not pending:
-                    return []
-                done, _ = wait(pending, return_when=FIRST_COMPLETED)
-                for future in done:
-                    outcome = future.result()
-                    del pending[future]
-                    yield outcome
-        except BrokenProcessPool:
-            finished = [future for future in pending if future.done() and future.exception() is None]
-            for future in finished:
-                del pending[future]
-                yield future.result()
-            return list(pending.values())
+            with tempfile.TemporaryDirectory(prefix="precomp-work-") as folder:
+                packed = next(_numbers), Path(folder) / "work.pickle"
+                packed[1].write_bytes(pickle.dumps(work))
+                left = yield from self._shared(packed, waiting)
+                while left:  # a worker has died: whose fault it was shows when each of these is alone
+                    yield from _one_by_one(packed, left)
+                    left = yield from self._shared(packed, waiting)
         finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+            if not self._kept:
+                self._end()
+
+    def _shared(self, packed: _Packed, items: Iterator[Any]) -> Generator[Outcome[Any, Any], None, list[Any]]:
+        """Yield outcomes of all workers; return the items that were under way when one of them died."""
+        if self._pool is None:
+            self._pool = _started(self.workers, packed)
+        left = yield from _pooled(self._pool, packed, items, _AHEAD * self.workers)
+        if left:
+            self._end()
+        return left
+
+    def _end(self) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool = None
 
 
-_function: Any = None  # of this worker process
-_failure: Exception | None = None
+def _one_by_one(packed: _Packed, suspects: list[Any]) -> Iterator[Outcome[Any, Any]]:
+    """Yield the outcome of every item, each alone in a process; the next one has the same process where it lives on."""
+    waiting = iter(suspects)
+    left = list(suspects)
+    while left:
+        with _started(1, packed) as pool:
+            left = yield from _pooled(pool, packed, waiting, 1)
+            yield from (Outcome(item, None, _DIED) for item in left)
 
 
-def _begin(work: Work[Any, Any]) -> None:
+def _pooled(
+    pool: ProcessPoolExecutor, packed: _Packed, items: Iterator[Any], ahead: int
+) -> Generator[Outcome[Any, Any], None, list[Any]]:
+    """Yield outcomes from one pool; return the items that were under way when a worker of it died."""
+    pending: dict[Future[bytes], Any] = {}
+    try:
+        while True:
+            for item in itertools.islice(items, ahead - len(pending)):
+                # pickled here: the pool's own way would put tensors into shared memory, and keep a file open for each
+                pending[pool.submit(_do, packed, pickle.dumps(item))] = item
+            if not pending:
+                return []
+            done, _ = wait(pending, return_when=FIRST_COMPLETED)
+            for future in done:
+                found = future.result()
+                yield Outcome(pending.pop(future), *pickle.loads(found))
+    except BrokenProcessPool:
+        finished = [future for future in pending if future.done() and future.exception() is None]
+        for future in finished:
+            yield Outcome(pending.pop(future), *pickle.loads(future.result()))
+        return list(pending.values())
+    finally:
+        for future in pending:
+            future.cancel()
+
+
+def _started(workers: int, packed: _Packed) -> ProcessPoolExecutor:
+    """Return a pool, one of whose workers has made the work.
+
+    Raises:
+        ResourceError: it died of that.
+        Exception: what the work raises.
+    """
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_begin)
+    try:
+        pool.submit(_make, packed).result()
+    except BaseException as error:
+        pool.shutdown(wait=True, cancel_futures=True)
+        if isinstance(error, BrokenProcessPool):
+            raise ResourceError(
+                where="ProcessEngine",
+                expected=f"{workers} worker processes that load the networks",
+                got="one that died of it, most likely for its memory",
+                remedy="Take fewer workers. A script starts them below: if __name__ == '__main__'.",
+            ) from error
+        raise
+    return pool
+
+
+_number = 0  # of the work that this worker process has made
+_function: Any = None
+
+
+def _begin() -> None:
     """Prepare a worker process."""
-    global _function, _failure
     import torch
 
     torch.set_num_threads(1)
-    try:
-        _function = work()
-    except Exception as error:  # told by the first item: what an initializer raises is lost
-        _failure = error
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first process decides
+    threading.Thread(target=_end_with_parent, daemon=True).start()
 
 
-def _do(item: Any) -> Outcome[Any, Any]:
-    if _failure is not None:
-        raise _failure
-    return attempted(_function, item)
+def _end_with_parent() -> None:
+    """End this process where the one that started it was killed: nobody else would tell it."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
+def _make(packed: _Packed) -> None:
+    global _number, _function
+    number, path = packed
+    if number != _number:
+        _function = None  # the memory of what was before is free first
+        _function, _number = pickle.loads(path.read_bytes())(), number
+
+
+def _do(packed: _Packed, item: bytes) -> bytes:
+    _make(packed)
+    return pickle.dumps(attempted(_function, pickle.loads(item)))

@@ -94,20 +94,28 @@ class KnownRows:
         channel: the way.
         judges: what stands for each judge, by name.
         qualities: the ladder.
+        coded: the codec works.
 
     Raises:
         UnknownContentError: the content of the channel or the codec cannot be told.
     """
 
     def __init__(
-        self, cache: RowCache, channel: Channel, judges: Mapping[str, str], qualities: Sequence[float]
+        self,
+        cache: RowCache,
+        channel: Channel,
+        judges: Mapping[str, str],
+        qualities: Sequence[float],
+        *,
+        coded: bool = True,
     ) -> None:
         codec = channel.codec
         state = {name: value for name, value in vars(channel).items() if name not in _NOT_ITS_OWN}
         way = fingerprint(type(channel), state, codec, codec.name, codec.version, codec.options, *_environment())
+        how = () if coded else ("uncoded",)
         self._cache = cache
         self._sections = {
-            quality: {judge: _digest(way, repr(float(quality)), of) for judge, of in judges.items()}
+            quality: {judge: _digest(way, repr(float(quality)), of, *how) for judge, of in judges.items()}
             for quality in qualities
         }
 

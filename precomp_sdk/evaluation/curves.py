@@ -1,50 +1,45 @@
 """Measures curves: rate and accuracy, with the real codec, over whole data sets."""
 
-from collections import deque
-from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 
 from precomp_sdk.channel import Channel
 from precomp_sdk.closing import Closing
 from precomp_sdk.codec import Codec
 from precomp_sdk.data import SkippedSample, TaskDataset
+from precomp_sdk.engines import Engine, make_engine
 from precomp_sdk.ensemble import EnsembleTask
 from precomp_sdk.errors import DatasetError, OptionError, TargetError
-from precomp_sdk.evaluation._batches import LoadedBatch, load_batches
+from precomp_sdk.evaluation._batches import load_batches
 from precomp_sdk.evaluation._cache import KnownRows, RowCache
 from precomp_sdk.evaluation._fingerprint import UnknownContentError, image_fingerprint
 from precomp_sdk.evaluation._judging import Judges
+from precomp_sdk.evaluation._roads import Batch, Road, travel
 from precomp_sdk.evaluation.settings import EvaluateSettings
 from precomp_sdk.evaluation.statistics import CleanScore, ImageRow, MeasuredCurve, MeasuredPoint
 from precomp_sdk.events import Notice, StepDone
-from precomp_sdk.modules import evaluation_mode
 from precomp_sdk.observers import Listener, Observer, listening
 from precomp_sdk.preprocessor import Preprocessor
-from precomp_sdk.targets import Composite, Label, Target
+from precomp_sdk.targets import Composite, Label
 from precomp_sdk.task import TaskModel
 from precomp_sdk.transcode import Transcoder
-from precomp_sdk.transmission import Transmission
 from precomp_sdk.types import Sample
 
 __all__ = ["Measurer", "measure_curve"]
 
-_BATCHES_IN_FLIGHT = 2  # at least: one in the codec's threads while the task network works on the other
 
+@dataclass(slots=True)
+class _Measured:
+    """What is measured of a data set on one road: image by image, and the rows of each quality."""
 
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """A batch at one quality, as far as its rows are not known, on its way through the codec."""
-
-    quality: float
-    samples: list[Sample]
-    known: list[ImageRow | None]
-    images: list[str]
-    targets: list[Target]
-    transmission: Transmission | None
-    count: int
+    rows: dict[float, list[ImageRow]]
+    indices: list[int] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
+    labels: list[int | None] = field(default_factory=list)
+    pixels: list[float] = field(default_factory=list)
+    skipped: list[SkippedSample] = field(default_factory=list)
 
 
 class Measurer(Closing):
@@ -91,7 +86,9 @@ class Measurer(Closing):
         self._pseudo_labels = frozenset(pseudo_labels)
         self._cache = RowCache(self.settings.cache)
         self._observer, self._step = observer, 0
-        self.transcoder = Transcoder(codec, workers=self.settings.workers)  #: the codec and its threads, for channels
+        self._engine = _engine(self.settings)
+        threads = self.settings.workers if self._engine is None else 1  # each of its workers has its own
+        self.transcoder = Transcoder(codec, workers=threads)  #: the codec and its threads, for channels
 
     def _judges(self, *, split: bool) -> Judges:
         own = True if self.settings.pseudo_labels else self._pseudo_labels
@@ -181,21 +178,8 @@ class Measurer(Closing):
         self, dataset: TaskDataset, channel: Channel | None, quality: float | None, judges: Judges
     ) -> dict[str, CleanScore]:
         channel = channel or Channel(self.transcoder, label="the clean images")
-        self._check_channel(channel)
         quality = self.mildest if quality is None else self.codec.quality_scale.check(quality)
-        rows: list[ImageRow] = []
-        with evaluation_mode(judges.module, *channel.modules), torch.no_grad():
-            for batch in self._load(dataset):
-                if batch.samples:
-                    sources = [sample.image for sample in batch.samples]
-                    sizes = [(image.shape[1], image.shape[2]) for image in sources]
-                    images = channel.receive(channel.send(sources, [quality] * len(sources)), sizes)
-                    where = f"{channel.label!r} without a codec"
-                    targets = judges.targets(batch.samples)
-                    rows.extend(judges.rows(batch.samples, targets, images, [0.0] * len(images), where))
-                self._advance(batch.count)
-        if not rows:
-            raise _empty(dataset, "none that can be read")
+        rows = self._measured(dataset, Road(channel, judges, coded=False), (quality,)).rows[quality]
         ones = np.ones(len(rows))
         return {
             name: CleanScore(
@@ -209,115 +193,98 @@ class Measurer(Closing):
         self, dataset: TaskDataset, channel: Channel | None, ladder: Sequence[float] | None, judges: Judges
     ) -> dict[str, MeasuredCurve]:
         channel = channel or Channel(self.transcoder)
-        self._check_channel(channel)
-        rows: dict[float, list[ImageRow]] = {
-            quality: [] for quality in self._on_scale(self.ladder if ladder is None else ladder)
-        }
-        known = self._known_rows(channel, judges, rows)
-        indices: list[int] = []
-        keys: list[str] = []
-        labels: list[int | None] = []
-        pixels: list[float] = []
-        skipped: list[SkippedSample] = []
-        jobs: deque[_Job] = deque()
-
-        def enough() -> bool:
-            """Say whether the batches behind the oldest keep all the codec's threads at work."""
-            behind = sum(len(job.samples) for job in jobs) - len(jobs[0].samples)
-            return len(jobs) >= _BATCHES_IN_FLIGHT and (behind >= self.transcoder.workers or not jobs[0].samples)
-
-        def finish(job: _Job) -> None:
-            rows[job.quality].extend(self._finished(job, channel, judges, known))
-            self._advance(job.count)
-
-        with evaluation_mode(judges.module, *channel.modules), torch.no_grad():
-            for batch in self._load(dataset):
-                skipped.extend(batch.skipped)
-                if not batch.samples:
-                    self._advance(batch.count * len(rows))
-                    continue
-                indices.extend(batch.indices)
-                keys.extend(sample.key for sample in batch.samples)
-                labels.extend(_label(sample) for sample in batch.samples)
-                pixels.extend(sample.image.shape[1] * sample.image.shape[2] for sample in batch.samples)
-                for job in self._jobs(batch, channel, judges, known, list(rows)):
-                    jobs.append(job)
-                    while enough():
-                        finish(jobs.popleft())
-            while jobs:
-                finish(jobs.popleft())
-        self._cache.save()
-        if not keys:
-            raise _empty(dataset, "none that can be read")
+        qualities = self._on_scale(self.ladder if ladder is None else ladder)
+        found = self._measured(dataset, Road(channel, judges), qualities)
         return {
             name: MeasuredCurve(
                 label=channel.label,
                 settings=channel.settings,
                 scorer=scorer,
-                points=tuple(MeasuredPoint.of(quality, found, name) for quality, found in rows.items()),
-                indices=tuple(indices),
-                keys=tuple(keys),
-                pixels=np.array(pixels, dtype=np.float64),
-                skipped=tuple(skipped),
-                labels=tuple(labels),
+                points=tuple(MeasuredPoint.of(quality, rows, name) for quality, rows in found.rows.items()),
+                indices=tuple(found.indices),
+                keys=tuple(found.keys),
+                pixels=np.array(found.pixels, dtype=np.float64),
+                skipped=tuple(found.skipped),
+                labels=tuple(found.labels),
             )
             for name, scorer in judges.scorers.items()
         }
 
-    def _known_rows(self, channel: Channel, judges: Judges, qualities: Iterable[float]) -> KnownRows | None:
-        """Return where the rows of one way to send are kept, or None where what they depend on cannot be told."""
+    def _measured(self, dataset: TaskDataset, road: Road, qualities: Sequence[float]) -> _Measured:
+        """Send a data set down a road, as far as its rows are not known; return what is measured of all of it."""
+        self._check_channel(road.channel)
+        known = self._known_rows(road, qualities)
+        found = _Measured({quality: [] for quality in qualities})
+        rows: list[dict[float, list[ImageRow | None]]] = []  # of every batch
+        images: list[list[str]] = []
+        with road.open():
+            batches = self._batches(dataset, known, found, rows, images)
+            for number, quality, new in travel(road, batches, self._engine):
+                places = [place for place, row in enumerate(rows[number][quality]) if row is None]
+                for place, row in zip(places, new, strict=True):
+                    rows[number][quality][place] = row
+                    if known is not None:
+                        known.add(quality, images[number][place], row)
+                self._advance(len(rows[number][quality]))
+        self._cache.save()
+        if not found.keys:
+            raise _empty(dataset, "none that can be read")
+        for batch in rows:
+            for quality, whole in batch.items():
+                found.rows[quality] += [row for row in whole if row is not None]
+        return found
+
+    def _batches(
+        self,
+        dataset: TaskDataset,
+        known: KnownRows | None,
+        found: _Measured,
+        rows: list[dict[float, list[ImageRow | None]]],
+        images: list[list[str]],
+    ) -> Iterator[Batch]:
+        """Load a data set, take note of its images and of the rows that are known, and yield what is missing."""
+        settings = self.settings
+        for batch in load_batches(
+            dataset, settings.batch_size, settings.max_batch_pixels, skip_unreadable=settings.skip_unreadable
+        ):
+            samples = batch.samples
+            found.skipped += batch.skipped
+            found.indices += batch.indices
+            found.keys += [sample.key for sample in samples]
+            found.labels += [_label(sample) for sample in samples]
+            found.pixels += [sample.image.shape[1] * sample.image.shape[2] for sample in samples]
+            names = [] if known is None else [image_fingerprint(sample.image, sample.target) for sample in samples]
+            images.append(names)
+            rows.append(
+                {
+                    quality: [known.row(quality, name) for name in names] if known else [None] * len(samples)
+                    for quality in found.rows
+                }
+            )
+            missing = {
+                quality: [place for place, row in enumerate(there) if row is None]
+                for quality, there in rows[-1].items()
+                if None in there
+            }
+            self._advance(len(batch.skipped) * len(found.rows) + len(samples) * (len(found.rows) - len(missing)))
+            if missing:
+                yield Batch(len(rows) - 1, samples, missing)
+
+    def _known_rows(self, road: Road, qualities: Sequence[float]) -> KnownRows | None:
+        """Return where the rows of one road are kept, or None where what they depend on cannot be told."""
         try:
-            return KnownRows(self._cache, channel, judges.fingerprints(), tuple(qualities))
+            return KnownRows(self._cache, road.channel, road.judges.fingerprints(), qualities, coded=road.coded)
         except UnknownContentError as error:
-            if self.settings.cache is not None and self._observer is not None:
-                message = f"{channel.label} is measured anew: what {error} holds cannot be told"
+            if self.settings.cache is not None and road.coded and self._observer is not None:
+                message = f"{road.channel.label} is measured anew: what {error} holds cannot be told"
                 self._observer(Notice("evaluate", message))
             return None
 
-    def _jobs(
-        self, batch: LoadedBatch, channel: Channel, judges: Judges, known: KnownRows | None, qualities: Sequence[float]
-    ) -> Iterator[_Job]:
-        """Send what is not known of a batch, quality by quality, as the caller has room for it."""
-        samples = batch.samples
-        images = [] if known is None else [image_fingerprint(sample.image, sample.target) for sample in samples]
-        targets: list[Target] | None = None
-        for quality in qualities:
-            found = [None if known is None else known.row(quality, images[place]) for place in range(len(samples))]
-            missing = [place for place, row in enumerate(found) if row is None]
-            transmission = None
-            if missing:
-                targets = judges.targets(samples) if targets is None else targets
-                sources = [samples[place].image for place in missing]
-                transmission = channel.start(sources, [quality] * len(sources))
-            yield _Job(
-                quality=quality,
-                samples=[samples[place] for place in missing],
-                known=found,
-                images=images,
-                targets=[targets[place] for place in missing] if targets is not None else [],
-                transmission=transmission,
-                count=batch.count,
-            )
-
-    def _finished(self, job: _Job, channel: Channel, judges: Judges, known: KnownRows | None) -> list[ImageRow]:
-        """Wait for a job; return the rows of its whole batch, and keep the new ones."""
-        if job.transmission is None:
-            return [row for row in job.known if row is not None]
-        received = job.transmission.result()
-        where = f"{channel.label!r} at {self.codec.quality_scale.name} {job.quality:g}"
-        new = iter(judges.rows(job.samples, job.targets, received.images, received.bits.tolist(), where))
-        whole = []
-        for place, row in enumerate(job.known):
-            if row is None:
-                row = next(new)
-                if known is not None:
-                    known.add(job.quality, job.images[place], row)
-            whole.append(row)
-        return whole
-
     def close(self) -> None:
-        """Stop the threads."""
+        """Stop the threads, and an engine's workers."""
         self.transcoder.close()
+        if self._engine is not None:
+            self._engine.close()
 
     def _check_channel(self, channel: Channel) -> None:
         if channel.codec is not self.codec:
@@ -328,15 +295,9 @@ class Measurer(Closing):
                 remedy="Construct it with the measurer's transcoder.",
             )
 
-    def _load(self, dataset: TaskDataset) -> Iterator[LoadedBatch]:
-        settings = self.settings
-        return load_batches(
-            dataset, settings.batch_size, settings.max_batch_pixels, skip_unreadable=settings.skip_unreadable
-        )
-
     def _advance(self, images: int) -> None:
         self._step += images
-        if self._observer is not None:
+        if images and self._observer is not None:
             self._observer(StepDone("evaluate", self._step, self.total_steps, {}))
 
 
@@ -375,6 +336,13 @@ def measure_curve(
         measurer.check(dataset)
         measurer.total_steps = len(dataset) * len(measurer.ladder)
         return measurer.curve(dataset, Channel(measurer.transcoder, preprocessor, label=label))
+
+
+def _engine(settings: EvaluateSettings) -> Engine | None:
+    """Return who measures, or None where it is this process; workers stay from curve to curve."""
+    if not settings.distributed:
+        return None
+    return make_engine(settings.engine, settings.engine_workers, address=settings.engine_address).__enter__()
 
 
 def _label(sample: Sample) -> int | None:

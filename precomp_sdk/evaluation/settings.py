@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from precomp_sdk.engines import ENGINES
 from precomp_sdk.errors import OptionError
 from precomp_sdk.evaluation.baselines import Baseline, Control, find_baselines
 from precomp_sdk.validation import check_number, check_switch, check_whole_number
@@ -34,6 +35,12 @@ class EvaluateSettings:
         max_batch_pixels: pixels per batch at most, unless one image has more: memory grows with the largest image,
             not with their number. A few batches are held at a time, so that the codec's threads have work.
         workers: threads of the codec; None: one per core.
+        engine: who measures: ``"local"``, this machine; ``"ray"``, a Ray cluster (extra ``ray``). Every batch is
+            measured by one worker, which has one thread; numbers are those of one process with one thread, to the last
+            bit.
+        engine_workers: how many batches at a time; 0: one per core. None: one, which is this process with all its
+            threads; with Ray, one per core of the cluster.
+        engine_address: of a running Ray cluster; None: one on this machine.
         cache: folder that keeps what was measured of each image from run to run; None: nothing is kept. Where an image,
             a weight, an option, a version or a line of code has changed, it is measured anew: one folder does for all.
         pseudo_labels: score against the task's own answers on the clean images: no labels are needed.
@@ -57,11 +64,19 @@ class EvaluateSettings:
     batch_size: int = 32
     max_batch_pixels: int = MAX_BATCH_PIXELS
     workers: int | None = None
+    engine: str = "local"
+    engine_workers: int | None = None
+    engine_address: str | None = None
     cache: Path | None = None
     pseudo_labels: bool = False
     judge_pseudo_labels: bool = True
     skip_unreadable: bool = False
     gallery_images: int = 8
+
+    @property
+    def distributed(self) -> bool:
+        """Whether an engine's workers measure, which have CPUs alone, and not this process."""
+        return self.engine != "local" or self.engine_workers not in (None, 1)
 
     def __post_init__(self) -> None:
         _normalise(self)
@@ -70,7 +85,9 @@ class EvaluateSettings:
         object.__setattr__(self, "baselines", chosen)
         find_baselines(chosen, "EvaluateSettings, option 'baselines'")
         _check_whole(self, tuning_images=1, replicates=0, seed=0, batch_size=1, max_batch_pixels=1, workers=1)
-        _check_whole(self, gallery_images=0)
+        _check_whole(self, gallery_images=0, engine_workers=0)
+        if self.engine not in ENGINES:
+            raise OptionError.choice("EvaluateSettings", "engine", ENGINES, self.engine)
         check_number("EvaluateSettings", "min_overlap", self.min_overlap, low=0.0, high=1.0)
         if self.cache is not None:
             object.__setattr__(self, "cache", Path(self.cache))
@@ -132,7 +149,7 @@ def _check_ladders(settings: EvaluateSettings | EvaluateProxySettings, *names: s
 def _check_whole(settings: EvaluateSettings | EvaluateProxySettings, **minima: int) -> None:
     for name, minimum in minima.items():
         value = getattr(settings, name)
-        if value is not None or name != "workers":
+        if value is not None or name not in ("workers", "engine_workers"):
             whole = check_whole_number(value, type(settings).__name__, name, minimum)
             object.__setattr__(settings, name, whole)
 

@@ -27,7 +27,7 @@ __all__ = ["ProgressObserver"]
 
 _LINES = 12  # that a notebook keeps below its bar
 _RELATIVE = "relative/"  # scalars of the held-out objective
-_SHOWN = ("objective", "loss", "bpp", "psnr_db")
+_SHOWN = ("objective", "loss", "bpp", "psnr_db", "images_per_s", "megapixels_per_s")
 
 
 class ProgressObserver(Closing):
@@ -109,7 +109,7 @@ class ProgressObserver(Closing):
 
     def _state(self, event: StepDone) -> str:
         parts = [f"{event.step}/{event.total_steps}" if event.total_steps else str(event.step)]
-        parts += [f"{name} {event.scalars[name]:.3g}" for name in _SHOWN if name in event.scalars]
+        parts += [_scalar(name, event.scalars[name]) for name in _SHOWN if name in event.scalars]
         if (step_s := self._pace.step_s) is not None:
             parts.append(f"{step_s:.2g} s per step")
         if (remaining := self._pace.remaining()) is not None:
@@ -118,6 +118,11 @@ class ProgressObserver(Closing):
 
     def _say(self, line: str) -> None:
         self._bar.say(line)
+
+
+def _scalar(name: str, value: float) -> str:
+    unit = name.removesuffix("_per_s")
+    return f"{name} {value:.3g}" if unit == name else f"{value:.3g} {unit}/s"
 
 
 def _objective(relative: Mapping[str, float]) -> str:

@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
+import torch
+
 from precomp_sdk.atomic_io import write_whole
 from precomp_sdk.config import EXPERIMENT_FILE, Experiment, dump_experiment
 from precomp_sdk.errors import CheckpointError
@@ -64,7 +66,7 @@ def run_evaluation(
     output = folder if output is None else output
     weights = folder / WEIGHTS_FILE if weights is None else weights
     parts = build_evaluation(without_start(experiment), registry, trust=trust)
-    device = make_fabric().device
+    device = torch.device("cpu") if experiment.evaluate.distributed else make_fabric().device
     tell_reports({"data.val": parts.val}, observer)
     steps = _load(experiment, parts, folder, weights, unfinished, observer)
     if not experiment.evaluate.pseudo_labels:  # the weights say what their task was fitted to

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from precomp_sdk.atomic_io import write_whole
 from precomp_sdk.codec import Codec
 from precomp_sdk.config import Proxy, Trained, Transfer, dump_transfer
@@ -45,7 +47,7 @@ def run_transfer(
         PrecompError: as `transfer_matrix` raises it, or as a component refuses its options.
     """
     builder = Builder(registry, transfer.origin, transfer.evaluate.seed, trust=trust)
-    device = make_fabric().device
+    device = torch.device("cpu") if transfer.evaluate.distributed else make_fabric().device
     codecs: dict[str, Codec] = {
         label: builder.make("codec", table, f"codecs.{label}") for label, table in transfer.codecs.items()
     }

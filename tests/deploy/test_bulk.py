@@ -158,7 +158,7 @@ def test_links_are_followed_once_and_the_output_is_no_input(photos: Path, tmp_pa
 
 
 def test_inputs_that_are_not_there_or_share_an_output_are_refused(photos: Path, tmp_path: Path) -> None:
-    with pytest.raises(DatasetError, match="nowhere: expected an image file or a folder"):
+    with pytest.raises(DatasetError, match="nowhere: expected an image file, a folder, or"):
         find_jobs([tmp_path / "nowhere"], tmp_path, ".fake")
     (tmp_path / "empty").mkdir()
     with pytest.raises(DatasetError, match="expected images; got none"):
@@ -273,3 +273,53 @@ def test_many_images_in_python(photos: Path) -> None:
     images: Sequence[Any] = [photos / "a.png", natural_image(8, 9)]
     found = list(compressor.compress_many(images, 30))
     assert [one.payload for one in found] == [compressor.compress(image, 30) for image in images]
+
+
+def test_a_pattern_stands_for_what_it_matches(photos: Path, tmp_path: Path) -> None:
+    output = photos / "out"
+    output.mkdir()
+    write_image(natural_image(8, 8), output / "old.png")
+
+    def found(*patterns: str) -> set[str]:
+        jobs = find_jobs([photos / pattern for pattern in patterns], output, ".fake")
+        return {str(one.output.relative_to(output)) for one in jobs}
+
+    assert found("*.png") == {"a.fake", "b.fake"}
+    assert found("**/*.png") == found("**/*") == {"a.fake", "b.fake", "trip/c.fake", "trip/day two/d.fake"}
+    assert found("t*/day*") == {"trip/day two/d.fake"}
+    (photos / "x[1].png").write_bytes((photos / "a.png").read_bytes())
+    assert found("x[1].png") == {"x[1].fake"}  # a file of that name comes first
+    with pytest.raises(DatasetError, match="or a pattern of them; got nothing there"):
+        found("*.webp")
+
+
+def test_no_source_is_overwritten(photos: Path) -> None:
+    (photos / "a.png").rename(photos / "a.fake.png")
+    jobs = find_jobs([photos / "b.png"], photos, ".png")
+    with pytest.raises(OptionError, match="sources are never overwritten"):
+        compress_files(sender, jobs, BulkSettings(QualityTarget(quality=30)), sender="one")
+
+
+def test_names_of_any_bytes_are_recorded_and_found_again(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for name in (b"gr\xfcn.png", "gr\u00fcn \u2028 \U0001f600.png".encode(), b"two\nlines\x1b[2J.png"):
+        write_image(natural_image(8, 8), tmp_path / "plain.png")
+        os.rename(tmp_path / "plain.png", os.path.join(os.fsencode(tmp_path / "in"), name))
+    assert job(tmp_path / "in", tmp_path / "out").count("done") == 3
+    assert job(tmp_path / "in", tmp_path / "out").count("skipped") == 3
+    for path in (tmp_path / "in").iterdir():
+        path.write_bytes(b"no image")
+    told = job(tmp_path / "in", tmp_path / "out").summary()
+    assert len(told.splitlines()) == 4
+    assert told.isprintable() or "\n" in told
+    assert "\x1b" not in told
+
+
+def test_what_a_killed_job_had_begun_is_removed_and_nobody_elses(photos: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    (output / "trip").mkdir(parents=True)
+    ours, others = output / "trip" / f".c.fake.{'a' * 32}.tmp", output / f".z.fake.{'b' * 32}.tmp"
+    for path in (ours, others):
+        path.write_bytes(b"half")
+    job(photos, output)
+    assert (ours.exists(), others.exists()) == (False, True)

@@ -75,7 +75,7 @@ def test_work_that_cannot_be_made_is_an_error(engine: Engine) -> None:
 def test_engines_are_named() -> None:
     assert isinstance(make_engine(), SerialEngine)
     assert isinstance(make_engine(workers=2), ProcessEngine)
-    assert make_engine(workers=None).workers == (os.cpu_count() or 1)
+    assert make_engine(workers=0).workers == (os.cpu_count() or 1)
     with pytest.raises(OptionError, match="'local' or 'ray'"):
         make_engine("raay")
     with pytest.raises(OptionError, match="Take engine ray"):
