@@ -1,15 +1,15 @@
 """Damaged payloads by number, and what a decoder makes of them."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 
 from precomp_sdk.codec import Codec
-from precomp_sdk.errors import BitstreamError
+from precomp_sdk.errors import BitstreamError, PrecompError
 from precomp_sdk.testing.images import natural_image
 
-__all__ = ["DECODED", "REFUSED", "damaged_payload", "decode_damaged", "whole_payloads"]
+__all__ = ["DECODED", "REFUSED", "damaged_payload", "decode_damaged", "read_damaged", "whole_payloads"]
 
 DECODED = "decoded"  #: the damage did not matter, or cannot be seen in the format
 REFUSED = "refused"  #: as `BitstreamError`
@@ -64,11 +64,21 @@ def damaged_payload(payloads: Sequence[bytes], number: int) -> bytes:
 
 def decode_damaged(codec: Codec, payload: bytes) -> str:
     """Return `DECODED`, `REFUSED`, or what went wrong: a codec does one of these two, whatever it is given."""
+    images: list[torch.Tensor] = []
+    outcome = read_damaged(lambda data: images.append(codec.decode(data)), payload, BitstreamError)
+    if not images:
+        return outcome
+    image = images[0]
+    good = image.dtype == torch.uint8 and image.dim() == 3 and image.shape[0] == 3
+    return DECODED if good else f"an image of {image.dtype} {tuple(image.shape)}"
+
+
+def read_damaged(read: Callable[[bytes], object], content: bytes, refusal: type[PrecompError] = PrecompError) -> str:
+    """Return `DECODED`, `REFUSED`, or what went wrong: a reader returns, or raises its own kind of error."""
     try:
-        image = codec.decode(payload)
-    except BitstreamError:
+        read(content)
+    except refusal:
         return REFUSED
     except Exception as error:  # whatever it is, it is a finding
         return f"{type(error).__name__}: {error}"
-    good = image.dtype == torch.uint8 and image.dim() == 3 and image.shape[0] == 3
-    return DECODED if good else f"an image of {image.dtype} {tuple(image.shape)}"
+    return DECODED
