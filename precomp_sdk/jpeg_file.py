@@ -7,7 +7,8 @@ four things are looked at here, none of which needs the pixels:
 2. The progression: every coefficient of every component is sent, down to its last bit (T.81, G.1.1.1). libjpeg does
    not count missing scans.
 3. Holes: zero bytes in a row, as a lost packet or disk block leaves them, where the scan's Huffman codes do not make
-   zeros of a flat area. Annex K's codes make texture of them, and not seldom as many blocks as were lost.
+   zeros of a flat area. Annex K's codes make texture of them, and not seldom as many blocks as were lost. In a scan
+   of refinements, which libjpeg decodes without a warning whatever it is given, only a longer hole is told.
 4. The entropy-coded data, by libjpeg-turbo in strict mode, at an eighth of the size: the Huffman decoder does all of
    its work, the transform hardly any. Its first warning is an error.
 
@@ -50,7 +51,8 @@ _OTHER_FRAMES: Final = {
 }
 # In entropy-coded data FF 00 is a byte of ones, FF D0..D7 a restart marker, and FF FF a marker's fill byte.
 _AFTER_SCAN: Final = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)
-_HOLE: Final = bytes(16)
+_HOLE: Final = 16  # zero bytes that no scan has in a row
+_REFINEMENT_HOLE: Final = 160  # libjpeg's encoder sends up to 1000 bits of refinement after a code (jcphuff.c)
 _NEVER: Final = -1
 
 
@@ -205,10 +207,10 @@ def _read_segments(payload: bytes, max_pixels: int, max_scans: int) -> JPEGHeade
             found = _AFTER_SCAN.search(payload, at)
             if found is None:
                 raise _FaultError("an end-of-image marker after the scan", f"none in {len(payload)} bytes")
-            if not _zeros_are_plain(body, zeros, header.progressive):
-                hole = payload.find(_HOLE, at, found.start())
-                if hole >= 0:
-                    raise _FaultError("coded data without holes", f"{len(_HOLE)} or more zero bytes at offset {hole}")
+            least = _least_hole(body, zeros, header.progressive)
+            hole = payload.find(bytes(least), at, found.start()) if least else -1
+            if hole >= 0:
+                raise _FaultError("coded data without holes", f"{least} or more zero bytes at offset {hole}")
             at = found.start()
         elif marker == _DHT:
             _read_huffman_tables(body, zeros)
@@ -322,15 +324,19 @@ def _read_huffman_tables(body: bytes, zeros: dict[int, int]) -> None:
         body = body[17 + count :]
 
 
-def _zeros_are_plain(body: bytes, zeros: dict[int, int], progressive: bool) -> bool:
-    """Whether zero bits may stand in a row in a scan: they code a flat area, raw bits, or tables are not here."""
+def _least_hole(body: bytes, zeros: dict[int, int], progressive: bool) -> int:
+    """Return how many zero bytes in a row a scan cannot have; 0 where they code a flat area, or tables are not here."""
     first, _, bits = body[-3:]
-    if progressive and bits >> 4:
-        return True  # a refinement sends raw bits
+    refines = progressive and bits >> 4
+    if refines and first == 0:
+        return 0  # raw bits
     wants_dc, wants_ac = first == 0, first > 0 or not progressive
     for tables in body[2 : 1 + 2 * body[0] : 2]:
         if wants_dc and zeros.get(tables >> 4, 0) != 0:
-            return False  # each block would be darker than the one before
-        if wants_ac and zeros.get(0x10 | tables & 15, 0) != 0:
-            return False  # no end of a block; or one of several, which encoders join
-    return True
+            return _HOLE  # each block would be darker than the one before
+        symbol = zeros.get(0x10 | tables & 15, 0)
+        if refines and (symbol & 15 or symbol == 0xF0):
+            return _REFINEMENT_HOLE  # each coefficient that was zero would be -1 now
+        if wants_ac and not refines and symbol != 0:
+            return _HOLE  # no end of a block; or one of several, which encoders join
+    return 0

@@ -83,7 +83,8 @@ def clip_box(
     width, height = size
     x1, y1, x2, y2 = box
     clipped = max(0.0, x1), max(0.0, y1), min(float(width), x2), min(float(height), y2)
-    left, top, right, bottom = np.asarray(clipped, dtype=np.float32).tolist()  # what the network will get
+    with np.errstate(over="ignore"):  # where a coordinate is beyond all images
+        left, top, right, bottom = np.asarray(clipped, dtype=np.float32).tolist()  # what the network will get
     text = f"x1 y1 x2 y2 = {x1:.9g} {y1:.9g} {x2:.9g} {y2:.9g}"
     if not (x2 - x1 >= _LEAST_SIDE_PX and y2 - y1 >= _LEAST_SIDE_PX):  # also where one is not a number
         findings.add(key, where, f"a box with an area, {_LEAST_SIDE_PX:g} pixels wide and high or more", text)

@@ -54,8 +54,10 @@ def find_images(folder: Path, *, below: bool = True) -> FoundImages:
             elif entry.is_symlink() and not Path(entry.path).exists():
                 if is_image_name(entry.name):
                     left_out.append(SkippedSample(key, "a link to nothing"))
-            elif is_image_name(entry.name):
+            elif is_image_name(entry.name) and entry.is_file():
                 files.append(key)
+            elif is_image_name(entry.name):
+                left_out.append(SkippedSample(key, "a pipe, a socket or a device"))
             elif reason := reason_not_read(entry.name):
                 left_out.append(SkippedSample(key, reason))
     return FoundImages(tuple(sorted(files)), tuple(left_out))

@@ -13,13 +13,14 @@ import torch
 from torch import Tensor
 
 from precomp_data._findings import Findings
+from precomp_data._mask_survey import survey_masks
 from precomp_data._names import chosen_names
 from precomp_data._orientation import LabelOrientation, check_label_orientation, upright_target
 from precomp_data.folders import existing_folder
 from precomp_data.geometry import AS_STORED, DEFAULT_READING, Geometry, ImageDataset
 from precomp_data.masks import read_mask
 from precomp_sdk import Boxes, DatasetError, DatasetReport, Label, Mask, OptionError, Target
-from precomp_sdk.image_io import DecodedImage, ReadSettings, decode_image, is_image_name
+from precomp_sdk.image_io import DecodedImage, ReadSettings, decode_image, decode_labels, is_image_name
 
 __all__ = ["WebDatasetShards"]
 
@@ -65,7 +66,7 @@ class WebDatasetShards(ImageDataset):
         shards: a pattern of their names below it, such as ``"train-*.tar"``; they are sorted.
         target: ``"label"``, ``"mask"``, ``"boxes"``, or None for images without labels.
         classes: the names of labels 0, 1, ...
-        ignore_index: the label of masks that counts for nothing.
+        ignore_index: the label of masks that counts for nothing; by default 255.
         strict: False leaves out samples without an image or without their label; `report` lists them.
         label_orientation: where an image's EXIF data turns it, its labels lie on the samples as they are ``"stored"``
             or on the ``"upright"`` image. By default a mask's size tells; where nothing does, the image is refused.
@@ -91,7 +92,7 @@ class WebDatasetShards(ImageDataset):
         shards: str = "*.tar",
         target: str | None = Label.kind,
         classes: Sequence[str] | None = None,
-        ignore_index: int = _IGNORE,
+        ignore_index: int | None = None,
         strict: bool = True,
         label_orientation: LabelOrientation | None = None,
         geometry: Geometry = AS_STORED,
@@ -102,7 +103,7 @@ class WebDatasetShards(ImageDataset):
             raise OptionError.choice(f"data set {self.name!r}", "target", (*_KINDS, None), target)
         self.target_kind = target
         self.class_names = () if classes is None else chosen_names(self.name, classes)
-        self._ignore = ignore_index
+        self._ignore = _IGNORE if ignore_index is None else ignore_index
         self._lies = check_label_orientation(self.name, label_orientation)
         folder = existing_folder(Path(root))
         self.origin = str(folder / shards)
@@ -113,7 +114,7 @@ class WebDatasetShards(ImageDataset):
         self._entries = [entry for path in paths for entry in self._usable(path, folder, findings)]
         if not self._entries:
             raise _wrong(self.origin, "images", "none that can be used", "Look at the names of the members.")
-        self._report = findings.report(len(self._entries))
+        self._report = findings.report(len(self._entries), notes=self._notes(chosen=ignore_index is not None))
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -125,6 +126,24 @@ class WebDatasetShards(ImageDataset):
     def report(self) -> DatasetReport:
         """Return what was left out, and why."""
         return self._report
+
+    def _notes(self, *, chosen: bool) -> Sequence[str]:
+        if self.target_kind != Mask.kind:
+            return ()
+
+        def labels(place: int) -> Tensor:
+            entry = self._entries[place]
+            part = self._part(entry)
+            return decode_labels(entry.members[part].read(), where=f"{entry.key}.{part}").samples
+
+        return survey_masks(
+            labels,
+            len(self._entries),
+            where=self.origin,
+            class_names=self.class_names,
+            ignore_index=self._ignore,
+            chosen=chosen,
+        )
 
     def _usable(self, path: Path, folder: Path, findings: Findings) -> Iterator[_Entry]:
         """Yield the samples of one shard that have all their parts."""

@@ -61,6 +61,7 @@ _SIGNATURES = (  # what is found in the place of an image
     (b"%PDF", "a PDF file", "Convert its pages to PNG."),
     (b"8BPS", "a Photoshop file", "Convert it to PNG."),
     (b"<svg", "an SVG drawing", "Convert it to PNG."),
+    (b"<?xml", "an XML file, such as an SVG drawing", "Convert it to PNG."),
     (b"<!DOCTYPE html", "a web page", "Download the image again."),
     (b"<html", "a web page", "Download the image again."),
 )
@@ -209,8 +210,11 @@ def unreadable(where: str, expected: str, got: str, remedy: str = _REPLACE) -> I
 
 
 def _content(path: str | PathLike[str], where: str) -> bytes:
+    path = Path(path)
     try:
-        return Path(path).read_bytes()
+        if path.exists() and not path.is_file() and not path.is_dir():  # a pipe waits for ever, a device has no end
+            raise unreadable(where, "a file", "a pipe, a socket or a device", "Read it, and give the bytes.")
+        return path.read_bytes()
     except (OSError, ValueError) as error:  # a path with a null character is a ValueError
         raise unreadable(where, "a file that can be read", reason_of(error), "Check the path.") from error
 

@@ -114,18 +114,20 @@ def test_a_hole_anywhere_in_a_sequential_scan_is_refused(options: dict[str, Any]
             decode_jpeg(holed)
 
 
-def test_nearly_all_holes_in_progressive_scans_are_refused() -> None:
-    """What passes lies in a scan of refinements, where zeros are data, or where they end blocks."""
-    payload = saved(textured(480, 640), progressive=True)
+@pytest.mark.parametrize("quality", [30, 75, 95])
+def test_a_hole_in_a_progressive_file_is_refused_but_for_the_lowest_bits_of_dc(quality: int) -> None:
+    payload = saved(textured(480, 640), progressive=True, quality=quality)
+    whole = decode_jpeg(payload).astype(int)
     begin, end = cuts(payload)[0][0], cuts(payload)[-1][1]
     passed = 0
-    for at in np.linspace(begin, end - 401, 60).astype(int):
+    for at in np.linspace(begin, end - 401, 84).astype(int):
         try:
-            check_jpeg(payload[:at] + bytes(400) + payload[at + 400 :])
+            pixels = decode_jpeg(payload[:at] + bytes(400) + payload[at + 400 :])
         except BitstreamError:
             continue
         passed += 1
-    assert passed <= 6
+        assert np.abs(pixels - whole).max() <= 16  # in DC's refinement every bit pattern is valid, and tells one step
+    assert passed <= 2
 
 
 def test_pieces_glued_together_are_refused() -> None:

@@ -2,15 +2,16 @@
 
 import json
 import os
+import tarfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from precomp_data import CocoDetection, ImageFolder, MaskFolder, UnlabelledFolder, VocDetection
-from precomp_sdk import DatasetError, DatasetReport, SkippedSample, Subset
-from precomp_sdk.image_io import _files
+from precomp_data import CocoDetection, ImageFolder, MaskFolder, UnlabelledFolder, VocDetection, WebDatasetShards
+from precomp_sdk import DatasetError, DatasetReport, ImageError, SkippedSample, Subset
+from precomp_sdk.image_io import _files, read_image
 
 
 def save(path: Path, values: np.ndarray | None = None) -> None:
@@ -39,6 +40,20 @@ def test_links_are_followed_each_folder_once(tmp_path: Path) -> None:
     everything = UnlabelledFolder(root=tmp_path / "set")
     assert len(everything) == 5
     assert all(sample.image.shape == (3, 8, 8) for sample in map(everything.__getitem__, range(5)))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_and_a_device_are_no_images(tmp_path: Path) -> None:
+    save(tmp_path / "a.png")
+    os.mkfifo(tmp_path / "b.png")
+    os.symlink("/dev/zero", tmp_path / "c.png")
+    (tmp_path / "d.png").mkdir()
+    found = UnlabelledFolder(root=tmp_path)
+    assert len(found) == 1
+    assert [item.key for item in found.report().left_out] == ["b.png", "c.png"]
+    for name in ("b.png", "c.png"):
+        with pytest.raises(ImageError, match="expected a file; got a pipe, a socket or a device"):
+            read_image(tmp_path / name)
 
 
 def test_a_folder_keeps_its_own_name_beside_a_link_to_it(tmp_path: Path) -> None:
@@ -136,6 +151,25 @@ def test_masks_of_0_and_255_are_refused(classes: list[str] | None, tmp_path: Pat
         MaskFolder(root=root, classes=classes)
 
 
+def test_a_rare_object_that_is_255_is_refused_too(tmp_path: Path) -> None:
+    labels = np.zeros((100, 100), np.uint8)
+    labels[3, 4] = 255
+    with pytest.raises(DatasetError, match=r"255 covers 0\.01% of all pixels"):
+        MaskFolder(root=mask_set(tmp_path, [labels]))
+
+
+def test_shards_of_masks_are_looked_at_as_folders_are(tmp_path: Path) -> None:
+    labels = binary()
+    with tarfile.open(tmp_path / "a.tar", "w") as shard:
+        for name, samples in (("0.png", np.zeros((40, 60, 3), np.uint8)), ("0.mask.png", labels)):
+            save(tmp_path / "loose" / name, samples)
+            shard.add(tmp_path / "loose" / name, name)
+    with pytest.raises(DatasetError, match=r"got \[0\] and 255 .* 255 covers 33%"):
+        WebDatasetShards(root=tmp_path, target="mask")
+    told = WebDatasetShards(root=tmp_path, target="mask", classes=["a", "b"], ignore_index=255).report().messages()
+    assert told[-1] == "no pixel of the 1 masks is of class 'b'"
+
+
 def test_who_chooses_to_ignore_255_may(tmp_path: Path) -> None:
     root = mask_set(tmp_path, [binary()])
     data = MaskFolder(root=root, classes=["background", "cell"], ignore_index=255)
@@ -171,7 +205,7 @@ def test_masks_of_a_lossy_format_are_refused_and_their_copies_told(tmp_path: Pat
     smooth = np.kron(np.random.default_rng(0).integers(0, 2, (6, 6)), np.ones((9, 9))).astype(np.uint8) * 200
     root = mask_set(tmp_path, [smooth], "jpg")
     with pytest.raises(DatasetError, match=r"0\.jpg: .*the lossy format JPEG"):
-        MaskFolder(root=root)[0]
+        MaskFolder(root=root)
     with Image.open(root / "masks/train/0.jpg") as image:
         image.save(root / "masks/train/0.png")
     (root / "masks/train/0.jpg").unlink()

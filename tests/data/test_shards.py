@@ -126,9 +126,8 @@ def test_what_lacks_a_part_is_named_or_left_out(root: Path) -> None:
 )
 def test_a_damaged_part_is_named(member: str, data: bytes, target: str, told: str, root: Path) -> None:
     write(root / "more.tar", {"a.png": png(pixels(0)), member: data})
-    dataset = WebDatasetShards(root=root, shards="more.tar", target=target, classes=CLASSES)
     with pytest.raises(Exception, match=told):
-        dataset[0]
+        WebDatasetShards(root=root, shards="more.tar", target=target, classes=CLASSES)[0]
 
 
 def test_compressed_and_damaged_shards_are_told(root: Path) -> None:
