@@ -9,8 +9,9 @@ from torch import Tensor
 from precomp_jpeg import JPEGCodec, JPEGProxy
 from precomp_jpeg._arithmetic import forward_dct, inverse_dct, quantize, rounding_weight
 from precomp_jpeg._colour import downsample, pad_edges, rgb_to_ycc, upsample, ycc_to_rgb
-from precomp_jpeg._rate import RateOptions, entropy_bits
-from precomp_jpeg._scan import scan_of
+from precomp_jpeg._costs import standard_costs
+from precomp_jpeg._rate import RateOptions, _dc_change, _dc_costs, entropy_bits
+from precomp_jpeg._scan import differences, scan_of
 from precomp_sdk import to_uint8
 
 CPU = torch.device("cpu")
@@ -151,6 +152,19 @@ def test_finite_difference_is_a_recount_with_one_coefficient_moved(
     recount, _ = entropy_bits(variants, variants, component, scan, options)
     assert torch.allclose(slope[:1].flatten() * side, recount - bits.detach(), atol=2e-3)
     assert (recount != bits).sum() > 100  # there was something to compare
+
+
+def test_moving_one_dc_changes_its_own_difference_and_the_next() -> None:
+    levels = torch.randint(-3, 4, (2, 40)).float()
+    side = torch.randint(0, 2, (2, 40)).float() * 2 - 1
+    costs = standard_costs(0, False, CPU)
+    before = _dc_costs(differences(levels), costs, None)
+    change = _dc_change(differences(levels), side, before, costs, None)
+    for place in range(40):
+        moved = levels.clone()
+        moved[:, place] += side[:, place]
+        recount = _dc_costs(differences(moved), costs, None).sum(1) - before.sum(1)
+        assert torch.allclose(change[:, place], recount, atol=1e-4)
 
 
 def test_rate_gradient_carries_the_roundings_weight() -> None:
