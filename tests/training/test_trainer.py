@@ -166,7 +166,7 @@ def test_the_proxy_must_be_of_the_codec_and_its_options() -> None:
     ("name", "value", "told"),
     [
         ("codec", "fake", "Trainer, codec: expected an object of Codec; got 'fake'"),
-        ("proxy", None, "Trainer, proxy: expected an object of ProxyCodec; got None"),
+        ("proxy", "fake", "Trainer, proxy: expected an object of ProxyCodec; got 'fake'"),
         ("preprocessor", FakePreprocessor, "expected an object of Preprocessor; got the class FakePreprocessor"),
         ("task", torch.nn.Identity(), r"expected an object of TaskModel; got Identity\(\)"),
         ("settings", {}, "expected an object of TrainSettings; got {}"),
