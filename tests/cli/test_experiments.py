@@ -1,5 +1,6 @@
 import json
 import re
+import sys
 from collections.abc import Callable
 from importlib.resources import files
 from pathlib import Path
@@ -62,6 +63,14 @@ def test_train_and_evaluate_do_the_whole_job(call: Call, mine: Path, tmp_path: P
     assert len(log) == len(watcher.events)
     assert read_record(tmp_path / "run")["training"]["experiment"]["train"]["steps"] == 6
     assert read_record(tmp_path / "run")["training"]["command"].split()[0] == "precomp"
+
+
+def test_evaluate_takes_an_engine(call: Call, mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    call("train", "mine.toml", "--set", "train.steps=1")
+    assert "'local' or 'ray'" in call("evaluate", "run", "--engine", "dask").stderr
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert 'pip install "precomp-sdk[ray]"' in call("evaluate", "run", "--engine", "ray", "--workers", "2").stderr
+    assert "Take engine ray" in call("evaluate", "run", "--workers", "2", "--address", "auto").stderr
 
 
 @pytest.mark.parametrize(("amount", "worse"), [("-3.0", True), ("0.0", False)])
