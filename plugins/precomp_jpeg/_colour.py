@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
-from ._arithmetic import through_clamp
+from ._arithmetic import clip, exact_dtype, through_clamp
 
 __all__ = ["crop", "downsample", "pad_edges", "rgb_to_ycc", "upsample", "ycc_to_rgb"]
 
@@ -15,40 +15,48 @@ __all__ = ["crop", "downsample", "pad_edges", "rgb_to_ycc", "upsample", "ycc_to_
 # units of 2**-16, so float32 holds them exactly.
 _TO_YCC: Final = ((19595, 38470, 7471), (-11059, -21709, 32768), (32768, -27439, -5329))
 _TO_YCC_BIAS: Final = (32768 - (128 << 16), 32767, 32767)  # rounding; Y is level-shifted here, Cb and Cr by definition
-_RED_FROM_CR: Final = 91881 / 65536
-_BLUE_FROM_CB: Final = 116130 / 65536
-_GREEN_FROM_CB: Final = -22554 / 65536
-_GREEN_FROM_CR: Final = -46802 / 65536
+_SHARE: Final = {1: 1 / 4, 2: 1 / 16}  # of upsampling by rows: each doubling multiplies by four
+_FROM_CHROMA: Final = ((0, 91881), (-22554, -46802), (116130, 0))  # red, green, blue from Cb, Cr
 
 
-def _weighted(first: Tensor, second: Tensor, third: Tensor, weights: tuple[float, float, float], out: Tensor) -> Tensor:
-    torch.mul(first, weights[0], out=out)
-    return out.add_(second, alpha=weights[1]).add_(third, alpha=weights[2])
+@functools.lru_cache(maxsize=16)
+def _matrices(device: torch.device, dtype: torch.dtype) -> tuple[Tensor, Tensor, Tensor]:
+    """To YCbCr ``(1, 3, 3)``, its bias ``(1, 3, 1)``, and from chroma to RGB ``(1, 3, 2)``."""
+    with torch.inference_mode(False):
+        parts = (torch.tensor(values, dtype=dtype) / 65536 for values in (_TO_YCC, _TO_YCC_BIAS, _FROM_CHROMA))
+        forward, bias, back = (part.to(device) for part in parts)
+        return forward[None], bias[None, :, None], back[None]
+
+
+def _mixed(matrix: Tensor, planes: Tensor, bias: Tensor | None = None) -> Tensor:
+    """Return ``matrix @ planes (+ bias)`` for the channels of every pixel: ``(1, D, C)``, ``(N, C, H, W)``."""
+    n, channels, height, width = planes.shape
+    pixels = planes.to(matrix.dtype).reshape(n, channels, -1)
+    weights = matrix.expand(n, -1, -1)
+    product = torch.bmm(weights, pixels) if bias is None else torch.baddbmm(bias, weights, pixels)
+    return product.view(n, -1, height, width)
 
 
 class _RgbToYcc(Function):
     @staticmethod
     def forward(ctx: Any, images: Tensor) -> tuple[Tensor, Tensor]:
-        n, _, h, w = images.shape
-        scaled = images * 255.0
-        pixels = scaled.clamp(0.0, 255.0)
-        ctx.save_for_backward(scaled.sub_(pixels))
-        red, green, blue = pixels.round_().unbind(1)
-        luma, chroma = images.new_empty(n, 1, h, w), images.new_empty(n, 2, h, w)
-        for weights, bias, out in zip(_TO_YCC, _TO_YCC_BIAS, (luma[:, 0], chroma[:, 0], chroma[:, 1]), strict=True):
-            first, second, third = (weight / 65536 for weight in weights)
-            _weighted(red, green, blue, (first, second, third), out).add_(bias / 65536).floor_()
-        return luma, chroma
+        matrix, bias, _ = _matrices(images.device, exact_dtype(images.device))
+        pixels, excess = clip(images * 255.0, 0.0, 255.0)
+        ctx.save_for_backward(excess)
+        pixels.round_()
+        return (
+            _mixed(matrix[:, :1], pixels, bias[:, :1]).floor_().to(torch.float32),
+            _mixed(matrix[:, 1:], pixels, bias[:, 1:]).floor_().to(torch.float32),
+        )
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> Tensor:
-        (excess,) = ctx.saved_tensors
-        luma, (blue, red) = grads[0][:, 0], grads[1].unbind(1)
-        grad = torch.empty_like(excess)
-        for i, column in enumerate(zip(*_TO_YCC, strict=True)):
-            first, second, third = (weight * 255 / 65536 for weight in column)
-            _weighted(luma, blue, red, (first, second, third), grad[:, i])
-        return through_clamp(grad, excess)
+        matrix = 255.0 * _matrices(grads[0].device, grads[0].dtype)[0].mT
+        luma, chroma = grads
+        grad = _mixed(matrix[:, :, :1], luma)
+        flat = grad.flatten(2)
+        flat.baddbmm_(matrix[:, :, 1:].expand(len(flat), -1, -1), chroma.flatten(2))
+        return through_clamp(grad, *ctx.saved_tensors)
 
 
 def rgb_to_ycc(images: Tensor) -> tuple[Tensor, Tensor]:
@@ -63,31 +71,22 @@ def rgb_to_ycc(images: Tensor) -> tuple[Tensor, Tensor]:
 class _YccToRgb(Function):
     @staticmethod
     def forward(ctx: Any, luma: Tensor, chroma: Tensor) -> Tensor:
-        n, _, h, w = luma.shape
-        blue, red = (chroma - 128.0).unbind(1)
-        out = luma.new_empty(n, 3, h, w)
-        torch.mul(red, _RED_FROM_CR, out=out[:, 0])
-        torch.mul(blue, _GREEN_FROM_CB, out=out[:, 1]).add_(red, alpha=_GREEN_FROM_CR)
-        torch.mul(blue, _BLUE_FROM_CB, out=out[:, 2])
-        out.add_(0.5).floor_().add_(luma)
-        clamped = out.clamp(0.0, 255.0)
-        ctx.save_for_backward(out.sub_(clamped))
+        matrix = _matrices(luma.device, exact_dtype(luma.device))[2]
+        out = _mixed(matrix, chroma, matrix.new_full((1, 1, 1), 0.5)).floor_().to(torch.float32).add_(luma)
+        clamped, excess = clip(out, 0.0, 255.0)
+        ctx.save_for_backward(excess)
         return clamped.div_(255.0)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor]:
-        (excess,) = ctx.saved_tensors
-        grad = through_clamp(grads[0], excess).mul_(1.0 / 255.0)
-        red, green, blue = grad.unbind(1)
-        n, _, h, w = grad.shape
-        chroma = grad.new_empty(n, 2, h, w)
-        torch.mul(blue, _BLUE_FROM_CB, out=chroma[:, 0]).add_(green, alpha=_GREEN_FROM_CB)
-        torch.mul(red, _RED_FROM_CR, out=chroma[:, 1]).add_(green, alpha=_GREEN_FROM_CR)
-        return (red + green).add_(blue).unsqueeze(1), chroma
+        grad = through_clamp(grads[0], *ctx.saved_tensors)
+        from_chroma = _matrices(grad.device, grad.dtype)[2].mT
+        back = torch.cat((torch.ones_like(from_chroma[:, :1]), from_chroma), dim=1) * (1.0 / 255.0)
+        return _mixed(back[:, :1], grad), _mixed(back[:, 1:], grad)
 
 
 def ycc_to_rgb(luma: Tensor, chroma: Tensor) -> Tensor:
-    """Convert luma ``(N, 1, H, W)`` and chroma ``(N, 2, H, W)`` in 0..255 to RGB in [0, 1]."""
+    """Convert luma ``(N, 1, H, W)`` in 0..255 and level-shifted chroma ``(N, 2, H, W)`` to RGB in [0, 1]."""
     return cast(Tensor, _YccToRgb.apply(luma, chroma))
 
 
@@ -142,59 +141,42 @@ def downsample(plane: Tensor, rows: int) -> Tensor:
     return cast(Tensor, _Downsample.apply(plane, rows))
 
 
-class _UpsampleRows(Function):
-    """Doubles the height: three of the near row and one of the far, so four times the value."""
+def _doubled(plane: Tensor, axis: int) -> Tensor:
+    """Double the samples along an axis: three of the near one and one of the far, so four times the value."""
+    length = plane.shape[axis]
+    near, inner = plane * 3.0, length - 1
+    shape = [*plane.shape[: axis + 1], 2, *plane.shape[axis + 1 :]]
+    first, second = (out := plane.new_empty(shape)).unbind(axis + 1)
+    for half, begin, other, border in ((first, 1, 0, 0), (second, 0, 1, inner)):
+        far = plane.narrow(axis, other, inner)
+        torch.add(near.narrow(axis, begin, inner), far, out=half.narrow(axis, begin, inner))
+        torch.mul(plane.narrow(axis, border, 1), 4.0, out=half.narrow(axis, border, 1))
+    return out.flatten(axis, axis + 1)
+
+
+def _halved(grad: Tensor, axis: int) -> Tensor:
+    """Undo `_doubled` for gradients."""
+    first, second = grad.unflatten(axis, (-1, 2)).unbind(axis + 1)
+    total, inner = (first + second).mul_(3.0), first.shape[axis] - 1
+    for half, begin, other, border in ((first, 1, 0, 0), (second, 0, 1, inner)):
+        total.narrow(axis, other, inner).add_(half.narrow(axis, begin, inner))
+        total.narrow(axis, border, 1).add_(half.narrow(axis, border, 1))
+    return total
+
+
+class _Upsample(Function):
+    @staticmethod
+    def forward(ctx: Any, plane: Tensor, rows: int) -> Tensor:
+        ctx.rows = rows
+        wide = _doubled(plane, 3)  # first: half as many samples are written two apart
+        even, odd = (8 / 16, 7 / 16) if rows == 2 else (1 / 4, 2 / 4)
+        bias = _alternating(wide.shape[3], even - 128.0, odd - 128.0, plane.device)
+        return (_doubled(wide, 2) if rows == 2 else wide).mul_(_SHARE[rows]).add_(bias).floor_()
 
     @staticmethod
-    def forward(_ctx: Any, plane: Tensor) -> Tensor:
-        n, c, h, w = plane.shape
-        out = plane.new_empty(n, c, h, 2, w)
-        near = plane * 3.0
-        torch.add(near[:, :, 1:], plane[:, :, :-1], out=out[:, :, 1:, 0])
-        torch.add(near[:, :, :1], plane[:, :, :1], out=out[:, :, :1, 0])
-        torch.add(near[:, :, :-1], plane[:, :, 1:], out=out[:, :, :-1, 1])
-        torch.add(near[:, :, -1:], plane[:, :, -1:], out=out[:, :, -1:, 1])
-        return out.view(n, c, 2 * h, w)
-
-    @staticmethod
-    def backward(_ctx: Any, *grads: Tensor) -> Tensor:
-        n, c, h, w = grads[0].shape
-        up, down = grads[0].reshape(n, c, h // 2, 2, w).unbind(3)
-        grad = (up + down).mul_(3.0)
-        grad[:, :, :-1] += up[:, :, 1:]
-        grad[:, :, :1] += up[:, :, :1]
-        grad[:, :, 1:] += down[:, :, :-1]
-        grad[:, :, -1:] += down[:, :, -1:]
-        return grad
-
-
-class _UpsampleColumns(Function):
-    """Doubles the width, ``scale`` times three of the near sample and one of the far, plus a bias; rounds down."""
-
-    @staticmethod
-    def forward(ctx: Any, plane: Tensor, scale: float, even: float, odd: float) -> Tensor:
-        ctx.scale = scale
-        n, c, h, w = plane.shape
-        out = plane.new_empty(n, c, h, w, 2)
-        left, right = out[..., 0], out[..., 1]
-        near = plane * 3.0
-        torch.add(near[..., 1:], plane[..., :-1], out=left[..., 1:])
-        torch.add(near[..., :1], plane[..., :1], out=left[..., :1])
-        torch.add(near[..., :-1], plane[..., 1:], out=right[..., :-1])
-        torch.add(near[..., -1:], plane[..., -1:], out=right[..., -1:])
-        bias = _alternating(2 * w, even, odd, plane.device)
-        return out.view(n, c, h, 2 * w).mul_(scale).add_(bias).floor_()
-
-    @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None, None]:
-        n, c, h, w = grads[0].shape
-        left, right = grads[0].reshape(n, c, h, w // 2, 2).unbind(-1)
-        grad = (left + right).mul_(3.0)
-        grad[..., :-1] += left[..., 1:]
-        grad[..., :1] += left[..., :1]
-        grad[..., 1:] += right[..., :-1]
-        grad[..., -1:] += right[..., -1:]
-        return grad.mul_(ctx.scale), None, None, None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        grad = _halved(grads[0], 2) if ctx.rows == 2 else grads[0]
+        return _halved(grad, 3).mul_(_SHARE[ctx.rows]), None
 
 
 def upsample(plane: Tensor, rows: int) -> Tensor:
@@ -204,10 +186,10 @@ def upsample(plane: Tensor, rows: int) -> Tensor:
         plane: chroma ``(N, C, h, w)`` in 0..255, cropped to the image. Where w is 1 or 2 samples are repeated, as
             libjpeg does.
         rows: vertical factor, 1 or 2.
+
+    Returns:
+        Level-shifted chroma, -128..127.
     """
     if plane.shape[-1] <= 2:
-        return plane.repeat_interleave(rows, dim=-2).repeat_interleave(2, dim=-1)
-    if rows == 2:
-        tall = cast(Tensor, _UpsampleRows.apply(plane))
-        return cast(Tensor, _UpsampleColumns.apply(tall, 1 / 16, 8 / 16, 7 / 16))
-    return cast(Tensor, _UpsampleColumns.apply(plane, 1 / 4, 1 / 4, 2 / 4))
+        return plane.repeat_interleave(rows, dim=-2).repeat_interleave(2, dim=-1) - 128.0
+    return cast(Tensor, _Upsample.apply(plane, rows))

@@ -12,10 +12,12 @@ from torch import Tensor
 from ._huffman import HuffmanCode, code_of, stuffed_bits
 from ._tables import AC_CODES, DC_CODES
 
-__all__ = ["END", "SIZES", "CostTables", "build_costs", "standard_costs"]
+__all__ = ["CHANGES", "END", "SIZES", "SPLITS", "CostTables", "build_costs", "standard_costs"]
 
 SIZES: Final = 12  #: magnitude categories 0..11; 11 occurs in DC, and as a step beyond the largest AC value
 END: Final = 64  #: "position" of the next coefficient where the block ends
+SPLITS: Final = 63 * 64 * SIZES  #: see `CostTables.change`
+CHANGES: Final = 2 * SPLITS + 64 * 16 * 16
 _NO_CODE_BITS: Final = 16  # a symbol without a code occurs only as the target of a finite difference
 _ZERO_RUN: Final = 0xF0
 
@@ -26,19 +28,18 @@ class CostTables:
 
     Attributes:
         dc: a DC difference of size s: ``[code][s]``.
-        own: an AC coefficient after r zeros: ``[code][r][moved][s]`` with 16 places for each size, whatever ``moved``;
-            nothing for s = 0.
-        step: what changing its size from s to ``moved`` adds, same index; nothing where one of them is 0.
-        split: what turning a zero into +-1 adds, r zeros after the previous coefficient and m zeros before the next
-            one, of size s (0: the block ends): ``[code][r][m][s]``.
+        own: an AC coefficient of size s after r zeros, with 16 places for each size: ``[code][r][s]``; 0 for s = 0.
+        change: what moving a coefficient to the next integer adds, `CHANGES` places for each code: `SPLITS` of turning
+            a zero into +-1, with r zeros after the previous coefficient and m zeros before the next one, of size s (0:
+            the block ends), ``[r][m][s]``; as many of turning +-1 into a zero; and ``[r][moved][s]`` of changing its
+            size from s to ``moved``, with 16 places for each.
         end: the end of a block: ``[code]``.
         table_bits: the ``DHT`` segments, ``[code]``.
     """
 
     dc: Tensor
     own: Tensor
-    step: Tensor
-    split: Tensor
+    change: Tensor
     end: Tensor
     table_bits: Tensor
 
@@ -62,9 +63,6 @@ def build_costs(
     runs = torch.arange(64)
     own = ac_cost[:, runs % 16] + zero_run[:, None, None] * (runs // 16)[:, None]  # (codes, 64, sizes)
     own[:, :, 0] = 0.0
-    step = own.new_zeros(len(ac), 64, 16, 16)
-    step[:, :, 1:SIZES, 1:SIZES] = own[:, :, 1:, None] - own[:, :, None, 1:]
-    by_moved = torch.nn.functional.pad(own, (0, 16 - SIZES))[:, :, None].expand(-1, -1, 16, -1)
     # What follows a run of zeros: the next coefficient, or the end of the block, which costs nothing after the last.
     following = own.clone()
     following[:, 1:, 0] = end[:, None]
@@ -72,16 +70,21 @@ def build_costs(
     # view; rows beyond 63 are combinations that cannot occur.
     beyond = torch.cat((following, following[:, -1:].expand(-1, 64, -1)), dim=1)
     together = beyond.unfold(1, 64, 1)[:, 1:64].transpose(2, 3)  # (codes, 63, 64, sizes)
-    split = own[:, :63, 1, None, None] + following[:, None] - together
+    change = own.new_zeros(len(ac), CHANGES)
+    born, dead, step = change.split([SPLITS, SPLITS, CHANGES - 2 * SPLITS], dim=1)
+    split = born.view(-1, 63, 64, SIZES)
+    torch.add(own[:, :63, 1, None, None], following[:, None], out=split).sub_(together)
+    torch.neg(born, out=dead)
+    resized = step.view(-1, 64, 16, 16)[:, :, 1:SIZES, 1:SIZES]
+    torch.sub(own[:, :, 1:, None], own[:, :, None, 1:], out=resized)
 
     def flat(table: Tensor) -> Tensor:
         return table.flatten().contiguous().to(device)
 
     return CostTables(
         dc=flat(torch.nn.functional.pad(dc_cost, (0, 16 - SIZES))),
-        own=flat(by_moved),
-        step=flat(step),
-        split=flat(split),
+        own=flat(torch.nn.functional.pad(own, (0, 16 - SIZES))),
+        change=flat(change),
         end=flat(end),
         table_bits=flat(torch.tensor([float(a.table_bits + b.table_bits) for a, b in zip(dc, ac, strict=True)])),
     )

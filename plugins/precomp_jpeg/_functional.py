@@ -63,7 +63,9 @@ def _run(images: Tensor, steps: Tensor, subsampling: str, options: RateOptions) 
         # To the right libjpeg repeats the last pixel before it averages; downwards, the last averaged row.
         chroma = downsample(pad_edges(chroma, _up(height, rows), _up(width, 2 * BLOCK)), rows)
     chroma, chroma_bits, chroma_table_bits = _code(chroma, steps[:, 1:], (1, 1), options)
-    if columns == 2:
+    if columns == 1:
+        chroma = chroma - 128.0
+    else:
         chroma = crop(upsample(crop(chroma, chroma.shape[-2], -(-width // 2)), rows), height, width)
     return Coded(ycc_to_rgb(luma, chroma), bits + chroma_bits, table_bits + chroma_table_bits)
 

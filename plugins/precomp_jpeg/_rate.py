@@ -15,16 +15,15 @@ from torch import Tensor
 from torch.autograd import Function
 
 from ._arithmetic import rounding_weight
-from ._costs import SIZES, CostTables, build_costs, standard_costs
+from ._costs import CHANGES, CostTables, build_costs, standard_costs
 from ._huffman import HuffmanCode, optimal_code
-from ._levels import Levels, sizes_of
+from ._levels import Levels, sizes_of, to_natural
 from ._scan import Scan, differences
 
 __all__ = ["RateOptions", "RateRule", "entropy_bits"]
 
 RateRule = Literal["finite-difference", "smooth"]
-_OWN_PER_CODE: Final = 64 * 256
-_SPLIT_PER_CODE: Final = 63 * 64 * SIZES
+_OWN_PER_CODE: Final = 64 * 16
 # The smooth rate, a log2(1 + |c|) over AC coefficients and b log2(1 + |d|) over DC differences: a and b fitted to the
 # bits of 12 photographs at quality 5..95 (median miss 5%); here per natural logarithm.
 _SMOOTH_AC: Final = 2.8 / math.log(2.0)
@@ -48,21 +47,18 @@ class RateOptions:
     stuffing: bool
 
 
-def _ac_change(levels: Levels, own: Tensor, costs: CostTables, code: Tensor | None) -> Tensor:
-    """What moving each AC coefficient towards its offset adds to the bits, ``(63, blocks)``.
+def _ac_change(levels: Levels, costs: CostTables, code: Tensor | None) -> Tensor:
+    """What moving each AC coefficient towards its offset adds to the bits, ``(63, blocks)`` by scan position.
 
     Args:
         levels: of the coefficients.
-        own: their flat index into the costs by run and sizes.
         costs: of the codes.
         code: ``(blocks,)``, which code each block has; None for one code.
     """
-    delta = costs.step.index_select(0, own.view(-1)).view(own.shape)
-    index = levels.split_index()
+    index = levels.change_index()
     if code is not None:
-        index.add_(code * _SPLIT_PER_CODE)
-    split = costs.split.index_select(0, index.view(-1)).view(index.shape)
-    return delta.addcmul_(split, levels.born())
+        index.add_(code, alpha=CHANGES)
+    return costs.change.index_select(0, index.view(-1)).view(index.shape)
 
 
 def _dc_costs(steps: Tensor, costs: CostTables, code: Tensor | None) -> Tensor:
@@ -72,20 +68,32 @@ def _dc_costs(steps: Tensor, costs: CostTables, code: Tensor | None) -> Tensor:
     return costs.dc.index_select(0, index.view(-1)).view(index.shape)
 
 
+def _counted(levels: Levels, image: Tensor, images: int) -> Tensor:
+    """How many AC coefficients of each image come after r zeros with size s, ``(images, 64, 16)``."""
+    index, block = levels.found()
+    index.add_(image.index_select(0, block), alpha=_OWN_PER_CODE)
+    return index.bincount(minlength=_OWN_PER_CODE * images).view(images, 64, 16)
+
+
 def _made_codes(
-    levels: Levels, own: Tensor, steps: Tensor, scan: Scan, channels: int
+    counts: Tensor, ends: Tensor, steps: Tensor, image: Tensor, dummies: int
 ) -> tuple[list[HuffmanCode], list[HuffmanCode]]:
-    """The DC and AC codes that libjpeg makes for each image; ``own`` is by image too."""
-    images = steps.shape[0] // channels
-    by_run = own.view(-1).bincount(minlength=_OWN_PER_CODE * images).view(images, 4, 16, 16, 16).sum(3)
-    runs = by_run[..., 1:].sum((2, 3))  # by whole runs of sixteen zeros before a coefficient
+    """The DC and AC codes that libjpeg makes for each image.
+
+    Args:
+        counts: of `_counted`.
+        ends: blocks of each image that end before their last coefficient.
+        steps: DC differences, ``(P, blocks)``.
+        image: of each plane, ``(P,)``.
+        dummies: blocks of an image that only complete a unit.
+    """
+    images = len(counts)
+    by_run = counts.view(images, 4, 16, 16)
     ac = by_run.sum(1)  # symbols 16 * run + size
-    ac[:, :, 0] = 0  # what is zero is no symbol
-    ac[:, 15, 0] = (runs * torch.arange(4, device=runs.device)).sum(1)
-    ac[:, 0, 0] = levels.ended.view(images, -1).sum(1) + scan.dummies * channels
-    image = torch.arange(images, device=steps.device).repeat_interleave(channels)[:, None]
-    dc = (256 * image + sizes_of(steps)).view(-1).bincount(minlength=256 * images).view(images, 256)
-    dc[:, 0] += scan.dummies * channels
+    ac[:, 15, 0] = (by_run.sum((2, 3)) * torch.arange(4, device=counts.device)).sum(1)  # runs of sixteen zeros
+    ac[:, 0, 0] = ends + dummies
+    dc = (256 * image[:, None] + sizes_of(steps)).view(-1).bincount(minlength=256 * images).view(images, 256)
+    dc[:, 0] += dummies
     return [optimal_code(row) for row in dc.tolist()], [optimal_code(row) for row in ac.flatten(1).tolist()]
 
 
@@ -101,30 +109,31 @@ class _EntropyBits(Function):
         offset = unrounded - rounded if change else None
         side = None if offset is None else offset.sign()
         levels = Levels.of(rounded, side)
-        own = levels.run_index()
         steps = differences(scan.gather(rounded[:, :, 0, :, 0]))
+        images, dummies = planes // channels, scan.dummies * channels
+        ends = levels.ended.view(images, -1).sum(1)
+        of_plane: Tensor | None = None
+        of_block: Tensor | None = None
         if options.optimize:
-            image = torch.arange(planes // channels, dtype=torch.int32, device=rounded.device)
-            of_plane: Tensor | None = image.repeat_interleave(channels)
-            blocks: Tensor = image.repeat_interleave(channels * height * width)
-            of_block: Tensor | None = blocks
-            own.add_(blocks * _OWN_PER_CODE)
-            made = _made_codes(levels, own, steps, scan, channels)
+            image = torch.arange(images, dtype=torch.int32, device=rounded.device)
+            of_plane, of_block = (image.repeat_interleave(count * channels) for count in (1, height * width))
+            counts = _counted(levels, of_block, images)
+            made = _made_codes(counts, ends, steps, of_plane, dummies)
             costs = build_costs(*made, stuffing=options.stuffing, device=rounded.device)
+            bits = (counts.flatten(1) * costs.own.double().view(images, -1)).sum(1)
         else:
             costs = standard_costs(component, options.stuffing, rounded.device)
-            of_plane = of_block = None
-        ends = costs.end if of_block is None else costs.end.index_select(0, of_block)
-        ac = costs.own.index_select(0, own.view(-1)).view(own.shape).sum(0) + ends * levels.ended
+            own = levels.own_index()
+            each = costs.own.index_select(0, own.view(-1)).view(own.shape).sum(0)
+            bits = each.view(images, -1).sum(1, dtype=torch.float64)
         dc = _dc_costs(steps, costs, of_plane)
-        bits = ac.view(planes // channels, -1).sum(1, dtype=torch.float64)
-        bits += dc.view(planes // channels, -1).sum(1, dtype=torch.float64)
-        bits += scan.dummies * channels * (costs.dc[::16] + costs.end)
+        bits += dc.view(images, -1).sum(1, dtype=torch.float64) + (ends + dummies) * costs.end.double()
+        bits += dummies * costs.dc[::16]
         if offset is not None and side is not None:
             moved = _dc_change(steps, scan.gather(side[:, :, 0, :, 0]), dc, costs, of_plane)
             moved = scan.scatter(moved, height, width).view(1, -1)
             change_of_all = (
-                torch.cat((moved, _ac_change(levels, own, costs, of_block)))
+                to_natural(torch.cat((moved, _ac_change(levels, costs, of_block))))
                 .view(8, 8, planes, height, width)
                 .permute(2, 3, 0, 4, 1)
             )
