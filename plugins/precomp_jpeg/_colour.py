@@ -156,7 +156,7 @@ def _doubled(plane: Tensor, axis: int) -> Tensor:
 
 def _halved(grad: Tensor, axis: int) -> Tensor:
     """Undo `_doubled` for gradients."""
-    first, second = grad.unflatten(axis, (-1, 2)).unbind(axis + 1)
+    first, second = grad.reshape(*grad.shape[:axis], -1, 2, *grad.shape[axis + 1 :]).unbind(axis + 1)
     total, inner = (first + second).mul_(3.0), first.shape[axis] - 1
     for half, begin, other, border in ((first, 1, 0, 0), (second, 0, 1, inner)):
         total.narrow(axis, other, inner).add_(half.narrow(axis, begin, inner))

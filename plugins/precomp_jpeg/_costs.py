@@ -71,7 +71,7 @@ def build_costs(
     beyond = torch.cat((following, following[:, -1:].expand(-1, 64, -1)), dim=1)
     together = beyond.unfold(1, 64, 1)[:, 1:64].transpose(2, 3)  # (codes, 63, 64, sizes)
     change = own.new_zeros(len(ac), CHANGES)
-    born, dead, step = change.split([SPLITS, SPLITS, CHANGES - 2 * SPLITS], dim=1)
+    born, dead, step = change[:, :SPLITS], change[:, SPLITS : 2 * SPLITS], change[:, 2 * SPLITS :]
     split = born.view(-1, 63, 64, SIZES)
     torch.add(own[:, :63, 1, None, None], following[:, None], out=split).sub_(together)
     torch.neg(born, out=dead)
