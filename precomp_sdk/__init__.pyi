@@ -63,6 +63,7 @@ from .chooser import (
     PricePoint as PricePoint,
     QualityChooser as QualityChooser,
     answers_apart as answers_apart,
+    answers_differ as answers_differ,
 )
 from .codec import (
     Codec as Codec,
@@ -83,7 +84,9 @@ from .data import (
     load_samples as load_samples,
 )
 from .deploy import (
+    ChooserUse as ChooserUse,
     Compressor as Compressor,
+    KeepAnswer as KeepAnswer,
     export_onnx as export_onnx,
     measure_cost as measure_cost,
 )
@@ -198,6 +201,7 @@ from .observers import (
     fan_out as fan_out,
 )
 from .preprocessor import (
+    Identity as Identity,
     Preprocessor as Preprocessor,
     Tiling as Tiling,
     Window as Window,

@@ -13,7 +13,7 @@ from precomp_sdk.described import Described
 from precomp_sdk.errors import ContractError
 from precomp_sdk.images import check_batch, pad_to_multiple
 
-__all__ = ["Preprocessor", "Tiling", "Window"]
+__all__ = ["Identity", "Preprocessor", "Tiling", "Window"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,3 +181,19 @@ class Preprocessor(Described, nn.Module, ABC):
                 remedy="Return an image of the shape that came in.",
             )
         return processed[..., :height, :width].clamp(0.0, 1.0)
+
+
+class Identity(Preprocessor):
+    """Leaves every image as it is: the codec alone, where a preprocessor is asked for, as before a quality chooser.
+
+    Example:
+        >>> Identity()(torch.full((1, 3, 2, 2), 0.5), 0.3).unique()
+        tensor([0.5000])
+    """
+
+    name = "identity"
+    source = "nothing is changed"
+    trainable = False
+
+    def _process(self, images: Tensor, strengths: Tensor) -> Tensor:
+        return images

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
@@ -42,22 +42,32 @@ class PriceCurve:
         points: from the mildest quality to the strongest.
         units: by member, its mean loss over images and qualities: what makes members comparable.
         images: how many it was measured on.
+        reduced: by resolution below 1, bits per pixel of the source and loss at each quality of ``points``.
     """
 
     points: tuple[PricePoint, ...]
     units: Mapping[str, float]
     images: int
+    reduced: Mapping[float, tuple[tuple[float, float], ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "units", MappingProxyType(dict(self.units)))
+        for name in ("units", "reduced"):
+            object.__setattr__(self, name, MappingProxyType(dict(getattr(self, name))))
 
     def __reduce__(self) -> tuple[object, ...]:  # a mapping proxy does not pickle
-        return PriceCurve, (self.points, dict(self.units), self.images)
+        return PriceCurve, (self.points, dict(self.units), self.images, dict(self.reduced))
+
+    def table(self, factor: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Return bits per pixel and losses over the ladder at a resolution that was measured."""
+        pairs = [(point.bpp, point.loss) for point in self.points] if factor == 1.0 else self.reduced[factor]
+        rates, losses = zip(*pairs, strict=True)
+        return tuple(rates), tuple(losses)
 
     def plain(self) -> dict[str, Any]:
         """Return it as plain JSON values."""
         rows = [[point.quality, point.bpp, point.loss, point.price] for point in self.points]
-        return {"points": rows, "units": dict(self.units), "images": self.images}
+        reduced = [[factor, [list(pair) for pair in pairs]] for factor, pairs in self.reduced.items()]
+        return {"points": rows, "units": dict(self.units), "images": self.images, "reduced": reduced}
 
     @classmethod
     def from_plain(cls, values: Mapping[str, Any]) -> "PriceCurve":
@@ -69,7 +79,18 @@ class PriceCurve:
         try:
             points = tuple(PricePoint(*(float(value) for value in row)) for row in values["points"])
             units = {str(name): float(unit) for name, unit in values["units"].items()}
-            return cls(points, units, int(values["images"]))
+            reduced = {
+                float(factor): tuple((float(bpp), float(loss)) for bpp, loss in pairs)
+                for factor, pairs in values.get("reduced", ())
+            }
+            if any(len(pairs) != len(points) for pairs in reduced.values()):
+                raise ValueError("a resolution of other qualities")
+            pairs = [(item.bpp, item.loss) for item in points] + [pair for row in reduced.values() for pair in row]
+            numbers = [number for pair in pairs for number in pair] + [item.price for item in points]
+            positive = [bpp for bpp, _ in pairs] + [item.price for item in points] + list(units.values())
+            if not all(map(math.isfinite, numbers)) or not all(number > 0 for number in positive):
+                raise ValueError("a number that is not finite, or rates, prices and units that are not above 0")
+            return cls(points, units, int(values["images"]), reduced)
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise OptionError(
                 where="PriceCurve",

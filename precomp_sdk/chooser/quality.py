@@ -8,18 +8,18 @@ from typing import Final, Literal, get_args
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 from torch import Tensor
 
-from precomp_sdk.channel import Channel
 from precomp_sdk.chooser.answers import CleanAnswer
 from precomp_sdk.chooser.curve import PriceCurve, PricePoint, prices_of
+from precomp_sdk.chooser.trial import Trials, Tried
 from precomp_sdk.codec import Codec
 from precomp_sdk.errors import CalibrationError, NotFittedError, OptionError
-from precomp_sdk.images import check_image, downscale, to_float, to_uint8
+from precomp_sdk.images import check_image
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.task import TaskModel
-from precomp_sdk.transcode import Transcoder
 
 __all__ = ["ChosenQuality", "QualityChooser", "Search"]
 
@@ -28,6 +28,7 @@ Search = Literal["exact", "searched"]
 _WHERE: Final = "QualityChooser"
 _LEAST: Final = 1e-9  # of a loss: below it a member does not notice compression
 _MIN_IMAGES: Final = 2  # one image has no average
+_LEAST_PANEL_PX: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +59,6 @@ class ChosenQuality:
     price: float
     objective: float
     encodes: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Tried:
-    """One candidate, encoded and judged."""
-
-    payload: bytes
-    bpp: float
-    losses: dict[str, float]
 
 
 class QualityChooser:
@@ -102,6 +94,8 @@ class QualityChooser:
         trust: of an image's own losses, above 0 and up to 1; the rest is the average image's. At 1 the panel rules
             alone, which is best for the panel itself.
         monotone: an image's losses are made to fall with its bits first.
+        panel_px: the longer side that the panel is shown at most, in pixels, so that its cost does not grow with the
+            image; None shows images as they are.
         curve: of an earlier `fit`.
 
     Raises:
@@ -130,6 +124,7 @@ class QualityChooser:
         resolutions: Sequence[float] = (1.0,),
         trust: float = 0.7,
         monotone: bool = True,
+        panel_px: int | None = None,
         curve: PriceCurve | None = None,
     ) -> None:
         if not panel:
@@ -146,6 +141,8 @@ class QualityChooser:
                 tuple(resolutions),
                 "Leave it out for full size alone.",
             )
+        if panel_px is not None and panel_px < _LEAST_PANEL_PX:
+            raise OptionError.number(_WHERE, "panel_px", f"a whole number from {_LEAST_PANEL_PX}, or None", panel_px)
         scale = codec.quality_scale
         given = tuple(scale.check(quality) for quality in (scale.ladder if ladder is None else ladder))
         if len(set(given)) < 2:  # one quality leaves nothing to choose
@@ -153,8 +150,8 @@ class QualityChooser:
                 _WHERE, "ladder", "two different qualities or more", given, "Leave it out for the codec's own."
             )
         self.codec = codec
-        self._transcoder = Transcoder(codec, workers=1)
-        self.panel = dict(panel)
+        self.panel, self.panel_px = dict(panel), panel_px
+        self._trials = Trials(codec, self.panel, panel_px)
         self.preprocessor = preprocessor
         self.ladder = scale.from_mild_to_strong(tuple(dict.fromkeys(given)))
         self.resolutions = tuple(dict.fromkeys(float(factor) for factor in resolutions))
@@ -180,7 +177,8 @@ class QualityChooser:
     def fit(self, images: Sequence[Tensor]) -> PriceCurve:
         """Measure the codec alone on images, without the preprocessor: units, and the price of every quality.
 
-        Some tens of images suffice; they need no labels, and should not be those that are scored.
+        Lower resolutions are measured too, for the search and for the average image's part in a choice. Some tens of
+        images suffice; they need no labels, and should not be those that are scored.
 
         Args:
             images: two or more, (3, H, W) uint8.
@@ -197,16 +195,18 @@ class QualityChooser:
                 len(images),
                 "Some tens, like those to be sent, suffice.",
             )
-        rates = np.zeros((len(images), len(self.ladder)))
+        factors = tuple(dict.fromkeys((1.0, *self.resolutions)))  # full size first: the anchor
+        rates = np.zeros((len(factors), len(images), len(self.ladder)))
         losses = {name: np.zeros_like(rates) for name in self.panel}
         for row, image in enumerate(images):
             answers = self._clean(check_image(image, "QualityChooser.fit"))
-            for column, quality in enumerate(self.ladder):
-                tried = self._try(image, answers, quality, 1.0, None)
-                rates[row, column] = tried.bpp
-                for name, loss in tried.losses.items():
-                    losses[name][row, column] = loss
-        units = {name: float(table.mean()) for name, table in losses.items()}
+            for place, factor in enumerate(factors):
+                for column, quality in enumerate(self.ladder):
+                    tried = self._try(image, answers, quality, factor, None)
+                    rates[place, row, column] = tried.bpp
+                    for name, loss in tried.losses.items():
+                        losses[name][place, row, column] = loss
+        units = {name: float(table[0].mean()) for name, table in losses.items()}
         silent = [name for name, unit in units.items() if not unit > _LEAST]
         if silent:
             raise CalibrationError(
@@ -215,14 +215,19 @@ class QualityChooser:
                 got=f"none of {', '.join(silent)} on {len(images)} images at qualities {self.ladder}",
                 remedy="Give the ladder stronger qualities, or leave these members out.",
             )
-        mean_rates = rates.mean(axis=0)
-        mean_losses = np.mean([table.mean(axis=0) / units[name] for name, table in losses.items()], axis=0)
-        prices = prices_of(mean_rates, mean_losses)
+        mean_rates = rates.mean(axis=1)
+        mean_losses = np.mean([table.mean(axis=1) / units[name] for name, table in losses.items()], axis=0)
+        prices = prices_of(mean_rates[0], mean_losses[0])
         points = tuple(
             PricePoint(quality, float(rate), float(loss), float(price))
-            for quality, rate, loss, price in zip(self.ladder, mean_rates, mean_losses, prices, strict=True)
+            for quality, rate, loss, price in zip(self.ladder, mean_rates[0], mean_losses[0], prices, strict=True)
         )
-        self._curve = PriceCurve(points, units, len(images))
+        reduced = {
+            factor: tuple(zip(mean_rates[place].tolist(), mean_losses[place].tolist(), strict=True))
+            for place, factor in enumerate(factors)
+            if factor != 1.0
+        }
+        self._curve = PriceCurve(points, units, len(images), reduced)
         return self._curve
 
     def price(self, quality: float) -> float:
@@ -263,8 +268,8 @@ class QualityChooser:
             quality: names the operating point, see `price`; or
             price: bits per pixel for a unit of loss.
             search: ``"exact"`` encodes the whole ladder at every resolution. ``"searched"`` encodes first where the
-                average image would be, then where the average image's curve, moved and scaled to what was found, has
-                its best point, until that was encoded or ``encodes`` is spent.
+                average image would be, then where the average image's curves, moved and scaled to what was found, have
+                their best point, until that was encoded or ``encodes`` is spent.
             encodes: the budget of a search, two or more.
 
         Raises:
@@ -285,7 +290,7 @@ class QualityChooser:
         if encodes < 2:  # one encode is a constant quality
             raise OptionError.number(_WHERE, "encodes", "a whole number from 2", encodes)
         answers = self._clean(image)
-        tried: dict[tuple[int, float], _Tried] = {}
+        tried: dict[tuple[int, float], Tried] = {}
         if search == "exact":
             wanted = [(column, factor) for factor in self.resolutions for column in range(len(self.ladder))]
             for key in wanted:
@@ -306,34 +311,31 @@ class QualityChooser:
         answers: Mapping[str, CleanAnswer],
         price: float,
         encodes: int,
-        tried: dict[tuple[int, float], _Tried],
+        tried: dict[tuple[int, float], Tried],
     ) -> None:
-        """Fill ``tried``: the average image's curve says where to look first, what is found there where next."""
-        points = self.curve.points
-        rates = np.array([point.bpp for point in points])
-        losses = np.array([point.loss for point in points])
-        factor = max(self.resolutions)  # other resolutions have no average curve to be foretold from
-        column = int((rates + price * losses).argmin())
-        while len(tried) < encodes and (column, factor) not in tried:
-            tried[column, factor] = self._try(image, answers, self.ladder[column], factor, self.preprocessor)
-            columns = [key[0] for key in tried]
+        """Fill ``tried``: the average image's curves say where to look first, what is found there where next."""
+        tables = [self.curve.table(factor) for factor in self.resolutions]
+        rates, losses = (np.array([table[part] for table in tables]) for part in (0, 1))  # (resolutions, qualities)
+        row, column = _least(rates + price * losses)
+        while len(tried) < encodes and (column, self.resolutions[row]) not in tried:
+            key = (column, self.resolutions[row])
+            tried[key] = self._try(image, answers, self.ladder[column], key[1], self.preprocessor)
+            columns, rows = [at for at, _ in tried], [self.resolutions.index(factor) for _, factor in tried]
             found = list(tried.values())
-            moved = math.exp(
-                float(np.mean([math.log(item.bpp / rates[at]) for at, item in zip(columns, found, strict=True)]))
-            )
+            moved = math.exp(float(np.mean(np.log([item.bpp for item in found] / rates[rows, columns]))))
             own = np.array([self._mean(item.losses) for item in found])
-            scaled = float((own.sum() + _LEAST) / (losses[columns].sum() + _LEAST))
+            scaled = float((own.sum() + _LEAST) / (losses[rows, columns].sum() + _LEAST))
             foretold = losses * (self.trust * scaled + 1 - self.trust)
-            column = int((rates * moved + price * foretold).argmin())
+            row, column = _least(rates * moved + price * foretold)
 
-    def _best(self, tried: Mapping[tuple[int, float], _Tried], price: float) -> ChosenQuality:
+    def _best(self, tried: Mapping[tuple[int, float], Tried], price: float) -> ChosenQuality:
         keys = list(tried)
         bpps = np.array([tried[key].bpp for key in keys])
         own = np.array([self._mean(tried[key].losses) for key in keys])
         if self.monotone:
             order = np.argsort(bpps, kind="stable")
             own[order] = isotonic_regression(own[order], increasing=False).x
-        average = np.array([self.curve.points[key[0]].loss for key in keys])
+        average = np.array([self.curve.table(factor)[1][column] for column, factor in keys])
         shared = self.trust * own + (1 - self.trust) * average
         objectives = bpps + price * shared
         place = int(objectives.argmin())
@@ -361,12 +363,9 @@ class QualityChooser:
             return 1.0
         return self.preprocessor.resolution(self.codec.quality_scale.strength(quality))
 
-    @torch.no_grad()
     def _clean(self, image: Tensor) -> dict[str, CleanAnswer]:
-        batch = to_float(image)[None]
-        return {name: CleanAnswer.of(task, batch) for name, task in self.panel.items()}
+        return self._trials.clean(image)
 
-    @torch.no_grad()
     def _try(
         self,
         image: Tensor,
@@ -374,25 +373,24 @@ class QualityChooser:
         quality: float,
         factor: float,
         preprocessor: Preprocessor | None,
-    ) -> _Tried:
-        """Encode, decode and judge one candidate."""
-        size = (image.shape[1], image.shape[2])
-        channel = Channel(self._transcoder, preprocessor)
-        processed = channel.preprocess([image], [quality])[0]
-        floats = to_float(processed) if processed.dtype == torch.uint8 else processed.float()
-        sent = to_uint8(downscale(floats[None], factor * channel.resolution(quality)))[0].cpu()
-        payload = self.codec.encode(sent, quality)
-        received = to_float(channel.receive([self.codec.decode(payload)], [size])[0])[None]
-        losses = {name: answers[name].loss(task, received) for name, task in self.panel.items()}
-        return _Tried(payload, 8 * len(payload) / (size[0] * size[1]), losses)
+    ) -> Tried:
+        return self._trials.attempt(image, answers, quality, factor, preprocessor)
 
     def _checked(self, curve: PriceCurve) -> PriceCurve:
         qualities = tuple(point.quality for point in curve.points)
-        if set(curve.units) != set(self.panel) or qualities != self.ladder:
+        unknown = set(self.resolutions) - {1.0, *curve.reduced}
+        if set(curve.units) != set(self.panel) or qualities != self.ladder or unknown:
             raise OptionError(
                 where=f"{_WHERE}, option 'curve'",
-                expected=f"a curve of the panel {sorted(self.panel)} over the ladder {self.ladder}",
-                got=f"one of {sorted(curve.units)} over {qualities}",
-                remedy="Fit the chooser again, or give the panel and the ladder of the earlier fit.",
+                expected=f"a curve of the panel {sorted(self.panel)} over the ladder {self.ladder}, "
+                f"at resolutions {self.resolutions}",
+                got=f"one of {sorted(curve.units)} over {qualities}, at {(1.0, *curve.reduced)}",
+                remedy="Fit the chooser again, or give the panel, ladder and resolutions of the earlier fit.",
             )
         return curve
+
+
+def _least(objectives: NDArray[np.float64]) -> tuple[int, int]:
+    """Return row and column of the least one."""
+    row, column = np.unravel_index(int(objectives.argmin()), objectives.shape)
+    return int(row), int(column)

@@ -22,10 +22,17 @@ from precomp_sdk.cli._shared import (
 )
 
 if TYPE_CHECKING:
-    from precomp_sdk.deploy import Compressor, QualityTarget
+    from precomp_sdk.deploy import Compressor, KeepAnswer, QualityTarget
     from precomp_sdk.image_io import ReadSettings
+    from precomp_sdk.registry import Registry
 
 __all__: list[str] = []
+
+Model = Annotated[
+    Path,
+    typer.Argument(help="What `precomp export` wrote, the folder of `precomp train`, or a shipped sender: general."),
+]
+CodecName = Annotated[str | None, typer.Option("--codec", help="Of a shipped sender: jpeg (the default), bpg ...")]
 
 
 @app.command()
@@ -65,7 +72,7 @@ def export(
 @app.command()
 def compress(
     ctx: typer.Context,
-    model: Annotated[Path, typer.Argument(help="What `precomp export` wrote, or the folder of `precomp train`.")],
+    model: Model,
     inputs: Annotated[
         list[Path], typer.Argument(metavar="INPUT...", help="Image files and folders of images; - is standard input.")
     ],
@@ -76,6 +83,19 @@ def compress(
     quality: Annotated[float | None, typer.Option(help="On the codec's own scale.")] = None,
     bpp: Annotated[float | None, typer.Option(help="Instead: at most so many bits per pixel, image by image.")] = None,
     max_bytes: Annotated[int | None, typer.Option(help="Instead: at most so many bytes, image by image.")] = None,
+    keep_answer: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TASK",
+            help="Instead: as strongly as this network still answers the same: a weights file, the folder of a run, "
+            "squeezenet or nanodet.",
+        ),
+    ] = None,
+    tolerance: Annotated[
+        float | None, typer.Option(help="With --keep-answer: the share of an answer that may differ.")
+    ] = None,
+    max_encodes: Annotated[int, typer.Option(help="How often an image may be encoded to find its quality.", min=2)] = 8,
+    codec: CodecName = None,
     workers: Workers = None,
     engine: EngineName = "local",
     address: Address = None,
@@ -93,17 +113,28 @@ def compress(
 ) -> None:
     """Preprocess and encode images, upright and in sRGB; their metadata is left behind.
 
+    A shipped sender chooses for each image the quality and the resolution that small networks of its own need;
+    --quality then names the operating point.
+
     A folder as output makes it a job: files are written atomically, a record of each goes to compressed.jsonl, and the
     same command goes on where one was interrupted.
     """
-    from precomp_sdk.deploy import RECORD_NAME, BulkSettings, QualityTarget, compress_files, find_jobs
+    from precomp_sdk.deploy import RECORD_NAME, BulkSettings, QualityTarget, compress_files, find_jobs, find_model
     from precomp_sdk.engines import make_engine
     from precomp_sdk.image_io import MAX_PIXELS, ReadSettings
     from precomp_sdk.run import Sender, load_compressor
 
-    target = QualityTarget(quality=quality, bits_per_pixel=bpp, max_bytes=max_bytes)
+    registry = registry_of(ctx)
+    target: QualityTarget | KeepAnswer
+    if keep_answer is None:
+        target = QualityTarget(quality=quality, bits_per_pixel=bpp, max_bytes=max_bytes, max_encodes=max_encodes)
+    elif (quality, bpp, max_bytes) != (None, None, None):
+        raise typer.BadParameter("expected it, or a quality, bits per pixel or bytes", param_hint="--keep-answer")
+    else:
+        target = _kept(keep_answer, registry, trust=trust, tolerance=tolerance, max_encodes=max_encodes)
     read = ReadSettings(max_pixels=MAX_PIXELS if max_pixels is None else max_pixels, white_level=white_level)
-    sender = load_compressor(model, registry_of(ctx), trust=trust, observer=tell_notice)
+    model = find_model(model, codec)
+    sender = load_compressor(model, registry, trust=trust, observer=tell_notice)
     single = len(inputs) == 1 and (inputs[0] == STREAM or inputs[0].is_file())
     if single and (output == STREAM or (not output.is_dir() and output.suffix)):
         _compress_one(sender, inputs[0], output, target, read, as_json=as_json)
@@ -112,7 +143,7 @@ def compress(
         raise typer.BadParameter("expected files and folders; - is for one image alone", param_hint="INPUT")
     with progress(ctx) as shown, make_engine(engine, workers, address=address) as who:
         report = compress_files(
-            Sender(model, registry_of(ctx), sender, trust=trust),
+            Sender(model, registry, sender, trust=trust),
             find_jobs(inputs, output, sender.codec.suffix()),
             BulkSettings(target, newer=newer, dry_run=dry_run, read=read),
             sender=sender.digest,
@@ -128,8 +159,29 @@ def compress(
         raise typer.Exit(1)
 
 
+def _kept(name: str, registry: "Registry", *, trust: bool, tolerance: float | None, max_encodes: int) -> "KeepAnswer":
+    """Return the target that keeps a network's answer; each worker loads the network anew."""
+    from precomp_sdk.deploy import KeepAnswer
+    from precomp_sdk.deploy.loading import digest_of
+    from precomp_sdk.run import TaskSource, load_task
+
+    task = load_task(name, registry, trust=trust)
+    return KeepAnswer(
+        TaskSource(name, registry, task, trust=trust),
+        name=f"{name} ({digest_of(task)[:8]})",  # other weights under this name do a bulk job's files again
+        tolerance=tolerance,
+        max_encodes=max_encodes,
+    )
+
+
 def _compress_one(
-    sender: "Compressor", source: Path, output: Path, target: "QualityTarget", read: "ReadSettings", *, as_json: bool
+    sender: "Compressor",
+    source: Path,
+    output: Path,
+    target: "QualityTarget | KeepAnswer",
+    read: "ReadSettings",
+    *,
+    as_json: bool,
 ) -> None:
     """Compress one image to a file or to standard output."""
     from precomp_sdk.deploy import compress_to_target
@@ -144,25 +196,33 @@ def _compress_one(
         "bytes": len(found.payload),
         "bpp": bpp,
         "quality": found.quality,
+        "resolution": found.resolution,
+        "encodes": found.encodes,
         "reason": found.reason,
     }
     if as_json and output != STREAM:
         tell_json(facts)
     elif output != STREAM:
-        chosen = f", {sender.codec.quality_scale.name} {found.quality:g}: {found.reason}" if found.reason else ""
+        smaller = f" at {found.resolution:g} of height and width" if found.resolution != 1.0 else ""
+        chosen = (
+            f", {sender.codec.quality_scale.name} {found.quality:g}{smaller}, {found.encodes} encodes: {found.reason}"
+            if found.reason
+            else ""
+        )
         typer.echo(f"{output}: {len(found.payload)} bytes, {bpp:.3f} bits per pixel{chosen}")
 
 
 @app.command()
 def decompress(
     ctx: typer.Context,
-    file: Annotated[Path, typer.Argument(help="What `precomp export` wrote, or the folder of `precomp train`.")],
+    model: Model,
     payload: Annotated[Path, typer.Argument(help="What `precomp compress` wrote; - is standard input.")],
     output: Annotated[Path, typer.Option(help="PNG file for the image; - is standard output.")],
     size: Annotated[
         str | None,
         typer.Option(metavar="HEIGHTxWIDTH", help="Of the source, where it was coded at a lower resolution."),
     ] = None,
+    codec: CodecName = None,
     trust: Trust = False,
 ) -> None:
     """Decode one payload: what the receiver sees."""
@@ -173,7 +233,8 @@ def decompress(
     if size is not None and not (len(sides) == 2 and all(side.isdecimal() and int(side) for side in sides)):
         raise typer.BadParameter(f"expected HEIGHTxWIDTH, such as 240x320; got {size!r}", param_hint="--size")
     target = None if size is None else (int(sides[0]), int(sides[1]))
-    image = load_compressor(file, registry_of(ctx), trust=trust).decompress(read_input(payload), target)
+    sender = load_compressor(model, registry_of(ctx), codec=codec, trust=trust)
+    image = sender.decompress(read_input(payload), target)
     if output == STREAM:
         write_output(output, encode_png(image))
     else:

@@ -10,12 +10,15 @@ from precomp_sdk.deploy.bulk import (
     find_jobs,
     read_records,
 )
+from precomp_sdk.deploy.compressed_image import CompressedImage
 from precomp_sdk.deploy.compressor import Compressor
 from precomp_sdk.deploy.cost import Cost, measure_cost
 from precomp_sdk.deploy.export import export_onnx
+from precomp_sdk.deploy.keep_answer import KeepAnswer
 from precomp_sdk.deploy.onnx_pair import RECEIVER_FILE, SENDER_FILE, export_onnx_pair
 from precomp_sdk.deploy.resources import bytes_per_pixel, check_memory, memory_needed
-from precomp_sdk.deploy.targets import CompressedImage, QualityTarget, compress_to_target
+from precomp_sdk.deploy.shipped import ChooserUse, find_model, load_shipped_task, shipped_models, shipped_networks
+from precomp_sdk.deploy.targets import QualityTarget, compress_to_target
 
 __all__ = [
     "RECEIVER_FILE",
@@ -23,11 +26,13 @@ __all__ = [
     "SENDER_FILE",
     "BulkReport",
     "BulkSettings",
+    "ChooserUse",
     "CompressedImage",
     "Compressor",
     "Cost",
     "FileRecord",
     "Job",
+    "KeepAnswer",
     "QualityTarget",
     "bytes_per_pixel",
     "check_memory",
@@ -36,7 +41,11 @@ __all__ = [
     "export_onnx",
     "export_onnx_pair",
     "find_jobs",
+    "find_model",
+    "load_shipped_task",
     "measure_cost",
     "memory_needed",
     "read_records",
+    "shipped_models",
+    "shipped_networks",
 ]

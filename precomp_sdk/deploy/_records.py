@@ -24,6 +24,8 @@ class FileRecord:
         height: of the source, in pixels; 0 where it was not read.
         width: likewise.
         quality: on the codec's scale; None where there is no payload.
+        resolution: factor of height and width at which it was coded.
+        encodes: how often it was encoded.
         seconds: of one worker's time, reading and writing included.
         error: in one line, where it failed.
         reason: why this quality was chosen, where it was.
@@ -39,6 +41,8 @@ class FileRecord:
     height: int = 0
     width: int = 0
     quality: float | None = None
+    resolution: float = 1.0
+    encodes: int = 0
     seconds: float = 0.0
     error: str = ""
     reason: str = ""

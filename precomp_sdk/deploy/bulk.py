@@ -10,6 +10,7 @@ from precomp_sdk.atomic_io import write_whole
 from precomp_sdk.deploy._jobs import Job, check_outputs, clear_leftovers, find_jobs
 from precomp_sdk.deploy._records import RECORD_NAME, FileRecord, Journal, read_records
 from precomp_sdk.deploy.compressor import Compressor
+from precomp_sdk.deploy.keep_answer import KeepAnswer
 from precomp_sdk.deploy.targets import QualityTarget, compress_to_target
 from precomp_sdk.engines import Engine, SerialEngine
 from precomp_sdk.errors import printable
@@ -42,7 +43,7 @@ class BulkSettings:
         read: how images are read.
     """
 
-    target: QualityTarget
+    target: QualityTarget | KeepAnswer
     newer: bool = False
     dry_run: bool = False
     read: ReadSettings = field(default_factory=ReadSettings)
@@ -172,6 +173,8 @@ class _Sender:
             height=int(image.shape[1]),
             width=int(image.shape[2]),
             quality=found.quality,
+            resolution=found.resolution,
+            encodes=found.encodes,
             seconds=time.monotonic() - begin,
             reason=found.reason,
             mtime_ns=mtime_ns,

@@ -1,7 +1,5 @@
 """Preprocessor and codec as one thing that turns images into payloads."""
 
-import hashlib
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -9,19 +7,23 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from precomp_sdk._trust import refuse_in_weights
 from precomp_sdk.channel import Channel
+from precomp_sdk.chooser import ChoosingChannel
 from precomp_sdk.codec import Codec
-from precomp_sdk.config import check_options
+from precomp_sdk.deploy.compressed_image import CompressedImage
 from precomp_sdk.deploy.export import export_onnx
+from precomp_sdk.deploy.keep_answer import KeepAnswer
+from precomp_sdk.deploy.loading import codec_of, digest_of, make_codec, make_preprocessor, refuse_without_parts
 from precomp_sdk.deploy.resources import check_memory
-from precomp_sdk.deploy.targets import CompressedImage, QualityTarget, compress_to_target
-from precomp_sdk.errors import CheckpointError, ConfigError, QualityError
+from precomp_sdk.deploy.shipped import ChooserUse, check_same_parts, find_model
+from precomp_sdk.deploy.targets import QualityTarget, compress_to_target
+from precomp_sdk.errors import CheckpointError, QualityError
 from precomp_sdk.events import Event, Notice
 from precomp_sdk.image_io import ImageSource, as_image
-from precomp_sdk.preprocessor import Preprocessor
+from precomp_sdk.preprocessor import Identity, Preprocessor
 from precomp_sdk.registry import Registry
-from precomp_sdk.training import SavedModule, as_recorded, load_module, read_module, rebuild, save_module
+from precomp_sdk.task import TaskModel
+from precomp_sdk.training import WEIGHTS_FILE, as_recorded, load_module, read_module, save_module
 from precomp_sdk.validation import find_device
 
 __all__ = ["Compressor"]
@@ -35,18 +37,23 @@ class Compressor:
     The payload is an ordinary file of the codec; any decoder of the format reads it, `decompress` among them. Several
     threads may call it at a time.
 
+    With a quality chooser each image is coded at the quality and the resolution that its panel needs, and ``quality``
+    names the operating point: as many bits as the codec alone would pay at that quality for what the panel keeps.
+
     Shapes and units:
         image: (3, H, W) uint8, sRGB; any H, W >= 1. Never changed in place.
         quality: on the codec's own scale, between the ends of ``ladder``.
 
     Args:
         codec: the real codec.
-        preprocessor: trained; put into evaluation mode.
-        ladder: the qualities it was trained for; None takes the codec's own ladder.
+        preprocessor: trained; put into evaluation mode. `Identity` leaves images alone.
+        ladder: the qualities it was trained for; None takes the codec's own ladder, or the chooser's.
         facts: whatever else the file should say, such as the task; plain JSON values.
+        chooser: chooses the quality of each image; constructed with these two objects, and fitted.
 
     Raises:
         QualityError: a quality of the ladder is off the codec's scale.
+        OptionError: the chooser is of another codec or preprocessor.
 
     Example:
         >>> from precomp_sdk.testing import FakeCodec, FakePreprocessor
@@ -63,12 +70,16 @@ class Compressor:
         *,
         ladder: Sequence[float] | None = None,
         facts: Mapping[str, Any] | None = None,
+        chooser: ChooserUse | None = None,
     ) -> None:
         self.codec = codec
         self.preprocessor = preprocessor.eval().requires_grad_(False)
-        self.channel = Channel(
-            codec, self.preprocessor
-        )  #: the road that its images take, as in training and evaluation
+        self.chooser = chooser
+        #: the road that its images take at a quality, as in training and evaluation
+        self.channel = Channel(codec, None if isinstance(preprocessor, Identity) else self.preprocessor)
+        if chooser is not None:
+            check_same_parts(chooser, codec, preprocessor)
+            ladder = chooser.chooser.ladder if ladder is None else ladder
         self.ladder = codec.quality_scale.ladder_of(ladder)
         self._facts = dict(facts or {})
 
@@ -81,50 +92,70 @@ class Compressor:
             "codec_options": dict(self.codec.coding_options),
             "codec_version": self.codec.version,
             "ladder": list(self.ladder),
+            **({} if self.chooser is None else {"chooser": self.chooser.facts()}),
         }
 
     @property
     def digest(self) -> str:
         """A short name for what this sender does: of its weights, options, codec and the codec's version."""
-        content = hashlib.sha256(json.dumps(as_recorded(self.facts), sort_keys=True).encode())
         network = self.preprocessor
-        content.update(json.dumps([network.name, as_recorded(network.options)], sort_keys=True).encode())
-        for name, value in sorted(network.state_dict().items()):
-            content.update(name.encode())
-            if isinstance(value, Tensor):
-                content.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-        return content.hexdigest()[:16]
+        return digest_of(network, as_recorded(self.facts), network.name, as_recorded(network.options))
 
     def preprocess(self, image: ImageSource, quality: float) -> Tensor:
-        """Return the image as the codec gets it: uint8 (3, H, W), smaller where the preprocessor asks for it.
+        """Return the image as the codec gets it: uint8 (3, H, W), smaller where preprocessor or chooser ask for it.
 
         Raises:
             ImageError: it is no image that `as_image` takes.
             QualityError: the quality lies outside the ladder, where the network was never trained.
             ResourceError: the machine has no memory for it.
         """
-        image = as_image(image)
-        self._check(quality)
-        if image.shape[1] * image.shape[2] >= _LARGE_PX:
-            check_memory(self.preprocessor, (int(image.shape[1]), int(image.shape[2])))
+        image = self._checked(image, quality)
+        channel = self.channel
+        if self.chooser is not None:
+            channel = ChoosingChannel(self.chooser.chooser, search=self.chooser.search, encodes=self.chooser.encodes)
         with torch.no_grad():
-            return self.channel.send([image], [quality])[0]
+            return channel.send([image], [quality])[0]
 
     def compress(self, image: ImageSource, quality: float) -> bytes:
         """Return the payload of an image: an ordinary file of the codec, upright, in sRGB and without metadata.
 
         Args:
             image: a path, the bytes of a file, a Pillow image, an array or a tensor, see `as_image`.
-            quality: on the codec's own scale.
+            quality: on the codec's own scale; with a chooser, the operating point.
 
         Raises:
             ImageError: it is no image that `as_image` takes.
             QualityError: the quality lies outside the ladder.
             CodecError: the codec's library failed.
         """
-        return self.codec.encode(self.preprocess(image, quality), quality)
+        return self.compress_chosen(image, quality).payload
 
-    def compress_many(self, images: Iterable[ImageSource], target: QualityTarget | float) -> Iterator[CompressedImage]:
+    def compress_chosen(self, image: ImageSource, quality: float) -> CompressedImage:
+        """Return what `compress` does, and at which quality and resolution it was coded, and why.
+
+        Raises:
+            PrecompError: as `compress` raises it.
+        """
+        image = self._checked(image, quality)
+        if self.chooser is None:
+            with torch.no_grad():
+                sent = self.channel.send([image], [quality])[0]
+            payload, resolution = self.codec.encode(sent, quality), self.channel.resolution(quality)
+            return CompressedImage(payload, quality, 1, resolution=resolution)
+        use = self.chooser
+        found = use.chooser.choose(image, quality, search=use.search, encodes=use.encodes)
+        why = f"chosen at the operating point {quality:g} by {', '.join(use.chooser.panel)}"
+        return CompressedImage(found.payload, found.quality, found.encodes, why, found.resolution)
+
+    def without_chooser(self) -> "Compressor":
+        """Return the same sender, which takes the quality that it is given."""
+        if self.chooser is None:
+            return self
+        return Compressor(self.codec, self.preprocessor, ladder=self.ladder, facts=self._facts)
+
+    def compress_many(
+        self, images: Iterable[ImageSource], target: QualityTarget | KeepAnswer | float
+    ) -> Iterator[CompressedImage]:
         """Yield the payloads of many images, in order; for files and folders by several workers see `compress_files`.
 
         Args:
@@ -134,7 +165,7 @@ class Compressor:
         Raises:
             PrecompError: as `compress` raises it, for the image at which it stands.
         """
-        chosen = target if isinstance(target, QualityTarget) else QualityTarget(quality=target)
+        chosen = target if isinstance(target, QualityTarget | KeepAnswer) else QualityTarget(quality=target)
         for image in images:
             yield compress_to_target(self, as_image(image), chosen)
 
@@ -163,22 +194,25 @@ class Compressor:
         path: Path | str,
         registry: Registry | None = None,
         *,
-        codec: Codec | None = None,
+        codec: Codec | str | None = None,
         preprocessor: Preprocessor | None = None,
+        panel: Mapping[str, TaskModel] | None = None,
         device: torch.device | str | None = None,
         trust: bool = False,
         observer: Callable[[Event], None] | None = None,
     ) -> Self:
-        """Read a file of `save`, or the ``preprocessor.safetensors`` of a training run.
+        """Read a file of `save`, the folder of a training run, or a sender that comes with the package.
 
         What is not given is constructed by the name and the options in the file. A file may come from anybody, so it
         may name components and plain options only: one that names a path, a program or a module is refused.
 
         Args:
-            path: of the file.
+            path: of the file or folder; or the name of a shipped sender, such as ``"general"``, where nothing is there
+                under that name.
             registry: of the names in it; None takes the installed plugins.
-            codec: the codec to use; it must be the one in the file.
+            codec: the codec to use, or its name: one of a shipped sender's (default: JPEG), else the one in the file.
             preprocessor: an object to load the weights into; it must be of the kind in the file.
+            panel: the members of a chooser in the file; None: shipped networks.
             device: where the network works; None: where it is.
             trust: accept options that name paths, programs and modules, where you know who made the file.
             observer: receives a notice where the codec's library has another version than in training.
@@ -187,18 +221,19 @@ class Compressor:
             CheckpointError: the file is damaged, or codec, its options or preprocessor differ from what it says.
             UnknownNameError: no plugin offers a name in it.
         """
-        path = Path(path)
+        path = find_model(path, codec.name if isinstance(codec, Codec) else codec)
+        if path.is_dir():
+            path = path / WEIGHTS_FILE
         saved = read_module(path)
-        name, options, ladder = _codec_of(saved, path)
-        if codec is None or preprocessor is None:
-            registry = registry or Registry()
-        if codec is None:
-            assert registry is not None
-            codec = _codec(name, options, registry, path, trust)
+        name, options, ladder = codec_of(saved, path)
+        registry = registry or Registry()  # loads nothing before it is asked
+        if codec is None or codec == name:
+            codec = make_codec(name, options, registry, path, trust)
+        elif isinstance(codec, str):
+            codec = registry.create("codec", codec)
         if preprocessor is None:
-            assert registry is not None
-            _refuse_without_parts(saved.name, registry, path)
-            preprocessor = _preprocessor(saved, registry, path, trust)
+            refuse_without_parts(saved.name, registry, path)
+            preprocessor = make_preprocessor(saved, registry, path, trust)
         ours = (codec.name, as_recorded(codec.coding_options))
         if ours != (name, {key: value for key, value in as_recorded(options).items() if key not in codec.limits}):
             raise CheckpointError(
@@ -214,7 +249,11 @@ class Compressor:
                 Notice("deploy", f"{path} was trained with {trained or 'an unknown version'}; here is {codec.version}")
             )
         place = None if device is None else find_device(device, "Compressor.load")
-        made = cls(codec, preprocessor.to(place), ladder=ladder, facts=saved.facts)
+        preprocessor, facts = preprocessor.to(place), dict(saved.facts)
+        told, use = facts.pop("chooser", None), None
+        if told is not None:
+            use = ChooserUse.of(told, codec, preprocessor, ladder, path, registry=registry, panel=panel)
+        made = cls(codec, preprocessor, ladder=ladder, facts=facts, chooser=use)
         made._facts["codec_version_in_training"] = trained
         return made
 
@@ -234,6 +273,13 @@ class Compressor:
             self.preprocessor, path, metadata={**self.facts, "strengths": strengths, "resolutions": resolutions}
         )
 
+    def _checked(self, source: ImageSource, quality: float) -> Tensor:
+        image = as_image(source)
+        self._check(quality)
+        if image.shape[1] * image.shape[2] >= _LARGE_PX and self.channel.preprocessor is not None:
+            check_memory(self.preprocessor, (int(image.shape[1]), int(image.shape[2])))
+        return image
+
     def _check(self, quality: float) -> None:
         value = self.codec.quality_scale.check(quality)
         if not min(self.ladder) <= value <= max(self.ladder):
@@ -243,71 +289,3 @@ class Compressor:
                 got=f"{value:g}",
                 remedy="Train with a wider ladder, or use the codec alone there.",
             )
-
-
-def _refuse_without_parts(name: str, registry: Registry, path: Path) -> None:
-    cls = registry.preprocessors.get(name)
-    if cls is not None and cls.requires:
-        raise CheckpointError(
-            where=str(path),
-            expected=f"the object, as {name!r} works with its {' and '.join(cls.requires)}, which the file lacks",
-            got="a file alone",
-            remedy="Give preprocessor=, constructed with them; on the command line give the folder of the run.",
-        )
-
-
-def _codec(name: str, options: Mapping[str, Any], registry: Registry, path: Path, trust: bool) -> Codec:
-    """Construct the codec that a file names; what bounds its work is the user's to say, not the file's."""
-    cls = registry.codecs.get(name)
-    if cls is not None:
-        options = {key: value for key, value in options.items() if key not in cls.limits}
-        options = _checked(cls, options, f"{path}, codec_options", trust)
-    return registry.create("codec", name, **options)
-
-
-def _preprocessor(saved: SavedModule, registry: Registry, path: Path, trust: bool) -> Preprocessor:
-    cls = registry.preprocessors.get(saved.name)
-    options = dict(saved.options) if cls is None else _checked(cls, saved.options, f"{path}, options", trust)
-    return rebuild(lambda: registry.create("preprocessor", saved.name, **options), saved, path)
-
-
-def _checked(cls: type, options: Mapping[str, Any], where: str, trust: bool) -> dict[str, Any]:
-    """Return a file's options in the types of the signature.
-
-    Raises:
-        CheckpointError: one is unknown, of another type, or more than plain.
-    """
-    if not trust:
-        refuse_in_weights(cls, options, where)
-    try:
-        return check_options(cls, options, where)
-    except ConfigError as error:
-        raise CheckpointError(
-            where=error.where,
-            expected=error.expected,
-            got=error.got,
-            remedy="The file is damaged, or of another version of the component.",
-        ) from error
-
-
-def _codec_of(saved: SavedModule, path: Path) -> tuple[str, dict[str, Any], list[float]]:
-    """Return the codec's name, its options and the ladder that a file names."""
-    name, options, ladder = (saved.facts.get(key) for key in ("codec", "codec_options", "ladder"))
-    numbers = isinstance(ladder, list) and bool(ladder) and all(type(item) in (int, float) for item in ladder)
-    wrong = [
-        f"{key} = {value!r:.60}" if key in saved.facts else f"no {key}"
-        for key, value, right in (
-            ("codec", name, isinstance(name, str)),
-            ("codec_options", options, isinstance(options, dict)),
-            ("ladder", ladder, numbers),
-        )
-        if not right
-    ]
-    if wrong:
-        raise CheckpointError(
-            where=str(path),
-            expected="a trained preprocessor with its codec and ladder",
-            got=f"a weights file of {saved.name!r} with {', '.join(wrong)}",
-            remedy="Give what Compressor.save or a training run wrote.",
-        )
-    return str(name), dict(options or {}), list(ladder or ())

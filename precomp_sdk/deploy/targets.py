@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from precomp_sdk.deploy.compressed_image import CompressedImage
+from precomp_sdk.deploy.keep_answer import KeepAnswer
 from precomp_sdk.errors import OptionError
 
 if TYPE_CHECKING:
@@ -62,42 +64,27 @@ class QualityTarget:
         return f"bytes={self.max_bytes}"
 
 
-@dataclass(frozen=True, slots=True)
-class CompressedImage:
-    """A payload and how it came about.
-
-    Args:
-        payload: an ordinary file of the codec.
-        quality: on the codec's scale.
-        encodes: how often the image was encoded.
-        reason: why this quality; empty where it was given.
-    """
-
-    payload: bytes
-    quality: float
-    encodes: int
-    reason: str = ""
-
-
-def compress_to_target(compressor: "Compressor", image: Any, target: QualityTarget) -> CompressedImage:
-    """Compress one image at a given quality, or at the best that fits a number of bytes.
+def compress_to_target(compressor: "Compressor", image: Any, target: QualityTarget | KeepAnswer) -> CompressedImage:
+    """Compress one image at a given quality, at the best that fits a number of bytes, or so that an answer is kept.
 
     The quality is found by bisection over the codec's scale between the ends of the compressor's ladder, whole numbers
     where the scale has only those; that takes payloads to grow as the compression gets milder, which codecs do but for
-    a byte here and there. Where not even the strongest compression fits, it is taken, and the reason says so.
+    a byte here and there. Where not even the strongest compression fits, it is taken, and the reason says so. With a
+    quality chooser, qualities are its operating points.
 
     Args:
         compressor: the sender.
         image: as `Compressor.compress` takes it; (3, H, W) uint8 where a target is given in bits per pixel.
-        target: the quality or the limit.
+        target: the quality, the limit, or whose answer is kept.
 
     Raises:
         PrecompError: as `Compressor.compress` raises it.
     """
+    if isinstance(target, KeepAnswer):
+        return target.keep(compressor.without_chooser(), image)
     limit = target.bytes_for(image)
     if target.quality is not None or limit is None:
-        quality = float(target.quality or 0.0)
-        return CompressedImage(compressor.compress(image, quality), quality, 1)
+        return compressor.compress_chosen(image, float(target.quality or 0.0))
     scale = compressor.codec.quality_scale
     strengths = [scale.strength(quality) for quality in compressor.ladder]
     mild, strong = min(strengths), max(strengths)

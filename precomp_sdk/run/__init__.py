@@ -1,7 +1,7 @@
 """From an experiment's names to objects, and through training and evaluation with them."""
 
 from precomp_sdk.run.build import EvaluationComponents, TrainingComponents, build, build_evaluation
-from precomp_sdk.run.compression import Sender, load_compressor, load_fitted
+from precomp_sdk.run.compression import Sender, TaskSource, load_compressor, load_fitted, load_task
 from precomp_sdk.run.conformance import run_check
 from precomp_sdk.run.description import ComponentDescription, describe
 from precomp_sdk.run.estimate import Estimate, EstimateSettings, PartEstimate, estimate_run
@@ -26,6 +26,7 @@ __all__ = [
     "PartEstimate",
     "ProxyFittingResult",
     "Sender",
+    "TaskSource",
     "TrainingComponents",
     "TrainingOutcome",
     "build",
@@ -35,6 +36,7 @@ __all__ = [
     "leave_a_core",
     "load_compressor",
     "load_fitted",
+    "load_task",
     "open_logs",
     "read_record",
     "run_check",

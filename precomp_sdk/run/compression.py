@@ -8,7 +8,9 @@ import torch
 
 from precomp_sdk.codec import Codec
 from precomp_sdk.config import EXPERIMENT_FILE, Experiment, load_experiment
-from precomp_sdk.deploy import Compressor
+from precomp_sdk.deploy import Compressor, load_shipped_task, shipped_networks
+from precomp_sdk.deploy.loading import load_task_file
+from precomp_sdk.deploy.shipped import find_model
 from precomp_sdk.errors import CheckpointError, NotFittedError
 from precomp_sdk.events import Event
 from precomp_sdk.proxy import ProxyCodec
@@ -18,7 +20,7 @@ from precomp_sdk.run.training import PROXY_FILE, TASK_FILE
 from precomp_sdk.task import TaskModel
 from precomp_sdk.training import WEIGHTS_FILE, load_module, load_proxy, read_module
 
-__all__ = ["Sender", "load_compressor", "load_fitted"]
+__all__ = ["Sender", "TaskSource", "load_compressor", "load_fitted", "load_task"]
 
 
 class Sender:
@@ -52,22 +54,79 @@ def _sender_of(path: Path | str, files: Sequence[Path], trust: bool) -> Sender:
     return Sender(path, registry, trust=trust)
 
 
+class TaskSource:
+    """Makes a task where it is called, in a worker's process; in this one it is the one that was loaded.
+
+    Args:
+        path: of a folder or file, or the name of a shipped network, as `load_task` takes it.
+        registry: of the names in it; a worker in another process takes the installed plugins.
+        loaded: what was loaded in this process.
+        trust: see `load_task`.
+    """
+
+    def __init__(
+        self, path: Path | str, registry: Registry, loaded: TaskModel | None = None, *, trust: bool = False
+    ) -> None:
+        self._path, self._registry, self._loaded, self._trust = path, registry, loaded, trust
+
+    def __call__(self) -> TaskModel:
+        """Return the task."""
+        return self._loaded or load_task(self._path, self._registry, trust=self._trust)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle paths, as `Sender` does."""
+        return _task_source_of, (self._path, self._registry.files, self._trust)
+
+
+def _task_source_of(path: Path | str, files: Sequence[Path], trust: bool) -> TaskSource:
+    registry = Registry()
+    for file in files:
+        registry.add_file(file)
+    return TaskSource(path, registry, trust=trust)
+
+
+def load_task(path: Path | str, registry: Registry, *, trust: bool = False) -> TaskModel:
+    """Return the task of a training run, of a weights file that says how it is constructed, or a shipped network.
+
+    Args:
+        path: the folder of a run, a file, or the name of a shipped network where nothing is there under that name.
+        registry: of the names in it.
+        trust: take paths, programs and modules that the files name; else they are refused for naming one.
+
+    Raises:
+        CheckpointError: weights are missing or damaged.
+        PrecompError: as a component refuses its options.
+    """
+    place = Path(path)
+    if str(path) in shipped_networks() and not place.exists():
+        return load_shipped_task(str(path), registry)
+    if not (place / EXPERIMENT_FILE).exists():
+        return load_task_file(place / TASK_FILE if place.is_dir() else place, registry, trust=trust)
+    experiment = load_experiment(place / EXPERIMENT_FILE)
+    builder = Builder(registry, experiment.origin, experiment.train.seed, trust=trust)
+    task: TaskModel = builder.make("task", experiment.task, "task")
+    load_fitted(experiment, task, None, place)
+    return task.eval().requires_grad_(False)
+
+
 def load_compressor(
     path: Path | str,
     registry: Registry,
     *,
+    codec: str | None = None,
     device: torch.device | str | None = None,
     trust: bool = False,
     observer: Callable[[Event], None] | None = None,
 ) -> Compressor:
-    """Read the folder of a training run, or a file as `Compressor.load` does.
+    """Read the folder of a training run, a file, or a shipped sender, as `Compressor.load` does.
 
     A preprocessor that works with the task network or the codec's proxy (its ``requires``) needs the folder: the
     experiment in it says what they are, and their weights lie beside it where training fitted them.
 
     Args:
-        path: of folder or file.
+        path: of folder or file, or the name of a shipped sender.
         registry: of the names in it.
+        codec: of a shipped sender; None: JPEG.
         device: where the networks work; None: where they are.
         trust: take paths, programs and modules that the files name; else they are refused for naming one.
         observer: receives a notice where the codec's library has another version than in training.
@@ -76,7 +135,7 @@ def load_compressor(
         CheckpointError: weights are missing or damaged, or are of other options than the experiment's.
         PrecompError: as a component refuses its options.
     """
-    path = Path(path)
+    path = find_model(path, codec)
     weights = path / WEIGHTS_FILE if path.is_dir() else path
     if not (path / EXPERIMENT_FILE).exists():
         return Compressor.load(weights, registry, device=device, trust=trust, observer=observer)
@@ -85,15 +144,15 @@ def load_compressor(
     needed = builder.requirements_of(experiment.preprocessor)
     if not needed:
         return Compressor.load(weights, registry, device=device, trust=trust, observer=observer)
-    codec: Codec = builder.make("codec", experiment.codec, "codec")
+    own: Codec = builder.make("codec", experiment.codec, "codec")
     task: TaskModel | None = builder.make("task", experiment.task, "task") if "task" in needed else None
-    preprocessor, proxy = builder.make_preprocessor(experiment, codec, task)
+    preprocessor, proxy = builder.make_preprocessor(experiment, own, task)
     load_fitted(experiment, task, proxy, path)
     for part in (task, proxy):
         if part is not None:
             part.eval().requires_grad_(False).to(device)
     check_recorded_options(read_module(weights), preprocessor, weights, f"{experiment.origin}, preprocessor")
-    return Compressor.load(weights, registry, codec=codec, preprocessor=preprocessor, device=device, observer=observer)
+    return Compressor.load(weights, registry, codec=own, preprocessor=preprocessor, device=device, observer=observer)
 
 
 def load_fitted(experiment: Experiment, task: TaskModel | None, proxy: ProxyCodec | None, folder: Path) -> None:

@@ -199,6 +199,47 @@ def test_resolution_is_chosen_too(images: list[Tensor]) -> None:
     assert chooser.codec.decode(chosen.payload).shape == (3, height // 2, width // 2)
 
 
+def test_a_search_looks_at_resolutions_too(images: list[Tensor]) -> None:
+    chooser = make(images, resolutions=(1.0, 0.5))
+    assert set(chooser.curve.reduced) == {0.5}
+    rates, losses = chooser.curve.table(0.5)
+    assert all(low < full.bpp for low, full in zip(rates, chooser.curve.points, strict=True))
+    assert losses[0] > chooser.curve.points[0].loss
+    found = chooser.choose(images[0], price=1e-4, search="searched", encodes=3)
+    assert (found.resolution, found.quality) == (0.5, 10)
+    assert found.encodes <= 3
+    lost = []
+    for image in images:
+        best, quick = (chooser.choose(image, 40, search=search) for search in ("exact", "searched"))
+        lost.append(quick.objective / best.objective)
+    assert np.mean(lost) < 1.15
+
+
+class Recorder(BlackBox):
+    """Remembers the sizes it was shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sizes: set[tuple[int, ...]] = set()
+
+    def _predict(self, images: Tensor) -> Sequence[Any]:
+        self.sizes.add(tuple(images.shape[2:]))
+        return super()._predict(images)
+
+
+def test_the_panel_is_shown_reduced_images(images: list[Tensor]) -> None:
+    recorder = Recorder()
+    chooser = make(images, panel={"box": recorder}, resolutions=(1.0, 0.5, 0.25), panel_px=16)
+    height, width = images[0].shape[1:]
+    assert max(height, width) > 16
+    assert recorder.sizes == {(round(height * 16 / max(height, width)), round(width * 16 / max(height, width)))}
+    small = images[0][:, :9, :12]
+    chooser.choose(small, 40)
+    assert (9, 12) in recorder.sizes  # it is not enlarged
+    with pytest.raises(OptionError, match="panel_px"):
+        make(images, panel_px=4)
+
+
 def test_a_channel_codes_each_image_as_the_chooser_says(images: list[Tensor]) -> None:
     chooser = make(images, preprocessor=FakePreprocessor(gain=1.0), resolutions=(1.0, 0.5))
     channel = ChoosingChannel(chooser)
@@ -233,7 +274,7 @@ def test_several_images_of_several_sizes(images: list[Tensor]) -> None:
 
 
 def test_a_curve_comes_back_from_json_and_pickle(images: list[Tensor]) -> None:
-    chooser = make(images)
+    chooser = make(images, resolutions=(1.0, 0.5))
     again = PriceCurve.from_plain(json.loads(json.dumps(chooser.curve.plain())))
     assert again == chooser.curve == pickle.loads(pickle.dumps(chooser.curve))
     other = QualityChooser(FakeCodec(), chooser.panel, ladder=LADDER, curve=again)
@@ -269,6 +310,11 @@ def test_what_is_refused(images: list[Tensor]) -> None:
         chooser.fit(images[:1])
     with pytest.raises(OptionError, match="a curve of the panel"):
         QualityChooser(codec, {"another": FakeTask()}, ladder=LADDER, curve=chooser.curve)
+    with pytest.raises(OptionError, match="at resolutions"):
+        QualityChooser(codec, panel, ladder=LADDER, curve=chooser.curve, resolutions=(1.0, 0.5))
+    for row in ([10, 0.0, 1.0, 1.0], [10, 1.0, 1.0, float("nan")], [10, 1.0, 1.0, 0.0]):
+        with pytest.raises(OptionError, match="PriceCurve"):
+            PriceCurve.from_plain({"points": [row], "units": {"a": 1.0}, "images": 1})
     with pytest.raises(OptionError, match="PriceCurve"):
         PriceCurve.from_plain({"points": [[1, 2]], "units": {}, "images": 1})
 
