@@ -10,6 +10,7 @@ from precomp_sdk.errors import OptionError
 from precomp_sdk.scoring import EnsembleScorer
 from precomp_sdk.targets import Composite, Target
 from precomp_sdk.task import TaskModel
+from precomp_sdk.validation import check_switch
 
 __all__ = ["EnsembleTask"]
 
@@ -17,8 +18,11 @@ __all__ = ["EnsembleTask"]
 class EnsembleTask(TaskModel):
     """A weighted ensemble of task models, of one kind or of several, as one task model.
 
-    The loss is the weighted mean of the members' losses. The score names every member's metrics ``member/metric`` and
-    puts the weighted mean of the members' first metrics before them, as ``mean``: the one BD-rate is computed on.
+    The loss is the weighted mean of the members' losses, each in its own unit. Losses of different kinds are no more
+    alike than metres and seconds, and a fragile member would rule the rest; with ``normalize`` a training first
+    measures what the codec alone costs each member (`anchor_units`), and that is the unit. The score names every
+    member's metrics ``member/metric`` and puts the weighted mean of the members' first metrics before them, as
+    ``mean``: the one BD-rate is computed on.
     Features are the members', one after the other.
 
     Members of one kind share a data set's targets, one per image for all. Members of several kinds have
@@ -42,6 +46,7 @@ class EnsembleTask(TaskModel):
     Args:
         members: task models by name.
         weights: of the members by name, positive; default: 1 each.
+        normalize: let a training set `units`; otherwise they are 1 until `set_units`.
 
     Raises:
         OptionError: there is no member, a name has a slash or a dot or is that of a dictionary's method, or a weight is
@@ -51,8 +56,11 @@ class EnsembleTask(TaskModel):
     name = "ensemble"
     source = "a weighted sum of losses"
 
-    def __init__(self, *, members: Mapping[str, TaskModel], weights: Mapping[str, float] | None = None) -> None:
+    def __init__(
+        self, *, members: Mapping[str, TaskModel], weights: Mapping[str, float] | None = None, normalize: bool = False
+    ) -> None:
         super().__init__()
+        check_switch("EnsembleTask", "normalize", normalize)
         given = dict(weights or {})
         taken = dir(nn.ModuleDict())  # "values", say: a module cannot be called so
         if not members or any("/" in name or "." in name or name in taken for name in members):
@@ -63,21 +71,34 @@ class EnsembleTask(TaskModel):
                 list(members),
                 "Rename the members: metrics are called MEMBER/METRIC.",
             )
-        for name, weight in given.items():
-            if name not in members or not (0.0 < weight < float("inf")):
-                raise OptionError(
-                    where="EnsembleTask, option 'weights'",
-                    expected=f"positive numbers for {', '.join(members)}",
-                    got=f"{name}: {weight}",
-                    remedy="Leave it out for equal weights, or name members only.",
-                )
         self.members = nn.ModuleDict(members)
-        self.weights = {name: float(given.get(name, 1.0)) for name in members}
+        self.normalize = normalize
+        self.units = dict.fromkeys(members, 1.0)  #: what counts as a loss of 1, by member
+        self.weights = self._positive("weights", given)
         kinds = {member.target_kind for member in members.values()}
         self.target_kind = kinds.pop() if len(kinds) == 1 else Composite.kind
         self.scorer = EnsembleScorer({name: member.scorer for name, member in members.items()}, self.weights)
         names = {member.class_names for member in members.values()}
         self.class_names = names.pop() if len(names) == 1 else ()
+
+    def set_units(self, units: Mapping[str, float]) -> None:
+        """Say what counts as a loss of 1, by member; a member that is not named keeps 1.
+
+        Raises:
+            OptionError: a unit is of no member or not positive.
+        """
+        self.units = self._positive("units", units)
+
+    def _positive(self, option: str, given: Mapping[str, float]) -> dict[str, float]:
+        for name, value in given.items():
+            if name not in self.members or not (0.0 < value < float("inf")):
+                raise OptionError(
+                    where=f"EnsembleTask, option {option!r}",
+                    expected=f"positive numbers for {', '.join(self.members)}",
+                    got=f"{name}: {value}",
+                    remedy="Leave it out for 1 each, or name members only.",
+                )
+        return {name: float(given.get(name, 1.0)) for name in self.members}
 
     def check_dataset(self, class_names: Sequence[str]) -> None:
         """Raise `TargetError` if the data set's classes do not fit every member."""
@@ -95,7 +116,7 @@ class EnsembleTask(TaskModel):
         return [target.targets[place] if isinstance(target, Composite) else target for target in targets]
 
     def member_losses(self, images: Tensor | Sequence[Tensor], targets: Sequence[Target]) -> dict[str, Tensor]:
-        """Return each member's losses, (N,), with gradients to the images.
+        """Return each member's losses, (N,), with gradients to the images, as the member has them: not in `units`.
 
         Raises:
             TargetError: a target is of another kind than a member takes, or there is not one per image.
@@ -154,6 +175,6 @@ class EnsembleTask(TaskModel):
         return [features for member in self.member_features(images).values() for features in member]
 
     def _mean(self, losses: Mapping[str, Tensor]) -> Tensor:
-        """Return the weighted mean of the members' losses, (N,)."""
-        weighted = torch.stack([self.weights[name] * part.float() for name, part in losses.items()])  # (members, N)
+        """Return the weighted mean of the members' losses in their units, (N,)."""
+        weighted = torch.stack([self.weights[name] / self.units[name] * part.float() for name, part in losses.items()])
         return weighted.sum(dim=0) / sum(self.weights.values())

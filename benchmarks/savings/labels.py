@@ -1,13 +1,12 @@
 """The data sets' own labels, as each judge reads them: the second column of the tables."""
 
 import json
-import random
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
-from sets import SEED, imagenette
+from sets import coco_files, imagenette
 
 from precomp_sdk import Boxes, Label, Mask, Target
 
@@ -16,7 +15,7 @@ __all__ = ["load_labels"]
 
 def load_labels(name: str, judge: str, data: Path) -> list[Target | None] | None:
     """Return the labels of a set for a judge, or None where the set has none of its kind."""
-    if name == "cls-score":
+    if name == "cls-score" and judge not in ("nanodet", "fastestdet", "deeplab"):
         return _classes(judge, data)
     if name == "coco-score" and judge in ("nanodet", "fastestdet"):
         return _boxes(data)
@@ -33,12 +32,6 @@ def _classes(judge: str, data: Path) -> list[Target | None]:
     return [Label(label if judge == "mobilenetv2" else index[names[label]]) for label in labels]
 
 
-def _files(data: Path) -> list[Path]:
-    files = sorted((data / "coco640" / "images" / "val").glob("*.jpg"))
-    random.Random(SEED).shuffle(files)
-    return files[:64]
-
-
 def _boxes(data: Path) -> list[Target | None]:
     content = json.loads((data / "coco640" / "annotations_val.json").read_text())
     place = {category["id"]: index for index, category in enumerate(content["categories"])}
@@ -47,7 +40,7 @@ def _boxes(data: Path) -> list[Target | None]:
         by_image.setdefault(item["image_id"], []).append(item)
     ids = {item["file_name"]: item["id"] for item in content["images"]}
     found: list[Target | None] = []
-    for file in _files(data):
+    for file in coco_files(data, "val")[:64]:
         items = by_image.get(ids[file.name], [])
         corners = torch.tensor([item["bbox"] for item in items], dtype=torch.float32).reshape(-1, 4) * 0.75
         corners[:, 2:] += corners[:, :2]
@@ -60,7 +53,7 @@ def _boxes(data: Path) -> list[Target | None]:
 def _masks(data: Path) -> list[Target | None]:
     """VOC's classes on the judge's own grid (`Segmenter.logits`); None where there is no mask."""
     found: list[Target | None] = []
-    for file in _files(data):
+    for file in coco_files(data, "val")[:64]:
         mask = data / "coco640" / "masks" / "val" / f"{file.stem}.png"
         if not mask.exists():
             found.append(None)

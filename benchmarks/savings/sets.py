@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-__all__ = ["camvid", "coco", "imagenette", "kodak", "load_set"]
+__all__ = ["camvid", "coco", "coco_files", "imagenette", "imagenette_files", "kodak", "load_set", "read"]
 
 SEED = 19
 
@@ -19,36 +19,45 @@ def imagenette(data: Path, split: str, per_class: int) -> tuple[list[Tensor], li
     The files are JPEGs of 224 pixels, quality 75: 4 pixels are cut off every side, for a grid of their own.
     Encoded on its old grid, an image at quality 50 takes 38% more bits than at 42, and the curve means nothing.
     """
-    folders = sorted(path for path in (data / "imagenette" / split).iterdir() if path.is_dir())
-    found = []
-    for folder in folders:
-        files = sorted(folder.glob("*.JPEG"))
-        random.Random(SEED).shuffle(files)
-        found.append(files[:per_class])
     images, labels = [], []
-    for row in zip(*found, strict=True):  # class after class, so that a beginning holds all of them
+    for row in imagenette_files(data, split)[:per_class]:
         for label, file in enumerate(row):
-            images.append(_read(file)[:, 4:220, 4:220].contiguous())
+            images.append(read(file)[:, 4:220, 4:220].contiguous())
             labels.append(label)
     return images, labels
 
 
+def imagenette_files(data: Path, split: str) -> list[tuple[Path, ...]]:
+    """Return rows of one file a class, so that a beginning holds all of them."""
+    found = []
+    for folder in sorted(path for path in (data / "imagenette" / split).iterdir() if path.is_dir()):
+        files = sorted(folder.glob("*.JPEG"))
+        random.Random(SEED).shuffle(files)
+        found.append(files)
+    return list(zip(*found, strict=False))
+
+
 def coco(data: Path, split: str, count: int = 128) -> list[Tensor]:
     """Return COCO's images at three quarters of their size (JPEG's grid broken), in a fixed shuffle."""
+    return [read(file, 0.75) for file in coco_files(data, split)[:count]]
+
+
+def coco_files(data: Path, split: str) -> list[Path]:
+    """Return the files in the fixed shuffle."""
     files = sorted((data / "coco640" / "images" / split).glob("*.jpg"))
     random.Random(SEED).shuffle(files)
-    return [_read(file, 0.75) for file in files[:count]]
+    return files
 
 
 def camvid(data: Path, split: str, every: int = 1) -> list[Tensor]:
     """Return CamVid's frames, 320 x 240."""
     files = sorted(path for path in (data / "camvid" / "images" / split).iterdir())
-    return [_read(file) for file in files[::every]]
+    return [read(file) for file in files[::every]]
 
 
 def kodak(data: Path) -> list[Tensor]:
     """Return Kodak's 24 photographs, 768 x 512 or 512 x 768."""
-    return [_read(file) for file in sorted((data / "kodak").glob("*.png"))]
+    return [read(file) for file in sorted((data / "kodak").glob("*.png"))]
 
 
 def load_set(name: str, data: Path) -> list[Tensor]:
@@ -70,7 +79,8 @@ def _tune(data: Path) -> list[Tensor]:
     return images[600:680]
 
 
-def _read(file: Path, factor: float = 1.0) -> Tensor:
+def read(file: Path, factor: float = 1.0) -> Tensor:
+    """Return an image, (3, H, W) uint8, resized by a factor."""
     with Image.open(file) as opened:
         image = opened.convert("RGB")
     if factor != 1.0:

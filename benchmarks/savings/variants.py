@@ -9,7 +9,8 @@ from torch import Tensor
 from torch.nn import functional
 from torchvision.transforms.functional import gaussian_blur
 
-from precomp_sdk import Codec
+from precomp_sdk import Codec, Preprocessor, Registry
+from precomp_sdk.training import load_module, read_module
 
 __all__ = ["make_sent"]
 
@@ -37,7 +38,7 @@ def make_sent(
         return [_down(image, float(option)) for image in images]
     if kind in ("around", "centre"):
         return [_around(image, mask) for image, mask in zip(images, _masks(kind, option, images, data), strict=True)]
-    return _preprocessed(Path(variant), codec, qualities, images)
+    return _preprocessed(Path(variant), codec, qualities, images, data)
 
 
 def _blur(image: Tensor, sigma: float) -> Tensor:
@@ -84,14 +85,10 @@ def _masks(kind: str, guide: str, images: Sequence[Tensor], data: Path) -> list[
 
 
 @torch.no_grad()
-def _preprocessed(file: Path, codec: Codec, qualities: Sequence[float], images: Sequence[Tensor]) -> list[list[Tensor]]:
-    from precomp_sdk.preprocessor import Preprocessor  # here, so that the controls need no weights
-
-    stored = torch.load(file, weights_only=True)
-    network = _network(stored["name"], stored["options"])
-    assert isinstance(network, Preprocessor)
-    network.load_state_dict({key: value for key, value in stored["state"].items() if not key.startswith("guide.")})
-    network.eval()
+def _preprocessed(
+    file: Path, codec: Codec, qualities: Sequence[float], images: Sequence[Tensor], data: Path
+) -> list[list[Tensor]]:
+    network = _network(file, data)
     strengths = [codec.quality_scale.strength(quality) for quality in qualities]
     return [
         list(_bytes(network(image[None].float().expand(len(strengths), -1, -1, -1) / 255, strengths)))
@@ -99,10 +96,19 @@ def _preprocessed(file: Path, codec: Codec, qualities: Sequence[float], images: 
     ]
 
 
-def _network(name: str, options: dict[str, object]) -> torch.nn.Module:
-    from precomp_sdk import Registry
-
-    return Registry().create("preprocessor", name, **options)  # type: ignore[no-any-return]
+def _network(file: Path, data: Path) -> Preprocessor:
+    """Return the preprocessor of a weights file; one guided by a receiver's network is guided by SqueezeNet."""
+    stored, registry = read_module(file), Registry()
+    options = dict(stored.options)
+    if stored.name == "qa-guided":
+        weights = str(data / "weights" / "squeezenet1_1_torchvision_fp16.pth")
+        classes = str(data / "imagenette" / "imagenet_index.json")
+        options["task"] = registry.create(
+            "task", "torchvision-classifier", architecture="squeezenet1_1", weights=weights, classes=classes
+        ).eval()
+    network: Preprocessor = registry.create("preprocessor", stored.name, **options)
+    load_module(file, network, name=stored.name)
+    return network.eval()
 
 
 def _bytes(samples: Tensor) -> Tensor:

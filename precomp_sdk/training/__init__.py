@@ -1,6 +1,6 @@
 """Calibration, proxy and task fitting, and the joint trainer."""
 
-from precomp_sdk.training.calibration import calibrate, slopes
+from precomp_sdk.training.calibration import anchor_units, calibrate, slopes
 from precomp_sdk.training.checkpoints import (
     SavedModule,
     as_recorded,
@@ -54,6 +54,7 @@ __all__ = [
     "TrainSettings",
     "Trainer",
     "TriedResolution",
+    "anchor_units",
     "as_recorded",
     "calibrate",
     "check_unused",

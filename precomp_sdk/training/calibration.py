@@ -12,6 +12,7 @@ from torch import Tensor
 
 from precomp_sdk.channel import Channel
 from precomp_sdk.data import TaskDataset
+from precomp_sdk.ensemble import EnsembleTask
 from precomp_sdk.errors import CalibrationError, OptionError
 from precomp_sdk.events import Event
 from precomp_sdk.images import stack_images
@@ -23,7 +24,7 @@ from precomp_sdk.training.objective import AnchorPoint, feature_distances
 from precomp_sdk.transcode import Transcoder
 from precomp_sdk.types import Sample
 
-__all__ = ["calibrate", "measure_anchor", "slopes", "targets_for"]
+__all__ = ["anchor_units", "calibrate", "measure_anchor", "slopes", "targets_for"]
 
 _SAME_RATE = 1e-6  # rates closer than this share of theirs are one: a bit in a megabit
 
@@ -132,6 +133,43 @@ def measure_anchor(
             if features:
                 totals[row, 2] += float(feature_distances(task.features(received), clean_features).sum())
     return totals[:, 0] / pixels, totals[:, 1] / len(samples), totals[:, 2] / len(samples)
+
+
+@torch.no_grad()
+def anchor_units(
+    transcoder: Transcoder,
+    task: EnsembleTask,
+    dataset: TaskDataset,
+    ladder: Sequence[float],
+    *,
+    targets: Literal["dataset", "pseudo-labels"] = "pseudo-labels",
+    batch_size: int = 16,
+    skip_unreadable: bool = False,
+    device: torch.device | None = None,
+) -> dict[str, float]:
+    """Return what the anchor costs each member of an ensemble, averaged over images and qualities.
+
+    Raises:
+        CalibrationError: it costs a member nothing, or no finite number.
+    """
+    channel, totals = Channel(transcoder), dict.fromkeys(task.tasks, 0.0)
+    samples, _ = load_all(dataset, "calibration images", skip_unreadable=skip_unreadable)
+    for group in samples_by_size(samples, batch_size):
+        clean = stack_images([sample.image for sample in group]).to(device)
+        wanted = targets_for(task, group, clean, targets)
+        for sent in [channel.submit(clean, [quality] * len(group)) for quality in ladder]:
+            for name, losses in task.member_losses(sent.tensors()[0], wanted).items():
+                totals[name] += float(losses.sum())
+    units = {name: total / (len(samples) * len(ladder)) for name, total in totals.items()}
+    for name, unit in units.items():
+        if not 0.0 < unit < np.inf:
+            raise CalibrationError(
+                where=f"anchor_units, member {name!r}",
+                expected="a loss that the codec raises above 0",
+                got=f"{unit:g} on average over the ladder",
+                remedy="Leave the member out, or take a ladder that hurts it.",
+            )
+    return units
 
 
 def _clean_loss(

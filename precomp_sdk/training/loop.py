@@ -1,5 +1,6 @@
 """The moving parts of one training run: weights, optimizer, average and position."""
 
+import copy
 import math
 import random
 from collections.abc import Callable, Sequence
@@ -27,6 +28,7 @@ from precomp_sdk.training.loading import Batches
 from precomp_sdk.training.nan_guard import NaNGuard
 from precomp_sdk.training.objective import Calibration
 from precomp_sdk.training.run_state import check_moments, load_state, loading, save_state
+from precomp_sdk.training.selection import Selection
 from precomp_sdk.training.settings import FREE_SETTINGS, TrainSettings
 from precomp_sdk.training.step import StepTerms, training_step
 from precomp_sdk.transcode import Transcoder
@@ -75,6 +77,7 @@ class TrainingLoop:
         held_out: where the relative objective is measured.
         folder: for the checkpoint and the weights, or None.
         state: of an interrupted run, or None.
+        selection: chooses the weights that are kept by a held-out network; None keeps the last ones.
     """
 
     def __init__(
@@ -84,6 +87,7 @@ class TrainingLoop:
         held_out: HeldOutBatch,
         folder: Path | None,
         state: dict[str, Any] | None,
+        selection: Selection | None = None,
     ) -> None:
         self._context = context
         self._channel = Channel(context.transcoder, context.preprocessor, proxy=context.proxy)
@@ -91,6 +95,7 @@ class TrainingLoop:
         self._calibration = calibration
         self._held_out = held_out
         self._folder = folder
+        self._selection = selection
         self.step = 0
         self.position = (0, 0)
         trained = {name: getattr(context, name) for name in self._settings.train}
@@ -115,7 +120,7 @@ class TrainingLoop:
         self._optimizer: Any = context.fabric.setup_optimizers(optimizer)
 
     def run(self, batches: Batches) -> dict[float, float]:
-        """Train to the end and leave the averaged weights in the preprocessor.
+        """Train to the end and leave the averaged weights in the preprocessor, or those that were chosen.
 
         Returns:
             The relative objective on the held-out batch, by quality.
@@ -123,7 +128,7 @@ class TrainingLoop:
         settings = self._settings
         relative = self._relative()
         if self.step == 0:
-            self._report({}, relative)
+            self._report(self._selected(), relative)
         elif self._folder is not None:  # an interruption may have left the weights of another step
             self._save_weights(self._folder)
         with deferred() as asked:
@@ -138,14 +143,26 @@ class TrainingLoop:
                 if measure or (save and self._folder is not None):
                     self._check_weights()
                 relative = self._relative() if measure else relative
-                self._report(terms, relative if measure else {})
+                self._report({**terms, **(self._selected() if measure else {})}, relative if measure else {})
                 if self._folder is not None and save:
                     self._save(self._folder)
                 if stop is not None:
                     raise Interrupted(stop, self._kept())
         self._context.preprocessor.load_state_dict(self._average.module.state_dict())
         self._context.preprocessor.eval()
+        if self._selection is not None and self._selection.step != self.step:
+            self._context.preprocessor.load_state_dict(self._selection.weights)
+            guard = NaNGuard(f"held-out images with the weights of step {self._selection.step}", self._folder)
+            relative = self._held_out.relative(self._context.preprocessor, guard)
         return relative
+
+    def _selected(self) -> dict[str, float]:
+        """Let the held-out network judge the weights as they now are."""
+        if self._selection is None:
+            return {}
+        guard = NaNGuard(f"held-out network after training step {self.step}", self._folder)
+        found = self._selection.consider(self.step, cast(Preprocessor, self._average.module), guard)
+        return {"select/mean": found, "select/step": float(self._selection.step)}
 
     def _stop_asked(self, number: int | None) -> int | None:
         """Return the signal that asks this process, or any of several, to stop after this step."""
@@ -243,6 +260,8 @@ class TrainingLoop:
                     "position": self.position,
                     "calibration": [asdict(point) for point in self._calibration.points],
                     "anchor": self._held_out.anchor,
+                    "units": dict(getattr(context.task, "units", {})),
+                    "selection": None if self._selection is None else self._selection.state(),
                     "average": self._average.state_dict(),
                     "optimizer": self._optimizer.state_dict(),
                     "precision": context.fabric.strategy.precision.state_dict(),  # the scale of 16-bit gradients
@@ -256,9 +275,13 @@ class TrainingLoop:
         context = self._context
         if context.fabric.is_global_zero:
             codec, network = context.transcoder.codec, context.preprocessor
+            kept, step = copy.deepcopy(self._average.module), self.step
+            if self._selection is not None and self._selection.weights:
+                kept.load_state_dict(self._selection.weights)
+                step = self._selection.step
             save_module(
                 folder / WEIGHTS_FILE,
-                self._average.module,
+                kept,
                 name=network.name,
                 options=network.options,
                 facts={
@@ -267,7 +290,7 @@ class TrainingLoop:
                     "codec_version": codec.version,
                     "ladder": list(context.ladder),
                     "task": context.task.name,
-                    "steps": self.step,
+                    "steps": step,
                 },
             )
 

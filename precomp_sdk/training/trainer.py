@@ -1,8 +1,9 @@
 """The joint trainer: any codec, proxy, preprocessor, task and data set."""
 
 import time
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from precomp_sdk.atomic_io import check_target
 from precomp_sdk.codec import Codec
 from precomp_sdk.data import SkippedSample, Subset, TaskDataset
 from precomp_sdk.described import options_of
+from precomp_sdk.ensemble import EnsembleTask
 from precomp_sdk.errors import DatasetError, OptionError
 from precomp_sdk.events import Event, Notice, RunFinished, RunStarted
 from precomp_sdk.modules import evaluation_mode, given_back
@@ -22,7 +24,7 @@ from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.proxy import ProxyCodec, check_proxy_codec
 from precomp_sdk.registry import Registry
 from precomp_sdk.task import TaskModel
-from precomp_sdk.training.calibration import calibrate
+from precomp_sdk.training.calibration import anchor_units, calibrate
 from precomp_sdk.training.checkpoints import as_recorded, save_module
 from precomp_sdk.training.fabric import make_fabric
 from precomp_sdk.training.held_out import HeldOutBatch
@@ -40,8 +42,10 @@ from precomp_sdk.training.objective import AnchorPoint, Calibration
 from precomp_sdk.training.proxy_files import load_proxy, save_proxy
 from precomp_sdk.training.proxy_fitting import fit_proxy
 from precomp_sdk.training.run_folder import check_unused, locked
+from precomp_sdk.training.selection import Selection
 from precomp_sdk.training.settings import FitProxySettings, TrainSettings
 from precomp_sdk.transcode import Transcoder
+from precomp_sdk.types import Sample
 from precomp_sdk.validation import check_instance
 
 __all__ = ["TrainResult", "Trainer"]
@@ -100,6 +104,9 @@ class Trainer:
         preprocessor: what learns.
         task: the downstream network; frozen unless ``settings.train`` names it.
         settings: every choice of the run.
+        select: a network that is not in the loop, which chooses the weights that are kept: those with the least
+            objective for it on the held-out images, among the measurements every ``settings.held_out_every`` steps; its
+            own clean answers are its targets. None keeps the last ones.
         observer: called with every event, in the first process only; see `precomp_sdk.observers.listening`.
         fabric: of Lightning, for devices, precision and processes; None makes one for one device of the kind there is,
             or for all processes that ``torchrun`` started.
@@ -121,14 +128,15 @@ class Trainer:
         preprocessor: Preprocessor,
         task: TaskModel,
         settings: TrainSettings | None = None,
+        select: TaskModel | None = None,
         observer: Listener = "auto",
         fabric: Fabric | None = None,
     ) -> None:
         for name, part, contract in (
             ("codec", codec, Codec), ("proxy", proxy, ProxyCodec), ("preprocessor", preprocessor, Preprocessor),
-            ("task", task, TaskModel), ("settings", settings, TrainSettings),
+            ("task", task, TaskModel), ("settings", settings, TrainSettings), ("select", select, TaskModel),
         ):  # fmt: skip
-            if part is not None or name not in ("settings", "proxy"):
+            if part is not None or name not in ("settings", "proxy", "select"):
                 check_instance(part, contract, f"Trainer, {name}")
         self.codec = codec
         self._chose_proxy = proxy is None
@@ -136,6 +144,7 @@ class Trainer:
         check_proxy_codec(self.proxy, codec, "Trainer")
         self.preprocessor = preprocessor
         self.task = task
+        self.select = select
         self.settings = settings or TrainSettings()
         self.ladder = codec.quality_scale.ladder_of(self.settings.ladder)
         self._check_parameters()
@@ -197,7 +206,7 @@ class Trainer:
         if self._chose_proxy and not bool(self.proxy.fitted):
             self._fit_proxy(dataset, folder, resume=resume)
         with (
-            given_back(self.preprocessor, self.proxy, self.task),
+            given_back(self.preprocessor, self.proxy, self.task, *filter(None, [self.select])),
             Transcoder(self.codec, workers=settings.codec_workers) as transcoder,
         ):
             self._prepare()
@@ -210,7 +219,8 @@ class Trainer:
             batch = HeldOutBatch(
                 held, transcoder, self.task, calibration, settings, fabric.device, (state or {}).get("anchor")
             )
-            loop = TrainingLoop(context, calibration, batch, folder, state)
+            selection = self._selection(transcoder, held, held_out, (state or {}).get("selection"))
+            loop = TrainingLoop(context, calibration, batch, folder, state, selection)
             with Batches(
                 dataset,
                 batch_size=settings.batch_size,
@@ -321,6 +331,8 @@ class Trainer:
 
     def _calibrate(self, transcoder: Transcoder, dataset: TaskDataset, state: dict[str, Any] | None) -> Calibration:
         settings = self.settings
+        if isinstance(self.task, EnsembleTask) and self.task.normalize:
+            self._set_units(self.task, transcoder, dataset, (state or {}).get("units"))
         if state is not None:
             points = tuple(AnchorPoint(**point) for point in state["calibration"])
         else:
@@ -349,6 +361,47 @@ class Trainer:
                 )
                 self._notify(Notice("train", message))
         return Calibration(points, settings.task_weight, settings.feature_weight, settings.beta, settings.clean_weight)
+
+    def _set_units(
+        self, task: EnsembleTask, transcoder: Transcoder, dataset: TaskDataset, units: Mapping[str, float] | None
+    ) -> None:
+        if not units:
+            settings = self.settings
+            with evaluation_mode(task):
+                units = anchor_units(
+                    transcoder,
+                    task,
+                    dataset,
+                    self.ladder,
+                    targets=settings.targets,
+                    batch_size=settings.batch_size,
+                    skip_unreadable=settings.skip_unreadable,
+                    device=self.fabric.device,
+                )
+        task.set_units(self.fabric.broadcast(units))
+
+    def _selection(
+        self, transcoder: Transcoder, held: Sequence[Sample], dataset: TaskDataset, state: Mapping[str, Any] | None
+    ) -> Selection | None:
+        """Return what chooses the weights: the held-out network with an anchor and a lambda of its own."""
+        if self.select is None:
+            return None
+        settings, device = replace(self.settings, targets="pseudo-labels", lambdas="auto"), self.fabric.device
+        self.select.to(device).requires_grad_(False)
+        with evaluation_mode(self.select):
+            points = calibrate(
+                transcoder,
+                self.select,
+                dataset,
+                self.ladder,
+                batch_size=settings.batch_size,
+                skip_unreadable=settings.skip_unreadable,
+                device=device,
+            )
+        calibration = Calibration(self.fabric.broadcast(points))
+        settings = replace(settings, task_weight=1.0, feature_weight=0.0, clean_weight=0.0)
+        anchor = (state or {}).get("anchor")
+        return Selection(HeldOutBatch(held, transcoder, self.select, calibration, settings, device, anchor), state)
 
     def _notify(self, event: Event) -> None:
         if self.fabric.is_global_zero:
