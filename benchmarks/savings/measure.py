@@ -74,7 +74,7 @@ def measure(
         ladder = ladder[::2]
     sent = make_sent(variant, codec, ladder, images, data)
     found = {name: load_labels(set_name, name, data) for name in judges}
-    labels = {name: items for name, items in found.items() if items is not None}
+    labels = {name: items[: len(images)] for name, items in found.items() if items is not None}
     store = Store(folder / f"{set_name}-{codec_name}.sqlite", judges)
     table = store.measure(codec, ladder, images, sent, labels=labels, note=f"{set_name} {variant}")
     print(f"{set_name} {codec_name} {variant}: {store.encodes} encodes, {store.judgements} judgements", flush=True)
@@ -99,11 +99,12 @@ def main() -> None:
     parser.add_argument("--variant", default=["raw"], nargs="+")
     parser.add_argument("--judges", required=True, nargs="+")
     parser.add_argument("--store", type=Path, default=Path("runs/savings/store"), help="folder")
+    parser.add_argument("--images", type=int, help="the first so many of each set; default: all")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     judges = load_judges(arguments.judges, arguments.data)
     for set_name in arguments.set:
-        images = load_set(set_name, arguments.data)
+        images = load_set(set_name, arguments.data)[: arguments.images]
         for codec in arguments.codec:
             for variant in arguments.variant:
                 measure(arguments.store, judges, set_name, images, codec, variant, arguments.data)

@@ -1,7 +1,9 @@
 """The leave-one-out tables: every method, codec and judge, from finished measurements.
 
-    python benchmarks/savings/table.py --store runs/savings/store --preprocessor smooth_{codec}-step_240 \
-        --output benchmarks/results/savings/leave_one_out.json
+    python benchmarks/savings/table.py --store runs/savings/store --output benchmarks/results/savings/leave_one_out.json
+    python benchmarks/savings/table.py --networks smooth_bpg=squeezenet,mobilenetv2,fastestdet --methods smooth_bpg ...
+
+``--networks`` names trained preprocessors by their weights' folder, each with the judges that trained it.
 
 Nothing is encoded or judged here. A judge stands in no panel whose row it is a witness of; rows of the loop say so.
 """
@@ -37,7 +39,6 @@ SCORERS: dict[str, tuple[Scorer, str]] = {
     "deeplab": (MaskScorer(21), "mIoU"),
     "cityscapes": (MaskScorer(19), "mIoU"),
 }
-INSIDE = {"squeezenet", "mobilenetv2", "fastestdet"}  #: whose losses trained the preprocessor
 CELLS: dict[str, tuple[str, dict[str, tuple[str, ...]]]] = {
     "classification": ("cls-score", {
         "lite0": ("squeezenet", "mobilenetv2"),
@@ -57,9 +58,6 @@ FULL = {
     "chosen",
     "chosen, in the loop",
     "chosen with resolution",
-    "qa-smooth",
-    "qa-smooth, chosen",
-    "qa-smooth or not, chosen with all",
     "all, in the loop",
     "chosen with boxes",
     "chosen with all",
@@ -81,8 +79,8 @@ def load(folder: Path, set_name: str, codec: str, variant: str) -> Table | None:
     return pickle.loads(file.read_bytes()) if file.exists() else None
 
 
-def methods(folder: Path, set_name: str, codec: str, network: str, raw: Table, judge: str, panel: tuple[str, ...],
-            units: Mapping[str, float]) -> dict[str, tuple[Table, Choice, bool]]:  # fmt: skip
+def methods(folder: Path, set_name: str, codec: str, networks: Mapping[str, tuple[str, ...]], raw: Table, judge: str,
+            panel: tuple[str, ...], units: Mapping[str, float]) -> dict[str, tuple[Table, Choice, bool]]:  # fmt: skip
     """Return table and choice of every method, and whether the judge is outside it."""
 
     def pick(table: Table, names: tuple[str, ...] = panel, **form: object) -> Choice:
@@ -118,28 +116,33 @@ def methods(folder: Path, set_name: str, codec: str, network: str, raw: Table, j
             found[f"chosen with {label}"] = (wide, pick(wide), True)
     wide = join([raw, *blurs, *boxes, *downs])
     found["all, in the loop"] = (wide, pick(wide, (*panel, judge), shrink=0.0, smooth=False), False)
-    ours = load(folder, set_name, codec, network)
-    if ours is not None and judge in ours.losses:
-        outside = judge not in INSIDE
-        found["qa-smooth"] = (ours, constant(ours), outside)
-        found["qa-smooth, equal bits"] = (ours, equal_bits(ours), outside)
-        found["qa-smooth, chosen"] = (ours, pick(ours), outside)
-        found["qa-smooth, in the loop"] = (ours, pick(ours, (*panel, judge), shrink=0.0, smooth=False), False)
+    for network, inside in networks.items():
+        ours = load(folder, set_name, codec, network.format(codec=codec))
+        if ours is None or judge not in ours.losses:
+            continue
+        outside = judge not in inside
+        found[network] = (ours, constant(ours), outside)
+        found[f"{network}, equal bits"] = (ours, equal_bits(ours), outside)
+        found[f"{network}, chosen"] = (ours, pick(ours), outside)
+        found[f"{network}, in the loop"] = (ours, pick(ours, (*panel, judge), shrink=0.0, smooth=False), False)
         wide = join([raw, ours, *blurs, *downs, *boxes])
-        found["qa-smooth or not, chosen with all"] = (wide, pick(wide), outside)
-        found["all, in the loop"] = (wide, pick(wide, (*panel, judge), shrink=0.0, smooth=False), False)
+        found[f"{network} or not, chosen with all"] = (wide, pick(wide), outside)
+        found[f"{network}, all, in the loop"] = (wide, pick(wide, (*panel, judge), shrink=0.0, smooth=False), False)
     return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--store", type=Path, default=Path("runs/savings/store"))
-    parser.add_argument("--preprocessor", default="smooth_{codec}-step_240")
+    parser.add_argument("--networks", nargs="+", default=[], help="FOLDER=JUDGE,JUDGE of trained preprocessors")
+    parser.add_argument("--methods", nargs="+", help="only those whose label holds one of these")
     parser.add_argument("--codecs", nargs="+", default=["jpeg", "bpg"])
     parser.add_argument("--replicates", type=int, default=300, help="for the scores beside the loss")
     parser.add_argument("--cells", nargs="+", default=list(CELLS))
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
+    told = (item.partition("=") for item in arguments.networks)
+    networks = {name: tuple(judges.split(",")) for name, _, judges in told}
     rows: list[dict[str, object]] = []
     for cell in arguments.cells:
         set_name, judges = CELLS[cell]
@@ -154,16 +157,17 @@ def main() -> None:
                 scorer, metric = SCORERS[judge]
                 anchor = (raw, constant(raw, "anchor"))
                 members = tuple(name for name in panel if name in raw.losses)
-                network = arguments.preprocessor.format(codec=codec)
                 for label, (table, choice, outside) in methods(
-                    arguments.store, set_name, codec, network, raw, judge, members, units
+                    arguments.store, set_name, codec, networks, raw, judge, members, units
                 ).items():
+                    if arguments.methods and not any(part in label for part in arguments.methods):
+                        continue
                     row: dict[str, object] = {
                         "cell": cell, "codec": codec, "judge": judge, "outside": outside, "method": label,
                         "panel": members, "images": len(raw.bits),
                         "loss": compare(anchor, (table, choice), judge, scorer),
                     }  # fmt: skip
-                    full = label in FULL
+                    full = label in FULL or any(label.startswith(name) for name in networks)
                     if full:
                         if arguments.replicates:
                             row["own"] = compare(
@@ -191,13 +195,13 @@ def main() -> None:
                     row["mildest"] = {"anchor": clean.task_loss, "ours": mild.task_loss,
                                       "anchor_own": clean.scores[metric], "ours_own": mild.scores[metric]}  # fmt: skip
                     rows.append(row)
-                    told = " ".join(
+                    line = " ".join(
                         f"{key} {_told(row[key])}"
                         for key in ("loss", "own", "labels", "against_equal_bits", "against_one_for_all")
                         if key in row
                     )
                     mark = "outside" if outside else "IN LOOP"
-                    print(f"{cell:14s} {codec:5s} {judge:12s} {mark} {label:36s} {told}", flush=True)
+                    print(f"{cell:14s} {codec:5s} {judge:12s} {mark} {label:36s} {line}", flush=True)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     arguments.output.write_text(json.dumps(rows, indent=1) + "\n")
 

@@ -130,13 +130,26 @@ class Output(Table):
 
 
 class Experiment(Table):
-    """One experiment: components by name, and every choice."""
+    """One experiment: components by name, and every choice.
+
+    Args:
+        codec: the real codec.
+        proxy: its differentiable proxy.
+        preprocessor: what learns.
+        task: the network in the loop.
+        data: the images.
+        select: a network outside the loop, by whose own clean answers the weights that are kept are chosen.
+        train: of the training.
+        evaluate: of the evaluation.
+        output: where everything goes.
+    """
 
     codec: ComponentTable
     proxy: Proxy = Proxy()
     preprocessor: Loadable
     task: Task
     data: Data
+    select: Loadable | None = None
     train: TrainSettings = TrainSettings()
     evaluate: EvaluateTable = EvaluateTable()
     output: Output

@@ -68,12 +68,14 @@ class TrainingComponents(EvaluationComponents):
         train: the images to train on.
         held_out: those to log the relative objective on, or None to hold some of ``train`` back.
         task_train: those to fit the task on.
+        select: the network outside the loop that chooses the weights, or None.
     """
 
     proxy: ProxyCodec
     train: TaskDataset
     held_out: TaskDataset | None
     task_train: TaskDataset
+    select: TaskModel | None = None
 
     def datasets(self) -> dict[str, TaskDataset]:
         """Return the data sets by their keys in the file."""
@@ -131,6 +133,7 @@ def build(experiment: Experiment, registry: Registry) -> TrainingComponents:
         train=train,
         held_out=held_out,
         task_train=task_train,
+        select=None if experiment.select is None else builder.make("task", experiment.select, "select"),
     )
     check_same_classes(components.labelled(experiment), experiment.origin)
     return components

@@ -40,7 +40,7 @@ from precomp_sdk.training.fabric import make_fabric
 
 __all__ = ["PROXY_FILE", "TASK_FILE", "TrainingOutcome", "check_task", "prepare_task", "run_training"]
 
-_FIXED = ("codec", "proxy", "preprocessor", "task", "data")  # tables that a resumed run must not change
+_FIXED = ("codec", "proxy", "preprocessor", "task", "data", "select")  # tables that a resumed run must not change
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +130,7 @@ def _run(
             preprocessor=components.preprocessor,
             task=components.task,
             settings=experiment.train,
+            select=components.select,
             observer=observer,
             fabric=fabric,
         )

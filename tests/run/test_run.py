@@ -104,6 +104,19 @@ def test_an_experiment_trains_what_the_objects_would(tables: Tables, registry: R
     ]
 
 
+def test_a_network_outside_the_loop_chooses_the_weights(tables: Tables, registry: Registry, tmp_path: Path) -> None:
+    tables["select"] = {"name": "fake", "sharpness": 40.0}
+    seen: list[Event] = []
+    trained(tables, registry, observer=seen.append)
+    chosen = [
+        event.scalars["select/step"] for event in seen if isinstance(event, StepDone) and "select/step" in event.scalars
+    ]
+    assert read_module(tmp_path / "run" / "preprocessor.safetensors").facts["steps"] == chosen[-1]
+    del tables["select"]
+    with pytest.raises(CheckpointError, match="select"):
+        trained(tables, registry, resume=True)
+
+
 def test_an_evaluation_takes_up_what_training_left(tables: Tables, registry: Registry, tmp_path: Path) -> None:
     folder = tmp_path / "run"
     tables["task"]["fit"] = {"epochs": 1, "learning_rate": 1e-4}
