@@ -1,6 +1,7 @@
 """Several task models as one."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, cast
 
 import torch
@@ -74,6 +75,9 @@ class EnsembleTask(TaskModel):
         self.members = nn.ModuleDict(members)
         self.normalize = normalize
         self.units = dict.fromkeys(members, 1.0)  #: what counts as a loss of 1, by member
+        self.layer_units: dict[
+            str, tuple[float, ...]
+        ] = {}  #: what counts as a feature distance of 1, by member and layer
         self.weights = self._positive("weights", given)
         kinds = {member.target_kind for member in members.values()}
         self.target_kind = kinds.pop() if len(kinds) == 1 else Composite.kind
@@ -81,13 +85,34 @@ class EnsembleTask(TaskModel):
         names = {member.class_names for member in members.values()}
         self.class_names = names.pop() if len(names) == 1 else ()
 
-    def set_units(self, units: Mapping[str, float]) -> None:
-        """Say what counts as a loss of 1, by member; a member that is not named keeps 1.
+    def set_units(
+        self, units: Mapping[str, float], layer_units: Mapping[str, Sequence[float]] = MappingProxyType({})
+    ) -> None:
+        """Say what counts as a loss of 1, by member; a member that is not named has 1.
+
+        Args:
+            units: of the losses.
+            layer_units: of the feature distances, layer by layer, of every member; or of none.
 
         Raises:
             OptionError: a unit is of no member or not positive.
         """
         self.units = self._positive("units", units)
+        for name, layers in layer_units.items():
+            for unit in layers:
+                self._positive("layer_units", {name: unit})
+        self.layer_units = {name: tuple(map(float, layers)) for name, layers in layer_units.items()}
+
+    def feature_weights(self) -> tuple[float, ...] | None:
+        """Return what makes layers comparable: each member counts by its weight, each of its layers alike."""
+        if not self.layer_units:
+            return None
+        total = sum(self.weights.values())
+        return tuple(
+            self.weights[name] / (total * len(self.layer_units[name]) * unit)
+            for name in self.members
+            for unit in self.layer_units[name]
+        )
 
     def _positive(self, option: str, given: Mapping[str, float]) -> dict[str, float]:
         for name, value in given.items():

@@ -209,6 +209,10 @@ class TaskModel(Described, nn.Module, ABC):
         """
         return list(self._features(check_batch(images, f"task {self.name!r}")))
 
+    def feature_weights(self) -> tuple[float, ...] | None:
+        """Return the factor of each layer where features are matched; None, the default, weighs all layers alike."""
+        return None
+
     def _per_image(
         self, images: Tensor | Sequence[Tensor], method: Callable[[Tensor], Sequence[T]], name: str
     ) -> list[T]:

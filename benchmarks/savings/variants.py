@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional
 from torchvision.transforms.functional import gaussian_blur
 
+from precomp_qacnn import GuidedQACNN
 from precomp_sdk import Codec, Preprocessor, Registry
 from precomp_sdk.training import load_module, read_module
 
@@ -99,14 +100,15 @@ def _preprocessed(
 def _network(file: Path, data: Path) -> Preprocessor:
     """Return the preprocessor of a weights file; one guided by a receiver's network is guided by SqueezeNet."""
     stored, registry = read_module(file), Registry()
-    options = dict(stored.options)
     if stored.name == "qa-guided":
         weights = str(data / "weights" / "squeezenet1_1_torchvision_fp16.pth")
         classes = str(data / "imagenette" / "imagenet_index.json")
-        options["task"] = registry.create(
+        task = registry.create(
             "task", "torchvision-classifier", architecture="squeezenet1_1", weights=weights, classes=classes
-        ).eval()
-    network: Preprocessor = registry.create("preprocessor", stored.name, **options)
+        )
+        network: Preprocessor = GuidedQACNN(task.eval(), **stored.options)
+    else:
+        network = registry.create("preprocessor", stored.name, **stored.options)
     load_module(file, network, name=stored.name)
     return network.eval()
 

@@ -90,7 +90,9 @@ class Judge:
                 task_total = task_total + share * losses.detach()
                 priced = priced + share * self._task_weight * price * losses
             if self._feature_weight:
-                distances = feature_distances(task.features(decoded), reference.features[member]).float()
+                distances = feature_distances(
+                    task.features(decoded), reference.features[member], task.feature_weights()
+                ).float()
                 feature_total = feature_total + share * distances.detach()
                 worth = self._feature_weight * price * prices.exchanges[:, member]
                 priced = priced + share * worth * distances

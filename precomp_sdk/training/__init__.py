@@ -1,6 +1,6 @@
 """Calibration, proxy and task fitting, and the joint trainer."""
 
-from precomp_sdk.training.calibration import anchor_units, calibrate, slopes
+from precomp_sdk.training.calibration import AnchorUnits, anchor_units, calibrate, slopes
 from precomp_sdk.training.checkpoints import (
     SavedModule,
     as_recorded,
@@ -41,6 +41,7 @@ __all__ = [
     "TASK_FILE",
     "WEIGHTS_FILE",
     "AnchorPoint",
+    "AnchorUnits",
     "Batches",
     "Calibration",
     "FitProxyResult",

@@ -1,6 +1,7 @@
 """The anchor's own rate-task-loss curve, and lambda as its slope."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
@@ -20,11 +21,11 @@ from precomp_sdk.targets import Target
 from precomp_sdk.task import TaskModel
 from precomp_sdk.training.grouping import samples_by_size
 from precomp_sdk.training.loading import left_out, load_all
-from precomp_sdk.training.objective import AnchorPoint, feature_distances
+from precomp_sdk.training.objective import AnchorPoint, feature_distances, layer_distances
 from precomp_sdk.transcode import Transcoder
 from precomp_sdk.types import Sample
 
-__all__ = ["anchor_units", "calibrate", "measure_anchor", "slopes", "targets_for"]
+__all__ = ["AnchorUnits", "anchor_units", "calibrate", "measure_anchor", "slopes", "targets_for"]
 
 _SAME_RATE = 1e-6  # rates closer than this share of theirs are one: a bit in a megabit
 
@@ -131,8 +132,23 @@ def measure_anchor(
             totals[row, 0] += float(bits.sum())
             totals[row, 1] += float(task.losses(received, group_targets, keys=keys).sum())
             if features:
-                totals[row, 2] += float(feature_distances(task.features(received), clean_features).sum())
+                totals[row, 2] += float(
+                    feature_distances(task.features(received), clean_features, task.feature_weights()).sum()
+                )
     return totals[:, 0] / pixels, totals[:, 1] / len(samples), totals[:, 2] / len(samples)
+
+
+@dataclass(frozen=True, slots=True)
+class AnchorUnits:
+    """What the anchor costs the members of an ensemble, averaged over images and qualities.
+
+    Args:
+        losses: by member.
+        layers: by member, the feature distance of each of its layers; empty where features are not matched.
+    """
+
+    losses: dict[str, float]
+    layers: dict[str, tuple[float, ...]]
 
 
 @torch.no_grad()
@@ -143,31 +159,51 @@ def anchor_units(
     ladder: Sequence[float],
     *,
     targets: Literal["dataset", "pseudo-labels"] = "pseudo-labels",
+    features: bool = False,
     batch_size: int = 16,
     skip_unreadable: bool = False,
     device: torch.device | None = None,
-) -> dict[str, float]:
-    """Return what the anchor costs each member of an ensemble, averaged over images and qualities.
+) -> AnchorUnits:
+    """Measure the units of `EnsembleTask.set_units`.
+
+    Args:
+        transcoder: the codec.
+        task: the ensemble, in evaluation mode.
+        dataset: the calibration images, all of them are used.
+        ladder: the qualities.
+        targets: as in `TrainSettings`.
+        features: measure the layers' feature distances too.
+        batch_size: images per batch.
+        skip_unreadable: as in `TrainSettings`.
+        device: where the members are.
 
     Raises:
-        CalibrationError: it costs a member nothing, or no finite number.
+        CalibrationError: the anchor costs a member or a layer nothing, or no finite number.
     """
-    channel, totals = Channel(transcoder), dict.fromkeys(task.tasks, 0.0)
+    channel, losses = Channel(transcoder), dict.fromkeys(task.tasks, 0.0)
+    layers = {name: torch.zeros(()) for name in task.tasks}
     samples, _ = load_all(dataset, "calibration images", skip_unreadable=skip_unreadable)
+    count = len(samples) * len(ladder)
     for group in samples_by_size(samples, batch_size):
-        clean = stack_images([sample.image for sample in group]).to(device)
-        wanted = targets_for(task, group, clean, targets)
-        for sent in [channel.submit(clean, [quality] * len(group)) for quality in ladder]:
-            for name, losses in task.member_losses(sent.tensors()[0], wanted).items():
-                totals[name] += float(losses.sum())
-    units = {name: total / (len(samples) * len(ladder)) for name, total in totals.items()}
-    for name, unit in units.items():
-        if not 0.0 < unit < np.inf:
+        images = stack_images([sample.image for sample in group]).to(device)
+        wanted = targets_for(task, group, images, targets)
+        clean = task.member_features(images) if features else {}
+        for sent in [channel.submit(images, [quality] * len(group)) for quality in ladder]:
+            received = sent.tensors()[0]
+            for name, values in task.member_losses(received, wanted).items():
+                losses[name] += float(values.sum()) / count
+            for name, own in clean.items():
+                found = layer_distances(task.tasks[name].features(received), own).sum(dim=1)
+                layers[name] = layers[name] + found.double().cpu() / count
+    units = AnchorUnits(losses, {name: tuple(layers[name].tolist()) for name in task.tasks} if features else {})
+    for name, unit in losses.items():
+        least = min((unit, *units.layers.get(name, ())))
+        if not 0.0 < least < np.inf:
             raise CalibrationError(
                 where=f"anchor_units, member {name!r}",
-                expected="a loss that the codec raises above 0",
-                got=f"{unit:g} on average over the ladder",
-                remedy="Leave the member out, or take a ladder that hurts it.",
+                expected="losses and feature distances that the codec raises above 0",
+                got=f"{least:g} on average over the ladder",
+                remedy="Leave the member or the layer out, or take a ladder that hurts it.",
             )
     return units
 

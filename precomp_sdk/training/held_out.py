@@ -86,7 +86,8 @@ class HeldOutBatch:
         task_losses = self._task.losses(received, targets, keys=keys)
         feature_losses = torch.zeros_like(task_losses)
         if self._settings.feature_weight:
-            feature_losses = feature_distances(self._task.features(received), self._task.features(clean))
+            features = self._task.features(received), self._task.features(clean)
+            feature_losses = feature_distances(*features, self._task.feature_weights())
         clean_losses = torch.zeros_like(task_losses)
         if self._settings.clean_weight:
             clean_losses = self._task.losses(sent.uncoded(), targets, keys=keys)

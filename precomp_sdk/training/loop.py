@@ -15,6 +15,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from precomp_sdk.channel import Channel
+from precomp_sdk.ensemble import EnsembleTask
 from precomp_sdk.errors import CheckpointError
 from precomp_sdk.events import CheckpointSaved, Event, StepDone
 from precomp_sdk.interrupts import Interrupted, deferred
@@ -251,6 +252,8 @@ class TrainingLoop:
         """Write the weights, then the state: a run that is resumed after an interruption between writes them again."""
         context = self._context
         self._save_weights(folder)
+        task = context.task
+        normalized = isinstance(task, EnsembleTask) and task.normalize
         if context.fabric.is_global_zero:
             save_state(
                 folder / STATE_FILE,
@@ -260,7 +263,7 @@ class TrainingLoop:
                     "position": self.position,
                     "calibration": [asdict(point) for point in self._calibration.points],
                     "anchor": self._held_out.anchor,
-                    "units": dict(getattr(context.task, "units", {})),
+                    "units": {"losses": task.units, "layers": task.layer_units} if normalized else None,
                     "selection": None if self._selection is None else self._selection.state(),
                     "average": self._average.state_dict(),
                     "optimizer": self._optimizer.state_dict(),

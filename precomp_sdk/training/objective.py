@@ -12,6 +12,7 @@ __all__ = [
     "Calibration",
     "ObjectiveTerms",
     "feature_distances",
+    "layer_distances",
 ]
 
 _LEAST = 1e-12  # guards divisions by a distortion that vanished
@@ -111,14 +112,29 @@ class Calibration:
         return point.bpp + point.trade_off * (decoded + self.clean_weight * point.clean_loss)
 
 
-def feature_distances(features: Sequence[Tensor], clean: Sequence[Tensor]) -> Tensor:
+def feature_distances(
+    features: Sequence[Tensor], clean: Sequence[Tensor], weights: Sequence[float] | None = None
+) -> Tensor:
     """Return per image the squared distance of features over the clean features' power, averaged over layers.
 
     Shapes and units:
         features, clean: per layer (N, C, H, W). Returns (N,); 1 means as far away as zero is.
+
+    Args:
+        features: of an image that was changed.
+        clean: of the image itself.
+        weights: factor of each layer, see `TaskModel.feature_weights`; None weighs all alike, as an average.
     """
+    layers = layer_distances(features, clean)
+    if weights is None:
+        return layers.mean(dim=0)
+    return (layers * layers.new_tensor(list(weights))[:, None]).sum(dim=0)
+
+
+def layer_distances(features: Sequence[Tensor], clean: Sequence[Tensor]) -> Tensor:
+    """Return the distances of `feature_distances` layer by layer, (layers, N)."""
     distances = [
         (ours - theirs).square().flatten(1).mean(dim=1) / theirs.square().flatten(1).mean(dim=1).clamp_min(1e-6)
         for ours, theirs in zip(features, clean, strict=True)
     ]
-    return torch.stack(distances).mean(dim=0)
+    return torch.stack(distances)

@@ -141,7 +141,7 @@ def _measure(
             task_losses = task.losses(received, targets, keys=keys).float()
         feature_losses = torch.zeros_like(task_losses)
         if settings.feature_weight:
-            feature_losses = feature_distances(task.features(received), clean_features).float()
+            feature_losses = feature_distances(task.features(received), clean_features, task.feature_weights()).float()
         clean_losses = torch.zeros_like(task_losses)
         if settings.clean_weight:
             uncoded = group.sent.uncoded().contiguous(memory_format=layout)

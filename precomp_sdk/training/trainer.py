@@ -24,7 +24,7 @@ from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.proxy import ProxyCodec, check_proxy_codec
 from precomp_sdk.registry import Registry
 from precomp_sdk.task import TaskModel
-from precomp_sdk.training.calibration import anchor_units, calibrate
+from precomp_sdk.training.calibration import AnchorUnits, anchor_units, calibrate
 from precomp_sdk.training.checkpoints import as_recorded, save_module
 from precomp_sdk.training.fabric import make_fabric
 from precomp_sdk.training.held_out import HeldOutBatch
@@ -363,10 +363,13 @@ class Trainer:
         return Calibration(points, settings.task_weight, settings.feature_weight, settings.beta, settings.clean_weight)
 
     def _set_units(
-        self, task: EnsembleTask, transcoder: Transcoder, dataset: TaskDataset, units: Mapping[str, float] | None
+        self, task: EnsembleTask, transcoder: Transcoder, dataset: TaskDataset, known: Mapping[str, Any] | None
     ) -> None:
-        if not units:
-            settings = self.settings
+        """Measure what the anchor costs the members, or take it from a checkpoint."""
+        settings = self.settings
+        if known:
+            units = AnchorUnits(**known)
+        else:
             with evaluation_mode(task):
                 units = anchor_units(
                     transcoder,
@@ -374,11 +377,13 @@ class Trainer:
                     dataset,
                     self.ladder,
                     targets=settings.targets,
+                    features=settings.feature_weight > 0,
                     batch_size=settings.batch_size,
                     skip_unreadable=settings.skip_unreadable,
                     device=self.fabric.device,
                 )
-        task.set_units(self.fabric.broadcast(units))
+        units = self.fabric.broadcast(units)
+        task.set_units(units.losses, units.layers)
 
     def _selection(
         self, transcoder: Transcoder, held: Sequence[Sample], dataset: TaskDataset, state: Mapping[str, Any] | None

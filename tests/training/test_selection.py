@@ -1,5 +1,6 @@
 """The checkpoint chosen by a network outside the loop, and the units of a panel's members."""
 
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -10,7 +11,7 @@ import torch
 from precomp_sdk import CheckpointSaved, EnsembleTask, Event, OptionError, StepDone
 from precomp_sdk.errors import CalibrationError
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeProxy, FakeTask
-from precomp_sdk.training import WEIGHTS_FILE, Trainer, TrainSettings, anchor_units, read_module
+from precomp_sdk.training import WEIGHTS_FILE, Trainer, TrainSettings, anchor_units, calibrate, read_module
 from precomp_sdk.training.nan_guard import NaNGuard
 from precomp_sdk.training.selection import Selection
 from precomp_sdk.transcode import Transcoder
@@ -95,7 +96,7 @@ def test_units_are_what_the_codec_costs_each_member() -> None:
     task = ensemble(normalize=True).eval()
     dataset, ladder = FakeDataset(count=8), (5.0, 30.0)
     with Transcoder(FakeCodec(), workers=1) as transcoder:
-        units = anchor_units(transcoder, task, dataset, ladder)
+        units = anchor_units(transcoder, task, dataset, ladder).losses
         assert units["sure"] != pytest.approx(units["unsure"], rel=0.01)
         task.set_units(units)
         images = torch.stack([dataset[place].image for place in range(8)])
@@ -115,6 +116,32 @@ def test_a_training_sets_the_units_and_a_resumed_one_has_the_same(tmp_path: Path
     assert all(unit != 1.0 for unit in first.units.values())
     trainer(task=again).run(FakeDataset(count=32), folder=tmp_path, resume=True)
     assert again.units == first.units
+
+
+def test_layers_are_counted_in_units_of_their_own() -> None:
+    """Each member's layers together weigh as the member does, and behind the anchor every layer is 1 on average."""
+    task = ensemble(normalize=True, weights={"sure": 3.0}).eval()
+    assert task.feature_weights() is None  # all alike, until something was measured
+    dataset, ladder = FakeDataset(count=8), (5.0, 30.0)
+    with Transcoder(FakeCodec(), workers=1) as transcoder:
+        units = anchor_units(transcoder, task, dataset, ladder, features=True)
+        task.set_units(units.losses, units.layers)
+        points = calibrate(transcoder, task, dataset, ladder, features=True)
+    weights = task.feature_weights()
+    assert weights is not None
+    assert sum(point.feature_loss for point in points) / 2 == pytest.approx(1.0, rel=1e-4)
+    (sure,), (unsure,) = units.layers["sure"], units.layers["unsure"]
+    assert weights == pytest.approx((0.75 / sure, 0.25 / unsure))
+
+
+def test_features_are_matched_in_those_units_and_a_resumed_run_has_them(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, feature_weight=1.0)
+    first, again = ensemble(normalize=True), ensemble(normalize=True)
+    dataset = FakeDataset(count=32)
+    trainer(task=first, settings=settings).run(dataset, folder=tmp_path)
+    trainer(task=again, settings=settings).run(dataset, folder=tmp_path, resume=True)
+    assert first.layer_units
+    assert first.layer_units == again.layer_units
 
 
 def test_a_member_that_does_not_notice_the_codec_is_named() -> None:
