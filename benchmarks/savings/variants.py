@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from judges import load_judge
@@ -9,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 from torchvision.transforms.functional import gaussian_blur
 
-from precomp_qacnn import GuidedQACNN
+from precomp_qacnn import GuidedQACNN, SmoothQACNN
 from precomp_sdk import Codec, Preprocessor, Registry
 from precomp_sdk.training import load_module, read_module
 
@@ -26,7 +27,8 @@ def make_sent(
 
     ``raw``; ``blur-1.2`` (sigma); ``chroma-3`` (sigma, colour alone);
     ``down-0.5`` (factor); ``around-nanodet`` (blurred outside the boxes of a detector);
-    ``centre-nanodet`` (control: outside a centred box of equal area); a weights file.
+    ``centre-nanodet`` (control: outside a centred box of equal area); a weights file; ``centred:FILE`` (control: what
+    `qa-smooth` removes of each level, as much of it, by a centre prior).
     """
     kind, _, option = variant.partition("-")
     if variant == "raw":
@@ -39,7 +41,9 @@ def make_sent(
         return [_down(image, float(option)) for image in images]
     if kind in ("around", "centre"):
         return [_around(image, mask) for image, mask in zip(images, _masks(kind, option, images, data), strict=True)]
-    return _preprocessed(Path(variant), codec, qualities, images, data)
+    centred = variant.startswith("centred:")
+    network = _network(Path(variant.removeprefix("centred:")), data)
+    return _preprocessed(_Centred(network) if centred else network, codec, qualities, images)
 
 
 def _blur(image: Tensor, sigma: float) -> Tensor:
@@ -85,11 +89,34 @@ def _masks(kind: str, guide: str, images: Sequence[Tensor], data: Path) -> list[
     return result
 
 
+class _Centred(torch.nn.Module):
+    """`qa-smooth` with its shares spread by the distance from the centre: as much is removed, knowing nothing."""
+
+    def __init__(self, network: Preprocessor) -> None:
+        super().__init__()
+        assert isinstance(network, SmoothQACNN)
+        self.network, self._told = network, network._shares
+        network._shares = self._shares  # type: ignore[method-assign]
+
+    def _shares(self, *given: Any) -> Tensor:
+        shares = self._told(*given)
+        rows, columns = (torch.linspace(-1, 1, side) for side in shares.shape[2:])
+        distance = (rows[:, None].square() + columns.square()).sqrt()
+        spread = shares.mean(dim=(2, 3), keepdim=True) * distance / distance.mean()
+        for _ in range(8):  # what is clipped is taken elsewhere
+            missing = shares.mean(dim=(2, 3), keepdim=True) - spread.clamp(0, 1).mean(dim=(2, 3), keepdim=True)
+            spread = spread + missing
+        return spread.clamp(0, 1)
+
+    def forward(self, images: Tensor, strengths: Sequence[float]) -> Tensor:
+        result: Tensor = self.network(images, strengths)
+        return result
+
+
 @torch.no_grad()
 def _preprocessed(
-    file: Path, codec: Codec, qualities: Sequence[float], images: Sequence[Tensor], data: Path
+    network: torch.nn.Module, codec: Codec, qualities: Sequence[float], images: Sequence[Tensor]
 ) -> list[list[Tensor]]:
-    network = _network(file, data)
     strengths = [codec.quality_scale.strength(quality) for quality in qualities]
     return [
         list(_bytes(network(image[None].float().expand(len(strengths), -1, -1, -1) / 255, strengths)))
