@@ -25,6 +25,7 @@ from torch.nn import functional
 from precomp_sdk import EnsembleTask, Registry, Target, TaskDataset, TaskModel, Trainer, TrainSettings
 from precomp_sdk.observers import JSONLObserver, ProgressObserver, fan_out
 from precomp_sdk.targets import ImageTarget
+from precomp_sdk.training import load_module
 
 CROP_PX = 192
 HELD_OUT = 24  # objects and scenes, of each half as many
@@ -127,6 +128,7 @@ def main() -> None:
     parser.add_argument("--network", default="qa-smooth")
     parser.add_argument("--options", type=json.loads, default={}, help="of the network, JSON")
     parser.add_argument("--set", type=json.loads, default={}, dest="choices", help="of TrainSettings, JSON")
+    parser.add_argument("--begin", type=Path, help="weights to begin with, of the same network behind another codec")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
@@ -142,6 +144,8 @@ def main() -> None:
     }  # fmt: skip
     settings = TrainSettings(ladder=ladder, seed=arguments.seed, **{**choices, **arguments.choices})  # type: ignore[arg-type]
     preprocessor = registry.create("preprocessor", arguments.network, **arguments.options)
+    if arguments.begin is not None:
+        load_module(arguments.begin, preprocessor, name=preprocessor.name)
     rounding = {"rounding": 0.3} if codec.name == "jpeg" else {}
     trainer = Trainer(
         codec=codec,
