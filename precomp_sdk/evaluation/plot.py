@@ -12,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from precomp_sdk.evaluation._figure import ShownFigure
 from precomp_sdk.evaluation.rates.bjontegaard import TASK_LOSS, BDRate
 from precomp_sdk.evaluation.results import Evaluation, JudgeResult
 from precomp_sdk.types import RateAccuracyCurve
@@ -47,7 +48,7 @@ def figure_of(evaluation: Evaluation) -> Figure:
     """Return the figure that `draw` writes."""
     judged: tuple[Evaluation | JudgeResult, ...] = (evaluation, *evaluation.judges)
     with matplotlib.style.context(STYLE):
-        figure = Figure(figsize=(12.5, 6.6 * len(judged)), dpi=130, layout="constrained")
+        figure = ShownFigure(figsize=(12.5, 6.6 * len(judged)), dpi=130, layout="constrained")
         FigureCanvasAgg(figure)
         baselines = {*(tuned.name for tuned in evaluation.tuned), *evaluation.controls}
         for found, (left, right) in zip(judged, figure.subplots(len(judged), 2, squeeze=False), strict=True):

@@ -29,6 +29,7 @@ def test_it_draws_itself(result: Evaluation) -> None:
     figure = result.plot()
     assert isinstance(figure, Figure)
     assert len(figure.axes) == 2
+    assert figure._repr_png_().startswith(b"\x89PNG")  # a notebook shows it, with or without pyplot
 
 
 def test_its_plain_values_are_json(result: Evaluation) -> None:

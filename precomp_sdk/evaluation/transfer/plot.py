@@ -12,6 +12,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from precomp_sdk.evaluation._figure import ShownFigure
 from precomp_sdk.evaluation.plot import STYLE
 from precomp_sdk.evaluation.transfer.records import TransferCell, TransferMatrix
 
@@ -42,7 +43,7 @@ def figure_of_matrix(matrix: TransferMatrix) -> Figure:
     columns = [(codec, task) for codec in matrix.codecs for task in matrix.tasks]
     with matplotlib.style.context(STYLE):
         width, height = 3.2 + 1.45 * len(columns), 2.2 + 0.75 * len(matrix.preprocessors)
-        figure = Figure(figsize=(max(width, 6.5), height), dpi=130, layout="constrained")
+        figure = ShownFigure(figsize=(max(width, 6.5), height), dpi=130, layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots()
         for row, preprocessor in enumerate(matrix.preprocessors):
