@@ -1,6 +1,7 @@
 """What a plugin needs, and what to say where it does not load."""
 
 import importlib.util
+import os
 import sys
 from importlib.metadata import Distribution, EntryPoint, PackageNotFoundError, version
 from pathlib import Path, PurePath
@@ -10,12 +11,13 @@ from types import ModuleType
 from packaging.requirements import InvalidRequirement, Requirement
 from packaging.utils import canonicalize_name
 
-from precomp_sdk.errors import MissingDependencyError, PluginError
+from precomp_sdk.errors import MissingDependencyError, PluginError, nearest
 
 __all__ = [
     "check_requirements",
     "describe",
     "failed_import",
+    "imported_class",
     "imported_file",
     "imported_files",
     "loading_order",
@@ -123,3 +125,45 @@ def imported_files() -> list[Path]:
     """Return the files of `imported_file`, which another process has to import before it unpickles what is of them."""
     found = [module for name, module in sys.modules.items() if name.startswith(_FILE_PREFIX)]
     return [Path(module.__file__).resolve() for module in found if module.__file__]
+
+
+def imported_class(path: str) -> object:
+    """Return what an import path ``"module:Class"`` names.
+
+    Modules are searched in the current folder first, as Python does for a program in it, and that folder stays on the
+    search path: worker processes find them there.
+
+    Raises:
+        PluginError: the module cannot be imported, or holds no such name.
+    """
+    name, _, attribute = path.partition(":")
+    here = os.getcwd()
+    if here not in sys.path:
+        sys.path.insert(0, here)
+    importlib.invalidate_caches()
+    try:
+        module = importlib.import_module(name)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a stranger's import may raise anything
+        absent = isinstance(error, ModuleNotFoundError) and error.name is not None and name.startswith(error.name)
+        raise PluginError(
+            where=repr(path),
+            expected=f"a module {name!r} in the current folder or among the installed packages"
+            if absent or not name
+            else f"a module {name!r} that can be imported",
+            got="none" if absent else told(error),
+            remedy="Look at its name, and at the folder that you are in."
+            if absent or not name
+            else f"Run python -c 'import {name}' to see where it fails.",
+        ) from error
+    try:
+        return getattr(module, attribute)
+    except AttributeError:
+        classes = [item for item, value in vars(module).items() if isinstance(value, type)]
+        raise PluginError(
+            where=repr(path),
+            expected=f"a class of {name!r} ({module.__file__})",
+            got=repr(attribute),
+            remedy=nearest(attribute, classes),
+        ) from None

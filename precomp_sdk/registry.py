@@ -10,7 +10,14 @@ from typing import Any, Literal, overload
 
 from precomp_sdk import hookspecs
 from precomp_sdk._hosting import Host
-from precomp_sdk._plugins import check_requirements, describe, failed_import, imported_file, loading_order
+from precomp_sdk._plugins import (
+    check_requirements,
+    describe,
+    failed_import,
+    imported_class,
+    imported_file,
+    loading_order,
+)
 from precomp_sdk.codec import Codec
 from precomp_sdk.component import Component, PluginStatus, checked_component, construct, refuse_duplicate
 from precomp_sdk.data import TaskDataset
@@ -62,11 +69,17 @@ class Registry:
         self._statuses: dict[str, PluginStatus] = {}  # by what pluggy knows a plugin as
         self._components: dict[str, dict[str, Component]] = {kind: {} for kind in _KINDS}
         self._files: list[Path] = []
+        self._imported: dict[str, str] = {}  # kinds by import path
 
     @property
     def files(self) -> tuple[Path, ...]:
         """The files of `add_file`, in order: what a worker in another process has to add to a registry of its own."""
         return tuple(self._files)
+
+    @property
+    def imported(self) -> Mapping[str, str]:
+        """The import paths of `add_import`, with the kind of each: what a worker in another process has to add, too."""
+        return MappingProxyType(self._imported)
 
     @property
     def codecs(self) -> Mapping[str, type[Codec]]:
@@ -182,6 +195,40 @@ class Registry:
             )
         self.add(*found, name=path.stem)
         self._files.append(path.resolve())
+
+    def add_import(self, kind: str, path: str) -> str:
+        """Import the class that a path such as ``"my_codec:PackedCodec"`` names, and register it.
+
+        The module is a program of its author's, searched in the current folder and among the installed packages: give
+        only what you would run. A class that is registered already stays as it is.
+
+        Args:
+            kind: of component that it is to be.
+            path: of the class, as ``"module:Class"``.
+
+        Returns:
+            The class's own name.
+
+        Raises:
+            PluginError: the module cannot be imported, or holds no such class, or one of another contract.
+            DuplicateNameError: another class has its name.
+        """
+        cls, contract = imported_class(path), _KINDS[kind][1]
+        if not (isinstance(cls, type) and issubclass(cls, contract)):
+            raise PluginError(
+                where=repr(path),
+                expected=f"a {kind}: a subclass of {contract.__name__}",
+                got=describe(cls),
+                remedy=f"Name the {kind}'s class, or derive it from {contract.__name__}.",
+            )
+        self._load()
+        for component in self._components[kind].values():
+            if component.cls is cls:
+                break
+        else:
+            self.add(cls, name=path)
+        self._imported[path] = kind
+        return str(getattr(cls, "name", ""))
 
     @overload
     def create(self, kind: Literal["codec"], name: str, **options: Any) -> Codec: ...

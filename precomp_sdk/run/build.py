@@ -195,6 +195,7 @@ class Builder:
             key: where it stands in the file.
             parts: what a preprocessor may name in its ``requires``.
         """
+        name = self.name_of(kind, table.name, key)
         classes: Mapping[str, Mapping[str, type]] = {
             "codec": self._registry.codecs,
             "preprocessor": self._registry.preprocessors,
@@ -202,10 +203,10 @@ class Builder:
             "dataset": self._registry.datasets,
         }
         where = f"{self._origin}, {key}"
-        if table.name not in classes[kind]:
+        if name not in classes[kind]:
             with located(f"{where}.name", instead=True):
-                self._registry.create(kind, table.name)  # raises, and knows the nearest name
-        cls = classes[kind][table.name]
+                self._registry.create(kind, name)  # raises, and knows the nearest name
+        cls = classes[kind][name]
         taken = [self._part(cls, name, parts, where) for name in getattr(cls, "requires", ())]
         inner = inner_components(cls, table.options, where)
         plain = {name: value for name, value in table.options.items() if name not in inner}
@@ -220,11 +221,31 @@ class Builder:
             self._load(table, made, key)
         return made
 
+    def name_of(self, kind: str, name: str, key: str) -> str:
+        """Return a component's registered name; one that is an import path is imported first, where that may be.
+
+        Raises:
+            ConfigError: it is an import path in a file that is only read.
+            PluginError: it cannot be imported, or is no class of its kind.
+        """
+        if ":" not in name:
+            return name
+        if not self._trust:
+            raise ConfigError(
+                where=f"{self._origin}, {key}.name",
+                expected="no module in an experiment that is only read: a file must not make this program run others",
+                got=repr(name),
+                remedy="Say --trust (trust=True in Python) if you wrote the file, or know who did.",
+            )
+        with located(f"{self._origin}, {key}.name", instead=True):
+            return self._registry.add_import(kind, name)
+
     def make_proxy(self, table: Proxy, codec: Codec) -> ProxyCodec:
         """Construct the codec's proxy, and load its weights where the table asks for it."""
         where = f"{self._origin}, proxy"
+        name = None if table.name is None else self.name_of("proxy", table.name, "proxy")
         with located(f"{where}.name", instead=True):
-            cls = self._registry.proxy_class(codec, table.name)
+            cls = self._registry.proxy_class(codec, name)
         options = check_options(cls, table.options, where)
         if not self._trust:
             refuse_acting(cls, options, where)
@@ -246,7 +267,7 @@ class Builder:
 
     def requirements_of(self, table: ComponentTable) -> frozenset[str]:
         """Return what a preprocessor of a file, or one among its options, is constructed from, such as ``"proxy"``."""
-        cls = self._registry.preprocessors.get(table.name)
+        cls = self._registry.preprocessors.get(self.name_of("preprocessor", table.name, "preprocessor"))
         if cls is None:  # `make` knows what to say
             return frozenset()
         found = inner_components(cls, table.options, f"{self._origin}, preprocessor")
@@ -303,7 +324,7 @@ class Builder:
                 if isinstance(module, TaskModel) and table.load.is_file() and read_name(table.load) is None:
                     module.load(table.load)  # a plain state dict
                     return
-                load_module(table.load, module, name=table.name or str(getattr(module, "name", "")))
+                load_module(table.load, module, name=str(getattr(module, "name", "")))
 
     @contextmanager
     def _seeded(self) -> Iterator[None]:

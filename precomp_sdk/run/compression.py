@@ -1,6 +1,6 @@
 """What training left behind, as a sender uses it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,13 +44,15 @@ class Sender:
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle paths: a worker loads the sender anew, with installed plugins and the files that were added here."""
-        return _sender_of, (self._path, self._registry.files, self._trust)
+        return _sender_of, (self._path, self._registry.files, dict(self._registry.imported), self._trust)
 
 
-def _sender_of(path: Path | str, files: Sequence[Path], trust: bool) -> Sender:
+def _sender_of(path: Path | str, files: Sequence[Path], imported: Mapping[str, str], trust: bool) -> Sender:
     registry = Registry()
     for file in files:
         registry.add_file(file)
+    for name, kind in imported.items():
+        registry.add_import(kind, name)
     return Sender(path, registry, trust=trust)
 
 
@@ -142,6 +144,7 @@ def load_compressor(
     experiment = without_start(load_experiment(path / EXPERIMENT_FILE))
     builder = Builder(registry, experiment.origin, experiment.train.seed, trust=trust)
     needed = builder.requirements_of(experiment.preprocessor)
+    builder.name_of("codec", experiment.codec.name, "codec")  # the weights name it by its own name
     if not needed:
         return Compressor.load(weights, registry, device=device, trust=trust, observer=observer)
     own: Codec = builder.make("codec", experiment.codec, "codec")

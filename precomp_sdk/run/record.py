@@ -97,7 +97,7 @@ def _components(experiment: Experiment, registry: Registry) -> dict[str, str]:
     return {
         f"{item.kind} {item.name}": f"{item.plugin.package} {item.plugin.version}".strip()
         for item in registry.components()
-        if (item.kind, item.name) in used
+        if {(item.kind, item.name), (item.kind, item.plugin.name)} & used  # an import path is its plugin's name
     }
 
 

@@ -219,7 +219,7 @@ def _clear(folder: Path) -> None:
 
 def _resolved(experiment: Experiment, components: TrainingComponents) -> Experiment:
     """Return the experiment with the proxy's name, which the file may leave open, and with all the codec's options."""
-    proxy = experiment.proxy.model_copy(update={"name": components.proxy.name})
+    proxy = experiment.proxy.model_copy(update={"name": experiment.proxy.name or components.proxy.name})
     return with_codec_options(experiment, components.codec).model_copy(update={"proxy": proxy})
 
 
