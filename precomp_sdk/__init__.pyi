@@ -196,8 +196,10 @@ from .network_tasks import (
 )
 from .observers import (
     JSONLObserver as JSONLObserver,
+    MLflowObserver as MLflowObserver,
     ProgressObserver as ProgressObserver,
     TensorBoardObserver as TensorBoardObserver,
+    WandbObserver as WandbObserver,
     fan_out as fan_out,
 )
 from .preprocessor import (

@@ -11,26 +11,31 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from precomp_sdk import __version__
 from precomp_sdk.cli._shared import AsJSON, app, registry_of, tell_json, tell_result
 from precomp_sdk.errors import printable
 
 __all__: list[str] = []
 
+_OBSERVER = "observer"  # no component of a run, but listed beside them
+
 
 @app.command()
 def plugins(
     ctx: typer.Context,
-    kind: Annotated[str | None, typer.Option(help="List only codecs, proxies ...: codec, proxy and so on.")] = None,
+    kind: Annotated[
+        str | None, typer.Option(help="List only codecs, proxies ...: codec, proxy and so on; observer for logs.")
+    ] = None,
     as_json: AsJSON = False,
 ) -> None:
-    """List every codec, proxy, preprocessor, task and data set, and the plugins that did not load."""
+    """List every codec, proxy, preprocessor, task and data set, the logs, and the plugins that did not load."""
     from precomp_sdk.errors import UnknownNameError, nearest
     from precomp_sdk.registry import KINDS
 
-    registry = registry_of(ctx)
-    if kind not in (None, *KINDS):
+    registry, kinds = registry_of(ctx), (*KINDS, _OBSERVER)
+    if kind not in (None, *kinds):
         raise UnknownNameError(
-            where="--kind", expected="a kind of component", got=repr(kind), remedy=nearest(str(kind), KINDS)
+            where="--kind", expected="a kind of component", got=repr(kind), remedy=nearest(str(kind), kinds)
         )
     rows = []
     for item in registry.components():
@@ -49,11 +54,13 @@ def plugins(
                 "missing": missing,
             }
         )
+    trackers = _trackers() if kind in (None, _OBSERVER) else []
     failed = [item for item in registry.plugins() if item.state != "ok"]
     if as_json:
         told = [{name: getattr(item, name) for name in item.__slots__} for item in registry.plugins()]
-        tell_json({"components": rows, "plugins": told})
+        tell_json({"components": rows, "observers": trackers, "plugins": told})
         return
+    rows += trackers
     table = Table("kind", "name", "package", "version", "state", "source", box=None, pad_edge=False)
     for row in rows:
         table.add_row(*_cells(row[column] for column in ("kind", "name", "package", "version", "state", "source")))
@@ -66,6 +73,19 @@ def plugins(
             typer.echo("\n" + printable(f"{row['kind']} {row['name']!r} is unavailable: {row['missing']}"))
     for plugin in failed:
         typer.echo("\n" + printable(f"plugin {plugin.name!r} is {plugin.state}: {plugin.error}"))
+
+
+def _trackers() -> list[dict[str, str]]:
+    """Return a row for each tracker of experiments that a run can log to."""
+    from precomp_sdk.observers import MLflowObserver, TensorBoardObserver, WandbObserver
+
+    rows = []
+    for cls in (MLflowObserver, TensorBoardObserver, WandbObserver):
+        error = cls.missing()
+        row = {"kind": _OBSERVER, "name": cls.package, "package": "precomp-sdk", "version": __version__}
+        row |= {"state": "ok" if error is None else "unavailable", "plugin": "", "source": f"output.{cls.package}"}
+        rows.append({**row, "missing": "" if error is None else str(error)})
+    return rows
 
 
 def _cells(texts: Iterable[str]) -> Iterator[Text]:

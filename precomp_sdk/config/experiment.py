@@ -123,10 +123,14 @@ class Output(Table):
     Args:
         folder: made where it does not exist.
         tensorboard: write its files too: ``"auto"`` where it is installed, True, False.
+        wandb: log to this project of Weights & Biases, too.
+        mlflow: log to this experiment of MLflow, too.
     """
 
     folder: Path
     tensorboard: Literal["auto"] | bool = "auto"
+    wandb: str | None = None
+    mlflow: str | None = None
 
 
 class Experiment(Table):

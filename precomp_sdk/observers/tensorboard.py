@@ -1,13 +1,11 @@
 """Scalars for TensorBoard, where it is installed."""
 
-from collections.abc import Sequence
-from importlib.util import find_spec
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from precomp_sdk.closing import Closing
-from precomp_sdk.errors import MissingDependencyError, printable
-from precomp_sdk.events import CurveDone, Event, Notice, StepDone
+from precomp_sdk.observers._tracker import Tracker, points_of
+from precomp_sdk.types import RateAccuracyCurve
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -15,7 +13,7 @@ if TYPE_CHECKING:
 __all__ = ["TensorBoardObserver"]
 
 
-class TensorBoardObserver(Closing):
+class TensorBoardObserver(Tracker):
     """Writes the scalars of every step, the points of every curve, and notices.
 
     Scalars are called ``<stage>/<name>``; the points of a finished curve ``<curve>/<metric>``, with the quality as
@@ -29,39 +27,23 @@ class TensorBoardObserver(Closing):
         MissingDependencyError: TensorBoard is not installed.
     """
 
+    package = "tensorboard"
+
     def __init__(self, folder: Path | str) -> None:
-        if not self.available():
-            raise MissingDependencyError(
-                where="TensorBoardObserver",
-                expected="the package tensorboard",
-                got="none",
-                remedy='Install it: pip install "precomp-sdk[tensorboard]".',
-            )
+        super().__init__()
         self._folder = Path(folder)
         self._writer: SummaryWriter | None = None
 
-    @staticmethod
-    def available() -> bool:
-        """Return whether TensorBoard is installed."""
-        return find_spec("tensorboard") is not None
+    def _scalars(self, stage: str, step: int, scalars: Mapping[str, float]) -> None:
+        for name, value in scalars.items():
+            self._open().add_scalar(f"{stage}/{name}", value, step)
 
-    def __call__(self, event: Event) -> None:
-        """Write one event's scalars."""
-        match event:
-            case StepDone():
-                for name, value in event.scalars.items():
-                    self._open().add_scalar(f"{event.stage}/{name}", value, event.step)
-            case CurveDone(curve):
-                factor = _whole_steps([point.quality for point in curve.points])
-                scaled = "" if factor == 1 else f" (quality x {factor})"
-                for point in curve.points:
-                    for name, value in {"bpp": point.bpp, "task_loss": point.task_loss, **point.scores}.items():
-                        tag = printable(f"{curve.label}/{name}{scaled}")
-                        self._open().add_scalar(tag, value, round(factor * point.quality))
-            case Notice(stage, message):
-                self._open().add_text(f"{stage}/notice", printable(message))
-            case _:
-                pass
+    def _curve(self, curve: RateAccuracyCurve) -> None:
+        for name, step, value in points_of(curve):
+            self._open().add_scalar(name, value, step)
+
+    def _notice(self, stage: str, message: str) -> None:
+        self._open().add_text(f"{stage}/notice", message)
 
     def close(self) -> None:
         """Write what is pending and close the files."""
@@ -75,11 +57,3 @@ class TensorBoardObserver(Closing):
 
             self._writer = SummaryWriter(str(self._folder))
         return self._writer
-
-
-def _whole_steps(qualities: Sequence[float]) -> int:
-    """Return the least power of ten that makes whole numbers of all qualities, up to a million."""
-    factor = 1
-    while factor < 10**6 and any(abs(factor * q - round(factor * q)) > 1e-6 * factor for q in qualities):
-        factor *= 10
-    return factor

@@ -219,7 +219,7 @@ class Estimating:
         """Run some steps of so many, under a clock and with the logs that the run will write."""
         folder = self._folder / what
         clock = Clock()
-        logs = open_logs(self._experiment.output, folder)
+        logs = open_logs(self._experiment.output, folder, services=False)
         with self._watched(what), ExitStack() as stack:
             for log in logs:
                 stack.enter_context(log)

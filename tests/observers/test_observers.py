@@ -1,6 +1,6 @@
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,15 +20,19 @@ from precomp_sdk import (
     RunStarted,
     StepDone,
 )
+from precomp_sdk.config import Output
 from precomp_sdk.observers import (
     JSONLObserver,
+    MLflowObserver,
     ProgressObserver,
     TensorBoardObserver,
+    WandbObserver,
+    _tracker as tracker_module,
     fan_out,
     plain,
-    tensorboard as tensorboard_module,
 )
 from precomp_sdk.observers._bars import TerminalBar
+from precomp_sdk.run import open_logs
 
 POINT = RatePoint(quality=5, bpp=0.1 + 0.2, scores={"top1": 1 / 3}, task_loss=1e-300)
 EVENTS: tuple[Event, ...] = (
@@ -293,9 +297,18 @@ def test_tensorboard_writes_nothing_before_the_first_event(tmp_path: Path) -> No
     assert not (tmp_path / "tb").exists()
 
 
-def test_a_missing_tensorboard_is_told_with_the_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(tensorboard_module, "find_spec", lambda name: None)
-
-    assert not TensorBoardObserver.available()
-    with pytest.raises(MissingDependencyError, match=r'pip install "precomp-sdk\[tensorboard\]"'):
-        TensorBoardObserver(tmp_path)
+@pytest.mark.parametrize(
+    ("cls", "package"), [(TensorBoardObserver, "tensorboard"), (WandbObserver, "wandb"), (MLflowObserver, "mlflow")]
+)
+def test_a_missing_tracker_is_told_with_the_command(
+    cls: Callable[..., object], package: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tracker_module, "find_spec", lambda name: None)
+    arguments = (tmp_path,) if cls is TensorBoardObserver else ("mine", tmp_path)
+    with pytest.raises(MissingDependencyError, match=rf'pip install "precomp-sdk\[{package}\]"'):
+        cls(*arguments)
+    output = Output(folder=tmp_path, tensorboard="auto", **({} if package == "tensorboard" else {package: "mine"}))
+    assert [type(log) for log in open_logs(output, tmp_path, services=False)] == [JSONLObserver]
+    if package != "tensorboard":
+        with pytest.raises(MissingDependencyError, match=package):
+            open_logs(output, tmp_path)
