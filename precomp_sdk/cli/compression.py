@@ -135,6 +135,8 @@ def compress(
     read = ReadSettings(max_pixels=MAX_PIXELS if max_pixels is None else max_pixels, white_level=white_level)
     model = find_model(model, codec)
     sender = load_compressor(model, registry, trust=trust, observer=tell_notice)
+    if quality is not None:
+        sender.check_quality(quality)
     single = len(inputs) == 1 and (inputs[0] == STREAM or inputs[0].is_file())
     if single and (output == STREAM or (not output.is_dir() and output.suffix)):
         _compress_one(sender, inputs[0], output, target, read, as_json=as_json)

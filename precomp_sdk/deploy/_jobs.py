@@ -41,10 +41,18 @@ def find_jobs(inputs: Sequence[Path], output: Path, suffix: str) -> list[Job]:
 
     Raises:
         DatasetError: an input is not there, or there is no image.
+        OptionError: an input is the output.
     """
     found: list[tuple[Path, Path]] = []  # a source, and its place below the output
     for given in inputs:
         for place, root in _matched(given, output):
+            if place.is_dir() and place.resolve() == output.resolve():
+                raise OptionError(
+                    where="bulk job",
+                    expected="an output folder other than the inputs",
+                    got=str(output),
+                    remedy="Choose another folder; it may lie inside an input.",
+                )
             if place.is_dir():
                 found += [(path, path.relative_to(root or place)) for path in _images_below(place, output)]
             elif place.is_file() and (root is None or is_image_name(place.name)):

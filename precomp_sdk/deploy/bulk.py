@@ -83,8 +83,8 @@ class BulkReport:
         line = ", ".join(counts) or "no images"
         if pixels and self.seconds:
             line += (
-                f"; {before / 1e6:.2f} MB to {after / 1e6:.2f} MB, {8 * after / pixels:.3f} bits per pixel; "
-                f"{len(done) / self.seconds:.1f} images/s, {pixels / 1e6 / self.seconds:.1f} megapixels/s"
+                f"; {before / 1e6:.3g} MB to {after / 1e6:.3g} MB, {8 * after / pixels:.3f} bits per pixel; "
+                f"{len(done) / self.seconds:.3g} images/s, {pixels / 1e6 / self.seconds:.3g} megapixels/s"
             )
         return "\n".join([line, *(printable(f"failed: {record.source}: {record.error}") for record in self.failures)])
 
@@ -116,6 +116,7 @@ def compress_files(
 
     Raises:
         OptionError: two jobs have one output, or an output is a source.
+        QualityError: a quality that is given for all lies outside the ladder.
     """
     check_outputs(jobs)
     begin = time.monotonic()
@@ -156,6 +157,8 @@ class _Sender:
 
     def __init__(self, make: Callable[[], Compressor], settings: BulkSettings, sender: str) -> None:
         self._compressor = make()
+        if settings.target.quality is not None:  # wrong for every image, so it is told once
+            self._compressor.check_quality(settings.target.quality)
         self._settings, self._sender = settings, sender
 
     def __call__(self, job: Job) -> FileRecord:
@@ -204,7 +207,14 @@ def _skipped(job: Job, known: FileRecord | None, sender: str, *, newer: bool) ->
 
 
 def _failure(job: Job, error: str, sender: str) -> FileRecord:
-    return FileRecord(str(job.source), str(job.output), "failed", _size(job.source), error=error, sender=sender)
+    return FileRecord(
+        str(job.source), str(job.output), "failed", _size(job.source), error=_reason(job, error), sender=sender
+    )
+
+
+def _reason(job: Job, error: str) -> str:
+    """Return an error without its image's name, which the record tells already."""
+    return error.removeprefix(f"{job.source}: ").removeprefix(f"{str(job.source)!r}: ")
 
 
 def _size(path: Path) -> int:

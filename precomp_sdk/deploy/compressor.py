@@ -275,12 +275,17 @@ class Compressor:
 
     def _checked(self, source: ImageSource, quality: float) -> Tensor:
         image = as_image(source)
-        self._check(quality)
+        self.check_quality(quality)
         if image.shape[1] * image.shape[2] >= _LARGE_PX and self.channel.preprocessor is not None:
             check_memory(self.preprocessor, (int(image.shape[1]), int(image.shape[2])))
         return image
 
-    def _check(self, quality: float) -> None:
+    def check_quality(self, quality: float) -> None:
+        """Refuse a quality that the network was not trained for.
+
+        Raises:
+            QualityError: it lies outside the ladder.
+        """
         value = self.codec.quality_scale.check(quality)
         if not min(self.ladder) <= value <= max(self.ladder):
             raise QualityError(

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, Self, TypeAlias, TypeVar
 
 from precomp_sdk.closing import Closing
+from precomp_sdk.errors import PrecompError, file_trouble
 
 __all__ = ["Engine", "Outcome", "Work", "attempted"]
 
@@ -74,5 +75,6 @@ def attempted(function: Callable[[Any], Any], item: Any) -> tuple[Any, str]:
     try:
         return function(item), ""
     except Exception as error:  # whatever it is, it is this item's: the others go on
-        text = " ".join(str(error).split())
+        told = file_trouble(error) if isinstance(error, OSError) and not isinstance(error, PrecompError) else str(error)
+        text = " ".join(told.split())
         return None, text or type(error).__name__

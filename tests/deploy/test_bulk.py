@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from precomp_sdk import Compressor, DatasetError, OptionError
+from precomp_sdk import Compressor, DatasetError, OptionError, QualityError
 from precomp_sdk.deploy import (
     RECORD_NAME,
     BulkReport,
@@ -291,6 +291,26 @@ def test_a_pattern_stands_for_what_it_matches(photos: Path, tmp_path: Path) -> N
     assert found("x[1].png") == {"x[1].fake"}  # a file of that name comes first
     with pytest.raises(DatasetError, match="or a pattern of them; got nothing there"):
         found("*.webp")
+
+
+def test_a_quality_that_was_not_trained_is_told_once_and_before_the_work(photos: Path, tmp_path: Path) -> None:
+    jobs = find_jobs([photos], tmp_path / "out", ".fake")
+    with pytest.raises(QualityError, match="from 5 to 70; got 99"):
+        compress_files(sender, jobs, BulkSettings(QualityTarget(quality=99)), sender="one")
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_output_that_is_the_input_is_refused(photos: Path) -> None:
+    with pytest.raises(OptionError, match="an output folder other than the inputs"):
+        find_jobs([photos], photos / "trip" / "..", ".fake")
+
+
+def test_a_link_to_nothing_is_a_failure_that_says_so(photos: Path, tmp_path: Path) -> None:
+    (photos / "a.png").unlink()
+    (photos / "a.png").symlink_to("nowhere.png")
+    (failure,) = job(photos, tmp_path / "out").failures
+    assert not failure.error.startswith(str(photos))  # the record names it already
+    assert failure.error.startswith("expected a file or folder that exists")
 
 
 def test_no_source_is_overwritten(photos: Path) -> None:
