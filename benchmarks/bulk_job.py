@@ -66,7 +66,7 @@ def run_until(command: list[str], record: Path, lines: int, number: int) -> dict
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     begin = time.monotonic()
     while process.poll() is None and (record.read_bytes().count(b"\n") if record.exists() else 0) < lines:
-        time.sleep(0.05)
+        time.sleep(0.5)
     workers = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
     process.send_signal(number)
     _, told = process.communicate()

@@ -17,7 +17,7 @@ from precomp_sdk.evaluation import EvaluateSettings, evaluate
 from precomp_sdk.testing import FakePreprocessor, FakeTask, natural_image
 
 HERE = Path(__file__).parent
-LADDER = (5.0, 10.0, 20.0, 40.0)
+LADDER = (5.0, 10.0, 20.0)
 
 
 class Counting(JPEGCodec):
@@ -44,7 +44,7 @@ def encodes(judges: dict[str, TaskModel], images: list, **choices: object) -> in
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=48)
+    parser.add_argument("--images", type=int, default=16)
     parser.add_argument("--output", type=Path, default=HERE / "results" / "evaluation_encodes.json")
     options = parser.parse_args()
     torch.set_num_threads(1)
