@@ -118,13 +118,18 @@ class Codec(Described, ABC):
             ) from error
 
     @final
-    def transcode(self, image: Tensor, quality: float) -> Transcoded:
+    def transcode(self, image: Tensor, quality: float, payload: bytes | None = None) -> Transcoded:
         """Encode and decode one image: what the receiver sees, and what it cost.
+
+        Args:
+            image: (3, H, W) uint8.
+            quality: on the codec's scale.
+            payload: of this image at this quality, where it was encoded before.
 
         Raises:
             ContractError: the decoded image has another size than the source.
         """
-        payload = self.encode(image, quality)
+        payload = self.encode(image, quality) if payload is None else payload
         decoded = self.decode(payload)
         if decoded.shape != image.shape:
             raise ContractError(

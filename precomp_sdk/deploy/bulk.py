@@ -157,8 +157,9 @@ class _Sender:
 
     def __init__(self, make: Callable[[], Compressor], settings: BulkSettings, sender: str) -> None:
         self._compressor = make()
-        if settings.target.quality is not None:  # wrong for every image, so it is told once
-            self._compressor.check_quality(settings.target.quality)
+        quality = settings.target.quality if isinstance(settings.target, QualityTarget) else None
+        if quality is not None:  # wrong for every image, so it is told once
+            self._compressor.check_quality(quality)
         self._settings, self._sender = settings, sender
 
     def __call__(self, job: Job) -> FileRecord:

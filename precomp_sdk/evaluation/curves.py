@@ -88,7 +88,8 @@ class Measurer(Closing):
         self._observer, self._step = observer, 0
         self._engine = _engine(self.settings)
         threads = self.settings.workers if self._engine is None else 1  # each of its workers has its own
-        self.transcoder = Transcoder(codec, workers=threads)  #: the codec and its threads, for channels
+        #: the codec and its threads, for channels
+        self.transcoder = Transcoder(codec, workers=threads, remember=True)
 
     def _judges(self, *, split: bool) -> Judges:
         own = True if self.settings.pseudo_labels else self._pseudo_labels

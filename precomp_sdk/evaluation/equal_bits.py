@@ -52,9 +52,9 @@ class EqualBits(Channel):
         probes = dict(enumerate(qualities))
         while probes:
             places = [place for place, quality in probes.items() if quality not in searches[place].bits]
-            done = self.transcoder.transcode([sources[place] for place in places], [probes[place] for place in places])
-            for place, item in zip(places, done, strict=True):
-                searches[place].bits[probes[place]] = item.bits
+            bits = self.transcoder.sizes([sources[place] for place in places], [probes[place] for place in places])
+            for place, size in zip(places, bits, strict=True):
+                searches[place].bits[probes[place]] = size
             following = {place: searches[place].next_probe() for place in probes}
             probes = {place: quality for place, quality in following.items() if quality is not None}
         return [Coding(search.best()) for search in searches]
