@@ -48,8 +48,7 @@ class Transcoder(Closing):
     Args:
         codec: the codec.
         workers: number of threads; default: one per core.
-        remember: keep every size, and the recent payloads, so that an image that comes again at a quality is not encoded
-            again.
+        remember: keep every size and the recent payloads: what comes again at a quality is not encoded again.
     """
 
     def __init__(self, codec: Codec, *, workers: int | None = None, remember: bool = False) -> None:
