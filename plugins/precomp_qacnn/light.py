@@ -13,8 +13,10 @@ from precomp_sdk import OptionError, Preprocessor, ResolutionCurve
 __all__ = ["LightQACNN"]
 
 _BLOCK = 8  # JPEG's transform block, and the smallest coding block of HEVC
-_SIGMAS_PX = (0.7, 1.2, 2.0, 3.5)  # from anti-aliasing to half a block
-_REACH_PX = 9  # the widest Gaussian holds 99% of its weight within
+# Gaussians from anti-aliasing to half a block, and their reach: what lies beyond is below float32's resolution, or for
+# the widest 1% of its weight.
+_SMOOTHINGS_PX = ((0.7, 4), (1.2, 7), (2.0, 9), (3.5, 9))
+_BAND = 16  # samples that one matrix product smooths at a time; no less than the reach
 _WEIGHTS_PER_BLOCK = 2  # smoothing weights on a side of a block: one per 4x4 pixels, interpolated between
 _TO_YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))  # BT.601, as JFIF
 
@@ -60,7 +62,6 @@ class LightQACNN(Preprocessor):
     multiple = _BLOCK
     to_ycc: Tensor
     to_rgb: Tensor
-    gaussians: Tensor
 
     def __init__(
         self,
@@ -83,7 +84,7 @@ class LightQACNN(Preprocessor):
         }
         self.residual_scale = residual_scale
         pixels = 3 * _BLOCK * _BLOCK
-        smoothings = 2 * len(_SIGMAS_PX)  # for luma, and for both chroma planes
+        smoothings = 2 * len(_SMOOTHINGS_PX)  # for luma, and for both chroma planes
         self.embed = nn.Conv2d(pixels, width, 1)
         self.mixers = nn.ModuleList(_Mixer(width) for _ in range(depth))
         self.norm = nn.GroupNorm(1, width)
@@ -93,7 +94,6 @@ class LightQACNN(Preprocessor):
         ycc = torch.tensor(_TO_YCC)
         self.register_buffer("to_ycc", ycc[:, :, None, None], persistent=False)
         self.register_buffer("to_rgb", torch.linalg.inv(ycc)[:, :, None, None], persistent=False)
-        self.register_buffer("gaussians", _gaussians(), persistent=False)
         self._start_as_identity()
 
     def _start_as_identity(self) -> None:
@@ -136,15 +136,18 @@ class LightQACNN(Preprocessor):
     def _smooth(self, images: Tensor, weights: Tensor) -> Tensor:
         """Add the weighted differences to the smoothed images: weights (N, 2K, H/4, W/4), luma's K first."""
         height, width = images.shape[-2:]
-        count = len(_SIGMAS_PX)
         weights = functional.interpolate(weights, size=(height, width), mode="bilinear", align_corners=False)
         ycc = functional.conv2d(images, self.to_ycc)
-        planes = functional.pad(ycc, (_REACH_PX,) * 4, mode="replicate").flatten(0, 1)[:, None]
-        smoothed = functional.conv2d(planes, self.gaussians[:, None, :, None])
-        smoothed = functional.conv2d(smoothed, self.gaussians[:, None, None, :], groups=count)
-        differences = smoothed.view(images.shape[0], 3, count, height, width) - ycc[:, :, None]
-        luma = (differences[:, :1] * weights[:, None, :count]).sum(dim=2)
-        chroma = (differences[:, 1:] * weights[:, None, count:]).sum(dim=2)
+        wide = _widened(ycc)
+        luma, chroma = torch.zeros_like(ycc[:, :1]), torch.zeros_like(ycc[:, 1:])
+        for index, (sigma_px, reach_px) in enumerate(_SMOOTHINGS_PX):
+            band = _band(sigma_px, reach_px, wide)
+            tall = torch.matmul(band.T, _neighbours(wide, reach_px, dim=2)).flatten(2, 3)
+            smoothed = torch.matmul(_neighbours(tall, reach_px, dim=3), band).flatten(3, 4)
+            difference = smoothed[:, :, :height, :width] - ycc
+            other = len(_SMOOTHINGS_PX) + index
+            luma = torch.addcmul(luma, difference[:, :1], weights[:, index : index + 1])
+            chroma = torch.addcmul(chroma, difference[:, 1:], weights[:, other : other + 1])
         return images + functional.conv2d(torch.cat([luma, chroma], dim=1), self.to_rgb)
 
 
@@ -184,8 +187,29 @@ def _check_fade(fade: Sequence[float]) -> tuple[float, float]:
     return begin, end
 
 
-def _gaussians() -> Tensor:
-    """Return the sampled Gaussians, (K, 2 * reach + 1), each of sum 1."""
-    offsets = torch.arange(-_REACH_PX, _REACH_PX + 1, dtype=torch.float32)
-    rows = torch.stack([torch.exp(-offsets.square() / (2.0 * sigma**2)) for sigma in _SIGMAS_PX])
-    return rows / rows.sum(dim=1, keepdim=True)
+def _band(sigma_px: float, reach_px: int, like: Tensor) -> Tensor:
+    """Return the matrix (16 + 2 * reach, 16) that smooths sixteen samples between their neighbours by a Gaussian.
+
+    A matrix product takes a third of the time of a convolution of one channel by 19 taps on a CPU.
+    """
+    offsets = torch.arange(_BAND + 2 * reach_px)[:, None] - reach_px - torch.arange(_BAND)
+    band = torch.where(offsets.abs() <= reach_px, torch.exp(-offsets.square() / (2.0 * sigma_px**2)), 0.0)
+    return (band / band[:, :1].sum()).to(like)
+
+
+def _widened(planes: Tensor) -> Tensor:
+    """Repeat the border of planes (N, C, H, W): 16 samples above and left, and as many more below and right."""
+    rows, columns = (
+        torch.arange(-_BAND, (side + _BAND - 1) // _BAND * _BAND + _BAND, device=planes.device).clamp(0, side - 1)
+        for side in planes.shape[2:]
+    )
+    return planes[:, :, rows][:, :, :, columns]
+
+
+def _neighbours(planes: Tensor, reach_px: int, dim: int) -> Tensor:
+    """Cut an axis into stretches of 16 with what is in reach of them: (..., S, ...) to (..., S / 16 - 2, R, ...)."""
+    count = planes.shape[dim] // _BAND - 2
+    stretches = planes.reshape(*planes.shape[:dim], count + 2, _BAND, *planes.shape[dim + 1 :])
+    before, inside, after = (stretches.narrow(dim, first, count) for first in range(3))
+    ends = before.narrow(dim + 1, _BAND - reach_px, reach_px), after.narrow(dim + 1, 0, reach_px)
+    return torch.cat([ends[0], inside, ends[1]], dim=dim + 1)
