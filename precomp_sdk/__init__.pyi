@@ -86,7 +86,9 @@ from .data import (
 from .deploy import (
     ChooserUse as ChooserUse,
     Compressor as Compressor,
+    Explanation as Explanation,
     KeepAnswer as KeepAnswer,
+    explain as explain,
     export_onnx as export_onnx,
     measure_cost as measure_cost,
 )
@@ -119,6 +121,7 @@ from .errors import (
     nearest as nearest,
 )
 from .evaluation import (
+    ChooserSettings as ChooserSettings,
     EvaluateProxySettings as EvaluateProxySettings,
     EvaluateSettings as EvaluateSettings,
     Evaluation as Evaluation,
@@ -126,6 +129,7 @@ from .evaluation import (
     ProxyReport as ProxyReport,
     TransferMatrix as TransferMatrix,
     bd_rate as bd_rate,
+    choosing_channels as choosing_channels,
     compare as compare,
     evaluate as evaluate,
     evaluate_proxy as evaluate_proxy,

@@ -26,7 +26,8 @@ def evaluation_mode(*modules: nn.Module) -> Iterator[None]:
     lock of its own: see `precomp_sdk.module_reference.ModuleReference`.
 
     Args:
-        modules: with all their submodules; one that is given twice, or is part of another, counts once.
+        modules: with all their submodules; one that is given twice, or is part of another, counts once. One that
+            TorchScript has frozen has no mode, and stays as it is.
 
     Example:
         >>> network = nn.Sequential(nn.Dropout(), nn.BatchNorm2d(3).eval())
@@ -36,7 +37,7 @@ def evaluation_mode(*modules: nn.Module) -> Iterator[None]:
         >>> [part.training for part in network]
         [True, False]
     """
-    parts = list(dict.fromkeys(part for module in modules for part in module.modules()))
+    parts = list(dict.fromkeys(part for module in modules for part in module.modules() if hasattr(part, "training")))
     with _LOCK:
         switched = {part for part in parts if part in _USES and part.training}  # to training, inside another use
         for part in parts:

@@ -134,6 +134,15 @@ class Preprocessor(Described, nn.Module, ABC):
             )
         return processed.clamp(0.0, 1.0)
 
+    def guide_map(self, images: Tensor, strength: float) -> Tensor | None:
+        """Return where it looks, for `precomp_sdk.deploy.explain`; None, the default: at no place in particular.
+
+        Shapes and units:
+            images: (N, 3, H, W) in [0, 1]. Returns (N, h, w) that cover the image, larger where it keeps more; on any
+            scale.
+        """
+        return None
+
     def prepare(self, images: TaskDataset, ladder: Sequence[float] | None = None) -> None:
         """Measure what has to be known before the first image is sent; the default needs nothing.
 

@@ -79,6 +79,11 @@ class GuidedQACNN(LightQACNN):
             embedded = embedded + guide(found, embedded.shape[-2:])
         return embedded
 
+    def guide_map(self, images: Tensor, strength: float) -> Tensor | None:
+        """Return how strong the task network's last features are."""
+        found: Tensor = self._features(images)[-1].square().mean(dim=1).sqrt()
+        return found
+
     def _features(self, images: Tensor) -> list[Tensor]:
         """Return the task network's features of a batch, without gradients and where the batch is."""
         with torch.no_grad(), self._guide.evaluating() as task:

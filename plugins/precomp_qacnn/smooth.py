@@ -10,7 +10,7 @@ from torch.nn import functional
 from precomp_qacnn._guide import GUIDE_CHANNELS, SqueezeGuide
 from precomp_qacnn.gain import StrengthGain
 from precomp_qacnn.light import _check_fade
-from precomp_sdk import OptionError, Preprocessor, ResolutionCurve, Tiling, Window
+from precomp_sdk import OptionError, Preprocessor, ResolutionCurve, Tiling, Window, pad_to_multiple
 
 __all__ = ["SmoothQACNN"]
 
@@ -137,11 +137,21 @@ class SmoothQACNN(Preprocessor):
         return Tiling(overlap_px=_REACH_PX, reduced_px=self._reduced_px)
 
     def _process(self, images: Tensor, strengths: Tensor) -> Tensor:
+        return self._remove(images, self._seen(images), strengths)
+
+    def _seen(self, images: Tensor) -> Tensor:
+        """Return the map of whole images, at the size of their cells."""
         side = self._reduced_px
         reduced = functional.interpolate(images, (side, side), mode="bilinear", antialias=True, align_corners=False)
         cells = (images.shape[2] // _CELL, images.shape[3] // _CELL)
-        seen = functional.interpolate(self.look(reduced), cells, mode="bilinear", align_corners=False)
-        return self._remove(images, seen, strengths)
+        return functional.interpolate(self.look(reduced), cells, mode="bilinear", align_corners=False)
+
+    def guide_map(self, images: Tensor, strength: float) -> Tensor | None:
+        """Return the share of detail that is kept, by cells of 8 x 8 pixels."""
+        padded = pad_to_multiple(images, _BLOCK)
+        strengths = padded.new_full((len(padded),), strength)
+        kept = 1.0 - self._shares(self._levels(padded), padded, self._seen(padded), strengths).mean(dim=1)
+        return kept[:, : -(-images.shape[2] // _CELL), : -(-images.shape[3] // _CELL)]
 
     def _process_tile(self, tiles: Tensor, seen: Tensor, window: Window, strengths: Tensor) -> Tensor:
         rows = _cells(seen.shape[2], window.size[0], window.top, window.height)

@@ -241,3 +241,22 @@ def decompress(
         write_output(output, encode_png(image))
     else:
         write_image(image, output)
+
+
+@app.command()
+def explain(
+    ctx: typer.Context,
+    image: Annotated[Path, typer.Argument(help="An image file.")],
+    model: Model,
+    quality: Annotated[float, typer.Option(help="On the codec's own scale.")],
+    output: Annotated[Path, typer.Option(help="PNG file for the figure.")] = Path("explained.png"),
+    codec: CodecName = None,
+    trust: Trust = False,
+) -> None:
+    """Show what a sender does to an image: where it looks, what it changes, where the bits go."""
+    from precomp_sdk.deploy import explain as explained
+    from precomp_sdk.run import load_compressor
+
+    found = explained(load_compressor(model, registry_of(ctx), codec=codec, trust=trust), image, quality)
+    found.save(output)
+    typer.echo(f"{output}: {found.summary}")

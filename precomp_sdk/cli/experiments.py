@@ -42,6 +42,8 @@ if TYPE_CHECKING:
 
 __all__: list[str] = []
 
+_PHOTO_QUALITY = 20.0
+
 
 @app.command()
 def train(
@@ -135,6 +137,9 @@ def quickstart(
     resume: Resume = False,
     overwrite: Overwrite = False,
     show: Annotated[bool, typer.Option("--show", help="Print the experiment file and do nothing.")] = False,
+    photo: Annotated[
+        Path | None, typer.Option(help="A photograph of yours, which is compressed at the end by what ships.")
+    ] = None,
 ) -> None:
     """Do the whole job on drawn images: fit a task, train the preprocessor for JPEG, measure what it saves."""
     text = files("precomp_sdk").joinpath("quickstart.toml").read_text(encoding="utf-8")
@@ -151,6 +156,21 @@ def quickstart(
     experiment = parse_experiment(tables, origin="quickstart.toml", overrides=overrides)
     _train(ctx, experiment, resume, overwrite)
     _evaluate(ctx, experiment, None, None, trust=True)  # what it names is what the user typed
+    if photo is None:
+        shown = "precomp compress general photo.jpg --quality 20 --output small.jpg"
+        typer.echo(f"\nnext, a photograph of yours, for networks that nobody trained for: {shown}")
+    else:
+        _show_general(ctx, photo, experiment.output.folder)
+
+
+def _show_general(ctx: typer.Context, photo: Path, folder: Path) -> None:
+    """Compress a photograph with the sender that ships, and draw what it did."""
+    from precomp_sdk.deploy import Compressor, explain
+
+    found = explain(Compressor.load("general", registry_of(ctx)), photo, _PHOTO_QUALITY)
+    page = folder / f"{photo.stem}-explained.png"
+    found.save(page)
+    typer.echo(f"\n{photo}, by what ships for networks that nobody trained for: {found.summary}\nlook at {page}")
 
 
 @app.command()

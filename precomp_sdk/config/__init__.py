@@ -2,6 +2,7 @@
 
 from precomp_sdk.config._toml import parse_options
 from precomp_sdk.config.experiment import (
+    ChooserTable,
     ComponentTable,
     Data,
     EvaluateTable,
@@ -29,6 +30,7 @@ from precomp_sdk.config.transfer import Trained, Transfer
 
 __all__ = [
     "EXPERIMENT_FILE",
+    "ChooserTable",
     "ComponentTable",
     "Data",
     "EvaluateTable",

@@ -16,10 +16,11 @@ from pydantic import (
     PrivateAttr,
 )
 
-from precomp_sdk.evaluation import EvaluateProxySettings, EvaluateSettings
+from precomp_sdk.evaluation import ChooserSettings, EvaluateProxySettings, EvaluateSettings
 from precomp_sdk.training import FitProxySettings, FitTaskSettings, TrainSettings
 
 __all__ = [
+    "ChooserTable",
     "ComponentTable",
     "Data",
     "EvaluateTable",
@@ -107,14 +108,29 @@ class Data(Table):
 
 
 @dataclass(frozen=True, slots=True)
+class ChooserTable(ChooserSettings):
+    """The table ``[evaluate.chooser]``: every key is a field of `ChooserSettings`, and the panel is components.
+
+    Args:
+        panel: its members, by labels of one's choice, as ``[evaluate.chooser.panel.LABEL]``.
+        shipped: names of networks that come with the package, as further members: ``"nanodet"``, ``"squeezenet"``.
+    """
+
+    panel: dict[str, Loadable] = field(default_factory=dict)
+    shipped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class EvaluateTable(EvaluateSettings):
     """The table ``[evaluate]``: every key is a field of `EvaluateSettings`, and judges are components.
 
     Args:
         judges: networks outside the loop, by labels of one's choice, as ``[evaluate.judges.LABEL]``.
+        chooser: quality chosen per image, as curves of their own: of the codec alone, and after the preprocessor.
     """
 
     judges: dict[str, Loadable] = field(default_factory=dict)
+    chooser: ChooserTable | None = None
 
 
 class Output(Table):

@@ -13,6 +13,7 @@ from precomp_sdk.deploy.bulk import (
 from precomp_sdk.deploy.compressed_image import CompressedImage
 from precomp_sdk.deploy.compressor import Compressor
 from precomp_sdk.deploy.cost import Cost, measure_cost
+from precomp_sdk.deploy.explain import Explanation, explain
 from precomp_sdk.deploy.export import export_onnx
 from precomp_sdk.deploy.keep_answer import KeepAnswer
 from precomp_sdk.deploy.onnx_pair import RECEIVER_FILE, SENDER_FILE, export_onnx_pair
@@ -30,6 +31,7 @@ __all__ = [
     "CompressedImage",
     "Compressor",
     "Cost",
+    "Explanation",
     "FileRecord",
     "Job",
     "KeepAnswer",
@@ -38,6 +40,7 @@ __all__ = [
     "check_memory",
     "compress_files",
     "compress_to_target",
+    "explain",
     "export_onnx",
     "export_onnx_pair",
     "find_jobs",

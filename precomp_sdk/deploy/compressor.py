@@ -12,6 +12,7 @@ from precomp_sdk.chooser import ChoosingChannel
 from precomp_sdk.codec import Codec
 from precomp_sdk.deploy.compressed_image import CompressedImage
 from precomp_sdk.deploy.export import export_onnx
+from precomp_sdk.deploy.hub import find_on_hub, push
 from precomp_sdk.deploy.keep_answer import KeepAnswer
 from precomp_sdk.deploy.loading import codec_of, digest_of, make_codec, make_preprocessor, refuse_without_parts
 from precomp_sdk.deploy.resources import check_memory
@@ -256,6 +257,53 @@ class Compressor:
         made = cls(codec, preprocessor, ladder=ladder, facts=facts, chooser=use)
         made._facts["codec_version_in_training"] = trained
         return made
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        repo: str | Path,
+        registry: Registry | None = None,
+        *,
+        revision: str | None = None,
+        cache: Path | str | None = None,
+        offline: bool = False,
+        device: torch.device | str | None = None,
+        observer: Callable[[Event], None] | None = None,
+    ) -> Self:
+        """Read a sender from the Hugging Face hub (the extra ``hub``), or from a folder in a repository's layout.
+
+        Its file comes from anybody: it names components and plain options, and runs nothing; there is no way around.
+
+        Args:
+            repo: ``"user/repo"``, or a folder.
+            registry: of the names in the file; None takes the installed plugins.
+            revision: a branch, a tag or a commit; None: the main branch.
+            cache: folder of the hub's cache; None: its own.
+            offline: look into the cache alone.
+            device: as `load` has it.
+            observer: likewise.
+
+        Raises:
+            CheckpointError: there is no such repository or file, or `load` refuses it.
+            MissingDependencyError: huggingface_hub is not installed.
+        """
+        found = find_on_hub(repo, revision=revision, cache=cache, offline=offline)
+        return cls.load(found, registry, device=device, observer=observer)
+
+    def push_to_hub(self, repo: str, *, private: bool = False, message: str = "A sender", api: Any = None) -> str:
+        """Write the sender and a card to a repository on the Hugging Face hub; return the address of the commit.
+
+        Args:
+            repo: ``"user/repo"``; made where it is not there.
+            private: of a new repository.
+            message: of the commit.
+            api: an ``HfApi`` with a token of its own; None: one with the user's.
+
+        Raises:
+            CheckpointError: the preprocessor works with more than its file holds, or the hub refused it.
+            MissingDependencyError: huggingface_hub is not installed.
+        """
+        return push(self, repo, private=private, message=message, api=api)
 
     def export_onnx(self, path: Path | str) -> None:
         """Write the preprocessor as ONNX, see `export_onnx`; the file also says codec, ladder, strengths, resolutions.

@@ -14,7 +14,7 @@ from precomp_sdk.evaluation.baselines import Baseline, Control, find_baselines
 from precomp_sdk.evaluation.curves import Measurer
 from precomp_sdk.evaluation.gallery import GalleryImage, collect_gallery
 from precomp_sdk.evaluation.harm import Harm, harm_of
-from precomp_sdk.evaluation.rates.bjontegaard import BDRate
+from precomp_sdk.evaluation.rates.bjontegaard import TASK_LOSS, BDRate
 from precomp_sdk.evaluation.rates.comparison import compare
 from precomp_sdk.evaluation.results import Evaluation, JudgeResult, OptionValue
 from precomp_sdk.evaluation.settings import EvaluateSettings
@@ -41,6 +41,7 @@ def evaluate(
     dataset: TaskDataset,
     *,
     preprocessors: Preprocessor | Mapping[str, Preprocessor] = MappingProxyType({}),
+    channels: Sequence[Channel] = (),
     judges: Mapping[str, TaskModel] = MappingProxyType({}),
     tuning_dataset: TaskDataset | None = None,
     settings: EvaluateSettings | None = None,
@@ -54,6 +55,7 @@ def evaluate(
             keeps its own mode.
         dataset: the held-out images, with targets that fit the task.
         preprocessors: one, or several by the labels of their curves.
+        channels: other ways to send, of the same codec, such as a `ChoosingChannel`; their labels name their curves.
         judges: networks outside the loop, by label: what is sent for the task is shown to them too, at no further
             encoding, and whatever costs one of them bits is told in a `Notice`.
         tuning_dataset: images to choose the baselines' settings on. Default: some of the evaluated images, evenly
@@ -79,24 +81,24 @@ def evaluate(
     with listening(observer) as notify:
         run = _Run(codec, _panel(task, judges), dataset, settings, notify)
         with run.measurer:
-            return _evaluated(run, preprocessors, tuning_dataset)
+            return _evaluated(run, _channels(run.measurer.transcoder, preprocessors), channels, tuning_dataset)
 
 
 def _evaluated(
-    run: "_Run", preprocessors: Preprocessor | Mapping[str, Preprocessor], tuning_dataset: TaskDataset | None
+    run: "_Run", channels: Sequence[Channel], more: Sequence[Channel], tuning_dataset: TaskDataset | None
 ) -> Evaluation:
-    """Measure everything, and compare."""
+    """Measure everything, and compare: preprocessors, other ways to send, baselines and controls."""
     start = time.perf_counter()
     measurer, settings, dataset = run.measurer, run.settings, run.dataset
-    chosen, channels = find_baselines(settings.baselines), _channels(measurer.transcoder, preprocessors)
-    _check_labels(["anchor", *(channel.label for channel in channels), *(baseline.name for baseline in chosen)])
-    run.begin(len(channels), chosen, tuning_dataset)
+    chosen, methods = find_baselines(settings.baselines), (*channels, *more)
+    _check_labels(["anchor", *(channel.label for channel in methods), *(baseline.name for baseline in chosen)])
+    run.begin(len(channels), len(more), chosen, tuning_dataset)
     with run.timed("no codec"):
         clean, mildest = measurer.clean_members(dataset), measurer.mildest
         uncoded = [(channel.label, measurer.clean_members(dataset, channel)) for channel in channels]
     anchor = run.whole(None, measurer.anchor_ladder)
     run.tell_of_images(anchor)
-    tests = [run.whole(channel) for channel in channels]
+    tests = [run.whole(channel) for channel in methods]
     tuned, best = run.baselines(chosen, anchor, tuning_dataset)
     others = [*tests, *best]
     with run.timed("comparisons"):
@@ -104,6 +106,7 @@ def _evaluated(
             label: compare_measured(anchor[label], [measured[label] for measured in others], settings)
             for label in run.panel.tasks
         }
+        controlled = run.against_controls(chosen, tests, best)
     results = {
         label: JudgeResult(
             label=label,
@@ -119,7 +122,7 @@ def _evaluated(
     }
     main = results.pop(_TASK)
     judges = tuple(results.values())
-    run.tell_of_comparisons(main.comparisons, judges)
+    run.tell_of_comparisons(main.comparisons, judges, controlled)
     with run.timed("harm and gallery"):
         harms, gallery = _shown(run, channels, anchor[_TASK], [test[_TASK] for test in tests])
     seconds = time.perf_counter() - start
@@ -145,6 +148,7 @@ def _evaluated(
         uncoded=main.uncoded,
         judges=judges,
         controls=tuple(item.name for item in chosen if isinstance(item, Control)),
+        against_controls=controlled,
         harm=harms,
         gallery=gallery,
         timings=run.timings,
@@ -180,7 +184,13 @@ class _Run:
         yield
         self.timings[part] = self.timings.get(part, 0.0) + time.perf_counter() - start
 
-    def begin(self, channels: int, chosen: Sequence[Baseline | Control], tuning_dataset: TaskDataset | None) -> None:
+    def begin(
+        self,
+        preprocessors: int,
+        others: int,
+        chosen: Sequence[Baseline | Control],
+        tuning_dataset: TaskDataset | None,
+    ) -> None:
         """Check everything that can be checked before work begins, count the steps, and tell that it begins."""
         measurer, images = self.measurer, len(self.dataset)
         check_ladders(measurer, "evaluate")
@@ -190,7 +200,7 @@ class _Run:
         tuned = [item for item in chosen if isinstance(item, Baseline)]
         points, tried = len(measurer.ladder), sum(len(baseline.values) for baseline in tuned)
         anchors = len(measurer.anchor_ladder)
-        total = images * (1 + channels + points * (channels + len(tuned)))
+        total = images * (1 + preprocessors + points * (preprocessors + others + len(tuned)))
         total += images * anchors * (1 + len(chosen) - len(tuned))
         if tuning_dataset is None:
             total += min(self.settings.tuning_images, images) * points * tried
@@ -246,6 +256,26 @@ class _Run:
             return tuning_dataset, anchor[_TASK]
         return tuning_dataset, self.measurer.curves(tuning_dataset, None, self.measurer.anchor_ladder)[_TASK]
 
+    def against_controls(
+        self,
+        chosen: Sequence[Baseline | Control],
+        tests: Sequence[Mapping[str, MeasuredCurve]],
+        best: Sequence[Mapping[str, MeasuredCurve]],
+    ) -> tuple[BDRate, ...]:
+        """Compare what was chosen or trained for with every control, by the task's main metric and its loss."""
+        settings, found = self.settings, list[BDRate]()
+        for item, measured in zip(chosen, best, strict=True):
+            if isinstance(item, Control) and tests:
+                found += compare(
+                    measured[_TASK],
+                    [test[_TASK] for test in tests],
+                    metrics=(self.panel.tasks[_TASK].scorer.metrics[0], TASK_LOSS),
+                    replicates=settings.replicates,
+                    seed=settings.seed,
+                    min_overlap=settings.min_overlap,
+                )
+        return tuple(found)
+
     def notice(self, message: str) -> None:
         self.notify(Notice(_STAGE, message))
 
@@ -256,14 +286,19 @@ class _Run:
         if self.settings.replicates and len(anchor[_TASK]) < _FEW_IMAGES:
             self.notice(f"with {len(anchor[_TASK])} images, confidence intervals come out too narrow")
 
-    def tell_of_comparisons(self, comparisons: Sequence[BDRate], judges: Sequence[JudgeResult]) -> None:
-        """Say what limits a comparison's meaning, and what harms a judge."""
+    def tell_of_comparisons(
+        self, comparisons: Sequence[BDRate], judges: Sequence[JudgeResult], controlled: Sequence[BDRate]
+    ) -> None:
+        """Say what limits a comparison's meaning, what harms a judge, and what is no better than its control."""
         for item in comparisons:
             if item.reason or not item.monotone:
                 self.notice(item.statement)
         for judge in judges:
             for item in judge.harmed:
                 self.notice(f"{item.test} harms the judge {judge.label}: {item.statement}")
+        for item in controlled:
+            if not item.saves:
+                self.notice(f"{item.test} does not beat its control {item.anchor}: {item.statement}")
 
 
 def compare_measured(

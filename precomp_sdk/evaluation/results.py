@@ -97,6 +97,8 @@ class Evaluation(Viewed):
             preprocessor costs the task before any codec does.
         judges: what networks outside the loop make of the same images.
         controls: labels of the curves that nothing was chosen for, such as ``"equal-bits"``.
+        against_controls: every preprocessor and other way to send against every control, for the main metric and for
+            `TASK_LOSS`: what is not below zero by its whole interval does not beat its control.
         harm: whom each preprocessor hurts, where it shares a quality with the anchor.
         gallery: a few images as they were sent, to look at; neither written to JSON nor compared.
         timings: seconds of each part of the work, by its name: what a curve took includes the task and all judges.
@@ -121,6 +123,7 @@ class Evaluation(Viewed):
     uncoded: tuple[UncodedScore, ...] = ()
     judges: tuple[JudgeResult, ...] = ()
     controls: tuple[str, ...] = ()
+    against_controls: tuple[BDRate, ...] = ()
     harm: tuple[Harm, ...] = ()
     gallery: tuple[GalleryImage, ...] = field(default=(), compare=False)
     timings: Mapping[str, float] = field(default_factory=dict, compare=False)
@@ -194,6 +197,8 @@ class Evaluation(Viewed):
         ]
         lines.extend(_points(self, self.quality_name))
         lines.extend(_rates(self.comparisons))
+        beaten = [item for item in self.against_controls if not item.saves]
+        lines.extend(f"{item.test} DOES NOT BEAT its control {item.anchor}: {item.statement}" for item in beaten)
         for judge in self.judges:
             lines.extend(["", f"judge {judge.name}: {judge.task}", ""])
             lines.extend(_points(judge, self.quality_name))

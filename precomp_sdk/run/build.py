@@ -16,6 +16,7 @@ from precomp_sdk.codec import Codec
 from precomp_sdk.component import construct
 from precomp_sdk.config import ComponentTable, Experiment, Inner, Loadable, Proxy, check_options, inner_components
 from precomp_sdk.data import TaskDataset
+from precomp_sdk.deploy import load_shipped_task
 from precomp_sdk.errors import CheckpointError, ConfigError, PluginError, PrecompError, reason_of
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.proxy import ProxyCodec
@@ -49,6 +50,7 @@ class EvaluationComponents:
         val: the images to measure on.
         proxy: the codec's proxy, where the preprocessor works with it.
         judges: networks outside the loop, by label.
+        panel: members of the chooser, by label.
     """
 
     codec: Codec
@@ -57,6 +59,7 @@ class EvaluationComponents:
     val: TaskDataset
     proxy: ProxyCodec | None
     judges: Mapping[str, TaskModel]
+    panel: Mapping[str, TaskModel]
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +133,7 @@ def build(experiment: Experiment, registry: Registry) -> TrainingComponents:
         val=parts.val,
         proxy=parts.proxy or builder.make_proxy(experiment.proxy, parts.codec),
         judges=parts.judges,
+        panel=parts.panel,
         train=train,
         held_out=held_out,
         task_train=task_train,
@@ -162,8 +166,21 @@ def build_evaluation(experiment: Experiment, registry: Registry, *, trust: bool 
     for judge in judges.values():
         if not (settings.pseudo_labels or settings.judge_pseudo_labels):
             builder.check_targets(judge, val, "data.val")
+    panel: dict[str, TaskModel] = {}
+    if settings.chooser is not None:
+        for label, table in settings.chooser.panel.items():
+            panel[label] = builder.make("task", table, f"evaluate.chooser.panel.{label}")
+        with located(f"{experiment.origin}, evaluate.chooser.shipped"):
+            panel.update((name, load_shipped_task(name, registry)) for name in settings.chooser.shipped)
+        if not panel:
+            raise ConfigError(
+                where=f"{experiment.origin}, evaluate.chooser",
+                expected="a panel of one network or more",
+                got="none",
+                remedy='Add tables evaluate.chooser.panel.LABEL, or shipped = ["nanodet", "squeezenet"].',
+            )
     preprocessor, proxy = builder.make_preprocessor(experiment, codec, task)
-    return EvaluationComponents(codec, preprocessor, task, val, proxy, judges)
+    return EvaluationComponents(codec, preprocessor, task, val, proxy, judges, panel)
 
 
 class Builder:

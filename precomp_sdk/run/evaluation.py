@@ -1,14 +1,16 @@
 """An experiment's evaluation: the trained preprocessor against the anchor and the baselines."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
 
 from precomp_sdk.atomic_io import write_whole
+from precomp_sdk.channel import Channel
 from precomp_sdk.config import EXPERIMENT_FILE, Experiment, dump_experiment
 from precomp_sdk.errors import CheckpointError
-from precomp_sdk.evaluation import Evaluation, evaluate, write_report
+from precomp_sdk.evaluation import Evaluation, choosing_channels, evaluate, write_report
 from precomp_sdk.events import Event, Notice
 from precomp_sdk.registry import Registry
 from precomp_sdk.run.build import (
@@ -72,21 +74,24 @@ def run_evaluation(
     if not experiment.evaluate.pseudo_labels:  # the weights say what their task was fitted to
         with located(f"{experiment.origin}, data.val"):
             parts.task.check_classes(parts.val.class_names)
+    builder = Builder(registry, experiment.origin, experiment.train.seed, trust=trust)
     if not parts.preprocessor.trainable:
-        builder = Builder(registry, experiment.origin, experiment.train.seed, trust=trust)
         prepare(experiment, parts, builder.make("dataset", experiment.data.train, "data.train"), device)
     parts.preprocessor.to(device)
     for task in (parts.task, *parts.judges.values()):
         task.to(device)
-    evaluation = evaluate(
-        parts.codec,
-        parts.task,
-        parts.val,
-        preprocessors=parts.preprocessor,
-        judges=parts.judges,
-        settings=experiment.evaluate,
-        observer=observer,
-    )
+    with ExitStack() as stack:
+        channels = [stack.enter_context(channel) for channel in _choosing(experiment, parts, builder)]
+        evaluation = evaluate(
+            parts.codec,
+            parts.task,
+            parts.val,
+            preprocessors=parts.preprocessor,
+            channels=channels,
+            judges=parts.judges,
+            settings=experiment.evaluate,
+            observer=observer,
+        )
     write_report(evaluation, output)
     experiment = with_codec_options(experiment, parts.codec)
     if not (output / EXPERIMENT_FILE).exists():
@@ -107,6 +112,25 @@ def run_evaluation(
         },
     )
     return evaluation
+
+
+def _choosing(experiment: Experiment, parts: EvaluationComponents, builder: Builder) -> list[Channel]:
+    """Return the channels that choose quality per image, fitted on training images."""
+    settings = experiment.evaluate.chooser
+    if settings is None:
+        return []
+    images = builder.make("dataset", experiment.data.train, "data.train")
+    for task in parts.panel.values():
+        task.eval()
+    with located(f"{experiment.origin}, evaluate.chooser"):
+        return choosing_channels(
+            parts.codec,
+            parts.panel,
+            images,
+            settings,
+            preprocessors={parts.preprocessor.name: parts.preprocessor.eval()},
+            ladder=experiment.evaluate.ladder,
+        )
 
 
 def _load(

@@ -1,6 +1,7 @@
 """Evaluation mode for a while, and where a module is."""
 
 import threading
+import warnings
 
 import pytest
 import torch
@@ -130,3 +131,14 @@ def test_device_of_a_parameter_a_buffer_or_nothing():
     assert device_of(buffered) == torch.device("meta")
     assert device_of(nn.ReLU()) == torch.device("cpu")
     assert device_of(nn.ReLU(), torch.device("meta")) == torch.device("meta")
+
+
+def test_what_torchscript_has_frozen_has_no_mode() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # PyTorch deprecates TorchScript, which is still in use
+        traced = torch.jit.trace(nn.Sequential(nn.Conv2d(3, 4, 3), nn.Dropout()).eval(), torch.rand(1, 3, 8, 8))
+        frozen = torch.jit.optimize_for_inference(torch.jit.freeze(traced))
+    holder = nn.Sequential(frozen, nn.Dropout())
+    with evaluation_mode(holder):
+        assert not holder[1].training
+    assert holder[1].training

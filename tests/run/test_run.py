@@ -21,7 +21,7 @@ from precomp_sdk import (
     hookimpl,
 )
 from precomp_sdk.config import load_experiment, parse_experiment, parse_proxy_fitting
-from precomp_sdk.errors import CheckpointError, NonFiniteError, OptionError
+from precomp_sdk.errors import CheckpointError, ConfigError, NonFiniteError, OptionError, UnknownNameError
 from precomp_sdk.evaluation import read_results
 from precomp_sdk.run import read_record, run_choice, run_evaluation, run_proxy_fitting, run_training
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeProxy, FakeTask
@@ -131,6 +131,25 @@ def test_an_evaluation_takes_up_what_training_left(tables: Tables, registry: Reg
     assert (folder / "rate_accuracy.svg").exists()
     assert not equal(weights_of(folder, "task"), FakeTask().state_dict())  # it is the fitted task that was measured
     assert evaluation.clean.scores["top1"] == dict(outcome.task_fit.scores)["top1"]
+
+
+def test_quality_is_chosen_per_image_where_the_experiment_asks_for_it(tables: Tables, registry: Registry) -> None:
+    trained(tables, registry)
+    tables["evaluate"]["baselines"] = ["equal-bits"]
+    chooser = {"fit_images": 4, "search": "searched", "encodes": 2, "panel": {"one": {"name": "fake"}}}
+    tables["evaluate"]["chooser"] = chooser
+
+    evaluation = run_evaluation(parse_experiment(tables), registry)
+
+    labels = [curve.label for curve in evaluation.curves]
+    assert labels == ["anchor", "fake", "chosen", "fake, chosen", "equal-bits"]
+    assert {item.anchor for item in evaluation.against_controls} == {"equal-bits"}
+    tables["evaluate"]["chooser"] = {"fit_images": 4}
+    with pytest.raises(ConfigError, match=r"evaluate\.chooser: expected a panel"):
+        run_evaluation(parse_experiment(tables), registry)
+    tables["evaluate"]["chooser"] = {"shipped": ["nanodeti"]}
+    with pytest.raises(UnknownNameError, match=r"evaluate\.chooser\.shipped.*nanodet"):
+        run_evaluation(parse_experiment(tables), registry)
 
 
 def test_results_of_an_evaluation_may_go_elsewhere(tables: Tables, registry: Registry, tmp_path: Path) -> None:

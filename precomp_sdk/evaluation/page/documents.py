@@ -35,6 +35,11 @@ def evaluation_page(evaluation: Evaluation) -> str:
     baselines = _baselines(evaluation)
     main = [item for item in evaluation.comparisons if item.metric == evaluation.metrics[0]]
     lead += [verdict(item) for item in main if item.test not in baselines]
+    lead += [
+        element("span", f"{item.test} does not beat its control {item.anchor}: {item.statement}", class_="bad")
+        for item in evaluation.against_controls
+        if not item.saves
+    ]
     sections = [
         curves_section(_curves(evaluation, "Rate and score")),
         *(curves_section(_judge_curves(evaluation, judge)) for judge in evaluation.judges),

@@ -1,0 +1,88 @@
+"""Quality chosen per image, as a curve of its own beside the anchor."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from precomp_sdk.channel import Channel
+from precomp_sdk.chooser import ChoosingChannel, PriceCurve, QualityChooser
+from precomp_sdk.chooser.quality import Search
+from precomp_sdk.codec import Codec
+from precomp_sdk.data import TaskDataset, load_samples
+from precomp_sdk.preprocessor import Preprocessor
+from precomp_sdk.task import TaskModel
+from precomp_sdk.validation import check_whole_number
+
+__all__ = ["ChooserSettings", "choosing_channels"]
+
+
+@dataclass(frozen=True, slots=True)
+class ChooserSettings:
+    """How quality is chosen per image; see `QualityChooser`.
+
+    Args:
+        resolutions: factors of height and width to choose from.
+        trust: of an image's own losses; the rest is the average image's.
+        monotone: an image's losses are made to fall with its bits first.
+        panel_px: the longer side that the panel is shown at most, in pixels; None: images as they are.
+        search: ``"exact"`` encodes everything; ``"searched"`` has a budget.
+        encodes: of a search.
+        fit_images: how many images the average curve is measured on, evenly spaced over the training set.
+    """
+
+    resolutions: tuple[float, ...] = (1.0,)
+    trust: float = 0.7
+    monotone: bool = True
+    panel_px: int | None = None
+    search: Search = "exact"
+    encodes: int = 3
+    fit_images: int = 32
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "resolutions", tuple(float(factor) for factor in self.resolutions))
+        object.__setattr__(self, "fit_images", check_whole_number(self.fit_images, "ChooserSettings", "fit_images", 2))
+
+
+def choosing_channels(
+    codec: Codec,
+    panel: Mapping[str, TaskModel],
+    images: TaskDataset,
+    settings: ChooserSettings,
+    *,
+    preprocessors: Mapping[str, Preprocessor] | None = None,
+    ladder: tuple[float, ...] | None = None,
+) -> list[Channel]:
+    """Return channels that choose, for `evaluate`: ``"chosen"``, and one for each preprocessor, ``"NAME, chosen"``.
+
+    Args:
+        codec: the real codec, the same object as is evaluated.
+        panel: members by name; networks that judge the result should not be among them.
+        images: to measure the average curve on; not those that are scored.
+        settings: every other choice.
+        preprocessors: by label; they compose with the chooser.
+        ladder: operating points, and the qualities to choose from; None: the codec's own.
+
+    Raises:
+        OptionError: the panel is empty or an option is out of range, or there are too few images.
+        CalibrationError: no member's answers move where images are compressed.
+    """
+    count = min(settings.fit_images, len(images))
+    places = [place * len(images) // count for place in range(count)] if count else []
+    samples, _ = load_samples(images, places)
+    curve: PriceCurve | None = None
+    channels: list[Channel] = []
+    for label, preprocessor in ((None, None), *(preprocessors or {}).items()):
+        chooser = QualityChooser(
+            codec,
+            panel,
+            preprocessor=preprocessor,
+            ladder=ladder,
+            resolutions=settings.resolutions,
+            trust=settings.trust,
+            monotone=settings.monotone,
+            panel_px=settings.panel_px,
+            curve=curve,
+        )
+        curve = chooser.fit([sample.image for sample in samples]) if curve is None else curve
+        name = "chosen" if label is None else f"{label}, chosen"
+        channels.append(ChoosingChannel(chooser, search=settings.search, encodes=settings.encodes, label=name))
+    return channels
