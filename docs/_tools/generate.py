@@ -20,7 +20,7 @@ import typer.main
 from precomp_data import Geometry
 from precomp_sdk import ProxyCodec, ReadSettings, Registry
 from precomp_sdk.cli import app
-from precomp_sdk.config import ComponentTable, Data, EvaluateTable, Loadable, Output
+from precomp_sdk.config import ChooserTable, ComponentTable, Data, EvaluateTable, Loadable, Output
 from precomp_sdk.evaluation import Baseline, Control
 from precomp_sdk.run.description import arguments_of_docstring, options_of, summary_of
 from precomp_sdk.testing import CHECKS
@@ -35,6 +35,7 @@ _WORDS = {
     Path: "path",
     ComponentTable: "table",
     Loadable: "table",
+    ChooserTable: "table",
 }
 REGION = re.compile(r"(<!-- generated: ([\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
@@ -83,6 +84,7 @@ def tables() -> str:
         ("task.fit", "With this table the task is fitted before the run.", FitTaskSettings),
         ("proxy.fit", "A proxy that needs fitting is fitted in any case.", FitProxySettings),
         ("evaluate", "What `precomp evaluate` does.", EvaluateTable),
+        ("evaluate.chooser", "Quality chosen per image, see [the guide](../guides/evaluation.md).", ChooserTable),
         ("data", "The data sets: a table each.", Data),
         ("data.*.geometry", "Of every set of image files; a field of `Geometry` each.", Geometry),
         ("data.*.reading", "How the image files of a set are read; a field of `ReadSettings`.", ReadSettings),
