@@ -1,7 +1,10 @@
-"""The figure: six panels, {JPEG, BPG} x {classification, detection, segmentation}, for judges outside.
+"""The figure: {JPEG, BPG} x {classification, detection, segmentation}, for judges outside.
 
-python benchmarks/savings/figure.py --store runs/savings/store --preprocessor smooth_{codec}-step_240 \
-        --output docs/results/carry_over.png
+    python benchmarks/savings/figure.py --store runs/savings/store --output docs/results/carry_over.png
+    python benchmarks/savings/figure.py --codecs bpg --networks smooth_bpg=squeezenet,mobilenetv2,fastestdet \
+        --network smooth_bpg --ours "smooth_bpg or not, chosen with all" --output docs/results/carry_over_trained.png
+
+Nothing is encoded or judged here.
 """
 
 import argparse
@@ -13,7 +16,7 @@ import numpy as np
 mpl.use("Agg")
 from curves import constant, measured, normalizers
 from matplotlib import pyplot  # the backend comes first
-from table import CELLS, INSIDE, SCORERS, load, methods
+from table import CELLS, SCORERS, load, methods, trained
 
 SHOWN = {
     "anchor": ("codec alone", "#444444", "-"),
@@ -28,12 +31,18 @@ NAMES = {"lite0": "EfficientNet-Lite0", "nanodet": "NanoDet-m", "deeplab": "Deep
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--store", type=Path, default=Path("runs/savings/store"))
-    parser.add_argument("--preprocessor", default="smooth_{codec}-step_240")
+    parser.add_argument("--codecs", nargs="+", default=["jpeg", "bpg"])
+    parser.add_argument("--networks", nargs="+", default=[], help="as table.py has them")
+    parser.add_argument("--network", help="the one that is shown alone")
     parser.add_argument("--ours", default="chosen with all")
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
-    figure, axes = pyplot.subplots(2, 3, figsize=(13, 7.4), constrained_layout=True)
-    for row, codec in enumerate(("jpeg", "bpg")):
+    networks, rows = trained(arguments.networks), len(arguments.codecs)
+    shown = dict(SHOWN)
+    if arguments.network:
+        shown[arguments.network] = ("trained network alone, outside", "#e08a00", "-")
+    figure, axes = pyplot.subplots(rows, 3, figsize=(13, 3.7 * rows), constrained_layout=True, squeeze=False)
+    for row, codec in enumerate(arguments.codecs):
         for column, (cell, judge) in enumerate(PANELS):
             axis = axes[row, column]
             set_name, judges = CELLS[cell]
@@ -41,13 +50,12 @@ def main() -> None:
             if raw is None:
                 continue
             scorer, _ = SCORERS[judge]
-            network = arguments.preprocessor.format(codec=codec)
             units = normalizers(raw, tuple(raw.losses))
             panel = tuple(name for name in judges[judge] if name in raw.losses)
-            found = methods(arguments.store, set_name, codec, network, raw, judge, panel, units)
+            found = methods(arguments.store, set_name, codec, networks, raw, judge, panel, units)
             found["anchor"] = (raw, constant(raw, "anchor"), True)
             found["ours"] = found.get(arguments.ours, found["chosen"])
-            for label, (name, colour, style) in SHOWN.items():
+            for label, (name, colour, style) in shown.items():
                 if label not in found:
                     continue
                 table, choice, _ = found[label]
@@ -66,12 +74,11 @@ def main() -> None:
             axis.grid(visible=True, which="both", alpha=0.2)
             if column == 0:
                 axis.set_ylabel("divergence from its own clean answer")
-            if row == 1:
+            if row == rows - 1:
                 axis.set_xlabel("bits per pixel")
     axes[0, 0].legend(fontsize=8)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(arguments.output, dpi=110)
-    assert INSIDE.isdisjoint(judge for _, judge in PANELS)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ Nothing is encoded or judged here. A judge stands in no panel whose row it is a 
 import argparse
 import json
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +79,12 @@ def load(folder: Path, set_name: str, codec: str, variant: str) -> Table | None:
     return pickle.loads(file.read_bytes()) if file.exists() else None
 
 
+def trained(told: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return the judges that trained each network, from ``FOLDER=JUDGE,JUDGE``."""
+    parts = (item.partition("=") for item in told)
+    return {name: tuple(judges.split(",")) for name, _, judges in parts}
+
+
 def methods(folder: Path, set_name: str, codec: str, networks: Mapping[str, tuple[str, ...]], raw: Table, judge: str,
             panel: tuple[str, ...], units: Mapping[str, float]) -> dict[str, tuple[Table, Choice, bool]]:  # fmt: skip
     """Return table and choice of every method, and whether the judge is outside it."""
@@ -141,8 +147,7 @@ def main() -> None:
     parser.add_argument("--cells", nargs="+", default=list(CELLS))
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
-    told = (item.partition("=") for item in arguments.networks)
-    networks = {name: tuple(judges.split(",")) for name, _, judges in told}
+    networks = trained(arguments.networks)
     rows: list[dict[str, object]] = []
     for cell in arguments.cells:
         set_name, judges = CELLS[cell]
