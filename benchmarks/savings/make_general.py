@@ -33,6 +33,8 @@ LADDERS: dict[str, tuple[float, ...]] = {
     "webp": (90, 70, 50, 32, 18, 8, 3, 0),
     "avif": (80, 65, 50, 40, 30, 22, 14, 8),
 }
+#: by codec, qualities up to which a preprocessor leaves images alone, and from which on it does all it learned
+FADES: dict[str, tuple[float, float]] = {"bpg": (26, 30), "jpeg": (75, 60), "webp": (75, 60), "avif": (65, 50)}
 _HALF = 0x01306B47  # how ncnn marks weights of 16 bits
 
 
@@ -72,8 +74,16 @@ def make_sender(codec_name: str, data: Path, weights: Path | None) -> Compressor
     registry = Registry()
     codec = registry.create("codec", codec_name)
     preprocessor: Preprocessor = Identity()
+    curve = None
     if weights is not None:
-        preprocessor = Compressor.load(weights, registry, codec=codec).preprocessor
+        trained = Compressor.load(weights, registry).preprocessor
+        begin, end = (codec.quality_scale.strength(quality) for quality in FADES[codec_name])
+        preprocessor = registry.create("preprocessor", trained.name, **{**trained.options, "fade": (begin, end)})
+        preprocessor.load_state_dict(trained.state_dict())
+        known = FOLDER / "general" / f"{codec_name}.safetensors"
+        if known.exists():  # the curve is the codec's alone
+            use = Compressor.load(known, registry).chooser
+            curve = None if use is None else use.chooser.curve
     panel = {name: deploy.load_shipped_task(name, registry) for name in deploy.shipped_networks()}
     chooser = QualityChooser(
         codec,
@@ -82,8 +92,10 @@ def make_sender(codec_name: str, data: Path, weights: Path | None) -> Compressor
         ladder=LADDERS[codec_name],
         resolutions=RESOLUTIONS,
         panel_px=PANEL_PX,
+        curve=curve,
     )
-    chooser.fit([*load_set("cls-tune", data)[:IMAGES], *coco(data, "train", IMAGES)])
+    if curve is None:
+        chooser.fit([*load_set("cls-tune", data)[:IMAGES], *coco(data, "train", IMAGES)])
     return Compressor(codec, preprocessor, facts={"images": 2 * IMAGES}, chooser=ChooserUse(chooser))
 
 
@@ -103,7 +115,9 @@ def main() -> None:
         start = time.perf_counter()
         file = FOLDER / "general" / f"{codec}.safetensors"
         file.parent.mkdir(parents=True, exist_ok=True)
-        make_sender(codec, arguments.data, arguments.preprocessor).save(file)
+        sender = make_sender(codec, arguments.data, arguments.preprocessor)
+        sender.preprocessor.half()  # in the file; 32 bits again where it is loaded
+        sender.save(file)
         print(f"{file}: {file.stat().st_size / 1e3:.1f} kB, {time.perf_counter() - start:.0f} s", flush=True)
 
 
