@@ -1,7 +1,7 @@
 # A folder that holds imagenette/{train,val}, for the benchmarks that want photographs.
 DATA ?= ../shared/data
 
-.PHONY: check lint format test bench fuzz soak docs
+.PHONY: check lint format test bench fuzz soak docs gpu-check
 
 check: lint test docs  ## everything CI checks, and the docs
 
@@ -30,6 +30,9 @@ fuzz:  ## 10^6 damaged payloads over all codecs, in parts: stop it whenever, it 
 
 soak:  ## half an hour of encoding and decoding from 8 threads: memory, descriptors and threads stay flat
 	python benchmarks/soak.py --minutes 30
+
+gpu-check:  ## is the JPEG proxy exact on CUDA, is a training step right and how fast? skipped where there is no GPU
+	python benchmarks/gpu_check.py
 
 docs:  ## bring the generated parts up to date, run every block, build the site into site/
 	python docs/_tools/generate.py

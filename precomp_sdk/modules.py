@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-__all__ = ["device_of", "evaluation_mode", "given_back"]
+__all__ = ["compiled", "device_of", "evaluation_mode", "given_back", "to_device"]
 
 _LOCK = threading.Lock()
 _USES: dict[nn.Module, tuple[int, bool]] = {}  # of modules inside an evaluation_mode: how many, and the mode before
@@ -105,3 +105,36 @@ def device_of(module: nn.Module, default: torch.device | str = "cpu") -> torch.d
         for tensor in tensors:
             return tensor.device
     return torch.device(default)
+
+
+def to_device(batch: Tensor, device: torch.device | str | None) -> Tensor:
+    """Return a batch on a device; the way to a GPU is by pinned memory, and the program does not wait for it.
+
+    Example:
+        >>> to_device(torch.zeros(1, 3, 4, 4), "cpu").device
+        device(type='cpu')
+    """
+    if batch.device.type == "cpu" and torch.device(device or "cpu").type == "cuda":
+        return batch.pin_memory().to(device, non_blocking=True)
+    return batch.to(device)
+
+
+@contextmanager
+def compiled(*modules: nn.Module) -> Iterator[None]:
+    """Let `torch.compile` have the networks inside modules for a while, at their first call of each size.
+
+    What is compiled are a module's direct children, the networks that it is built of: its own checks and lists stay
+    Python. Weights, their names, and copies are untouched, and afterwards the children are what they were.
+
+    Args:
+        modules: of tasks, preprocessors and the like.
+    """
+    children = [child for module in modules for child in module.children()]
+    before = [child._compiled_call_impl for child in children]
+    try:
+        for child in children:
+            child.compile()
+        yield
+    finally:
+        for child, call in zip(children, before, strict=True):
+            child._compiled_call_impl = call

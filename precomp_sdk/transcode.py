@@ -15,6 +15,7 @@ from precomp_sdk.closing import Closing
 from precomp_sdk.codec import Codec
 from precomp_sdk.errors import ContractError
 from precomp_sdk.images import to_float, to_uint8
+from precomp_sdk.modules import to_device
 from precomp_sdk.types import Transcoded
 
 __all__ = ["PendingBatch", "Transcoder"]
@@ -37,7 +38,7 @@ class PendingBatch:
         done = self.result()
         images = to_float(torch.stack([item.image for item in done]))
         bits = torch.tensor([item.bits for item in done], dtype=torch.float32)
-        return images.to(like), bits.to(like.device)
+        return to_device(images, like.device).to(like.dtype), to_device(bits, like.device)
 
 
 class Transcoder(Closing):

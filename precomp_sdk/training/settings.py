@@ -14,7 +14,13 @@ __all__ = ["FREE_SETTINGS", "PARTS", "FitProxySettings", "FitTaskSettings", "Tra
 
 _STRICT: Final = {"extra": "forbid", "strict": True}  # in a file: inside the table of a component, which takes any key
 PARTS = ("preprocessor", "task", "proxy")  #: what can train
-FREE_SETTINGS = ("held_out_every", "checkpoint_every", "codec_workers", "skip_unreadable")  #: may change on resuming
+FREE_SETTINGS = (
+    "held_out_every",
+    "checkpoint_every",
+    "codec_workers",
+    "skip_unreadable",
+    "compile",
+)  #: may change on resuming
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +56,8 @@ class TrainSettings:
         proxy_weight: weight of the proxy's own fitting loss where it trains.
         precision: of Lightning Fabric, such as ``"32-true"`` or ``"bf16-mixed"``; the proxy always works in 32 bits.
         channels_last: memory layout of the networks; faster for convolutions on CPU and GPU.
+        compile: let `torch.compile` have preprocessor and task network; it takes minutes at first and pays for images
+            of one size on a GPU, see `precomp_sdk.modules.compiled`. Numbers are those without it up to rounding.
         seed: of the order, the qualities and whatever the preprocessor draws.
         held_out_images: size of the fixed batch on which the relative objective is logged.
         held_out_every: log it every so many steps, and before the first.
@@ -80,6 +88,7 @@ class TrainSettings:
     proxy_weight: float = 1.0
     precision: str = "32-true"
     channels_last: bool = True
+    compile: bool = False
     seed: int = 0
     held_out_images: int = 64
     held_out_every: int = 200

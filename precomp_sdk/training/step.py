@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import torch
 from lightning_fabric import Fabric
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from precomp_sdk.channel import Channel
 from precomp_sdk.images import group_by_size, stack_padded
+from precomp_sdk.modules import to_device
 from precomp_sdk.task import TaskModel
 from precomp_sdk.training.calibration import targets_for
 from precomp_sdk.training.gradients import require_gradient
@@ -20,6 +22,14 @@ from precomp_sdk.transmission import Transmission
 from precomp_sdk.types import ProxyOutput, Sample
 
 __all__ = ["StepTerms", "training_step"]
+
+_MEANS: Final = {
+    "bpp": "bpps",
+    "task_loss": "task_losses",
+    "feature_loss": "feature_losses",
+    "clean_loss": "clean_losses",
+    "change_mse": "mses",
+}  # what is logged, and the term it is the mean of
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +90,7 @@ def training_step(
     """
     layout = torch.channels_last if settings.channels_last else torch.contiguous_format
     sources = [sample.image for sample in samples]
-    padded = stack_padded(sources).to(fabric.device).contiguous(memory_format=layout)
+    padded = to_device(stack_padded(sources), fabric.device).contiguous(memory_format=layout)
     with fabric.autocast():
         processed = channel.preprocess(padded, qualities).float()
     guard.check("processed image", processed)
@@ -98,14 +108,9 @@ def training_step(
     order = torch.tensor([place for group in groups for place in group.places], device=padded.device).argsort()
     terms = ObjectiveTerms(*torch.cat(measured, dim=1)[:, order])  # (5, N)
     loss = calibration.objectives(qualities, terms).mean()
-    scalars = {
-        "objective": float(loss.detach()),
-        "bpp": float(terms.bpps.mean().detach()),
-        "task_loss": float(terms.task_losses.mean().detach()),
-        "feature_loss": float(terms.feature_losses.mean().detach()),
-        "clean_loss": float(terms.clean_losses.mean().detach()),
-        "change_mse": float(terms.mses.mean().detach()),
-    }
+    means = (loss, *(getattr(terms, name).mean() for name in _MEANS.values()))
+    values = torch.stack([value.detach() for value in means]).tolist()  # one wait for the GPU
+    scalars = dict(zip(("objective", *_MEANS), values, strict=True))
     if "proxy" in settings.train:
         proxy_loss = _proxy_loss(channel, groups) / len(samples)
         loss = loss + settings.proxy_weight * proxy_loss

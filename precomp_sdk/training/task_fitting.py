@@ -16,7 +16,7 @@ from precomp_sdk.data import SkippedSample, TaskDataset
 from precomp_sdk.errors import NonFiniteError, OptionError
 from precomp_sdk.events import Notice, RunFinished, RunStarted, StepDone
 from precomp_sdk.images import stack_images, to_float
-from precomp_sdk.modules import device_of, evaluation_mode
+from precomp_sdk.modules import device_of, evaluation_mode, to_device
 from precomp_sdk.observers import Listener, listening
 from precomp_sdk.targets import Target
 from precomp_sdk.task import TaskModel
@@ -218,8 +218,8 @@ def _score(
 
 def _images(samples: Sequence[Sample], device: torch.device) -> Tensor | list[Tensor]:
     if len({sample.image.shape for sample in samples}) == 1:
-        return stack_images([sample.image for sample in samples]).to(device)
-    return [to_float(sample.image).to(device) for sample in samples]
+        return to_device(stack_images([sample.image for sample in samples]), device)
+    return [to_device(to_float(sample.image), device) for sample in samples]
 
 
 def _targets(samples: Sequence[Sample]) -> list[Target]:

@@ -18,7 +18,7 @@ from precomp_sdk.described import options_of
 from precomp_sdk.ensemble import EnsembleTask
 from precomp_sdk.errors import DatasetError, OptionError
 from precomp_sdk.events import Event, Notice, RunFinished, RunStarted
-from precomp_sdk.modules import evaluation_mode, given_back
+from precomp_sdk.modules import compiled, evaluation_mode, given_back
 from precomp_sdk.observers import Listener, Observer, fan_out, listening
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.proxy import ProxyCodec, check_proxy_codec
@@ -208,6 +208,7 @@ class Trainer:
         with (
             given_back(self.preprocessor, self.proxy, self.task, *filter(None, [self.select])),
             Transcoder(self.codec, workers=settings.codec_workers) as transcoder,
+            compiled(*((self.preprocessor, self.task) if settings.compile else ())),
         ):
             self._prepare()
             context = RunContext(
