@@ -21,7 +21,6 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor
 
-from precomp_data import Scenes
 from precomp_jpeg import JPEGCodec, JPEGProxy
 from precomp_qacnn import LightQACNN
 from precomp_sdk import Channel, Sample, to_uint8
@@ -76,8 +75,7 @@ class Step:
         self.preprocessor, self.proxy = LightQACNN().to(device), JPEGProxy(self.codec).to(device)
         task = Classifier(architecture="resnet50", num_classes=10)
         self.task = task.eval().requires_grad_(False).to(device, memory_format=torch.channels_last)
-        scenes = Scenes(count=batch, size=size)
-        self.samples: list[Sample] = [scenes[index] for index in range(batch)]
+        self.samples = [Sample(image, None, str(index)) for index, image in enumerate(drawn(batch, size, size))]
         self.fabric = Fabric(accelerator=device.type, devices=1, precision=precision)
 
     def __call__(self, channel: Channel) -> tuple[dict[str, float], Tensor]:
