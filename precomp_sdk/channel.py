@@ -103,14 +103,14 @@ class Channel(Closing):
         settings: Mapping[str, float] | None = None,
         tile_px: int | None = TILE_PX,
     ) -> None:
-        self.transcoder = codec if isinstance(codec, Transcoder) else Transcoder(codec)
-        self.codec = self.transcoder.codec
+        self.transcoder: Transcoder = codec if isinstance(codec, Transcoder) else Transcoder(codec)
+        self.codec: Codec = self.transcoder.codec
         if proxy is not None:
             check_proxy_codec(proxy, self.codec, _WHERE)
         self.preprocessor = preprocessor
         self.proxy = proxy
-        self.label = label or ("anchor" if preprocessor is None else preprocessor.name)
-        self.settings = dict(settings or {})
+        self.label: str = label or ("anchor" if preprocessor is None else preprocessor.name)
+        self.settings: dict[str, float] = dict(settings or {})
         self.tile_px = tile_px
 
     @property

@@ -45,7 +45,7 @@ class CodecLayer(nn.Module):
     def __init__(self, codec: Codec, proxy: ProxyCodec, *, workers: int | None = None) -> None:
         super().__init__()
         self._channel = Channel(Transcoder(codec, workers=workers), proxy=proxy)
-        self.proxy = proxy.requires_grad_(False).eval()
+        self.proxy: ProxyCodec = proxy.requires_grad_(False).eval()
 
     def forward(self, images: Tensor, qualities: Tensor | Sequence[float] | float) -> tuple[Tensor, Tensor]:
         """Code a batch.

@@ -152,7 +152,7 @@ class _RowDataset(TaskDataset):
     ) -> None:
         self._items, self._read, self._key = items, read, key
         self.name = name  # type: ignore[misc]  # of the instance: it has no class of its own
-        self.class_names = class_names
+        self.class_names: tuple[str, ...] = class_names
         try:
             count = len(items)
         except TypeError as error:
@@ -163,7 +163,7 @@ class _RowDataset(TaskDataset):
             image, given = self._row(0)
             target = _as_target(given, "target")
         self._paths = isinstance(image, str | PathLike)
-        self.target_kind = None if target is None else target.kind
+        self.target_kind: str | None = None if target is None else target.kind
 
     def __len__(self) -> int:
         return len(self._items)
@@ -250,7 +250,7 @@ class Subset(TaskDataset):
             )
         self.target_kind = dataset.target_kind
         self.class_names = dataset.class_names
-        self.origin = dataset.origin
+        self.origin: str = dataset.origin
 
     def __len__(self) -> int:
         return len(self._indices)

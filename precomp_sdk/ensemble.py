@@ -72,18 +72,20 @@ class EnsembleTask(TaskModel):
                 list(members),
                 "Rename the members: metrics are called MEMBER/METRIC.",
             )
-        self.members = nn.ModuleDict(members)
+        self.members: nn.ModuleDict = nn.ModuleDict(members)
         self.normalize = normalize
-        self.units = dict.fromkeys(members, 1.0)  #: what counts as a loss of 1, by member
+        self.units: dict[str, float] = dict.fromkeys(members, 1.0)  #: what counts as a loss of 1, by member
         self.layer_units: dict[
             str, tuple[float, ...]
         ] = {}  #: what counts as a feature distance of 1, by member and layer
-        self.weights = self._positive("weights", given)
+        self.weights: dict[str, float] = self._positive("weights", given)
         kinds = {member.target_kind for member in members.values()}
-        self.target_kind = kinds.pop() if len(kinds) == 1 else Composite.kind
-        self.scorer = EnsembleScorer({name: member.scorer for name, member in members.items()}, self.weights)
+        self.target_kind: str = kinds.pop() if len(kinds) == 1 else Composite.kind
+        self.scorer: EnsembleScorer = EnsembleScorer(
+            {name: member.scorer for name, member in members.items()}, self.weights
+        )
         names = {member.class_names for member in members.values()}
-        self.class_names = names.pop() if len(names) == 1 else ()
+        self.class_names: tuple[str, ...] = names.pop() if len(names) == 1 else ()
 
     def set_units(
         self, units: Mapping[str, float], layer_units: Mapping[str, Sequence[float]] = MappingProxyType({})

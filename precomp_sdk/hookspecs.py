@@ -26,8 +26,8 @@ __all__ = [
 PROJECT_NAME = "precomp_sdk"  #: pluggy's project name
 ENTRY_POINT_GROUP = "precomp_sdk"  #: entry points of this group are plugins: modules or objects with hooks
 
-hookspec = pluggy.HookspecMarker(PROJECT_NAME)
-hookimpl = pluggy.HookimplMarker(PROJECT_NAME)
+hookspec: pluggy.HookspecMarker = pluggy.HookspecMarker(PROJECT_NAME)
+hookimpl: pluggy.HookimplMarker = pluggy.HookimplMarker(PROJECT_NAME)
 
 
 @hookspec

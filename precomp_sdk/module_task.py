@@ -49,7 +49,7 @@ class ModuleTask(TaskModel):
         torch.Size([2])
     """
 
-    name = "module"
+    name: str = "module"
     source = "a network of the user's own"
 
     def __init__(
@@ -77,7 +77,7 @@ class ModuleTask(TaskModel):
         self.name = self.name if name is None else name
         self.target_kind = target_kind
         self.scorer = scorer
-        self.class_names = tuple(class_names)
+        self.class_names: tuple[str, ...] = tuple(class_names)
         self._loss, self._prediction, self._own = loss, predict, pseudo_labels
         self._layers = None if feature_layers is None else check_layer_names(module, feature_layers)
 

@@ -54,7 +54,7 @@ class Transcoder(Closing):
 
     def __init__(self, codec: Codec, *, workers: int | None = None, remember: bool = False) -> None:
         self.codec = codec
-        self.workers = workers or os.cpu_count() or 1
+        self.workers: int = workers or os.cpu_count() or 1
         self._memory = _Memory() if remember else None
         self._pool = ThreadPoolExecutor(self.workers, thread_name_prefix=f"precomp-{codec.name}")
 

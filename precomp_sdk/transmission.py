@@ -110,7 +110,7 @@ class Transmission:
         proxy: ProxyCodec | None,
         forward: Literal["codec", "proxy"],
     ) -> None:
-        self.coded = tuple(coded)  #: the images as they are coded, to fit a proxy to
+        self.coded: tuple[CodedBatch, ...] = tuple(coded)  #: the images as they are coded, to fit a proxy to
         self._receive = receive
         self._proxy = proxy
         self._forward = forward

@@ -28,7 +28,8 @@ class ChoosingChannel(Channel):
         self, chooser: QualityChooser, *, search: Search = "exact", encodes: int = 3, label: str = "chosen"
     ) -> None:
         super().__init__(chooser.codec, chooser.preprocessor, label=label)
-        self.chooser, self._search, self._encodes = chooser, search, encodes
+        self.chooser: QualityChooser = chooser
+        self._search, self._encodes = search, encodes
 
     def choose(self, images: Tensor | Sequence[Tensor], qualities: Sequence[float]) -> list[Coding]:
         """Return the quality and the resolution that the chooser takes for each image at its operating point."""

@@ -150,12 +150,14 @@ class QualityChooser:
                 _WHERE, "ladder", "two different qualities or more", given, "Leave it out for the codec's own."
             )
         self.codec = codec
-        self.panel, self.panel_px = dict(panel), panel_px
+        self.panel: dict[str, TaskModel] = dict(panel)
+        self.panel_px: int | None = panel_px
         self._trials = Trials(codec, self.panel, panel_px)
         self.preprocessor = preprocessor
-        self.ladder = scale.from_mild_to_strong(tuple(dict.fromkeys(given)))
-        self.resolutions = tuple(dict.fromkeys(float(factor) for factor in resolutions))
-        self.trust, self.monotone = float(trust), bool(monotone)
+        self.ladder: tuple[float, ...] = scale.from_mild_to_strong(tuple(dict.fromkeys(given)))
+        self.resolutions: tuple[float, ...] = tuple(dict.fromkeys(float(factor) for factor in resolutions))
+        self.trust: float = float(trust)
+        self.monotone: bool = bool(monotone)
         self._curve = None if curve is None else self._checked(curve)
 
     @property

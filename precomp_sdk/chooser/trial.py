@@ -43,7 +43,9 @@ class Trials:
     """
 
     def __init__(self, codec: Codec, panel: Mapping[str, TaskModel], panel_px: int | None = None) -> None:
-        self.codec, self.panel, self.panel_px = codec, dict(panel), panel_px
+        self.codec: Codec = codec
+        self.panel: dict[str, TaskModel] = dict(panel)
+        self.panel_px: int | None = panel_px
         self._transcoder = Transcoder(codec, workers=1)
 
     @torch.no_grad()

@@ -137,7 +137,7 @@ def _json_asked(ctx: typer.Context, wanted: bool) -> bool:
     return wanted
 
 
-app = typer.Typer(
+app: typer.Typer = typer.Typer(
     name="precomp",
     cls=_Group,
     help="Train a neural preprocessor in front of a standard image codec, for machine vision at fewer bits.",

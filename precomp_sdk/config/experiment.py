@@ -7,7 +7,7 @@ nothing is written down twice, and a type checker knows them.
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, TypeAlias
 
 from pydantic import (
     BaseModel,
@@ -44,7 +44,7 @@ Natural: TypeAlias = Annotated[int, Field(ge=0)]
 class Table(BaseModel):
     """A table of a file; keys it does not know are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     _origin: str = PrivateAttr(default="experiment")
 
@@ -57,7 +57,7 @@ class Table(BaseModel):
 class ComponentTable(Table):
     """A component by its name; every other key is one of its options."""
 
-    model_config = ConfigDict(extra="allow")
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="allow")
 
     name: str
 

@@ -74,14 +74,14 @@ class Compressor:
         chooser: ChooserUse | None = None,
     ) -> None:
         self.codec = codec
-        self.preprocessor = preprocessor.eval().requires_grad_(False)
+        self.preprocessor: Preprocessor = preprocessor.eval().requires_grad_(False)
         self.chooser = chooser
         #: the road that its images take at a quality, as in training and evaluation
-        self.channel = Channel(codec, None if isinstance(preprocessor, Identity) else self.preprocessor)
+        self.channel: Channel = Channel(codec, None if isinstance(preprocessor, Identity) else self.preprocessor)
         if chooser is not None:
             check_same_parts(chooser, codec, preprocessor)
             ladder = chooser.chooser.ladder if ladder is None else ladder
-        self.ladder = codec.quality_scale.ladder_of(ladder)
+        self.ladder: tuple[float, ...] = codec.quality_scale.ladder_of(ladder)
         self._facts = dict(facts or {})
 
     @property

@@ -69,8 +69,10 @@ class KeepAnswer:
             raise OptionError.number(_WHERE, "max_encodes", "a whole number from 2", max_encodes)
         self._given: TaskModel | Callable[[], TaskModel] = task
         self._task: TaskModel | None = None
-        self.name = own if name is None else name
-        self.tolerance, self.score, self.max_encodes = tolerance, score, max_encodes
+        self.name: str = own if name is None else name
+        self.tolerance: float | None = tolerance
+        self.score: float = score
+        self.max_encodes: int = max_encodes
 
     @property
     def task(self) -> TaskModel:

@@ -51,7 +51,7 @@ class ProcessEngine(Engine):
     """
 
     def __init__(self, workers: int | None = None) -> None:
-        self.workers = (os.cpu_count() or 1) if workers is None else workers
+        self.workers: int = (os.cpu_count() or 1) if workers is None else workers
         if self.workers < 1:
             raise OptionError.number("ProcessEngine", "workers", "a whole number from 1", workers)
         self._pool: ProcessPoolExecutor | None = None

@@ -46,7 +46,7 @@ class RayEngine(Engine):
             if address is None:
                 local = {"num_cpus": workers or os.cpu_count(), "include_dashboard": False}
             ray.init(address=address, log_to_driver=False, configure_logging=False, **local)
-        self.workers = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
+        self.workers: int = workers or max(1, int(ray.cluster_resources().get("CPU", 1)))
         self._actors: list[Any] = []
 
     def run(self, work: Work[Any, Any], items: Iterable[Any]) -> Iterator[Outcome[Any, Any]]:

@@ -79,9 +79,11 @@ class Measurer(Closing):
         pseudo_labels: Collection[str] = (),
         observer: Observer | None = None,
     ) -> None:
-        self.codec, self.task, self.settings = codec, task, settings or EvaluateSettings()
-        self.ladder = self._on_scale(self.settings.ladder)
-        self.anchor_ladder = self._on_scale(self.settings.anchor_ladder or self.ladder)
+        self.codec: Codec = codec
+        self.task: TaskModel = task
+        self.settings: EvaluateSettings = settings or EvaluateSettings()
+        self.ladder: tuple[float, ...] = self._on_scale(self.settings.ladder)
+        self.anchor_ladder: tuple[float, ...] = self._on_scale(self.settings.anchor_ladder or self.ladder)
         self.total_steps = 0  #: what events give as the total; 0 where it is unknown
         self._pseudo_labels = frozenset(pseudo_labels)
         self._cache = RowCache(self.settings.cache)
@@ -89,7 +91,7 @@ class Measurer(Closing):
         self._engine = _engine(self.settings)
         threads = self.settings.workers if self._engine is None else 1  # each of its workers has its own
         #: the codec and its threads, for channels
-        self.transcoder = Transcoder(codec, workers=threads, remember=True)
+        self.transcoder: Transcoder = Transcoder(codec, workers=threads, remember=True)
 
     def _judges(self, *, split: bool) -> Judges:
         own = True if self.settings.pseudo_labels else self._pseudo_labels

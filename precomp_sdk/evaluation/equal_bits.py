@@ -33,7 +33,7 @@ class EqualBits(Channel):
 
     def __init__(self, codec: Transcoder, anchor: RateAccuracyCurve) -> None:
         super().__init__(codec, label="equal-bits")
-        self.budgets_bpp = {point.quality: point.bpp for point in anchor.points}  #: by quality
+        self.budgets_bpp: dict[float, float] = {point.quality: point.bpp for point in anchor.points}  #: by quality
         self._probed = _Probed()
 
     def choose(self, images: Tensor | Sequence[Tensor], qualities: Sequence[float]) -> list[Coding]:

@@ -82,7 +82,8 @@ class ReadSettings:
         OptionError: a number is out of its range.
     """
 
-    __pydantic_config__: ClassVar = {"extra": "forbid", "strict": True}  # an experiment file has it as a table
+    # an experiment file has it as a table
+    __pydantic_config__: ClassVar[dict[str, object]] = {"extra": "forbid", "strict": True}
 
     max_pixels: int = MAX_PIXELS
     white_level: float | None = None

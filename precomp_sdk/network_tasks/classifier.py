@@ -44,8 +44,8 @@ class LabelTask(TaskModel):
         OptionError: an option has a wrong value.
     """
 
-    target_kind = Label.kind
-    scorer = LabelScorer()
+    target_kind: str = Label.kind
+    scorer: LabelScorer = LabelScorer()
     num_classes: int  #: length of the logits
 
     def __init__(
@@ -156,7 +156,7 @@ class ClassifierTask(LabelTask):
         (4, torch.Size([2]))
     """
 
-    name = "classifier"
+    name: str = "classifier"
     source = "a network of the user's own"
 
     def __init__(
@@ -179,10 +179,10 @@ class ClassifierTask(LabelTask):
         )
         where = type(self).__name__
         self.name = self.name if name is None else name
-        self.network = check_network(network, where)
-        self.prepare = NetworkInput(mean=mean, std=std, size=input_size).to(device_of(network))
-        self.num_classes = probe(network, self.prepare, 2, where)
-        self.class_names = check_names(class_names, self.num_classes, where)
+        self.network: nn.Module = check_network(network, where)
+        self.prepare: NetworkInput = NetworkInput(mean=mean, std=std, size=input_size).to(device_of(network))
+        self.num_classes: int = probe(network, self.prepare, 2, where)
+        self.class_names: tuple[str, ...] = check_names(class_names, self.num_classes, where)
         self._layers = None if feature_layers is None else check_layer_names(network, feature_layers)
 
     def check_dataset(self, class_names: Sequence[str]) -> None:

@@ -50,9 +50,9 @@ class DetectorTask(TaskModel):
         OptionError: an option has a wrong value.
     """
 
-    name = "detector"
+    name: str = "detector"
     source = "a network of the user's own"
-    target_kind = Boxes.kind
+    target_kind: str = Boxes.kind
     num_classes: int  #: labels are below this
 
     def __init__(
@@ -77,11 +77,12 @@ class DetectorTask(TaskModel):
         if not 0.0 <= own_threshold <= 1.0:
             raise OptionError.number(where, "own_threshold", "a number from 0 to 1", own_threshold)
         self.name = self.name if name is None else name
-        self.network = check_network(network, where)
-        self.prepare = NetworkInput(mean=mean, std=std).to(device_of(network))
-        self.num_classes, self.first_label = num_classes, first_label
-        self.scorer = BoxScorer(num_classes)
-        self.class_names = check_names(class_names, num_classes, where)
+        self.network: nn.Module = check_network(network, where)
+        self.prepare: NetworkInput = NetworkInput(mean=mean, std=std).to(device_of(network))
+        self.num_classes: int = num_classes
+        self.first_label: int = first_label
+        self.scorer: BoxScorer = BoxScorer(num_classes)
+        self.class_names: tuple[str, ...] = check_names(class_names, num_classes, where)
         self._own_threshold = own_threshold
         self._layers = None if feature_layers is None else check_layer_names(network, feature_layers)
 

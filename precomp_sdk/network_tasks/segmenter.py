@@ -45,7 +45,7 @@ class MaskTask(TaskModel):
         OptionError: an option has a wrong value.
     """
 
-    target_kind = Mask.kind
+    target_kind: str = Mask.kind
     num_classes: int  #: labels are below this
 
     def __init__(self, *, temperature: float = 1.0, loss: str = "cross-entropy", loss_temperature: float = 1.0) -> None:
@@ -157,7 +157,7 @@ class SegmenterTask(MaskTask):
         (5, torch.Size([10, 15]))
     """
 
-    name = "segmenter"
+    name: str = "segmenter"
     source = "a network of the user's own"
 
     def __init__(
@@ -180,12 +180,12 @@ class SegmenterTask(MaskTask):
         if type(multiple) is not int or multiple < 1:
             raise OptionError.number(where, "multiple", "a whole number from 1 on", multiple)
         self.name = self.name if name is None else name
-        self.network = check_network(network, where)
-        self.prepare = NetworkInput(mean=mean, std=std, size=input_size).to(device_of(network))
+        self.network: nn.Module = check_network(network, where)
+        self.prepare: NetworkInput = NetworkInput(mean=mean, std=std, size=input_size).to(device_of(network))
         self.multiple = multiple
-        self.num_classes = probe(network, self.prepare, 4, where)
-        self.scorer = MaskScorer(self.num_classes)
-        self.class_names = check_names(class_names, self.num_classes, where)
+        self.num_classes: int = probe(network, self.prepare, 4, where)
+        self.scorer: MaskScorer = MaskScorer(self.num_classes)
+        self.class_names: tuple[str, ...] = check_names(class_names, self.num_classes, where)
         self._layers = None if feature_layers is None else check_layer_names(network, feature_layers)
 
     def check_dataset(self, class_names: Sequence[str]) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 __all__ = ["Check", "CheckFailedError", "NotApplicableError", "numbered", "require"]
 
@@ -37,7 +37,14 @@ class Check:
         return f"{self.number}-{self.run.__name__.replace('_', '-')}"
 
 
-def numbered(checks: list[Check]) -> Callable[[str, str], Callable[[F], F]]:
+class Numbered(Protocol):
+    """What `numbered` returns."""
+
+    def __call__(self, number: str, statement: str, /) -> Callable[[F], F]:
+        """Return the decorator of one check."""
+
+
+def numbered(checks: list[Check]) -> Numbered:
     """Return a decorator that adds functions to a contract's checks and leaves them plain functions.
 
     Example:

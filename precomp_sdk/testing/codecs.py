@@ -20,7 +20,7 @@ from precomp_sdk.testing._tools import (
     require_refused,
     within,
 )
-from precomp_sdk.testing.checks import Check, CheckFailedError, numbered, require
+from precomp_sdk.testing.checks import Check, CheckFailedError, Numbered, numbered, require
 from precomp_sdk.testing.images import ODD_SIZES, extreme_images, natural_image
 
 __all__ = ["CODEC_CHECKS", "CodecSettings"]
@@ -59,7 +59,7 @@ class CodecSettings:
 _DEFAULT = CodecSettings()
 
 CODEC_CHECKS: list[Check] = []  #: what every codec has to pass, in order
-check = numbered(CODEC_CHECKS)
+check: Numbered = numbered(CODEC_CHECKS)
 
 
 @check("C1", "The class says its name in kebab-case, its source and its quality scale.")

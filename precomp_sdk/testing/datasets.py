@@ -8,7 +8,7 @@ from precomp_sdk.errors import TargetError
 from precomp_sdk.targets import Boxes
 from precomp_sdk.testing._targets import same_target
 from precomp_sdk.testing._tools import in_threads, not_applicable, require_declared, require_refused
-from precomp_sdk.testing.checks import Check, NotApplicableError, numbered, require
+from precomp_sdk.testing.checks import Check, NotApplicableError, Numbered, numbered, require
 from precomp_sdk.types import Sample
 
 __all__ = ["DATASET_CHECKS", "DatasetSettings"]
@@ -32,7 +32,7 @@ class DatasetSettings:
 _DEFAULT = DatasetSettings()
 
 DATASET_CHECKS: list[Check] = []  #: what every data set has to pass, in order
-check = numbered(DATASET_CHECKS)
+check: Numbered = numbered(DATASET_CHECKS)
 
 
 @check("D1", "It says its name in kebab-case, its source, the kind of its targets (or None), and its classes' names.")

@@ -9,6 +9,7 @@ import math
 import struct
 import zlib
 from collections.abc import Collection, Mapping, Sequence
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -47,7 +48,9 @@ class FakeCodec(Codec):
 
     name = "fake"
     source = "a double: scalar quantization and RFC 1950"
-    quality_scale = QualityScale("quality", 1, 100, higher_is_better=True, ladder=(5, 15, 30, 50, 70))
+    quality_scale: ClassVar[QualityScale] = QualityScale(
+        "quality", 1, 100, higher_is_better=True, ladder=(5, 15, 30, 50, 70)
+    )
 
     def __init__(self, *, level: int = 6) -> None:
         self._level = level
@@ -106,7 +109,7 @@ class FakeProxy(ProxyCodec):
 
     def __init__(self, codec: Codec) -> None:
         super().__init__(codec)
-        self.log_scale = nn.Parameter(torch.zeros(()))
+        self.log_scale: nn.Parameter = nn.Parameter(torch.zeros(()))
 
     def _predict(self, images: Tensor, qualities: Tensor) -> ProxyOutput:
         steps = torch.tensor([_step(self.quality_scale.strength(quality)) for quality in qualities.tolist()])
@@ -134,7 +137,7 @@ class FakePreprocessor(Preprocessor):
 
     def __init__(self, *, gain: float = 0.0) -> None:
         super().__init__()
-        self.gain = nn.Parameter(torch.tensor(float(gain)))
+        self.gain: nn.Parameter = nn.Parameter(torch.tensor(float(gain)))
 
     def _process(self, images: Tensor, strengths: Tensor) -> Tensor:
         mean = functional.avg_pool2d(functional.pad(images, (1, 1, 1, 1), mode="replicate"), 3, stride=1)
@@ -154,14 +157,14 @@ class FakeTask(TaskModel):
 
     name = "fake"
     source = "a double"
-    target_kind = Label.kind
+    target_kind: str = Label.kind
 
     def __init__(self, *, classes: int = 4, sharpness: float = 40.0) -> None:
         super().__init__()
-        self.scorer = LabelScorer()
+        self.scorer: LabelScorer = LabelScorer()
         self.sharpness = sharpness
-        self.class_names = tuple(f"direction {index}" for index in range(classes))
-        self.filters = nn.Parameter(_gratings(classes))  # (2 * classes, 1, K, K)
+        self.class_names: tuple[str, ...] = tuple(f"direction {index}" for index in range(classes))
+        self.filters: nn.Parameter = nn.Parameter(_gratings(classes))  # (2 * classes, 1, K, K)
 
     def _features(self, images: Tensor) -> Sequence[Tensor]:
         gray = images.mean(dim=1, keepdim=True)
@@ -241,8 +244,8 @@ class FakeDataset(TaskDataset):
         labelled: bool = True,
         unreadable: Collection[int] = (),
     ) -> None:
-        self.target_kind = Label.kind if labelled else None
-        self.class_names = tuple(f"direction {index}" for index in range(classes)) if labelled else ()
+        self.target_kind: str | None = Label.kind if labelled else None
+        self.class_names: tuple[str, ...] = tuple(f"direction {index}" for index in range(classes)) if labelled else ()
         self._count, self._classes, self._seed = count, classes, seed
         self._sizes = tuple(sizes) if sizes is not None else (size,)
         self._contrast, self._noise = contrast, noise

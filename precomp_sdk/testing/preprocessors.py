@@ -22,7 +22,7 @@ from precomp_sdk.testing._tools import (
     stray_tensors,
     without_cuda,
 )
-from precomp_sdk.testing.checks import Check, CheckFailedError, NotApplicableError, numbered, require
+from precomp_sdk.testing.checks import Check, CheckFailedError, NotApplicableError, Numbered, numbered, require
 from precomp_sdk.testing.images import ODD_SIZES, extreme_images, natural_image
 from precomp_sdk.tiles import preprocess_in_tiles
 
@@ -54,7 +54,7 @@ class PreprocessorSettings:
 _DEFAULT = PreprocessorSettings()
 
 PREPROCESSOR_CHECKS: list[Check] = []  #: what every preprocessor has to pass, in order
-check = numbered(PREPROCESSOR_CHECKS)
+check: Numbered = numbered(PREPROCESSOR_CHECKS)
 
 
 @check("N1", "The class says its name in kebab-case, its source and the multiple of its sizes, 1 or more.")

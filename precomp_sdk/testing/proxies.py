@@ -23,7 +23,7 @@ from precomp_sdk.testing._tools import (
     stray_tensors,
     without_cuda,
 )
-from precomp_sdk.testing.checks import Check, numbered, require
+from precomp_sdk.testing.checks import Check, Numbered, numbered, require
 from precomp_sdk.testing.images import ODD_SIZES, extreme_images
 from precomp_sdk.transcode import Transcoder
 from precomp_sdk.types import ProxyOutput
@@ -57,7 +57,7 @@ class ProxySettings:
 _DEFAULT = ProxySettings()
 
 PROXY_CHECKS: list[Check] = []  #: what every proxy has to pass, in order
-check = numbered(PROXY_CHECKS)
+check: Numbered = numbered(PROXY_CHECKS)
 
 
 @check("P1", "The class says its name in kebab-case, its source and its codec's name; the object holds the codec.")

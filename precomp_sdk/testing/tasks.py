@@ -27,7 +27,7 @@ from precomp_sdk.testing._tools import (
     stray_tensors,
     without_cuda,
 )
-from precomp_sdk.testing.checks import Check, CheckFailedError, NotApplicableError, numbered, require
+from precomp_sdk.testing.checks import Check, CheckFailedError, NotApplicableError, Numbered, numbered, require
 from precomp_sdk.testing.images import extreme_images, natural_image
 
 __all__ = ["TASK_CHECKS", "TaskSettings"]
@@ -66,7 +66,7 @@ class TaskSettings:
 _DEFAULT = TaskSettings()
 
 TASK_CHECKS: list[Check] = []  #: what every task has to pass, in order
-check = numbered(TASK_CHECKS)
+check: Numbered = numbered(TASK_CHECKS)
 
 
 @check("T1", "It says its name in kebab-case, its source, the kind of its targets, its scorer and that one's metrics.")

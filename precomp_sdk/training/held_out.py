@@ -53,7 +53,7 @@ class HeldOutBatch:
         self._device = device
         start = NaNGuard("held-out images")
         measured = anchor or {quality: self._objective(None, quality, start) for quality in calibration.ladder}
-        self.anchor = dict(measured)  #: the anchor's value by quality, summed over the images
+        self.anchor: dict[float, float] = dict(measured)  #: the anchor's value by quality, summed over the images
 
     def relative(self, preprocessor: Preprocessor, guard: NaNGuard) -> dict[float, float]:
         """Return the preprocessor's objective over the anchor's, by quality.

@@ -97,8 +97,8 @@ class TrainingLoop:
         self._held_out = held_out
         self._folder = folder
         self._selection = selection
-        self.step = 0
-        self.position = (0, 0)
+        self.step: int = 0
+        self.position: tuple[int, int] = (0, 0)
         trained = {name: getattr(context, name) for name in self._settings.train}
         self._learning = list(dict.fromkeys(item for module in trained.values() for item in module.parameters()))
         optimizer = torch.optim.AdamW(

@@ -27,8 +27,8 @@ class Selection:
     def __init__(self, batch: HeldOutBatch, state: Mapping[str, Any] | None = None) -> None:
         self._batch = batch
         state = state or {}
-        self.step = int(state.get("step", 0))  #: of the best candidate so far
-        self.best = float(state.get("best", float("inf")))  #: its mean objective relative to the anchor
+        self.step: int = int(state.get("step", 0))  #: of the best candidate so far
+        self.best: float = float(state.get("best", float("inf")))  #: its mean objective relative to the anchor
         self.weights: dict[str, Tensor] = dict(state.get("weights", {}))
 
     def consider(self, step: int, preprocessor: Preprocessor, guard: NaNGuard) -> float:
@@ -42,7 +42,8 @@ class Selection:
         found = self._batch.relative(preprocessor, guard)
         mean = sum(found.values()) / len(found)
         if mean < self.best:
-            self.step, self.best = step, mean
+            self.step = step
+            self.best = mean
             self.weights = {name: value.detach().clone() for name, value in preprocessor.state_dict().items()}
         return mean
 

@@ -12,7 +12,8 @@ from precomp_sdk.validation import check_number, check_switch, check_whole_numbe
 
 __all__ = ["FREE_SETTINGS", "PARTS", "FitProxySettings", "FitTaskSettings", "TrainSettings"]
 
-_STRICT: Final = {"extra": "forbid", "strict": True}  # in a file: inside the table of a component, which takes any key
+# in a file: inside the table of a component, which takes any key
+_STRICT: Final[dict[str, object]] = {"extra": "forbid", "strict": True}
 PARTS = ("preprocessor", "task", "proxy")  #: what can train
 FREE_SETTINGS = (
     "held_out_every",
@@ -189,7 +190,7 @@ class FitTaskSettings:
         OptionError: a number is out of its range or not finite.
     """
 
-    __pydantic_config__: ClassVar = _STRICT
+    __pydantic_config__: ClassVar[dict[str, object]] = _STRICT
 
     epochs: int
     batch_size: int = 32
@@ -231,7 +232,7 @@ class FitProxySettings:
         OptionError: a number is out of its range or not finite, or a list is empty.
     """
 
-    __pydantic_config__: ClassVar = _STRICT
+    __pydantic_config__: ClassVar[dict[str, object]] = _STRICT
 
     ladder: tuple[float, ...] | None = None
     steps: int = 2000

@@ -140,17 +140,17 @@ class Trainer:
                 check_instance(part, contract, f"Trainer, {name}")
         self.codec = codec
         self._chose_proxy = proxy is None
-        self.proxy = Registry().proxy_for(codec) if proxy is None else proxy
+        self.proxy: ProxyCodec = Registry().proxy_for(codec) if proxy is None else proxy
         check_proxy_codec(self.proxy, codec, "Trainer")
         self.preprocessor = preprocessor
         self.task = task
         self.select = select
-        self.settings = settings or TrainSettings()
-        self.ladder = codec.quality_scale.ladder_of(self.settings.ladder)
+        self.settings: TrainSettings = settings or TrainSettings()
+        self.ladder: tuple[float, ...] = codec.quality_scale.ladder_of(self.settings.ladder)
         self._check_parameters()
         self._observer = observer
         self._tell: Observer = fan_out()
-        self.fabric = fabric or make_fabric(self.settings.precision)
+        self.fabric: Fabric = fabric or make_fabric(self.settings.precision)
 
     def run(
         self,
