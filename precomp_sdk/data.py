@@ -248,8 +248,8 @@ class Subset(TaskDataset):
                 got=f"{min(self._indices)} to {max(self._indices)}",
                 remedy="Choose fewer or other images.",
             )
-        self.target_kind = dataset.target_kind
-        self.class_names = dataset.class_names
+        self.target_kind: str | None = dataset.target_kind
+        self.class_names: tuple[str, ...] = dataset.class_names
         self.origin: str = dataset.origin
 
     def __len__(self) -> int:

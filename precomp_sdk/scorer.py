@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from typing import Any, ClassVar, final
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,7 +22,7 @@ class Scorer(ABC):
     better when higher.
     """
 
-    metrics: ClassVar[tuple[str, ...]]  #: the first is the one BD-rate is computed on
+    metrics: tuple[str, ...]  #: the first is the one BD-rate is computed on
 
     @abstractmethod
     def _measure(self, prediction: Any, target: Target) -> NDArray[np.float64]:

@@ -1,7 +1,7 @@
 """The score of detection: COCO's mean average precision."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -36,7 +36,7 @@ class BoxScorer(Scorer):
     Source: Lin et al., arXiv 1405.0312; overlaps by faster-coco-eval.
     """
 
-    metrics: ClassVar[tuple[str, ...]] = ("mAP", "mAP50", "mAP75")
+    metrics: tuple[str, ...] = ("mAP", "mAP50", "mAP75")
 
     def __init__(self, num_classes: int) -> None:
         self.num_classes = num_classes

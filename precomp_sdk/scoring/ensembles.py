@@ -29,7 +29,7 @@ class EnsembleScorer(Scorer):
         total = sum(weights[name] for name in members)
         self._shares = {name: weights[name] / total for name in members}
         names = [f"{name}/{metric}" for name, scorer in members.items() for metric in scorer.metrics]
-        self.metrics = ("mean", *names)  # type: ignore[misc]  # of the instance: they follow from the members
+        self.metrics: tuple[str, ...] = ("mean", *names)  # of the instance: they follow from the members
 
     def _measure(self, prediction: Any, target: Target) -> NDArray[np.float64]:
         """Return every member's statistics.

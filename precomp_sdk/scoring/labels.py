@@ -1,7 +1,7 @@
 """Top-1 and top-5 accuracy."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +21,7 @@ class LabelScorer(Scorer):
     A prediction is a tensor (K,) of logits or probabilities. With fewer than 5 classes, top-5 is 1.
     """
 
-    metrics: ClassVar[tuple[str, ...]] = ("top1", "top5")
+    metrics: tuple[str, ...] = ("top1", "top5")
 
     def _measure(self, prediction: Any, target: Target) -> NDArray[np.float64]:
         """Return [in top 1, in top 5] as zeros and ones; ties count against the prediction."""

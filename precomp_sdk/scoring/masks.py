@@ -1,7 +1,7 @@
 """The score of semantic segmentation: mean intersection over union."""
 
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,7 +30,7 @@ class MaskScorer(Scorer):
     Source: Everingham et al., The PASCAL Visual Object Classes Challenge, IJCV 111, 2015.
     """
 
-    metrics: ClassVar[tuple[str, ...]] = ("mIoU", "pixel_accuracy")
+    metrics: tuple[str, ...] = ("mIoU", "pixel_accuracy")
 
     def __init__(self, num_classes: int) -> None:
         self.num_classes = num_classes
