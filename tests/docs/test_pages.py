@@ -58,6 +58,7 @@ FENCE = re.compile(
 SLOW = (  # they train, export or start workers
     "README.md", "docs/guides/deploying.md", "docs/tutorial.md", "docs/want/compare-codecs.md",
     "docs/want/compress-a-folder.md", "docs/want/deploy.md", "docs/want/fewer-bits.md", "docs/want/own-codec.md",
+    "docs/want/quality-per-image.md",
 )  # fmt: skip
 NOT_RUN = {"results.md": "its commands train for minutes, on photographs that are not in the repository"}
 MARKERS = ("not run", "tiny", "fails", "file")
