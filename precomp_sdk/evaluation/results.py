@@ -72,7 +72,7 @@ class JudgeResult:
         return f"{self.label} (against {'its own clean answers' if self.pseudo_labels else 'the labels'})"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Evaluation(Viewed):
     """One codec and one task, measured over a data set.
 

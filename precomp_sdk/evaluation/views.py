@@ -58,6 +58,9 @@ class Viewed:
     def __str__(self) -> str:
         return self.summary()
 
+    def __repr__(self) -> str:
+        return self.summary()  # at the prompt; the fields would be a megabyte of numbers
+
     def _repr_html_(self) -> str:
         """Return the summary for a notebook."""
         return f'<pre style="line-height: 1.3">{html.escape(self.summary())}</pre>'

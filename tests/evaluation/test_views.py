@@ -19,7 +19,7 @@ def result() -> Evaluation:
 
 
 def test_it_prints_as_its_table_and_shows_it_in_a_notebook(result: Evaluation) -> None:
-    assert str(result) == result.summary()
+    assert str(result) == repr(result) == result.summary()  # at the prompt, too
     assert "&lt;" not in str(result)
     assert result._repr_html_().startswith("<pre")
     assert "BD-rate against the anchor" in result._repr_html_()

@@ -63,7 +63,7 @@ class TransferCell:
         return self.comparisons[0]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class TransferMatrix(Viewed):
     """All cells, in the order of preprocessors, then codecs, then backbones.
 
