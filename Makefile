@@ -1,7 +1,7 @@
 # A folder that holds imagenette/{train,val}, for the benchmarks that want photographs.
 DATA ?= ../shared/data
 
-.PHONY: check lint format test bench fuzz soak docs gpu-check
+.PHONY: check lint format test bench bulk service fuzz soak docs gpu-check
 
 check: lint test docs  ## everything CI checks, and the docs
 
@@ -24,6 +24,14 @@ bench:  ## ratios, side by side, into benchmarks/results/
 	python benchmarks/proxy_designs.py $(DATA)/imagenette/train $(DATA)/imagenette/val
 	python benchmarks/training_step.py
 	python benchmarks/evaluator_sizes.py
+
+bulk:  ## a job of 10,000 images that is killed twice; workers beside processes of their own; how often evaluation encodes
+	python benchmarks/bulk_job.py --photos $(DATA)/kodak
+	python benchmarks/workers.py --photos $(DATA)/kodak --ray
+	python benchmarks/evaluation_encodes.py
+
+service:  ## ten minutes of load on the service of examples/service: images a second, p50, p99, memory
+	python examples/service/load.py --minutes 10 --output benchmarks/results/service.json
 
 fuzz:  ## 10^6 damaged payloads over all codecs, in parts: stop it whenever, it goes on; benchmarks/results/fuzz.md
 	python benchmarks/fuzz.py --payloads 1000000
