@@ -179,6 +179,7 @@ SMALL_QUICKSTART = (
 )
 
 
+@pytest.mark.slow
 def test_the_quickstart_does_the_whole_job(call: Call, tmp_path: Path) -> None:
     result = call("quickstart", "--seed", "7", *SMALL_QUICKSTART, registry=None)
 

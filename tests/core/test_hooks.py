@@ -69,6 +69,7 @@ def test_public_names_and_modules_are_those_that_a_type_checker_sees() -> None:
         _ = precomp_sdk.Codek
 
 
+@pytest.mark.slow
 def test_what_is_public_is_imported_when_it_is_used() -> None:
     code = (
         "import sys, precomp_sdk; print('torch' in sys.modules, precomp_sdk.__version__)\n"

@@ -76,6 +76,7 @@ def test_a_dry_run_and_wrong_choices(folder: Path, doubles: Registry) -> None:
     assert "'local' or 'ray'" in call(doubles, *command, "--quality", 30, "--engine", "dask").stderr
 
 
+@pytest.mark.slow
 def test_workers_know_the_codec_of_a_file(tmp_path: Path) -> None:
     """A worker is a process of its own: what --plugin adds here is added there."""
     text = "from precomp_sdk.testing import FakeCodec, FakePreprocessor\n"

@@ -36,6 +36,7 @@ class Shrinking(FakePreprocessor):
         return round(1.0 - 0.6 * strength, 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "network",
     [FakePreprocessor(gain=0.7), LightQACNN(width=16, depth=1), Shrinking(gain=0.3)],

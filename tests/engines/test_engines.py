@@ -37,7 +37,9 @@ def outcomes(engine: Engine, work: object, items: Iterator[int] | range) -> dict
     return {one.item: (one.result, one.error) for one in engine.run(work, items)}  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("engine", [SerialEngine(), ProcessEngine(2)], ids=["serial", "processes"])
+@pytest.mark.parametrize(
+    "engine", [SerialEngine(), pytest.param(ProcessEngine(2), marks=pytest.mark.slow)], ids=["serial", "processes"]
+)
 def test_every_item_has_an_outcome_and_a_failure_is_its_own(engine: Engine) -> None:
     found = outcomes(engine, Squares, range(7))
     assert found.pop(3) == (None, "three is wrong")
@@ -66,7 +68,9 @@ def test_items_are_taken_as_they_are_needed() -> None:
     stream.close()  # type: ignore[attr-defined]  # a generator
 
 
-@pytest.mark.parametrize("engine", [SerialEngine(), ProcessEngine(2)], ids=["serial", "processes"])
+@pytest.mark.parametrize(
+    "engine", [SerialEngine(), pytest.param(ProcessEngine(2), marks=pytest.mark.slow)], ids=["serial", "processes"]
+)
 def test_work_that_cannot_be_made_is_an_error(engine: Engine) -> None:
     with pytest.raises(RuntimeError, match="no such network"):
         list(engine.run(Broken, range(3)))

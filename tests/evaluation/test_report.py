@@ -101,6 +101,7 @@ def test_drawing_leaves_matplotlib_as_it_was(evaluation):
     assert plot.draw(evaluation, "png") == plain  # the user's style does not matter
 
 
+@pytest.mark.slow
 def test_measuring_and_drawing_need_no_pyplot():
     # Fabric imports torchmetrics, which the tests need and a user may not have, and that imports pyplot
     code = "import sys; sys.modules['torchmetrics'] = None; import precomp_sdk.evaluation.plot; "

@@ -16,6 +16,7 @@ def test_there_are_scripts_and_the_page_lists_them() -> None:
     assert [path.name for path in SCRIPTS if f"({path.name})" not in page] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
 def test_it_runs(
     script: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
