@@ -183,6 +183,7 @@ def test_a_proxy_report_has_its_page():
     assert "rank correlation of bits over images: no points" in parsed.text
 
 
+@pytest.mark.slow
 def test_runs_are_laid_side_by_side(evaluation, tmp_path: Path):
     other = replace(evaluation, environment={"torch": "10.0"}, curves=evaluation.curves[:2])
     foreign = replace(evaluation, dataset="theirs")

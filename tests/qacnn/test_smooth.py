@@ -138,6 +138,7 @@ def test_options_out_of_range_are_refused(wrong: dict[str, object]) -> None:
         SmoothQACNN(**wrong)
 
 
+@pytest.mark.slow
 def test_it_becomes_onnx(tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")

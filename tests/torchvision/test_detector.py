@@ -45,6 +45,7 @@ def test_declares_its_contract():
     assert (task.num_classes, task.scorer.num_classes, task.class_names) == (3, 3, ())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", list_models(module=detection))
 def test_every_detection_network_of_torchvision(architecture):
     size = {} if architecture.startswith("ssd") else {"min_size": 64}

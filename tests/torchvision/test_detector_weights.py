@@ -32,6 +32,7 @@ def make(**options):
     return Detector(**options).eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", FAMILIES)
 def test_a_file_brings_its_number_of_classes(tmp_path, options):
     first = make(**options, num_classes=4)

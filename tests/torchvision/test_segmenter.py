@@ -50,6 +50,7 @@ def test_declares_its_contract():
     assert (task.num_classes, task.scorer.num_classes, task.class_names) == (4, 4, ())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("architecture", list_models(module=segmentation))
 def test_every_segmentation_network_of_torchvision(architecture):
     torch.manual_seed(0)
