@@ -151,3 +151,12 @@ def test_images_left_out_of_the_calibration_are_named() -> None:
         assert notice.message.startswith("for calibration, 2 images were left out, unreadable: 2, 5 (")
         calibrate(transcoder, FakeTask().eval(), FakeDataset(count=8), (5, 50), observer=events.append)
     assert len(events) == 1
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, np.inf, np.nan])
+def test_a_table_of_lambdas_holds_finite_ones_above_0(value: float) -> None:
+    with (
+        Transcoder(FakeCodec()) as transcoder,
+        pytest.raises(OptionError, match="a finite lambda above 0.*none for 30"),
+    ):
+        calibrate(transcoder, FakeTask(), FakeDataset(count=4), (5, 30), lambdas={5: 1.0, 30: value}, targets="dataset")

@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import torch
 from precomp_sdk import CheckpointError
 from precomp_sdk.testing import FakePreprocessor, FakeTask
 from precomp_sdk.training import load_module, read_module, save_module
-from precomp_sdk.training.run_state import load_state, save_state
+from precomp_sdk.training.run_state import check_moments, load_state, save_state
 
 
 def test_module_round_trip(tmp_path: Path) -> None:
@@ -106,3 +107,33 @@ def test_nobody_is_advised_to_run_code(tmp_path: Path) -> None:
             load_state(tmp_path / "state.pt")
         assert "weights_only" not in str(caught.value)
         assert "got a damaged file, or one that holds more" in str(caught.value)
+
+
+def test_an_infinite_weight_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    save_module(path, FakePreprocessor(gain=math.inf), name="fake", options={}, facts={})
+    target = FakePreprocessor(gain=0.5)
+    with pytest.raises(CheckpointError, match="gain: expected finite weights"):
+        load_module(path, target, name="fake")
+    assert target.gain.item() == 0.5
+
+
+@pytest.mark.parametrize("length", range(9))
+def test_the_data_of_a_weights_file_begins_at_a_multiple_of_eight(length: int, tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    save_module(path, FakePreprocessor(), name="fake", options={}, facts={"note": "x" * length})
+    assert int.from_bytes(path.read_bytes()[:8], "little") % 8 == 0
+
+
+def test_a_moment_of_another_shape_is_told(tmp_path: Path) -> None:
+    weight = torch.nn.Parameter(torch.zeros(3))
+    optimizer = torch.optim.AdamW([weight])
+    weight.grad = torch.ones(3)
+    optimizer.step()
+    check_moments(tmp_path / "state.pt", optimizer)
+    optimizer.state[weight]["exp_avg"] = torch.zeros(2)
+    with pytest.raises(CheckpointError, match=r"optimizer\.exp_avg: expected \(3,\); got \(2,\)"):
+        check_moments(tmp_path / "state.pt", optimizer)
+    optimizer.state[weight]["exp_avg"] = torch.full((3,), math.nan)
+    with pytest.raises(CheckpointError, match="finite numbers"):
+        check_moments(tmp_path / "state.pt", optimizer)

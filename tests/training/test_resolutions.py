@@ -259,6 +259,8 @@ def test_the_points_give_the_chosen_factors_back_and_never_rise() -> None:
 def test_a_factor_out_of_range_is_refused() -> None:
     with Transcoder(FakeCodec()) as transcoder, pytest.raises(OptionError, match="factors"):
         choose_resolutions(transcoder, FakeTask(), FakeDataset(count=4), LADDER, factors=(1.5,))
+    with Transcoder(FakeCodec()) as transcoder, pytest.raises(OptionError, match="above 0"):
+        choose_resolutions(transcoder, FakeTask(), FakeDataset(count=4), LADDER, factors=(0.5, 0.0))
 
 
 def test_images_that_were_left_out_are_named() -> None:

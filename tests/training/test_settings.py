@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from precomp_sdk import OptionError
-from precomp_sdk.training import TrainSettings
+from precomp_sdk.training import FitTaskSettings, TrainSettings
 
 
 @pytest.mark.parametrize(
@@ -42,3 +42,9 @@ def test_numbers_of_numpy_and_lists_are_taken_for_what_they_mean() -> None:
     given: dict[str, Any] = {"steps": np.int64(20), "learning_rate": np.float32(0.5), "ladder": [10, 30]}
     assert TrainSettings(**given) == TrainSettings(steps=20, learning_rate=0.5, ladder=(10.0, 30.0))
     assert type(TrainSettings(**given).steps) is int
+
+
+@pytest.mark.parametrize("value", [0.0, -1.0, math.inf, math.nan])
+def test_the_norm_to_clip_at_is_a_finite_number_above_0(value: float) -> None:
+    with pytest.raises(OptionError, match="clip_norm"):
+        FitTaskSettings(epochs=1, clip_norm=value)
