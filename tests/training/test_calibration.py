@@ -157,6 +157,6 @@ def test_images_left_out_of_the_calibration_are_named() -> None:
 def test_a_table_of_lambdas_holds_finite_ones_above_0(value: float) -> None:
     with (
         Transcoder(FakeCodec()) as transcoder,
-        pytest.raises(OptionError, match="a finite lambda above 0.*none for 30"),
+        pytest.raises(OptionError, match=r"a finite lambda above 0.*none for 30"),
     ):
         calibrate(transcoder, FakeTask(), FakeDataset(count=4), (5, 30), lambdas={5: 1.0, 30: value}, targets="dataset")
