@@ -144,7 +144,7 @@ def test_tensorboard_is_written_where_wanted(
 def test_a_missing_tensorboard_matters_only_where_it_is_asked_for(
     call: Call, mine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(TensorBoardObserver, "available", staticmethod(lambda: False))
+    monkeypatch.setattr(TensorBoardObserver, "package", "a_package_that_is_not_there")
 
     asked = call("train", "mine.toml", "--set", "output.tensorboard=true")
 
