@@ -57,6 +57,7 @@ class Workers:
         self.stops.set()
         for thread in self.threads:
             thread.join()
+        time.sleep(1.0)  # Python's join returns a moment before the system's thread has ended
 
     def _work(self, place: int) -> None:
         try:

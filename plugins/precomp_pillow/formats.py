@@ -8,8 +8,8 @@ import PIL
 from PIL import ImageFile, Jpeg2KImagePlugin, WebPImagePlugin, features
 
 from precomp_pillow._base import MAX_PIXELS, PillowCodec, missing
-from precomp_pillow._jpeg2000 import check_codestream
 from precomp_sdk import QualityScale
+from precomp_sdk.jpeg2000_file import check_jpeg2000
 from precomp_sdk.validation import check_choice, check_whole_number
 from precomp_sdk.webp_file import check_webp
 
@@ -186,4 +186,4 @@ class JPEG2000Codec(PillowCodec):
         return Jpeg2KImagePlugin.Jpeg2KImageFile
 
     def _check_payload(self, payload: bytes) -> None:
-        check_codestream(payload)
+        check_jpeg2000(payload, where=f"{self.name} decoder")

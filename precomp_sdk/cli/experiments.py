@@ -57,13 +57,15 @@ def train(
     fail_if_worse: Annotated[
         bool, typer.Option("--fail-if-worse", help="End with status 1 where the run ends worse than the anchor.")
     ] = False,
+    trust: Trust = False,
 ) -> None:
     """Train the preprocessor of an experiment."""
     from precomp_sdk.config import load_experiment
 
     folder = experiment if output is None and experiment.is_dir() else output
     loaded = load_experiment(experiment, overrides_of(settings, folder))
-    outcome = _train(ctx, loaded, resume, overwrite, as_json=as_json)
+    typed = not experiment.is_dir()  # a file is the user's own word; a run's folder may come from anybody
+    outcome = _train(ctx, loaded, resume, overwrite, trust=trust or typed, as_json=as_json)
     if fail_if_worse and outcome.result is not None and outcome.result.worse:
         raise typer.Exit(1)
 
@@ -199,14 +201,26 @@ def transfer(
 
 
 def _train(
-    ctx: typer.Context, experiment: "Experiment", resume: bool, overwrite: bool, *, as_json: bool = False
+    ctx: typer.Context,
+    experiment: "Experiment",
+    resume: bool,
+    overwrite: bool,
+    *,
+    trust: bool = True,
+    as_json: bool = False,
 ) -> "TrainingOutcome":
     from precomp_sdk.run import run_training
 
     registry = registry_of(ctx)
     with _observing(ctx, registry, experiment, experiment.output.folder, append=resume) as observer:
         outcome = run_training(
-            experiment, registry, resume=resume, overwrite=overwrite, observer=observer, command=_command()
+            experiment,
+            registry,
+            resume=resume,
+            overwrite=overwrite,
+            trust=trust,
+            observer=observer,
+            command=_command(),
         )
     if os.environ.get("RANK", "0") == "0":  # of torchrun: one process speaks for all
         _tell_training(outcome, as_json=as_json)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 from precomp_sdk.errors import BitstreamError, ImageError, OptionError, reason_of
+from precomp_sdk.image_io._claims import check_opened, check_structure
 from precomp_sdk.image_io._orientation import orientation_of
 from precomp_sdk.image_io._samples import low_bytes
 from precomp_sdk.jpeg_file import check_jpeg
@@ -132,8 +133,10 @@ def opened(source: str | PathLike[str] | bytes, settings: ReadSettings, where: s
     try:
         if data[:4] == b"RIFF" and data[8:12] == b"WEBP":  # libwebp takes memory for its canvas as it opens the file
             check_webp(data, where=where, max_pixels=settings.max_pixels)
+        check_structure(data, where)
         with _identified(data, where) as image:
             check_pixels(image.size, settings, where)
+            check_opened(image, data, where)
             if data[:2] == _JPEG:
                 check_jpeg(data, where=where, max_pixels=settings.max_pixels)
             with _pillow_allows(image.size):

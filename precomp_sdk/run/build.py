@@ -99,10 +99,11 @@ class TrainingComponents(EvaluationComponents):
         return {key: item for key, item in self.datasets().items() if used[key]}
 
 
-def build(experiment: Experiment, registry: Registry) -> TrainingComponents:
+def build(experiment: Experiment, registry: Registry, *, trust: bool = True) -> TrainingComponents:
     """Construct everything a training run and its evaluation need.
 
-    Components are constructed with the random state of ``train.seed`` each; the caller's does not move.
+    Components are constructed with the random state of ``train.seed`` each; the caller's does not move. ``trust`` is
+    False where the experiment is not the user's own word, see `Builder`.
 
     Raises:
         UnknownNameError: no plugin offers a name.
@@ -111,8 +112,8 @@ def build(experiment: Experiment, registry: Registry) -> TrainingComponents:
         QualityError: a ladder leaves the codec's scale.
         PrecompError: a component refuses its options; the message names the key.
     """
-    builder = Builder(registry, experiment.origin, experiment.train.seed)
-    parts = build_evaluation(experiment, registry)
+    builder = Builder(registry, experiment.origin, experiment.train.seed, trust=trust)
+    parts = build_evaluation(experiment, registry, trust=trust)
     data = experiment.data
     train: TaskDataset = builder.make("dataset", data.train, "data.train")
     held_out: TaskDataset | None = None

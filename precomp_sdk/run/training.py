@@ -8,6 +8,7 @@ from typing import Any
 
 from lightning_fabric import Fabric
 
+from precomp_sdk._trust import refuse_acting
 from precomp_sdk.atomic_io import write_whole
 from precomp_sdk.config import EXPERIMENT_FILE, ComponentTable, Experiment, dump_experiment, load_experiment
 from precomp_sdk.deploy import Compressor
@@ -68,6 +69,7 @@ def run_training(
     *,
     resume: bool = False,
     overwrite: bool = False,
+    trust: bool = True,
     observer: Callable[[Event], None] | None = None,
     command: str = "",
 ) -> TrainingOutcome:
@@ -82,6 +84,8 @@ def run_training(
         registry: of the names in it.
         resume: go on with an interrupted run in the folder; the numbers are those of an uninterrupted one.
         overwrite: put a new run in the place of an older one.
+        trust: run programs and import modules that the experiment names; else it is refused for naming one. What a run
+            to resume has recorded beyond the experiment never names one.
         observer: called with every event.
         command: to be recorded.
 
@@ -92,11 +96,11 @@ def run_training(
     """
     folder = experiment.output.folder
     if resume:
-        experiment = _with_recorded_codec(experiment, folder)
+        experiment = _with_recorded_codec(experiment, folder, registry)
     with located(f"{experiment.origin}, train.precision", instead=True):
         fabric = make_fabric(experiment.train.precision)
     with locked(folder) if fabric.is_global_zero else nullcontext():
-        return _run(experiment, registry, fabric, resume, overwrite, observer, command)
+        return _run(experiment, registry, fabric, resume, overwrite, trust, observer, command)
 
 
 def _run(
@@ -105,13 +109,14 @@ def _run(
     fabric: Fabric,
     resume: bool,
     overwrite: bool,
+    trust: bool,
     observer: Callable[[Event], None] | None,
     command: str,
 ) -> TrainingOutcome:
     folder = experiment.output.folder
     if fabric.is_global_zero:
         _check_folder(folder, experiment, resume=resume, overwrite=overwrite)
-    components = build(experiment, registry)
+    components = build(experiment, registry, trust=trust)
     experiment = _resolved(experiment, components)
     if fabric.is_global_zero:
         if not resume:
@@ -223,7 +228,7 @@ def _resolved(experiment: Experiment, components: TrainingComponents) -> Experim
     return with_codec_options(experiment, components.codec).model_copy(update={"proxy": proxy})
 
 
-def _with_recorded_codec(experiment: Experiment, folder: Path) -> Experiment:
+def _with_recorded_codec(experiment: Experiment, folder: Path, registry: Registry) -> Experiment:
     """Return the experiment with the codec's options of the run to resume where it does not name them itself."""
     file = folder / EXPERIMENT_FILE
     if not file.exists():
@@ -231,7 +236,10 @@ def _with_recorded_codec(experiment: Experiment, folder: Path) -> Experiment:
     recorded = load_experiment(file).codec
     if recorded.name != experiment.codec.name:
         return experiment
-    options = {**recorded.options, **experiment.codec.options}
+    options = {name: value for name, value in recorded.options.items() if name not in experiment.codec.options}
+    if recorded.name in registry.codecs:
+        refuse_acting(registry.codecs[recorded.name], options, f"{file}, codec")
+    options |= experiment.codec.options
     return experiment.model_copy(update={"codec": ComponentTable(name=recorded.name, **options)})
 
 

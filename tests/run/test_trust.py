@@ -226,6 +226,28 @@ def test_an_experiment_that_is_only_read_runs_nothing(
     assert Acts.ran == ["evil"]
 
 
+def test_a_run_folder_that_is_trained_on_runs_nothing_unless_told(
+    registry: Registry, tables: dict[str, Any], tmp_path: Path
+) -> None:
+    folder, typed = tmp_path / "run", tmp_path / "mine.toml"
+    run_training(parse_experiment({**tables, **EVIL["codec"]}), registry)
+    typed.write_text(tomli_w.dumps({**tables, "codec": {"name": "acting"}}))
+    Acts.ran.clear()
+
+    told = [
+        call(registry, "train", str(folder), "--resume"),
+        call(registry, "train", str(folder), "--overwrite"),
+        call(registry, "train", str(folder), "--output", str(tmp_path / "other")),
+        call(registry, "train", str(typed), "--output", str(folder), "--resume"),  # with the folder's options
+    ]
+
+    assert [item.exit_code for item in told] == [1] * len(told)
+    assert all("codec.program: expected no program" in item.stderr for item in told)
+    assert Acts.ran == []
+    assert call(registry, "train", str(folder), "--resume", "--trust").exit_code == 0
+    assert Acts.ran == ["evil"]
+
+
 @pytest.mark.parametrize("place", ["codecs", "tasks"])
 def test_a_transfer_file_runs_nothing(registry: Registry, tmp_path: Path, place: str) -> None:
     tables: dict[str, Any] = {
