@@ -1,7 +1,7 @@
 # A folder that holds imagenette/{train,val}, for the benchmarks that want photographs.
 DATA ?= ../shared/data
 
-.PHONY: check lint format test bench bulk service fuzz soak docs gpu-check
+.PHONY: check lint format test bench bulk service fuzz hostile soak docs gpu-check
 
 check: lint test docs  ## everything CI checks, and the docs
 
@@ -35,6 +35,9 @@ service:  ## ten minutes of load on the service of examples/service: images a se
 
 fuzz:  ## 10^6 damaged payloads over all codecs, in parts: stop it whenever, it goes on; benchmarks/results/fuzz.md
 	python benchmarks/fuzz.py --payloads 1000000
+
+hostile:  ## what files made to cost time cost; benchmarks/results/hostile_files.md
+	python benchmarks/hostile_files.py
 
 soak:  ## half an hour of encoding and decoding from 8 threads: memory, descriptors and threads stay flat
 	python benchmarks/soak.py --minutes 30

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from precomp_pillow._base import MAX_PIXELS, check_claim, check_size, damaged, missing, pixels, refused, tensor
 from precomp_sdk import BitstreamError, Codec, QualityScale
+from precomp_sdk.heif_file import check_heif
 from precomp_sdk.validation import check_choice, check_whole_number
 
 __all__ = ["HEICCodec"]
@@ -80,6 +81,7 @@ class HEICCodec(Codec):
         return target.getvalue()
 
     def _decode(self, payload: bytes) -> Tensor:
+        check_heif(payload, where=f"{self.name} decoder")
         try:
             image = _library().open_heif(io.BytesIO(payload), convert_hdr_to_8bit=True)
             width, height = image.size

@@ -15,14 +15,19 @@ from precomp_sdk.jpeg2000_file import check_jpeg2000
 
 __all__ = ["SLOW_PIXELS", "check_opened", "check_structure"]
 
-SLOW_PIXELS: Final = 1 << 20  #: of formats that Pillow decodes in Python, at 1 to 2.5 s a megapixel
+SLOW_PIXELS: Final = 1 << 20  #: of QOI and run-length coded BMP, which Pillow decodes in Python at 1 to 2 s a megapixel
 
 _MOST_CHUNKS: Final = 100_000  # of PNG; 6 us each
 _MOST_BLOCKS: Final = 4_000  # of GIF before its first image; joined to one text, each copies what was there
 _MOST_PIECES: Final = 100_000  # strips or tiles of TIFF; 8 us each
 _MOST_COMMENTS: Final = 1_000  # of plain PPM; each copies a megabyte
 _HEADER_BYTES: Final = 1 << 16  # of PPM; half a microsecond each
-_SLOW_BYTES: Final = {"qoi": 5, "bmp_rle": 4, "ppm_plain": 24}  # most per pixel that an encoder writes
+_SLOW: Final = {  # Pillow's decoders in Python: most pixels, and the most bytes per pixel that an encoder writes
+    "qoi": (SLOW_PIXELS, 5),
+    "bmp_rle": (SLOW_PIXELS, 4),
+    "ppm_plain": (SLOW_PIXELS // 2, 24),
+}
+_SLOWEST: Final = (SLOW_PIXELS // 2, 8)
 _TIFF_BYTES: Final = (1, 2, 6, 7)  # types of a byte, which are taken as they are
 _PNG: Final = b"\x89PNG\r\n\x1a\n"
 
@@ -44,15 +49,15 @@ def check_opened(image: ImageFile.ImageFile, data: bytes, where: str) -> None:
     Raises:
         BitstreamError: it is.
     """
-    slow = {tile.codec_name for tile in image.tile} & Image.DECODERS.keys()
     pixels = image.width * image.height
-    if slow and pixels > SLOW_PIXELS:
-        expected = f"at most {SLOW_PIXELS} pixels in this kind of {image.format}, which is decoded slowly"
-        raise _fault(where, expected, f"{image.width} x {image.height}")
-    for name in slow:
-        most = _HEADER_BYTES + _SLOW_BYTES.get(name, 8) * pixels
-        if len(data) > most:
-            raise _fault(where, f"at most {most} bytes for {image.width} x {image.height} pixels", f"{len(data)} bytes")
+    for name in {tile.codec_name for tile in image.tile} & Image.DECODERS.keys():
+        most, rate = _SLOW.get(name, _SLOWEST)
+        if pixels > most:
+            expected = f"at most {most} pixels in this kind of {image.format}, which is decoded slowly"
+            raise _fault(where, expected, f"{image.width} x {image.height}")
+        if len(data) > _HEADER_BYTES + rate * pixels:
+            expected = f"at most {_HEADER_BYTES + rate * pixels} bytes for {image.width} x {image.height} pixels"
+            raise _fault(where, expected, f"{len(data)} bytes")
 
 
 def _check_png(data: bytes, where: str) -> None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
 from precomp_sdk.errors import BitstreamError, ImageError, OptionError, reason_of
+from precomp_sdk.heif_file import check_heif
 from precomp_sdk.image_io._claims import check_opened, check_structure
 from precomp_sdk.image_io._orientation import orientation_of
 from precomp_sdk.image_io._samples import low_bytes
@@ -137,6 +138,8 @@ def opened(source: str | PathLike[str] | bytes, settings: ReadSettings, where: s
         with _identified(data, where) as image:
             check_pixels(image.size, settings, where)
             check_opened(image, data, where)
+            if image.format == "HEIF":
+                check_heif(data, where=where)
             if data[:2] == _JPEG:
                 check_jpeg(data, where=where, max_pixels=settings.max_pixels)
             with _pillow_allows(image.size):

@@ -1,0 +1,304 @@
+"""Files made to cost time: each is read within 2 s of CPU and 1 s for each megapixel that it holds, or refused.
+
+python benchmarks/hostile_files.py     # prints what each costs; tests/image_io/test_hostile_files.py holds them to it
+"""
+
+import io
+import itertools
+import struct
+import sys
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from precomp_sdk import PrecompError, Registry
+from precomp_sdk.atomic_io import write_whole
+from precomp_sdk.image_io import read_image
+
+HERE = Path(__file__).parent
+FIXED_S, PER_MEGAPIXEL_S = 2.0, 1.0
+CODECS = ("jpeg", "webp", "avif", "heic", "jpeg-xl", "jpeg2000", "bpg", "hevc-intra")
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What reading a file took: CPU seconds, the megapixels that came out, and why it was refused, or nothing."""
+
+    seconds: float
+    megapixels: float
+    refused: str
+
+    @property
+    def bounded(self) -> bool:
+        """Whether the promise held."""
+        return self.seconds <= FIXED_S + PER_MEGAPIXEL_S * self.megapixels
+
+
+def cost(read: Callable[[bytes], Any], content: bytes) -> Cost:
+    """Read a file and measure it."""
+    start = time.thread_time()
+    try:
+        image = read(content)
+    except PrecompError as error:
+        return Cost(time.thread_time() - start, 0.0, f"{error.expected}; got {error.got}")
+    return Cost(time.thread_time() - start, image.shape[-1] * image.shape[-2] / 1e6, "")
+
+
+def saved(kind: str, image: Image.Image, **options: Any) -> bytes:
+    """Return an image as a file of one of Pillow's formats."""
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def flat(width: int, height: int, mode: str = "RGB") -> Image.Image:
+    return Image.new(mode, (width, height))
+
+
+def noise(width: int, height: int) -> Image.Image:
+    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (height, width, 3)).astype(np.uint8))
+
+
+def chunk(kind: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+
+def png(width: int, height: int, data: bytes, before: bytes = b"", depth: int = 8, interlaced: int = 0) -> bytes:
+    header = struct.pack(">IIBBBBB", width, height, depth, 2, 0, 0, interlaced)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + before + chunk(b"IDAT", data) + chunk(b"IEND", b"")
+
+
+def zeros(count: int) -> bytes:
+    """Return ``count`` zero bytes, deflated."""
+    coder = zlib.compressobj(9)
+    parts = [coder.compress(bytes(min(1 << 20, count - at))) for at in range(0, count, 1 << 20)]
+    return b"".join([*parts, coder.flush()])
+
+
+def gif(extensions: bytes) -> bytes:
+    whole = saved("GIF", flat(100, 100, "L"))
+    at = 13 + (3 << (whole[10] & 7) + 1 if whole[10] & 0x80 else 0)
+    return whole[:at] + extensions + whole[at:]
+
+
+def tiff(strips: int) -> bytes:
+    """Return a TIFF file of one column, each sample a strip of its own."""
+    after = 8 + 2 + 12 * 9 + 4
+    tags = [(256, 1, 1), (257, 1, strips), (258, 1, 8), (259, 1, 1), (262, 1, 1), (277, 1, 1), (278, 1, 1)]
+    tags += [(273, strips, after), (279, strips, after + 4 * strips)]
+    entries = b"".join(struct.pack("<HHII", tag, 4, count, value) for tag, count, value in sorted(tags))
+    head = b"II*\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(4)
+    return head + struct.pack("<I", after + 8 * strips) * strips + struct.pack("<I", 1) * strips + bytes(1)
+
+
+def bmp(width: int, height: int, runs: bytes) -> bytes:
+    head = struct.pack("<IIiHHIIiiII", 40, width, height, 1, 8, 1, len(runs), 0, 0, 256, 0)
+    return b"BM" + struct.pack("<IHHI", 1078 + len(runs), 0, 0, 1078) + head + bytes(range(256)) * 4 + runs
+
+
+def jpeg_scans(width: int, height: int, refinements: int) -> bytes:
+    """Return a progressive JPEG file: a scan for each coefficient, and so many for their lowest bits."""
+    whole = saved("JPEG", flat(width, height, "L"), progressive=True)
+    first = whole.index(b"\xff\xda")
+    blocks = -(-width // 8) * -(-height // 8)
+    tables = b"\xff\xc4" + struct.pack(">H", 2 + 18 + 18)  # each of one code of one bit: DC of no bits, EOB of all
+    tables += b"\x00" + bytes([1]) + bytes(15) + b"\x00" + b"\x10" + bytes([1]) + bytes(15) + b"\xe0"
+
+    def scan(begin: int, end: int, high: int, low: int, bits: int) -> bytes:
+        head = b"\xff\xda" + struct.pack(">H", 8) + bytes([1, 1, 0, begin, end, high << 4 | low])
+        coded = int("0" * bits + "1" * (-bits % 8), 2).to_bytes(-(-bits // 8)) if bits else b""
+        return head + coded.replace(b"\xff", b"\xff\x00")
+
+    runs = -(-blocks // (1 << 14)) * 15  # EOB14 with 14 zero bits ends 2**14 blocks
+    parts = [scan(0, 0, 0, 0, blocks)]
+    parts += [scan(place, place, 0, 1, runs) for place in range(1, 64)]
+    ends = [63 * number // refinements for number in range(refinements + 1)]
+    parts += [scan(begin + 1, end, 1, 0, runs) for begin, end in itertools.pairwise(ends)]
+    return whole[:first] + tables + b"".join(parts) + b"\xff\xd9"
+
+
+def webp_canvas(width: int, height: int) -> bytes:
+    """Return an animation of 56 x 40 on a canvas of any size."""
+
+    def part(kind: bytes, body: bytes) -> bytes:
+        return kind + struct.pack("<I", len(body)) + body + b"\0" * (len(body) % 2)
+
+    def three(*numbers: int) -> bytes:
+        return b"".join(number.to_bytes(3, "little") for number in numbers)
+
+    frame = part(b"ANMF", three(0, 0, 55, 39, 100) + b"\0" + saved("WEBP", flat(56, 40))[12:])
+    canvas = part(b"VP8X", bytes((2, 0, 0, 0)) + three(width - 1, height - 1))
+    body = b"WEBP" + canvas + part(b"ANIM", bytes(6)) + frame
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def j2k(width: int, height: int, precinct: int) -> bytes:
+    """Return a codestream that claims a size and precincts with sides of a power of two."""
+    whole = bytearray(saved("JPEG2000", flat(256, 256), no_jp2=True, precinct_size=(32, 32), codeblock_size=(4, 4)))
+    style = whole.index(b"\xff\x52")
+    levels = whole[style + 9]
+    whole[style + 14 : style + 15 + levels] = bytes([precinct << 4 | precinct]) * (levels + 1)
+    size = whole.index(b"\xff\x51")
+    whole[size + 6 : size + 14] = whole[size + 22 : size + 30] = struct.pack(">II", width, height)
+    return bytes(whole)
+
+
+def box(kind: bytes, *parts: bytes) -> bytes:
+    body = b"".join(parts)
+    return struct.pack(">I", 8 + len(body)) + kind + body
+
+
+def full(kind: bytes, version: int, *parts: bytes) -> bytes:
+    return box(kind, struct.pack(">I", version << 24), *parts)
+
+
+def heic_grid(rows: int, columns: int, tile: int, canvas: tuple[int, int], parts: Sequence[int] | None = None) -> bytes:
+    """Return a HEIC file: a grid whose tiles are one coded image, again and again; ``parts`` are the items it names."""
+    whole = saved("HEIF", flat(tile, tile), quality=20)
+
+    def within(data: bytes, *path: bytes) -> bytes:
+        for kind in path:
+            at = data.index(kind)
+            data = data[at + 4 : at - 4 + int.from_bytes(data[at - 4 : at])]
+        return data
+
+    coded, config = within(whole, b"mdat"), box(b"hvcC", within(whole, b"hvcC"))
+    ids = parts or [2] * (rows * columns)
+
+    def size(width: int, height: int) -> bytes:
+        return full(b"ispe", 0, struct.pack(">II", width, height))
+
+    layout = struct.pack(">BBBBHH", 0, 0, rows - 1, columns - 1, *canvas)
+    items = [full(b"infe", 2, struct.pack(">HH", item, 0), kind, b"\0") for item, kind in ((1, b"grid"), (2, b"hvc1"))]
+    properties = box(b"ipco", config, size(tile, tile), size(*canvas))
+    uses = full(b"ipma", 0, struct.pack(">I", 2), struct.pack(">HBB", 1, 1, 3), struct.pack(">HBBB", 2, 2, 0x81, 2))
+
+    def meta(offset: int) -> bytes:
+        places = (
+            struct.pack(">HHHHII", 1, 1, 0, 1, 0, len(layout)),
+            struct.pack(">HHHHII", 2, 0, 0, 1, offset, len(coded)),
+        )
+        return full(
+            b"meta",
+            0,
+            full(b"hdlr", 0, b"\0\0\0\0pict" + bytes(13)),
+            full(b"pitm", 0, struct.pack(">H", 1)),
+            full(b"iloc", 1, b"\x44\0", struct.pack(">H", 2), *places),
+            full(b"iinf", 0, struct.pack(">H", 2), *items),
+            full(b"iref", 0, box(b"dimg", struct.pack(f">HH{len(ids)}H", 1, len(ids), *ids))),
+            box(b"iprp", properties, uses),
+            box(b"idat", layout),
+        )
+
+    kind = box(b"ftyp", b"heic" + bytes(4) + b"mif1heic")
+    return kind + meta(len(kind) + len(meta(0)) + 8) + box(b"mdat", coded)
+
+
+#: name: (codec, or "" for the reader of image files; the file; whether it has to be refused, or None where it may be)
+ATTACKS: dict[str, tuple[str, Callable[[], bytes], bool | None]] = {
+    "PNG of 66 bytes claims 169 MP": ("", lambda: png(13_000, 13_000, zlib.compress(b"x")), True),
+    "PNG bomb of 4 MP": ("", lambda: png(2000, 2000, zeros(2000 * 6001)), False),
+    "PNG bomb of 4 MP, 16 bits, interlaced": ("", lambda: png(2000, 2000, zeros(26_000_000), b"", 16, 1), False),
+    "PNG of one pixel with 100 MB": ("", lambda: png(1, 1, zeros(100 << 20)), False),
+    "PNG with text bombs": ("", lambda: png(1, 1, zeros(4), chunk(b"zTXt", b"k\0\0" + zeros(60 << 20)) * 9), True),
+    "PNG with a profile bomb": ("", lambda: png(1, 1, zeros(4), chunk(b"iCCP", b"k\0\0" + zeros(90 << 20))), True),
+    "PNG of 300,000 chunks": ("", lambda: png(1, 1, zeros(4), chunk(b"teXt", b"") * 300_000), True),
+    "PNG of 90,000 chunks": ("", lambda: png(1, 1, zeros(4), chunk(b"teXt", b"") * 90_000), False),
+    "GIF of 200 bytes claims 64 MP": ("", lambda: gif(b"")[:6] + struct.pack("<HH", 8000, 8000) + gif(b"")[10:], False),
+    "GIF of 300,000 comments": ("", lambda: gif(b"\x21\xfe\x01a\0" * 300_000), True),
+    "GIF with a comment of 7 MB": ("", lambda: gif(b"\x21\xfe" + (b"\xff" + bytes(255)) * 30_000 + b"\0"), True),
+    "TIFF of a million strips": ("", lambda: tiff(1_000_000), True),
+    "TIFF of 100,000 strips": ("", lambda: tiff(100_000), False),
+    "TIFF bomb of 4 MP": ("", lambda: saved("TIFF", flat(2000, 2000), compression="tiff_adobe_deflate"), False),
+    "BMP of 3 million jumps": ("", lambda: bmp(10, 10, b"\0\2\0\0" * 3_000_000 + b"\0\1"), True),
+    "BMP of 1 MP, runs of one": ("", lambda: bmp(1000, 1000, b"\1\7" * 1_000_000 + b"\0\1"), None),
+    "BMP of 1 kB claims 100 MP": ("", lambda: bmp(10_000, 10_000, b"\0\1"), True),
+    "QOI of 1 MP, noise": ("", lambda: saved("QOI", noise(1000, 1000)), False),
+    "QOI of 2 MP": ("", lambda: saved("QOI", flat(2000, 1000)), True),
+    "plain PPM of a million comments": ("", lambda: b"P3 10 10 255\n" + b"#\n" * 1_000_000, True),
+    "PPM with a header of 2 MB": ("", lambda: b"P6\n" + b"#\n" * 1_000_000 + b"10 10 255\n" + bytes(300), True),
+    "plain PPM of 0.5 MP": ("", lambda: b"P3 1000 500 255\n" + b"1 22 255\n" * 500_000, False),
+    "PPM of 0.5 MP, 100 levels": ("", lambda: b"P6 1000 500 100\n" + bytes(1_500_000), False),
+    "PPM of 1 MP, 100 levels": ("", lambda: b"P6 1000 1000 100\n" + bytes(3_000_000), True),
+    "TGA bomb of 4 MP": ("", lambda: saved("TGA", flat(2000, 2000), compression="tga_rle"), False),
+    "JPEG of 100 scans, 4 MP": ("jpeg", lambda: jpeg_scans(2000, 2000, 36), False),
+    "JPEG of 127 scans, 4 MP": ("jpeg", lambda: jpeg_scans(2000, 2000, 63), True),
+    "WebP of 200 bytes claims 42 MP": ("webp", lambda: webp_canvas(1_048_632, 40), True),
+    "WebP of 4 MP, flat": ("webp", lambda: saved("WEBP", flat(2000, 2000), method=0), False),
+    "WebP of 100 frames": (
+        "webp",
+        lambda: saved("WEBP", flat(64, 64), save_all=True, append_images=frames(100)),
+        False,
+    ),
+    "AVIF of 4 MP, flat": ("avif", lambda: saved("AVIF", flat(2000, 2000), speed=10), False),
+    "AVIF of 100 frames": (
+        "avif",
+        lambda: saved("AVIF", flat(64, 64), save_all=True, append_images=frames(100), speed=10),
+        False,
+    ),
+    "HEIC of 4 MP, flat": ("heic", lambda: saved("HEIF", flat(2000, 2000), quality=20), False),
+    "HEIC of 100 images": (
+        "heic",
+        lambda: saved("HEIF", flat(64, 64), save_all=True, append_images=frames(100)),
+        False,
+    ),
+    "HEIC grid, 268 MP around 64 x 64": ("heic", lambda: heic_grid(16, 16, 1024, (64, 64)), True),
+    "HEIC grid made of itself": ("heic", lambda: heic_grid(2, 2, 64, (128, 128), [1, 1, 1, 1]), True),
+    "HEIC grid of 1 MP": ("heic", lambda: heic_grid(4, 4, 256, (1024, 1024)), False),
+    "JPEG XL of 4 MP, flat": ("jpeg-xl", lambda: saved("JXL", flat(2000, 2000), effort=1, use_container=False), False),
+    "JPEG XL of 1 MP, noise": ("jpeg-xl", lambda: saved("JXL", noise(999, 999), effort=1, use_container=False), False),
+    "JPEG 2000 of 16,000 tiles": ("jpeg2000", lambda: saved("JPEG2000", flat(126, 126), **TINY_TILES), False),
+    "JPEG 2000 of 65,000 tiles": ("jpeg2000", lambda: saved("JPEG2000", flat(255, 255), **TINY_TILES), True),
+    "JPEG 2000 of 2 kB, 59 million precincts": ("jpeg2000", lambda: j2k(7700, 7700, 1), True),
+    "JPEG 2000 of 1 MP, noise": ("jpeg2000", lambda: saved("JPEG2000", noise(1000, 1000), no_jp2=True), False),
+    "BPG of 4 MP, flat": ("bpg", lambda: encoded("bpg"), False),
+    "HEVC of 4 MP, flat": ("hevc-intra", lambda: encoded("hevc-intra"), False),
+}
+TINY_TILES = {"no_jp2": True, "tile_size": (1, 1), "num_resolutions": 1}
+
+
+def frames(count: int) -> list[Image.Image]:
+    return [Image.new("RGB", (64, 64), (number % 256, 0, 0)) for number in range(1, count)]
+
+
+def encoded(codec: str) -> bytes:
+    import torch
+
+    made = Registry().create("codec", codec)
+    worst = made.quality_scale.ladder[0]
+    return made.encode(torch.zeros(3, 2000, 2000, dtype=torch.uint8), worst)
+
+
+def costs(name: str) -> dict[str, Cost]:
+    """Return what a file costs the reader of image files and, where it is of a codec's format, the codec."""
+    codec, make, _ = ATTACKS[name]
+    content = make()
+    found = {} if codec in ("bpg", "hevc-intra") else {"read_image": cost(read_image, content)}
+    if codec:
+        found[codec] = cost(Registry().create("codec", codec).decode, content)
+    return found
+
+
+def main() -> None:
+    read_image(saved("PNG", flat(8, 8)))
+    lines = ["| file | reader | CPU s | of | result |", "| --- | --- | --- | --- | --- |"]
+    bad = False
+    for name in ATTACKS:
+        for reader, found in costs(name).items():
+            bad |= not found.bounded
+            allowed = FIXED_S + PER_MEGAPIXEL_S * found.megapixels
+            result = "refused" if found.refused else f"{found.megapixels:.1f} MP"
+            lines.append(f"| {name} | {reader} | {found.seconds:.2f} | {allowed:.1f} | {result} |")
+            print(lines[-1], found.refused, flush=True)
+    write_whole(HERE / "results" / "hostile_files.md", "\n".join(lines) + "\n")
+    sys.exit(bad)
+
+
+if __name__ == "__main__":
+    main()
