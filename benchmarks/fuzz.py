@@ -13,6 +13,7 @@ next start: it names the number and goes on behind it.
 import argparse
 import json
 import os
+import signal
 import sys
 import time
 import warnings
@@ -29,7 +30,7 @@ from precomp_sdk.atomic_io import write_whole
 from precomp_sdk.testing.fuzz import DECODED, REFUSED, damaged_payload, decode_damaged, read_damaged, whole_payloads
 
 HERE = Path(__file__).parent
-PART = 2000  # payloads between two notes of how far it is
+PART = 1000  # payloads between two notes of how far it is
 LONGEST_S = 2.0
 OF_READERS = 0.1  # of the payloads, over all readers
 FRESH = {"tried": 0, "decoded": 0, "refused": 0, "findings": [], "slowest_s": 0.0, "slowest": 0}
@@ -131,6 +132,7 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="print what was found, and do nothing")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # being stopped is no finding, and being killed is one
     warnings.simplefilter("ignore")  # Pillow's, of damaged metadata
     states: dict[str, dict] = json.loads(options.state.read_text()) if options.state.exists() else {}
     if not options.table:

@@ -25,7 +25,7 @@ def read_classes(classes: Sequence[int] | str | Path, outputs: int) -> tuple[tup
     if isinstance(classes, str | Path):
         try:
             mapping = json.loads(Path(classes).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise _classes_error("a readable JSON file", f"{classes}: {error}") from error
         if not isinstance(mapping, dict):
             raise _classes_error("a JSON object that maps names to indices", f"{classes}: {type(mapping).__name__}")

@@ -268,6 +268,11 @@ def write_output(path: Path, content: bytes) -> None:
         write_whole(path, content)
 
 
+def say(text: str) -> None:
+    """Print lines for a reader; control characters in names are shown escaped."""
+    typer.echo(printable(text, lines=True))
+
+
 def complain(message: str) -> None:
     Console(stderr=True).print(
         f"precomp: {printable(message, lines=True)}", markup=False, highlight=False, soft_wrap=True

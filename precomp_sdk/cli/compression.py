@@ -16,6 +16,7 @@ from precomp_sdk.cli._shared import (
     progress,
     read_input,
     registry_of,
+    say,
     tell_json,
     tell_notice,
     write_output,
@@ -56,8 +57,8 @@ def export(
     if not output.suffix:
         paths = export_onnx_pair(sender, output)
         for path in paths:
-            typer.echo(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
-        typer.echo(str(measure_cost(sender.preprocessor)))
+            say(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
+        say(str(measure_cost(sender.preprocessor)))
         return
     if sender.preprocessor.requires and output.suffix != ".onnx":
         told = f"{sender.preprocessor.name!r} works with its {' and '.join(sender.preprocessor.requires)}"
@@ -66,7 +67,7 @@ def export(
             param_hint="--output",
         )
     sender.export_onnx(output) if output.suffix == ".onnx" else sender.save(output)
-    typer.echo(f"{output}: {output.stat().st_size / 1e6:.2f} MB\n{measure_cost(sender.preprocessor)}")
+    say(f"{output}: {output.stat().st_size / 1e6:.2f} MB\n{measure_cost(sender.preprocessor)}")
 
 
 @app.command()
@@ -156,7 +157,7 @@ def compress(
     if as_json:
         tell_json(report)
     else:
-        typer.echo(report.summary())
+        say(report.summary())
     if report.failures and fail:
         raise typer.Exit(1)
 
@@ -211,7 +212,7 @@ def _compress_one(
             if found.reason
             else ""
         )
-        typer.echo(f"{output}: {len(found.payload)} bytes, {bpp:.3f} bits per pixel{chosen}")
+        say(f"{output}: {len(found.payload)} bytes, {bpp:.3f} bits per pixel{chosen}")
 
 
 @app.command()

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from precomp_sdk.cli._shared import AsJSON, Output, Settings, app, overrides_of, progress, registry_of, tell_json
+from precomp_sdk.cli._shared import AsJSON, Output, Settings, app, overrides_of, progress, registry_of, say, tell_json
 
 __all__: list[str] = []
 
@@ -33,4 +33,4 @@ def estimate(
     if as_json:
         tell_json(found.to_dict())
         return
-    typer.echo(found.summary())
+    say(found.summary())

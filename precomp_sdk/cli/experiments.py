@@ -29,6 +29,7 @@ from precomp_sdk.cli._shared import (
     overrides_of,
     progress,
     registry_of,
+    say,
     tell_json,
 )
 
@@ -103,7 +104,7 @@ def choose_resolutions(
             row = (f"{tried.factor:g}", f"{tried.bpp:.4f}", f"{tried.task_loss:.4f}", f"{tried.objective:.3f}{mark}")
             table.add_row(f"{choice.quality:g}", *row)
     Console().print(table)
-    typer.echo(f"preprocessor.resolutions = {json.dumps(resolution_points(choices))}")
+    say(f"preprocessor.resolutions = {json.dumps(resolution_points(choices))}")
 
 
 @app.command()
@@ -197,7 +198,7 @@ def transfer(
     if as_json:
         tell_json(matrix)
         return
-    typer.echo(f"\n{matrix.summary()}\n\nresults and figure: {description.output.folder}")
+    say(f"\n{matrix.summary()}\n\nresults and figure: {description.output.folder}")
 
 
 def _train(
@@ -233,17 +234,17 @@ def _tell_training(outcome: "TrainingOutcome", *, as_json: bool) -> None:
         tell_json({"folder": outcome.folder, **fits, "training": outcome.result})
         return
     if outcome.proxy_fit is not None and outcome.proxy_fit.doubt:
-        typer.echo(f"proxy {outcome.components.proxy.name!r}: {outcome.proxy_fit.doubt}")
+        say(f"proxy {outcome.components.proxy.name!r}: {outcome.proxy_fit.doubt}")
     if outcome.result is None:
         told = f"preprocessor {outcome.components.preprocessor.name!r} has nothing to train and is prepared"
         quoted = shlex.quote(str(outcome.folder))
-        typer.echo(f"{told}; record: {outcome.folder}\nnext: precomp evaluate {quoted}, or precomp compress {quoted}")
+        say(f"{told}; record: {outcome.folder}\nnext: precomp evaluate {quoted}, or precomp compress {quoted}")
         return
     scale = outcome.components.codec.quality_scale.name
-    typer.echo(f"objective relative to the anchor's (below 1 is a gain), by {scale}:")
-    typer.echo("  " + ", ".join(f"{quality:g}: {value:.3f}" for quality, value in outcome.result.relative.items()))
-    typer.echo(f"the run ended {outcome.result.statement}")
-    typer.echo(f"weights and record: {outcome.folder}\nnext: precomp evaluate {shlex.quote(str(outcome.folder))}")
+    say(f"objective relative to the anchor's (below 1 is a gain), by {scale}:")
+    say("  " + ", ".join(f"{quality:g}: {value:.3f}" for quality, value in outcome.result.relative.items()))
+    say(f"the run ended {outcome.result.statement}")
+    say(f"weights and record: {outcome.folder}\nnext: precomp evaluate {shlex.quote(str(outcome.folder))}")
 
 
 def _evaluate(
@@ -274,7 +275,7 @@ def _evaluate(
     if as_json:
         tell_json(evaluation.without_images())
         return
-    typer.echo(f"\n{evaluation.summary()}\n\nresults and plots: {folder}")
+    say(f"\n{evaluation.summary()}\n\nresults and plots: {folder}")
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from precomp_sdk import __version__
-from precomp_sdk.cli._shared import AsJSON, app, registry_of, tell_json, tell_result
+from precomp_sdk.cli._shared import AsJSON, app, registry_of, say, tell_json, tell_result
 from precomp_sdk.errors import printable
 
 __all__: list[str] = []
@@ -141,7 +141,7 @@ def new_plugin(
                 remedy="Choose another name.",
             )
     folder = write_plugin(name, kind, parent)
-    typer.echo(f"{folder}\nnext: pip install -e '{folder}[test]' && pytest {folder}")
+    say(f"{folder}\nnext: pip install -e '{folder}[test]' && pytest {folder}")
 
 
 @app.command()

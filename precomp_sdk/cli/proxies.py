@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from precomp_sdk.cli._shared import AsJSON, app, progress, registry_of, tell_json, tell_result
+from precomp_sdk.cli._shared import AsJSON, app, progress, registry_of, say, tell_json, tell_result
 
 __all__: list[str] = []
 
@@ -40,11 +40,11 @@ def fit_proxy(
     if as_json:
         tell_json(result)
         return
-    typer.echo(
+    say(
         f"{result.proxy} for {codec}: {result.fit.psnr_db:.1f} dB from its images, "
         f"{result.fit.bits_error:.1%} from its bits" + (f"; {result.fit.doubt}" if result.fit.doubt else "")
     )
-    typer.echo(f"weights: {result.path}")
+    say(f"weights: {result.path}")
 
 
 @app.command("evaluate-proxy")
@@ -91,7 +91,7 @@ def evaluate_proxy(
         tell_result(report.json().rstrip("\n"))
         return
     fitted = f", fitted to {report.fitted_to}" if report.fitted_to not in ("", report.codec_version) else ""
-    typer.echo(
+    say(
         f"{report.proxy}{fitted} against {codec} ({report.codec_version}), {report.images} images\n\n"
         f"{report.table()}\n\nrank correlation of bits over the ladder: {report.ladder_rank_correlation:.3f}"
         + (f"\nreport: {output}" if output else "")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from precomp_sdk.cli._shared import app
+from precomp_sdk.cli._shared import app, say
 
 __all__: list[str] = []
 
@@ -26,4 +26,4 @@ def report(
     check_target(output)
     found = {str(path): read_results(path / _RESULTS if path.is_dir() else path) for path in runs}
     write_runs(found, output)
-    typer.echo(f"page: {output}")
+    say(f"page: {output}")

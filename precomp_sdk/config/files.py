@@ -130,7 +130,7 @@ def dump_transfer(transfer: Transfer) -> str:
 def _read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # editors of Windows write a byte order mark
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # also values nested too deeply
         raise ConfigError(
             where=str(path),
             expected="a TOML file",

@@ -60,7 +60,7 @@ def read_records(path: Path) -> list[FileRecord]:
         try:
             values = json.loads(line)
             entry = FileRecord(**{name: value for name, value in values.items() if name in names})
-        except (ValueError, TypeError, AttributeError):
+        except (ValueError, TypeError, AttributeError, RecursionError):
             continue
         found[entry.output] = entry
     return list(found.values())

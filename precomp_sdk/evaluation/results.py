@@ -241,12 +241,12 @@ def read_record_json(path: Path, file_format: str, key: str, cls: type) -> Any:
         if not isinstance(data, dict) or data.get("format") != file_format:
             raise _not_results(path, file_format, "another format")
         return TypeAdapter(cls).validate_python(current_results(data.get(key)))
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
-        raise _not_results(path, file_format, f"no JSON ({error})") from error
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
         raise _not_results(path, file_format, f"{first['msg']} at {place!r}") from error
+    except (ValueError, RecursionError) as error:  # also numbers of thousands of digits, and values nested too deeply
+        raise _not_results(path, file_format, f"no JSON ({error})") from error
 
 
 def _not_results(path: Path, file_format: str, got: str) -> CurveError:

@@ -9,7 +9,8 @@ import torch
 from precomp_sdk.atomic_io import write_whole
 from precomp_sdk.channel import Channel
 from precomp_sdk.config import EXPERIMENT_FILE, Experiment, dump_experiment
-from precomp_sdk.errors import CheckpointError
+from precomp_sdk.data import TaskDataset
+from precomp_sdk.errors import CheckpointError, TargetError
 from precomp_sdk.evaluation import Evaluation, choosing_channels, evaluate, write_report
 from precomp_sdk.events import Event, Notice
 from precomp_sdk.registry import Registry
@@ -25,7 +26,7 @@ from precomp_sdk.run.build import (
 )
 from precomp_sdk.run.compression import load_fitted
 from precomp_sdk.run.datasets import reports_of, tell_reports
-from precomp_sdk.run.record import record
+from precomp_sdk.run.record import read_record, record
 from precomp_sdk.training import WEIGHTS_FILE, load_module
 from precomp_sdk.training.fabric import make_fabric
 
@@ -74,6 +75,7 @@ def run_evaluation(
     if not experiment.evaluate.pseudo_labels:  # the weights say what their task was fitted to
         with located(f"{experiment.origin}, data.val"):
             parts.task.check_classes(parts.val.class_names)
+            _check_recorded_classes(experiment, parts.val, folder)
     builder = Builder(registry, experiment.origin, experiment.train.seed, trust=trust)
     if not parts.preprocessor.trainable:
         prepare(experiment, parts, builder.make("dataset", experiment.data.train, "data.train"), device)
@@ -130,6 +132,27 @@ def _choosing(experiment: Experiment, parts: EvaluationComponents, builder: Buil
             settings,
             preprocessors={parts.preprocessor.name: parts.preprocessor.eval()},
             ladder=experiment.evaluate.ladder,
+        )
+
+
+def _check_recorded_classes(experiment: Experiment, val: TaskDataset, folder: Path) -> None:
+    """Hold the classes against those that the run was trained and judged with, where its task is the same.
+
+    Raises:
+        TargetError: they are others, or in another order.
+    """
+    try:
+        training = read_record(folder)["training"]
+        names = tuple(map(str, training["results"]["class_names"]))
+        same_task = training["experiment"]["task"] == experiment.task.model_dump(mode="json")
+    except (CheckpointError, KeyError, TypeError):  # of before there were names, or no record of ours
+        return
+    if same_task and names and val.class_names and val.class_names != names:
+        raise TargetError(
+            where=f"class names of {val.name!r}",
+            expected=f"the classes of the run in {folder}, in this order: {', '.join(names)}",
+            got=", ".join(val.class_names),
+            remedy="Labels are places in these lists: number the data set alike, or give it the option classes.",
         )
 
 

@@ -72,7 +72,7 @@ def read_record(folder: Path) -> dict[str, Any]:
         whole = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(whole, dict) or whole.get("format") != _FORMAT:
             raise ValueError("another format")  # told below, like the other kinds of damage
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise CheckpointError(
             where=str(path),
             expected="the record of a run",

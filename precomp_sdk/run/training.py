@@ -156,6 +156,7 @@ def _run(
             command=command,
             results={
                 "data": reports_of(components.datasets()),
+                "class_names": components.val.class_names,
                 "task_fit": task_fit,
                 "proxy_fit": proxy_fit,
                 "training": result,

@@ -184,7 +184,7 @@ def _names(path: Path, key: str) -> tuple[str, ...]:
     """Return the names of classes in a JSON file; none where there is no file or it has another form."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return ()
     listed: Sequence[Any] = content.get(key, ()) if isinstance(content, Mapping) else content
     return tuple(str(item["name"] if isinstance(item, Mapping) else item) for item in listed)

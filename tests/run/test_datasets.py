@@ -95,6 +95,19 @@ def test_a_fitted_task_keeps_its_classes(tables: Tables, registry: Registry, tmp
         build(parse_experiment(tables), registry)
 
 
+def test_a_run_keeps_the_classes_of_a_task_that_was_not_fitted_in_it(
+    tables: Tables, registry: Registry, tmp_path: Path
+) -> None:
+    tables = with_data(tables, train=named(CAR_FIRST), val=named(CAR_FIRST, "val"))
+    folder = tmp_path / "run"
+    run_training(parse_experiment(tables), registry)
+    other = [f"data.val.names={json.dumps(TREE_FIRST)}"]
+    run_evaluation(load_experiment(folder), registry)
+    with pytest.raises(TargetError, match=r"data\.val: .*the classes of the run in .*, in this order: car, tree"):
+        run_evaluation(load_experiment(folder, other), registry)
+    run_evaluation(load_experiment(folder, ["evaluate.pseudo_labels=true", *other]), registry)
+
+
 def test_a_transfer_checks_the_classes_of_its_tasks(tables: Tables, registry: Registry, tmp_path: Path) -> None:
     task = FakeTask()
     task.fitted_classes = tuple(CAR_FIRST)

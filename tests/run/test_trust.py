@@ -21,6 +21,7 @@ from precomp_sdk import (
     Compressor,
     ConfigError,
     PluginError,
+    PrecompError,
     Preprocessor,
     ProxyCodec,
     Registry,
@@ -29,8 +30,10 @@ from precomp_sdk import (
 )
 from precomp_sdk._trust import unsafe_options_of
 from precomp_sdk.cli import app
-from precomp_sdk.config import parse_experiment, parse_transfer
+from precomp_sdk.config import load_experiment, parse_experiment, parse_transfer
+from precomp_sdk.evaluation import read_results
 from precomp_sdk.run import load_compressor, run_evaluation, run_training, run_transfer
+from precomp_sdk.run.record import read_record
 from precomp_sdk.testing import FakeCodec, FakePreprocessor, FakeProxy, FakeTask
 from precomp_sdk.training import load_module, read_module, save_module
 
@@ -444,3 +447,29 @@ def test_equal_modules_give_equal_bytes_and_tied_weights_are_kept(tmp_path: Path
     load_module(tmp_path / "w.safetensors", again, name="tied")
     assert again.two.weight is again.one.weight
     assert torch.equal(again.two.weight, module.one.weight)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "read"),
+    [
+        ("results.json", _DEEP, lambda path: read_results(path)),
+        ("results.json", '{"format": ' + "9" * 5000 + "}", lambda path: read_results(path)),
+        ("run.json", _DEEP, lambda path: read_record(path.parent)),
+        ("experiment.toml", f"a = {_DEEP}", lambda path: load_experiment(path)),
+    ],
+)
+def test_a_file_nested_too_deeply_is_a_damaged_one(
+    tmp_path: Path, name: str, text: str, read: Callable[[Path], object]
+) -> None:
+    (tmp_path / name).write_text(text)
+    with pytest.raises(PrecompError, match=name):
+        read(tmp_path / name)
+
+
+def test_names_of_files_are_shown_escaped(attack: Callable[..., Path], image: Path, tmp_path: Path) -> None:
+    output = tmp_path / "o\x1b[31m\n.jpg"
+    arguments = ["compress", str(attack()), str(image), "--quality", "20", "--output", str(output)]
+    told = CliRunner().invoke(app, arguments, color=True)
+    assert output.exists()
+    assert "o\\x1b[31m" in told.stdout
+    assert "\x1b" not in told.stdout
