@@ -13,7 +13,7 @@ import torch
 from PIL import Image, ImageCms
 
 from precomp_data import CocoDetection, MaskFolder, VocDetection, WebDatasetShards
-from precomp_sdk import Registry
+from precomp_sdk import Registry, Sample, TaskDataset
 from precomp_sdk.config import load_experiment
 from precomp_sdk.image_io import decode_image
 from precomp_sdk.testing import FakeCodec, natural_image
@@ -140,7 +140,7 @@ def readers() -> dict[str, Reader]:
         "experiment": ([_EXPERIMENT.encode()], by_path("e.toml", load_experiment)),
         "shard": (
             [_shard(image)],
-            by_path("shards/a.tar", lambda path: list(map(WebDatasetShards(root=path.parent).__getitem__, (0, 1)))),
+            by_path("shards/a.tar", lambda path: every(WebDatasetShards(root=path.parent))),
         ),
         "coco": (
             [_coco()],
@@ -160,6 +160,11 @@ def readers() -> dict[str, Reader]:
 _VOC = """<?xml version="1.0"?><annotation><size><width>33</width><height>40</height></size><object><name>cat</name>
 <difficult>0</difficult><bndbox><xmin>2</xmin><ymin>2</ymin><xmax>20</xmax><ymax>20</ymax></bndbox></object></annotation>
 """
+
+
+def every(dataset: TaskDataset) -> list[Sample]:
+    """Return all samples of a data set."""
+    return [dataset[index] for index in range(len(dataset))]
 
 
 def _coco() -> bytes:

@@ -104,6 +104,8 @@ def _read_size(payload: bytes) -> _Size:
         raise _FaultError("an image of one or more pixels in one or more tiles", payload[4:42].hex(" "))
     if not 1 <= components <= 4:
         raise _FaultError("1 to 4 components", str(components))
+    if len(payload) < 42 + 3 * components:
+        raise _FaultError("the sampling of each component", f"{len(payload)} bytes")
     tiles = -(-(right - tile_left) // tile_width) * -(-(bottom - tile_top) // tile_height)
     if tiles > min(len(payload), _MAX_TILES):
         raise _FaultError(
