@@ -243,16 +243,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="photographs")
     parser.add_argument("--turns", type=int, default=3, help="timed turns at each size")
+    parser.add_argument("--sizes", nargs="+", default=[f"{width}x{height}" for width, height in SIDES], metavar="WxH")
     parser.add_argument("--only", choices=("speed", "memory"), help="measure one, keep the other as it was")
     parser.add_argument("--plot", type=Path, help="a PNG file")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    sides = [(int(size.split("x")[0]), int(size.split("x")[1])) for size in options.sizes]
     kept = RESULTS / "sender.json"
     result: dict[str, object] = json.loads(kept.read_text()) if options.only and kept.exists() else {}
     result |= {"cpus": os.cpu_count(), "machine": platform.machine(), "torch": torch.__version__, "quality": QUALITY}
     if options.only != "memory":
         rows = []
-        for width, height in SIDES:
+        for width, height in sides:
             if width * height <= max(item.timed_px for item in CONTESTANTS.values()):
                 image = torch.from_numpy(mosaic(options.folder, width, height)).permute(2, 0, 1).contiguous()
                 rows.append(speed(image, options.turns))
@@ -261,14 +263,14 @@ def main() -> None:
     if options.only != "speed":
         with TemporaryDirectory() as folder:
             place, files = Path(folder), {}
-            for width, height in ((64, 64), *SIDES):
+            for width, height in ((64, 64), *sides):
                 files[width, height] = place / f"{width}x{height}.jpg"
                 Image.fromarray(mosaic(options.folder, width, height)).save(files[width, height], quality=90)
             result["memory"] = [row for name in CONTESTANTS for row in memory(name, files, place)]
     result["load"] = os.getloadavg()[0]
     RESULTS.mkdir(exist_ok=True)
     kept.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    text = report(result, f"python benchmarks/sender.py {options.folder}")
+    text = report(result, f"python benchmarks/sender.py {options.folder} --sizes {' '.join(options.sizes)}")
     (RESULTS / "sender.md").write_text(text, encoding="utf-8")
     if options.plot is not None:
         plot(result, options.plot)

@@ -68,7 +68,7 @@ def to_float(image: Tensor) -> Tensor:
     """
     if image.dtype != torch.uint8:
         raise _image_error("to_float", "uint8 samples", str(image.dtype))
-    return image.to(torch.float32) / 255.0
+    return image.to(torch.float32).div_(255.0)
 
 
 def to_uint8(image: Tensor) -> Tensor:
@@ -80,9 +80,9 @@ def to_uint8(image: Tensor) -> Tensor:
     if not image.is_floating_point():
         raise _image_error("to_uint8", "float samples in [0, 1]", str(image.dtype))
     scaled = image.detach().to(torch.float32) * 255.0
-    if bool(torch.isnan(scaled).any()):
+    if scaled.numel() and bool(torch.isnan(torch.aminmax(scaled).min)):  # one NaN is the least and the largest
         raise _image_error("to_uint8", "float samples in [0, 1]", "NaN")
-    return scaled.round().clamp(0.0, 255.0).to(torch.uint8)
+    return scaled.round_().clamp_(0.0, 255.0).to(torch.uint8)
 
 
 def round_to_8_bit(images: Tensor) -> Tensor:

@@ -188,13 +188,13 @@ class SmoothQACNN(Preprocessor):
             mixed = _mix(level, mixed, shares[:, first : first + 2])
         size = (images.shape[2], images.shape[3])
         smoother = _upsampled(functional.conv2d(mixed, self.to_rgb), size)
-        return images + _upsampled(shares[:, :1], size) * (smoother - images)
+        return torch.lerp(images, smoother, _upsampled(shares[:, :1], size))
 
     def _levels(self, images: Tensor) -> list[Tensor]:
         """Return means of 2, 4, 8 and 16 pixels, as luma and chroma."""
-        levels = [functional.conv2d(functional.avg_pool2d(images, 2), self.to_ycc)]
+        levels = [functional.conv2d(_halved(images), self.to_ycc)]
         for _ in range(_LEVELS - 1):
-            levels.append(functional.avg_pool2d(levels[-1], 2))
+            levels.append(_halved(levels[-1]))
         return levels
 
     def _shares(self, levels: Sequence[Tensor], images: Tensor, seen: Tensor, strengths: Tensor) -> Tensor:
@@ -211,11 +211,11 @@ class SmoothQACNN(Preprocessor):
     def _energies(self, levels: Sequence[Tensor], images: Tensor) -> Tensor:
         """Return log variances within 2, 4, 8 and 16 pixels, of luma and the finer of chroma, (N, 6, H/8, W/8)."""
         luma = functional.conv2d(images, self.to_ycc[:1])
-        within = functional.avg_pool2d(luma.square(), 2) - levels[0][:, :1].square()
+        within = _halved(luma.square()) - levels[0][:, :1].square()
         parts = [functional.avg_pool2d(within, _CELL // 2)]
         for place in range(1, _LEVELS):
             fine, coarse = levels[place - 1], levels[place]
-            inside = functional.avg_pool2d(fine.square(), 2) - coarse.square()
+            inside = _halved(fine.square()) - coarse.square()
             wanted = inside if place == 2 else inside[:, :1]
             pooled = functional.avg_pool2d(wanted, _CELL // 2 ** (place + 1)) if place < 3 else _doubled(wanted)
             parts.append(pooled)
@@ -239,6 +239,12 @@ def _resampled(seen: Tensor, cells: tuple[Tensor, Tensor, Tensor], axis: int) ->
     return torch.lerp(seen.index_select(axis, low), seen.index_select(axis, high), share.to(seen.dtype).view(shape))
 
 
+def _halved(planes: Tensor) -> Tensor:
+    """Return the means of 2 x 2 samples; pooling takes three times as long on a CPU."""
+    rows = planes[:, :, ::2] + planes[:, :, 1::2]
+    return (rows[:, :, :, ::2] + rows[:, :, :, 1::2]) * 0.25
+
+
 def _doubled(cells: Tensor) -> Tensor:
     return functional.interpolate(cells, scale_factor=2, mode="nearest")
 
@@ -248,7 +254,7 @@ def _mix(level: Tensor, coarser: Tensor, shares: Tensor) -> Tensor:
     size = (level.shape[2], level.shape[3])
     smoother, resized = _upsampled(coarser, size), _upsampled(shares, size)
     share = torch.cat([resized[:, :1], resized[:, 1:], resized[:, 1:]], dim=1)
-    return level + share * (smoother - level)
+    return torch.lerp(level, smoother, share)
 
 
 def _upsampled(planes: Tensor, size: tuple[int, int]) -> Tensor:

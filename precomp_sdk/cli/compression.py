@@ -23,11 +23,15 @@ from precomp_sdk.cli._shared import (
 )
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from precomp_sdk.deploy import Compressor, KeepAnswer, QualityTarget
     from precomp_sdk.image_io import ReadSettings
     from precomp_sdk.registry import Registry
 
 __all__: list[str] = []
+
+_CALIBRATION = 16  # images for int8
 
 Model = Annotated[
     Path,
@@ -44,6 +48,10 @@ def export(
         Path,
         typer.Option(help="A .safetensors file for `precomp compress`; an .onnx file of the network; or a folder."),
     ],
+    int8: Annotated[
+        Path | None,
+        typer.Option(help="With a folder as output: images to calibrate on, for convolutions in 8 bits at the sender."),
+    ] = None,
     trust: Trust = False,
 ) -> None:
     """Write a trained preprocessor with its codec as one file, or as ONNX, and say what it costs.
@@ -54,8 +62,10 @@ def export(
     from precomp_sdk.run import load_compressor
 
     sender = load_compressor(run, registry_of(ctx), trust=trust, observer=tell_notice)
+    if int8 is not None and output.suffix:
+        raise typer.BadParameter("expected a folder as output: int8 is for sender.onnx", param_hint="--int8")
     if not output.suffix:
-        paths = export_onnx_pair(sender, output)
+        paths = export_onnx_pair(sender, output, int8=None if int8 is None else _calibration(int8, output))
         for path in paths:
             say(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
         say(str(measure_cost(sender.preprocessor)))
@@ -68,6 +78,15 @@ def export(
         )
     sender.export_onnx(output) if output.suffix == ".onnx" else sender.save(output)
     say(f"{output}: {output.stat().st_size / 1e6:.2f} MB\n{measure_cost(sender.preprocessor)}")
+
+
+def _calibration(folder: Path, output: Path) -> list["Tensor"]:
+    """Return some images of a folder, evenly spread over its files."""
+    from precomp_sdk.deploy import find_jobs
+    from precomp_sdk.image_io import read_image
+
+    sources = [job.source for job in find_jobs([folder], output, ".onnx")]
+    return [read_image(source) for source in sources[:: max(1, len(sources) // _CALIBRATION)][:_CALIBRATION]]
 
 
 @app.command()

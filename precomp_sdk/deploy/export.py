@@ -51,17 +51,18 @@ def export_onnx(preprocessor: Preprocessor, path: Path | str, *, metadata: Mappi
         program.save(temporary)
 
 
-def need_onnx(where: str) -> None:
-    """Refuse to begin without the packages of the extra ``onnx``.
+def need_onnx(where: str, *, runtime: bool = False) -> None:
+    """Refuse to begin without the packages of the extra ``onnx``; ONNX Runtime among them where it is to run.
 
     Raises:
         MissingDependencyError: one is not installed.
     """
-    missing = [package for package in _NEEDED if find_spec(package) is None]
+    needed = (*_NEEDED, "onnxruntime") if runtime else _NEEDED
+    missing = [package for package in needed if find_spec(package) is None]
     if missing:
         raise MissingDependencyError(
             where=where,
-            expected=f"the packages {' and '.join(_NEEDED)}",
+            expected=f"the packages {' and '.join(needed)}",
             got=f"no {' and no '.join(missing)}",
             remedy='Install them: pip install "precomp-sdk[onnx]".',
         )

@@ -15,9 +15,11 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from torch import Tensor
 
 from precomp_sdk.atomic_io import replacing
 from precomp_sdk.deploy.export import OPSET, export_onnx, need_onnx
+from precomp_sdk.deploy.int8 import quantized
 from precomp_sdk.errors import OptionError
 
 if TYPE_CHECKING:
@@ -34,7 +36,12 @@ _CUBIC, _CUBIC_ANTIALIASED = -0.75, -0.5
 
 
 def export_onnx_pair(
-    compressor: "Compressor", folder: Path | str, *, mean: Sequence[float] = (0, 0, 0), std: Sequence[float] = (1, 1, 1)
+    compressor: "Compressor",
+    folder: Path | str,
+    *,
+    mean: Sequence[float] = (0, 0, 0),
+    std: Sequence[float] = (1, 1, 1),
+    int8: Sequence[Tensor] | None = None,
 ) -> tuple[Path, Path]:
     """Write ``sender.onnx`` and ``receiver.onnx``, so that neither side needs Python.
 
@@ -49,6 +56,8 @@ def export_onnx_pair(
         folder: made where it does not exist.
         mean: of the receiver's network, per channel.
         std: likewise.
+        int8: images (3, H, W) uint8 to calibrate on: the sender's convolutions then work in 8 bits, no longer within
+            one level of Python's; docs/performance.md says what that saves and costs. None: float.
 
     Returns:
         The two paths.
@@ -56,7 +65,7 @@ def export_onnx_pair(
     Raises:
         MissingDependencyError: the packages of the extra ``onnx`` are not installed.
         ExportError: an operation of the network has no counterpart in ONNX.
-        OptionError: mean or deviation are not three numbers, or a deviation is 0.
+        OptionError: mean or deviation are not three numbers, or a deviation is 0; no image to calibrate on.
     """
     need_onnx("export_onnx_pair")
     if len(mean) != 3 or len(std) != 3 or not all(std):
@@ -69,7 +78,10 @@ def export_onnx_pair(
     import onnx
 
     folder = Path(folder)
-    made = {SENDER_FILE: _sender(compressor), RECEIVER_FILE: _receiver(mean, std)}
+    sender = _sender(compressor)
+    if int8 is not None:
+        sender = quantized(sender, int8, compressor.ladder)
+    made = {SENDER_FILE: sender, RECEIVER_FILE: _receiver(mean, std)}
     for name, model in made.items():
         onnx.checker.check_model(model)
         told = {item.key: item.value for item in model.metadata_props}
@@ -203,7 +215,7 @@ class _Graph:
         from onnx import helper
 
         name = output or self._name()
-        self.nodes.append(helper.make_node(kind, list(inputs), [name], **attributes))
+        self.nodes.append(helper.make_node(kind, list(inputs), [name], name=name, **attributes))
         return name
 
     def constant(self, value: Any) -> str:

@@ -38,7 +38,9 @@ def bytes_per_pixel(preprocessor: Preprocessor) -> float:
 
 
 def memory_needed(preprocessor: Preprocessor, size: tuple[int, int], *, tile_px: int | None = TILE_PX) -> int:
-    """Return the bytes that sending one image takes over an idle process: source, network, and what the codec gets.
+    """Return the bytes that sending one image takes over an idle process.
+
+    Source, network, what the codec gets, and the copy that its library makes of it.
 
     Args:
         preprocessor: at the sender.
@@ -49,7 +51,7 @@ def memory_needed(preprocessor: Preprocessor, size: tuple[int, int], *, tile_px:
     at_a_time = pixels
     if preprocessor.tiling is not None and tile_px is not None:
         at_a_time = min(pixels, (tile_px + 2 * preprocessor.tiling.overlap_px) ** 2)
-    return int(bytes_per_pixel(preprocessor) * at_a_time + 2 * 3 * pixels)
+    return int(bytes_per_pixel(preprocessor) * at_a_time + 3 * 3 * pixels)
 
 
 def check_memory(preprocessor: Preprocessor, size: tuple[int, int], *, tile_px: int | None = TILE_PX) -> None:

@@ -3,13 +3,15 @@
 from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
 
 from precomp_qacnn import LightQACNN
-from precomp_sdk import Compressor, OptionError, Preprocessor, to_float
+from precomp_sdk import Compressor, ExportError, OptionError, Preprocessor, to_float
 from precomp_sdk.deploy import export_onnx_pair
+from precomp_sdk.deploy.int8 import quantized
 from precomp_sdk.testing import FakeCodec, FakePreprocessor, natural_image
 
 SIZES = [(1, 1), (37, 51), (64, 24), (130, 97)]
@@ -95,3 +97,23 @@ def test_the_files_say_what_they_are_of(tmp_path: Path) -> None:
 def test_wrong_normalization_is_refused(wrong: dict[str, tuple[float, ...]], tmp_path: Path) -> None:
     with pytest.raises(OptionError, match="mean and std of three channels"):
         export_onnx_pair(Compressor(FakeCodec(), FakePreprocessor()), tmp_path, **wrong)
+
+
+@pytest.mark.slow
+def test_eight_bit_convolutions_do_to_an_image_what_float_ones_do(tmp_path: Path) -> None:
+    compressor = Compressor(FakeCodec(), moved(LightQACNN(width=32, depth=1)), ladder=(5, 70))
+    images = [natural_image(64, 96, seed=seed) for seed in range(4)]
+    small, receiver = export_onnx_pair(compressor, tmp_path, int8=images)
+    model = onnx.load(small)
+    quantized_to = {node.op_type for node in model.graph.node} & {"QuantizeLinear", "DequantizeLinear"}
+    assert len(quantized_to) == 2
+    assert any(item.data_type == onnx.TensorProto.INT8 and len(item.dims) == 4 for item in model.graph.initializer)
+    image = natural_image(80, 72, seed=9)
+    (sent,) = session(small).run(["sent"], {"image": image.permute(1, 2, 0).numpy(), "quality": np.float32(5)})
+    expected = compressor.preprocess(image, 5).permute(1, 2, 0).numpy().astype(int)
+    apart = np.abs(sent.astype(int) - expected).mean()
+    assert 0.0 < apart < 0.2 * np.abs(expected - image.permute(1, 2, 0).numpy()).mean()
+    with pytest.raises(OptionError, match="images to calibrate on"):
+        quantized(model, [], [5.0])
+    with pytest.raises(ExportError, match="convolutions of more than three channels"):
+        quantized(onnx.load(receiver), images, [5.0])
