@@ -234,6 +234,7 @@ def plot(result: dict[str, object], file: Path) -> None:
             axes.annotate(told, bar, textcoords="offset points", xytext=(-4, 7), ha="right", fontsize=8)
     left.set_ylabel("CPU ms a megapixel, one core")
     right.set_ylabel("peak of precomp compress, MB over idle")
+    right.set_ylim(top=5000)
     for axes in (left, right):
         axes.legend(fontsize=8)
     figure.savefig(file, dpi=110)

