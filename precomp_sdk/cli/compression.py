@@ -154,7 +154,7 @@ def compress(
         target = _kept(keep_answer, registry, trust=trust, tolerance=tolerance, max_encodes=max_encodes)
     read = ReadSettings(max_pixels=MAX_PIXELS if max_pixels is None else max_pixels, white_level=white_level)
     model = find_model(model, codec)
-    sender = load_compressor(model, registry, trust=trust, observer=tell_notice)
+    sender = load_compressor(model, registry, max_pixels=max_pixels, trust=trust, observer=tell_notice)
     if quality is not None:
         sender.check_quality(quality)
     single = len(inputs) == 1 and (inputs[0] == STREAM or inputs[0].is_file())
@@ -165,7 +165,7 @@ def compress(
         raise typer.BadParameter("expected files and folders; - is for one image alone", param_hint="INPUT")
     with progress(ctx) as shown, make_engine(engine, workers, address=address) as who:
         report = compress_files(
-            Sender(model, registry, sender, trust=trust),
+            Sender(model, registry, sender, max_pixels=max_pixels, trust=trust),
             find_jobs(inputs, output, sender.codec.suffix()),
             BulkSettings(target, newer=newer, dry_run=dry_run, read=read),
             sender=sender.digest,

@@ -199,6 +199,7 @@ class Compressor:
         preprocessor: Preprocessor | None = None,
         panel: Mapping[str, TaskModel] | None = None,
         device: torch.device | str | None = None,
+        max_pixels: int | None = None,
         trust: bool = False,
         observer: Callable[[Event], None] | None = None,
     ) -> Self:
@@ -215,6 +216,7 @@ class Compressor:
             preprocessor: an object to load the weights into; it must be of the kind in the file.
             panel: the members of a chooser in the file; None: shipped networks.
             device: where the network works; None: where it is.
+            max_pixels: largest image that the codec of the file takes, where it has such a limit; None: its default.
             trust: accept options that name paths, programs and modules, where you know who made the file.
             observer: receives a notice where the codec's library has another version than in training.
 
@@ -229,7 +231,7 @@ class Compressor:
         name, options, ladder = codec_of(saved, path)
         registry = registry or Registry()  # loads nothing before it is asked
         if codec is None or codec == name:
-            codec = make_codec(name, options, registry, path, trust)
+            codec = make_codec(name, options, registry, path, trust, max_pixels)
         elif isinstance(codec, str):
             codec = registry.create("codec", codec)
         if preprocessor is None:

@@ -62,12 +62,16 @@ def refuse_without_parts(name: str, registry: Registry, path: Path) -> None:
         )
 
 
-def make_codec(name: str, options: Mapping[str, Any], registry: Registry, path: Path, trust: bool) -> Codec:
+def make_codec(
+    name: str, options: Mapping[str, Any], registry: Registry, path: Path, trust: bool, max_pixels: int | None = None
+) -> Codec:
     """Construct the codec that a file names; what bounds its work is the user's to say, not the file's."""
     cls = registry.codecs.get(name)
     if cls is not None:
         options = {key: value for key, value in options.items() if key not in cls.limits}
         options = _checked(cls, options, f"{path}, codec_options", trust)
+        if max_pixels is not None and "max_pixels" in cls.limits:
+            options["max_pixels"] = max_pixels
     return registry.create("codec", name, **options)
 
 

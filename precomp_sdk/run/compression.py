@@ -7,6 +7,7 @@ from typing import Any
 import torch
 
 from precomp_sdk.codec import Codec
+from precomp_sdk.component import construct
 from precomp_sdk.config import EXPERIMENT_FILE, Experiment, load_experiment
 from precomp_sdk.deploy import Compressor, load_shipped_task, shipped_networks
 from precomp_sdk.deploy.loading import load_task_file
@@ -30,30 +31,43 @@ class Sender:
         path: of a folder or file, as `load_compressor` takes it.
         registry: of the names in it; a worker in another process takes the installed plugins.
         loaded: what was loaded in this process.
-        trust: see `load_compressor`.
+        max_pixels: see `load_compressor`.
+        trust: likewise.
     """
 
     def __init__(
-        self, path: Path | str, registry: Registry, loaded: Compressor | None = None, *, trust: bool = False
+        self,
+        path: Path | str,
+        registry: Registry,
+        loaded: Compressor | None = None,
+        *,
+        max_pixels: int | None = None,
+        trust: bool = False,
     ) -> None:
-        self._path, self._registry, self._loaded, self._trust = path, registry, loaded, trust
+        self._path, self._registry, self._loaded = path, registry, loaded
+        self._max_pixels, self._trust = max_pixels, trust
 
     def __call__(self) -> Compressor:
         """Return the compressor."""
-        return self._loaded or load_compressor(self._path, self._registry, trust=self._trust)
+        return self._loaded or load_compressor(
+            self._path, self._registry, max_pixels=self._max_pixels, trust=self._trust
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle paths: a worker loads the sender anew, with installed plugins and the files that were added here."""
-        return _sender_of, (self._path, self._registry.files, dict(self._registry.imported), self._trust)
+        imported = dict(self._registry.imported)
+        return _sender_of, (self._path, self._registry.files, imported, self._max_pixels, self._trust)
 
 
-def _sender_of(path: Path | str, files: Sequence[Path], imported: Mapping[str, str], trust: bool) -> Sender:
+def _sender_of(
+    path: Path | str, files: Sequence[Path], imported: Mapping[str, str], max_pixels: int | None, trust: bool
+) -> Sender:
     registry = Registry()
     for file in files:
         registry.add_file(file)
     for name, kind in imported.items():
         registry.add_import(kind, name)
-    return Sender(path, registry, trust=trust)
+    return Sender(path, registry, max_pixels=max_pixels, trust=trust)
 
 
 class TaskSource:
@@ -117,6 +131,7 @@ def load_compressor(
     *,
     codec: str | None = None,
     device: torch.device | str | None = None,
+    max_pixels: int | None = None,
     trust: bool = False,
     observer: Callable[[Event], None] | None = None,
 ) -> Compressor:
@@ -130,6 +145,7 @@ def load_compressor(
         registry: of the names in it.
         codec: of a shipped sender; None: JPEG.
         device: where the networks work; None: where they are.
+        max_pixels: largest image that the codec takes, where it has such a limit; None: its default.
         trust: take paths, programs and modules that the files name; else they are refused for naming one.
         observer: receives a notice where the codec's library has another version than in training.
 
@@ -140,14 +156,16 @@ def load_compressor(
     path = find_model(path, codec)
     weights = path / WEIGHTS_FILE if path.is_dir() else path
     if not (path / EXPERIMENT_FILE).exists():
-        return Compressor.load(weights, registry, device=device, trust=trust, observer=observer)
+        return Compressor.load(weights, registry, device=device, max_pixels=max_pixels, trust=trust, observer=observer)
     experiment = without_start(load_experiment(path / EXPERIMENT_FILE))
     builder = Builder(registry, experiment.origin, experiment.train.seed, trust=trust)
     needed = builder.requirements_of(experiment.preprocessor)
     builder.name_of("codec", experiment.codec.name, "codec")  # the weights name it by its own name
     if not needed:
-        return Compressor.load(weights, registry, device=device, trust=trust, observer=observer)
+        return Compressor.load(weights, registry, device=device, max_pixels=max_pixels, trust=trust, observer=observer)
     own: Codec = builder.make("codec", experiment.codec, "codec")
+    if max_pixels is not None and "max_pixels" in own.limits:
+        own = construct(type(own), **{**own.options, "max_pixels": max_pixels})
     task: TaskModel | None = builder.make("task", experiment.task, "task") if "task" in needed else None
     preprocessor, proxy = builder.make_preprocessor(experiment, own, task)
     load_fitted(experiment, task, proxy, path)

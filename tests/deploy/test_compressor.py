@@ -1,15 +1,19 @@
 import json
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
 
+from precomp_jpeg import JPEGCodec
 from precomp_sdk import (
     BitstreamError,
     CheckpointError,
     Codec,
+    CodecError,
     Event,
+    Identity,
     ImageError,
     Notice,
     QualityError,
@@ -20,6 +24,7 @@ from precomp_sdk import (
     upscale,
 )
 from precomp_sdk.deploy import Compressor
+from precomp_sdk.run import Sender
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeProxy, FakeTask
 from precomp_sdk.training import WEIGHTS_FILE, Trainer, TrainSettings, read_module, save_module
 
@@ -188,3 +193,15 @@ def test_a_codecs_limits_are_not_in_the_file_and_may_be_the_users(tmp_path: Path
     Compressor.load(path, codec=LimitedCodec(level=9, max_pixels=5), preprocessor=FakePreprocessor())
     with pytest.raises(CheckpointError, match="level"):
         Compressor.load(path, codec=LimitedCodec(level=8), preprocessor=FakePreprocessor())
+
+
+def test_the_limit_of_the_codec_is_the_users_to_raise(tmp_path: Path) -> None:
+    path = tmp_path / "sender.safetensors"
+    Compressor(JPEGCodec(), Identity()).save(path)
+    assert Compressor.load(path).codec.options["max_pixels"] == JPEGCodec().max_pixels
+    for made in (Compressor.load(path, max_pixels=123), Sender(path, Registry(), max_pixels=123)()):
+        assert made.codec.options["max_pixels"] == 123
+        with pytest.raises(CodecError, match="123 pixels"):
+            made.compress(torch.zeros(3, 16, 16, dtype=torch.uint8), 20)
+    worker = pickle.loads(pickle.dumps(Sender(path, Registry(), max_pixels=123)))
+    assert worker().codec.options["max_pixels"] == 123
