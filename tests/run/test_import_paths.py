@@ -92,7 +92,9 @@ def test_the_commands_know_them(packed: dict[str, Any], folder: Path) -> None:
         told = call(*command)
         assert told.exit_code == 0, told.output
     assert load_experiment(folder / "run").codec.name == "my_parts:PackedCodec"
-    resumed = call("train", "run", "--resume")
+    refused = call("train", "run", "--resume")
+    assert (refused.exit_code, "--trust" in refused.stderr) == (1, True)
+    resumed = call("train", "run", "--resume", "--trust")
     assert resumed.exit_code == 0, resumed.output
 
     forget(folder)

@@ -40,6 +40,8 @@ from precomp_torchvision import Classifier, Detector, Segmenter, SmallClassifier
 FEW_SIZES = ((1, 1), (2, 17), (16, 3), (33, 31))
 REGISTRY = Registry()
 
+pytestmark = pytest.mark.slow
+
 
 def shipped(kind: str) -> list[str]:
     return [item.name for item in REGISTRY.components() if item.kind == kind and item.plugin.package == "precomp-sdk"]

@@ -69,7 +69,7 @@ def test_the_clean_weight_spares_the_image_that_no_codec_touches() -> None:
         result = run.run(FakeDataset(count=32, contrast=0.2))
         assert sum(result.relative.values()) / len(result.relative) < 1.0
         gains[weight] = run.preprocessor.gain.item()
-        assert all((point.clean_loss > 0) == (weight > 0) for point in result.calibration)
+        assert all((point.clean_loss > 0) == (weight > 0) for point in result.calibration.points)
     assert gains[1e6] < 0.5 * gains[0.0]
 
 
