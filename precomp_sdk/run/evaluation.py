@@ -9,7 +9,6 @@ import torch
 from precomp_sdk.atomic_io import write_whole
 from precomp_sdk.channel import Channel
 from precomp_sdk.config import EXPERIMENT_FILE, Experiment, dump_experiment
-from precomp_sdk.data import TaskDataset
 from precomp_sdk.errors import CheckpointError, TargetError
 from precomp_sdk.evaluation import Evaluation, choosing_channels, evaluate, write_report
 from precomp_sdk.events import Event, Notice
@@ -75,7 +74,7 @@ def run_evaluation(
     if not experiment.evaluate.pseudo_labels:  # the weights say what their task was fitted to
         with located(f"{experiment.origin}, data.val"):
             parts.task.check_classes(parts.val.class_names)
-            _check_recorded_classes(experiment, parts.val, folder)
+            _check_recorded_classes(experiment, parts, folder, observer)
     builder = Builder(registry, experiment.origin, experiment.train.seed, trust=trust)
     if not parts.preprocessor.trainable:
         prepare(experiment, parts, builder.make("dataset", experiment.data.train, "data.train"), device)
@@ -135,19 +134,35 @@ def _choosing(experiment: Experiment, parts: EvaluationComponents, builder: Buil
         )
 
 
-def _check_recorded_classes(experiment: Experiment, val: TaskDataset, folder: Path) -> None:
+def _check_recorded_classes(
+    experiment: Experiment, parts: EvaluationComponents, folder: Path, observer: Callable[[Event], None] | None
+) -> None:
     """Hold the classes against those that the run was trained and judged with, where its task is the same.
+
+    Where another data set is measured than the record names, and neither weights nor record say the classes, as runs
+    of before they were recorded do not, a notice says that nothing was compared.
 
     Raises:
         TargetError: they are others, or in another order.
     """
+    val = parts.val
     try:
         training = read_record(folder)["training"]
-        names = tuple(map(str, training["results"]["class_names"]))
-        same_task = training["experiment"]["task"] == experiment.task.model_dump(mode="json")
-    except (CheckpointError, KeyError, TypeError):  # of before there were names, or no record of ours
+        names = tuple(map(str, training["results"].get("class_names", ())))
+        task, data = training["experiment"]["task"], training["experiment"]["data"]["val"]
+        same_task = type(experiment.task).model_validate(task) == experiment.task  # older ones lack newer keys
+        same_data = type(experiment.data.val).model_validate(data) == experiment.data.val
+    except (CheckpointError, KeyError, TypeError, AttributeError, ValueError):  # no record of ours
         return
-    if same_task and names and val.class_names and val.class_names != names:
+    if not same_task or not val.class_names:
+        return
+    if not names and not same_data and not parts.task.fitted_classes and observer is not None:
+        message = (
+            f"the run in {folder} was recorded without class names: whether {val.name!r} numbers its classes as the "
+            "data of that run did cannot be told"
+        )
+        observer(Notice("evaluate", message))
+    if names and val.class_names != names:
         raise TargetError(
             where=f"class names of {val.name!r}",
             expected=f"the classes of the run in {folder}, in this order: {', '.join(names)}",

@@ -108,6 +108,31 @@ def test_a_run_keeps_the_classes_of_a_task_that_was_not_fitted_in_it(
     run_evaluation(load_experiment(folder, ["evaluate.pseudo_labels=true", *other]), registry)
 
 
+def test_a_run_of_before_there_were_class_names_says_that_they_cannot_be_compared(
+    tables: Tables, registry: Registry, tmp_path: Path
+) -> None:
+    tables = with_data(tables, train=named(CAR_FIRST), val=named(CAR_FIRST, "val"))
+    folder = tmp_path / "run"
+    run_training(parse_experiment(tables), registry)
+    record = json.loads((folder / "run.json").read_text())
+    del record["training"]["results"]["class_names"]
+    del record["training"]["experiment"]["task"]["fit"]  # a key that came later: it stands at its default
+    (folder / "run.json").write_text(json.dumps(record))
+
+    def told(*overrides: str) -> list[str]:
+        seen: list[Event] = []
+        run_evaluation(load_experiment(folder, overrides), registry, observer=seen.append)
+        return [event.message for event in seen if isinstance(event, Notice) and "cannot be told" in event.message]
+
+    other = f"data.val.names={json.dumps(TREE_FIRST)}"
+    [notice] = told(other)
+    assert f"the run in {folder} was recorded without class names: whether 'named' numbers its classes" in notice
+    assert told() == []  # the data of the run itself
+    assert told(other, "evaluate.pseudo_labels=true") == []  # labels are not used
+    task = tables["task"] | {"sharpness": 3.0}
+    assert told(other, f"task.sharpness={task['sharpness']}") == []  # a task of its own, which the run says nothing of
+
+
 def test_a_transfer_checks_the_classes_of_its_tasks(tables: Tables, registry: Registry, tmp_path: Path) -> None:
     task = FakeTask()
     task.fitted_classes = tuple(CAR_FIRST)
