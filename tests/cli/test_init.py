@@ -57,6 +57,7 @@ def test_every_kind_gives_a_file_that_is_read(tmp_path: Path, kind: str) -> None
     assert experiment.train.targets == ("pseudo-labels" if kind == "none" else "dataset")
 
 
+@pytest.mark.slow
 def test_the_file_trains_and_evaluates(call: Call, tmp_path: Path) -> None:
     draw(tmp_path / "set", "folders")
     made = call("init", "mine.toml", "--data", "set", "--network", "small", registry=None)

@@ -164,6 +164,7 @@ def test_the_command_says_what_was_chosen(image: Tensor, tmp_path: Path) -> None
     assert record["resolution"] in (1.0, 0.7, 0.5)
 
 
+@pytest.mark.slow
 def test_nanodet_is_a_task_like_any_other() -> None:
     detector = deploy.load_shipped_task("nanodet")
     check(detector, TaskSettings())

@@ -55,11 +55,6 @@ PAGES = [ROOT / "README.md", *sorted(DOCS.glob("**/*.md"))]
 FENCE = re.compile(
     r"(?:^<!-- (?P<marker>[^\n]*?) -->\n)?^```(?P<language>\w*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
 )
-SLOW = (  # they train, export or start workers
-    "README.md", "docs/guides/deploying.md", "docs/tutorial.md", "docs/want/compare-codecs.md",
-    "docs/want/compress-a-folder.md", "docs/want/deploy.md", "docs/want/fewer-bits.md", "docs/want/own-codec.md",
-    "docs/want/quality-per-image.md",
-)  # fmt: skip
 NOT_RUN = {"results.md": "its commands train for minutes, on photographs that are not in the repository"}
 MARKERS = ("not run", "tiny", "fails", "file")
 TINY = (
@@ -218,10 +213,11 @@ def test_there_are_pages_and_blocks() -> None:
     assert fences == seen  # none that the pattern overlooks
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "page",
     [
-        pytest.param(page, id=name, marks=[pytest.mark.slow] if name in SLOW else [])
+        pytest.param(page, id=name)
         for page in PAGES
         for name in [page.relative_to(ROOT).as_posix()]
         if any(blocks_of(page.read_text(encoding="utf-8")))

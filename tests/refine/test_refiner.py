@@ -43,6 +43,7 @@ def objective(task: TaskModel, image: Tensor, target: Target, quality: float, pr
     return done.bpp + price * task.losses(to_float(done.image)[None], [target]).item()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [

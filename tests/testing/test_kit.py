@@ -312,6 +312,7 @@ def test_checks_become_cases_of_pytest(tmp_path: Path) -> None:
     assert "pip install it." in done.stdout
 
 
+@pytest.mark.slow
 def test_the_kit_needs_no_pytest() -> None:
     code = (
         "import sys; from precomp_sdk.testing import FakeCodec, check; check(FakeCodec); print('pytest' in sys.modules)"

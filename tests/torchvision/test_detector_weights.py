@@ -48,6 +48,7 @@ def test_a_file_brings_its_number_of_classes(tmp_path, options):
         Detector(**options, weights=path, num_classes=2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", FAMILIES)
 def test_a_new_head_keeps_everything_else(tmp_path, options):
     first = make(**options, num_classes=4)

@@ -11,6 +11,7 @@ def make(architecture, **options):
     return Classifier(architecture=architecture, num_classes=4, **options).eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("architecture", "layers"),
     [

@@ -254,6 +254,7 @@ def test_options_of_a_backbone_need_one():
         Segmenter(architecture=LITE, backbone_weights="x.pth")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_file_brings_its_number_of_classes(tmp_path, family):
     first, path = make(family), tmp_path / "mine.pth"

@@ -67,6 +67,7 @@ def train(task, data, folder, **options):
     return preprocessor.gain.item()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "kind", "options"),
     [
