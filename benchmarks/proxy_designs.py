@@ -150,7 +150,7 @@ def main() -> None:
         milliseconds["CompressAI ScaleHyperprior(128, 192)"] = cpu_ms(theirs, images, None, arguments.repeats)
     lines = [f"BPG ({codec.version}), {arguments.steps} steps of 8 images, {arguments.sources} unseen images.", ""]
     for name, report in reports.items():
-        lines += [f"**{name}**, {parameters[name]} parameters", "", report.table(), ""]
+        lines += [f"**{name}**, {parameters[name]} parameters", "", report.table.markdown(), ""]
     base = milliseconds["generic-proxy"]
     lines += [
         "| forward and backward, 128 x 128, one thread | parameters | CPU ms per image | ratio |",

@@ -105,7 +105,7 @@ def test_train_evaluate_and_look(capsys: pytest.CaptureFixture[str]) -> None:
     told = EvaluateSettings(ladder=(5, 30), baselines=(), replicates=5)
     result = evaluate(codec, task, FakeDataset(), preprocessors=preprocessor, settings=told, observer=None)
     assert str(result).count("\n") > 2
-    assert "<pre" in result._repr_html_()
+    assert "<td" in result._repr_html_()
     assert result.to_dict()["curves"]
     assert capsys.readouterr() == ("", "")  # observer=None is silence
 

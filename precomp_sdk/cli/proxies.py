@@ -90,9 +90,4 @@ def evaluate_proxy(
     if as_json:
         tell_result(report.json().rstrip("\n"))
         return
-    fitted = f", fitted to {report.fitted_to}" if report.fitted_to not in ("", report.codec_version) else ""
-    say(
-        f"{report.proxy}{fitted} against {codec} ({report.codec_version}), {report.images} images\n\n"
-        f"{report.table()}\n\nrank correlation of bits over the ladder: {report.ladder_rank_correlation:.3f}"
-        + (f"\nreport: {output}" if output else "")
-    )
+    say(report.summary() + (f"\n\nreport: {output}" if output else ""))

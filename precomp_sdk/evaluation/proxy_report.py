@@ -3,7 +3,7 @@
 import dataclasses
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +16,7 @@ from precomp_sdk.data import Subset, TaskDataset
 from precomp_sdk.errors import DatasetError, QualityError
 from precomp_sdk.evaluation._batches import load_batches
 from precomp_sdk.evaluation.settings import MAX_BATCH_PIXELS, EvaluateProxySettings
+from precomp_sdk.evaluation.views import Shown, ShownTable
 from precomp_sdk.events import RunFinished, RunStarted, StepDone
 from precomp_sdk.images import group_by_size, round_to_8_bit, stack_images
 from precomp_sdk.modules import evaluation_mode
@@ -77,9 +78,19 @@ class ProxyPoint:
         """How much closer the proxy's image is than the source."""
         return self.proxy_psnr_db - self.source_psnr_db
 
+    @property
+    def cells(self) -> tuple[str, ...]:
+        """What stands in a row of `ProxyReport.table`."""
+        return (
+            *(f"{self.quality:g}", f"{self.source_psnr_db:.1f}", f"{self.proxy_psnr_db:.1f}", f"{self.gain_db:+.1f}"),
+            *(f"{self.bits_error_median:.1%}", f"{self.bits_error_p95:.1%}", f"{self.bits_bias:+.1%}"),
+            f"{self.rank_correlation:.3f}",
+            *(f"{check.success:.0%}, {check.median_change:+.1%}" for check in (self.rate_step, self.distortion_step)),
+        )
 
-@dataclass(frozen=True, slots=True)
-class ProxyReport:
+
+@dataclass(frozen=True, slots=True, repr=False)
+class ProxyReport(Shown):
     """A proxy against its codec on images it was not fitted to.
 
     Args:
@@ -112,24 +123,24 @@ class ProxyReport:
     points: tuple[ProxyPoint, ...]
     seconds: float
 
-    def table(self) -> str:
-        """Return the points as a Markdown table."""
-        rows = [
-            f"| {self.quality_name} | source, dB | proxy, dB | gain, dB | bits error: median, 95th | bits bias "
-            "| rank over images | rate step: falls, by | distortion step: falls, by |",
-            "|" + " --- |" * 9,
-        ]
-        for point in self.points:
-            steps = (
-                f"{check.success:.0%}, {100 * check.median_change:+.1f}%"
-                for check in (point.rate_step, point.distortion_step)
-            )
-            rows.append(
-                f"| {point.quality:g} | {point.source_psnr_db:.1f} | {point.proxy_psnr_db:.1f} | {point.gain_db:+.1f} "
-                f"| {100 * point.bits_error_median:.1f}%, {100 * point.bits_error_p95:.1f}% "
-                f"| {100 * point.bits_bias:+.1f}% | {point.rank_correlation:.3f} | " + " | ".join(steps) + " |"
-            )
-        return "\n".join(rows)
+    @property
+    def table(self) -> ShownTable:
+        """A row per quality."""
+        head = (
+            *(self.quality_name, "source, dB", "proxy, dB", "gain, dB"),
+            *("bits error, median", "95th", "bits bias", "rank over images"),
+            *("rate step: falls, by", "distortion step: falls, by"),
+        )
+        return ShownTable(head, [point.cells for point in self.points], texts=0)
+
+    def _shown(self) -> Iterator[str | ShownTable]:
+        fitted = f", fitted to {self.fitted_to}" if self.fitted_to not in ("", self.codec_version) else ""
+        yield (
+            f"{self.proxy}{fitted} against {self.codec} ({self.codec_version})\n"
+            f"{self.dataset}: {self.images} images, {self.seconds:.0f} s"
+        )
+        yield self.table
+        yield f"rank correlation of bits over the ladder: {self.ladder_rank_correlation:.3f}"
 
     def json(self) -> str:
         """Return everything as JSON; what is not a number (a correlation of two images) is null."""

@@ -13,10 +13,10 @@ from precomp_sdk.data import SkippedSample
 from precomp_sdk.errors import CurveError, nearest
 from precomp_sdk.evaluation.gallery import GalleryImage
 from precomp_sdk.evaluation.harm import Harm
-from precomp_sdk.evaluation.rates.bjontegaard import TASK_LOSS, BDRate
+from precomp_sdk.evaluation.rates.bjontegaard import RATE_HEAD, TASK_LOSS, BDRate
 from precomp_sdk.evaluation.statistics import CleanScore, UncodedScore
 from precomp_sdk.evaluation.tuning import TunedBaseline
-from precomp_sdk.evaluation.views import Viewed, plain_values
+from precomp_sdk.evaluation.views import ShownTable, Viewed, plain_values
 from precomp_sdk.types import RateAccuracyCurve
 
 if TYPE_CHECKING:
@@ -186,25 +186,22 @@ class Evaluation(Viewed):
             for point in curve.points
         ]
 
-    def summary(self) -> str:
-        """Return the result as a text table."""
+    def _shown(self) -> Iterator[str | ShownTable]:
         skipped = f", {len(self.skipped)} unreadable ones skipped" if self.skipped else ""
         options = ", ".join(f"{name}={value}" for name, value in self.codec_options.items())
-        lines = [
-            f"{self.task} on {self.dataset}: {self.images} images{skipped}",
-            f"codec {self.codec} ({', '.join(filter(None, (self.codec_version, options)))}), {self.seconds:.0f} s",
-            "",
-        ]
-        lines.extend(_points(self, self.quality_name))
-        lines.extend(_rates(self.comparisons))
+        yield (
+            f"{self.task} on {self.dataset}: {self.images} images{skipped}\n"
+            f"codec {self.codec} ({', '.join(filter(None, (self.codec_version, options)))}), {self.seconds:.0f} s"
+        )
+        yield _points(self, self.quality_name)
+        yield from _rates(self.comparisons)
         beaten = [item for item in self.against_controls if not item.saves]
-        lines.extend(f"{item.test} DOES NOT BEAT its control {item.anchor}: {item.statement}" for item in beaten)
+        yield from (f"{item.test} DOES NOT BEAT its control {item.anchor}: {item.statement}" for item in beaten)
         for judge in self.judges:
-            lines.extend(["", f"judge {judge.name}: {judge.task}", ""])
-            lines.extend(_points(judge, self.quality_name))
-            lines.extend(_rates(judge.comparisons))
-            lines.extend(f"{item.test} HARMS {judge.label}: {item.statement}" for item in judge.harmed)
-        return "\n".join(lines)
+            yield f"judge {judge.name}: {judge.task}"
+            yield _points(judge, self.quality_name)
+            yield from _rates(judge.comparisons)
+            yield from (f"{item.test} HARMS {judge.label}: {item.statement}" for item in judge.harmed)
 
 
 def results_json(evaluation: Evaluation) -> str:
@@ -258,10 +255,9 @@ def _not_results(path: Path, file_format: str, got: str) -> CurveError:
     )
 
 
-def _points(found: Evaluation | JudgeResult, quality_name: str) -> Iterator[str]:
+def _points(found: Evaluation | JudgeResult, quality_name: str) -> ShownTable:
     """Return a row for each curve and quality, after the scores without a codec."""
-    rows = [["curve", quality_name, "bpp", *found.metrics, TASK_LOSS]]
-    rows.append(["clean", "", "", *_scores(found.clean.scores, found.clean.task_loss, found.metrics)])
+    rows = [["clean", "", "", *_scores(found.clean.scores, found.clean.task_loss, found.metrics)]]
     for item in found.uncoded:
         scores = _scores(item.score.scores, item.score.task_loss, found.metrics)
         rows.append([f"{item.label}, no codec", f"{item.quality:g}", "", *scores])
@@ -271,32 +267,17 @@ def _points(found: Evaluation | JudgeResult, quality_name: str) -> Iterator[str]
             scores = _scores(point.scores, point.task_loss, found.metrics)
             rows.append([label, f"{point.quality:g}", f"{point.bpp:.4f}", *scores])
             label = ""
-    return _table(rows)
+    return ShownTable(("curve", quality_name, "bpp", *found.metrics, TASK_LOSS), rows)
 
 
-def _rates(comparisons: Sequence[BDRate]) -> Iterator[str]:
+def _rates(comparisons: Sequence[BDRate]) -> Iterator[str | ShownTable]:
     """Return a row for each comparison, and what limits their meaning."""
     if not comparisons:
         return
-    yield ""
-    rows = [["BD-rate against the anchor", "metric", "%", "interval", "overlap"]]
-    for item in comparisons:
-        value = "none" if item.value_percent is None else f"{item.value_percent:+.2f}"
-        interval = "" if item.interval is None else str(item.interval)
-        rows.append([item.test, item.metric, value, interval, f"{item.overlap:.0%}"])
-    yield from _table(rows)
-    notes = [item.statement for item in comparisons if item.reason or not item.monotone]
-    yield from ["", *notes] if notes else []
+    rows = [(item.test, item.metric, *item.cells) for item in comparisons]
+    yield ShownTable(("BD-rate against the anchor", "metric", *RATE_HEAD), rows, texts=2)
+    yield from (item.statement for item in comparisons if item.reason or not item.monotone)
 
 
 def _scores(scores: Mapping[str, float], task_loss: float, metrics: Sequence[str]) -> list[str]:
     return [*(f"{scores[metric]:.4f}" for metric in metrics), f"{task_loss:.4f}"]
-
-
-def _table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Align columns: the first to the left, the others to the right."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    for row in rows:
-        cells = [cell.rjust(width) for cell, width in zip(row, widths, strict=True)]
-        cells[0] = row[0].ljust(widths[0])
-        yield "  ".join(cells).rstrip()

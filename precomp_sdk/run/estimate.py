@@ -2,12 +2,14 @@
 
 import shutil
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from tempfile import TemporaryDirectory
 
 import torch
 
 from precomp_sdk.config import Experiment
+from precomp_sdk.evaluation.views import Shown, ShownTable
 from precomp_sdk.observers import Observer, duration, fan_out
 from precomp_sdk.registry import Registry
 from precomp_sdk.validation import check_whole_number
@@ -65,8 +67,8 @@ class PartEstimate:
         return self.count * self.each_s
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
+@dataclass(frozen=True, slots=True, repr=False)
+class Estimate(Shown):
     """What a run and its evaluation will take, on this machine and in one process.
 
     Args:
@@ -107,22 +109,20 @@ class Estimate:
         sums = {name: getattr(self, name) for name in ("seconds", "memory_bytes", "device_bytes")}
         return {**sums, **asdict(self), "parts": [{**asdict(part), "seconds": part.seconds} for part in self.parts]}
 
-    def summary(self) -> str:
-        """Return a table for people, and what it comes to."""
-        rows = [("", "one takes", "how many", "together", "memory")]
+    def _shown(self) -> Iterator[str | ShownTable]:
+        rows = []
         for stage in dict.fromkeys(part.stage for part in self.parts):
-            rows.append((stage, "", "", duration(self.seconds_of(stage)), ""))
+            rows.append((stage, "", "", "", duration(self.seconds_of(stage)), ""))
             for part in self.parts:
                 if part.stage == stage:
                     many = f"{part.count} {part.unit}{'' if part.count == 1 else 's'}"
                     told = (_seconds(part.each_s), many, duration(part.seconds), _size(part.memory_bytes))
-                    rows.append((f"  {part.name}", *told))
-        rows.append(("everything", "", "", duration(self.seconds), _size(self.memory_bytes)))
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = ["  ".join([row[0].ljust(widths[0]), *(map(str.rjust, row[1:], widths[1:]))]).rstrip() for row in rows]
+                    rows.append(("", part.name, *told))
+        rows.append(("everything", "", "", "", duration(self.seconds), _size(self.memory_bytes)))
+        yield ShownTable(("stage", "part", "one takes", "how many", "together", "memory"), rows, texts=2)
         gpu = f"; {_size(self.device_bytes)} of the GPU's memory" if self.device_bytes else ""
         disk = f"disk: {_size(self.disk_bytes)}, of {_size(self.free_bytes)} that are free"
-        return "\n".join([*lines, "", f"{disk}; on {self.device}, one process{gpu}"])
+        yield f"{disk}; on {self.device}, one process{gpu}"
 
 
 def estimate_run(

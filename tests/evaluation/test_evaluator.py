@@ -136,7 +136,7 @@ def test_the_summary_holds_every_curve_and_comparison(run):
         assert f"{curve.points[0].bpp:.4f}" in summary
     item = evaluation.comparison("net", TASK_LOSS)
     row = next(line for line in summary.splitlines() if line.startswith("net") and TASK_LOSS in line)
-    assert row.split()[2] == f"{item.value_percent:+.2f}"
+    assert row.split()[2] == f"{item.value_percent:+.2f}%"
     assert str(item.interval) in row
     assert "no BD-rate against anchor on top5" in summary
 

@@ -22,8 +22,8 @@ from precomp_sdk.evaluation import (
     write_report,
     write_transfer,
 )
+from precomp_sdk.evaluation._markup import element, table
 from precomp_sdk.evaluation.page import evaluation_page, proxy_page, runs_page, transfer_page
-from precomp_sdk.evaluation.page.html import element, table
 from precomp_sdk.evaluation.page.plot import Point, Series, plot
 
 HOSTILE = '"><script>alert(1)</script><img src=x onerror=alert(1)>'

@@ -2,8 +2,9 @@
 
 from collections.abc import Mapping
 
+from precomp_sdk.evaluation._markup import Html, element, table
 from precomp_sdk.evaluation.page.gallery import gallery_section, harm_section
-from precomp_sdk.evaluation.page.html import Html, details, document, element, section, table
+from precomp_sdk.evaluation.page.html import details, document, section
 from precomp_sdk.evaluation.page.plot import Point, Series, plot
 from precomp_sdk.evaluation.page.sections import (
     RATE_LABEL,
@@ -16,9 +17,9 @@ from precomp_sdk.evaluation.page.sections import (
     verdict,
 )
 from precomp_sdk.evaluation.proxy_report import ProxyReport
-from precomp_sdk.evaluation.rates.bjontegaard import TASK_LOSS
+from precomp_sdk.evaluation.rates.bjontegaard import RATE_HEAD, TASK_LOSS
 from precomp_sdk.evaluation.results import Evaluation, JudgeResult
-from precomp_sdk.evaluation.transfer.records import TransferMatrix
+from precomp_sdk.evaluation.transfer.records import CELL_HEAD, TransferMatrix
 from precomp_sdk.types import RateAccuracyCurve
 
 __all__ = ["evaluation_page", "proxy_page", "runs_page", "transfer_page"]
@@ -54,11 +55,8 @@ def evaluation_page(evaluation: Evaluation) -> str:
 
 def transfer_page(matrix: TransferMatrix) -> str:
     """Return a transfer matrix as an HTML page: the matrix, then the curves of every codec and backbone."""
-    rows = []
-    for cell in matrix.cells:
-        loop = [name for name, own in (("codec", cell.codec_in_loop), ("backbone", cell.task_in_loop)) if own]
-        rows.append((cell.preprocessor, cell.codec, cell.task, " and ".join(loop) or "nothing", *rate_cells(cell.main)))
-    head = ("preprocessor", "codec", "backbone", "in its loop", "BD-rate", "interval", "overlap")
+    rows = [(*cell.labels, *rate_cells(cell.main)) for cell in matrix.cells]
+    head = (*CELL_HEAD, *RATE_HEAD)
     reasons = [
         element("p", f"{cell.preprocessor}, {cell.codec}, {cell.task}: {cell.main.reason}", class_="note")
         for cell in matrix.cells
@@ -110,22 +108,6 @@ def proxy_page(report: ProxyReport) -> str:
         "rank correlation of bits over images": [series("Spearman's", "rank_correlation")],
     }
     plots = [plot(title, curves, x_label=report.quality_name, logarithmic=False) for title, curves in drawings.items()]
-    head = (report.quality_name, "source, dB", "proxy, dB", "gain, dB", "bits error, median", "95th", "bias", "rank")
-    rows = [
-        (
-            *(
-                f"{point.quality:g}",
-                f"{point.source_psnr_db:.1f}",
-                f"{point.proxy_psnr_db:.1f}",
-                f"{point.gain_db:+.1f}",
-            ),
-            *(f"{point.bits_error_median:.1%}", f"{point.bits_error_p95:.1%}", f"{point.bits_bias:+.1%}"),
-            f"{point.rank_correlation:.3f}",
-            *(f"{check.success:.0%}, {check.median_change:+.1%}" for check in (point.rate_step, point.distortion_step)),
-        )
-        for point in report.points
-    ]
-    checks = ("rate step: falls, by", "distortion step: falls, by")
     told = (
         f"A step of {report.step_levels:g} levels root mean square down the proxy's gradient, rounded to 8 bits and "
         "coded by the real codec: how often its bits (its error) fall, and by how much in the median. Rank "
@@ -134,7 +116,7 @@ def proxy_page(report: ProxyReport) -> str:
     settings = {**{f"codec {name}": item for name, item in report.codec_options.items()}, **report.proxy_options}
     sections = [
         section("Images and bits", element("div", *plots, class_="grid")),
-        section("Every quality", table((*head, *checks), rows), element("p", told, class_="note")),
+        section("Every quality", report.table.markup(), element("p", told, class_="note")),
         section("Time", element("p", f"{duration(report.seconds)} in all.")),
         section("Settings", pairs_table(("option", "value"), settings)),
     ]
@@ -154,7 +136,7 @@ def runs_page(runs: Mapping[str, Evaluation]) -> str:
             if item.metric in (run.metrics[0], TASK_LOSS):
                 told = (label, run.codec, run.task, run.dataset, item.test, item.metric)
                 rows.append((*told, str(run.images), *rate_cells(item)))
-    head = ("run", "codec", "task", "data set", "curve", "metric", "images", "BD-rate", "interval", "overlap")
+    head = ("run", "codec", "task", "data set", "curve", "metric", "images", *RATE_HEAD)
     sections = [section("BD-rate of each against its own anchor", table(head, rows, texts=6))]
     groups: dict[tuple[str, str, str], dict[str, Evaluation]] = {}
     for label, run in runs.items():

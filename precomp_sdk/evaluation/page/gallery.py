@@ -3,9 +3,10 @@
 from base64 import b64encode
 from collections.abc import Sequence
 
+from precomp_sdk.evaluation._markup import Html, element, table
 from precomp_sdk.evaluation.gallery import GalleryImage
 from precomp_sdk.evaluation.harm import Harm
-from precomp_sdk.evaluation.page.html import Html, details, element, section, table
+from precomp_sdk.evaluation.page.html import details, section
 
 __all__ = ["gallery_section", "harm_section"]
 

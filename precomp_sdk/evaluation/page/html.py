@@ -1,60 +1,15 @@
-"""Markup that cannot be broken into: every string is text and escaped, unless `element` made it."""
+"""Documents of markup, each one file that needs nothing else."""
 
-import html
 from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib.resources import files
 
-from precomp_sdk.errors import printable
+from precomp_sdk.evaluation._markup import Html, element, joined
 
-__all__ = ["Html", "details", "document", "element", "joined", "section", "table"]
+__all__ = ["details", "document", "section"]
 
 # No page loads anything: images are data, styles and the script are inline, and the browser is told so.
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
-_VOID = frozenset({"img", "meta"})
-
-
-class Html(str):
-    """Markup that is ready. Only this module makes it; any other string is text."""
-
-    __slots__ = ()
-
-
-def element(name: str, *content: str, **attributes: str | float | None) -> Html:
-    """Return an element; text in it and values of attributes are escaped, attributes that are None left out.
-
-    Args:
-        name: of the element.
-        content: text, or what this function returned.
-        attributes: ``class_`` is written as ``class``, ``data_tip`` as ``data-tip``.
-
-    Example:
-        >>> element("td", "<b>", element("br"), class_="left")
-        '<td class="left">&lt;b&gt;<br></br></td>'
-    """
-    written = "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{_escape(f"{value:g}" if isinstance(value, float) else str(value))}"'
-        for key, value in attributes.items()
-        if value is not None
-    )
-    opened = f"<{name}{written}>"
-    return Html(opened if name in _VOID else f"{opened}{joined(content)}</{name}>")
-
-
-def joined(parts: Iterable[str]) -> Html:
-    """Return text and markup in a row."""
-    return Html("".join(part if isinstance(part, Html) else _escape(part) for part in parts))
-
-
-def table(head: Sequence[str], rows: Iterable[Sequence[str]], *, texts: int = 1) -> Html:
-    """Return a table that scrolls sideways where it is too wide; the first ``texts`` columns stand to the left."""
-    classes = ["text" if column < texts else None for column in range(len(head))]
-    top = element("tr", *(element("th", cell, class_=name) for cell, name in zip(head, classes, strict=True)))
-    body = [
-        element("tr", *(element("td", cell, class_=name) for cell, name in zip(row, classes, strict=True)))
-        for row in rows
-    ]
-    return element("div", element("table", element("thead", top), element("tbody", *body)), class_="wide")
 
 
 def section(title: str, *content: str) -> Html:
@@ -99,7 +54,3 @@ def document(title: str, lead: Sequence[str], sections: Iterable[str]) -> str:
 @cache
 def _resource(name: str) -> str:
     return files(__package__).joinpath(name).read_text(encoding="utf-8")
-
-
-def _escape(text: str) -> str:
-    return html.escape(printable(text, lines=True), quote=True)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from precomp_sdk.evaluation.page.html import Html, element, joined
+from precomp_sdk.evaluation._markup import Html, element, joined
 
 __all__ = ["Point", "Series", "classes_of", "plot"]
 

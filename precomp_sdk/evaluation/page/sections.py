@@ -3,9 +3,10 @@
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from precomp_sdk.evaluation.page.html import Html, details, element, joined, section, table
+from precomp_sdk.evaluation._markup import Html, element, joined, table
+from precomp_sdk.evaluation.page.html import details, section
 from precomp_sdk.evaluation.page.plot import Point, Series, plot
-from precomp_sdk.evaluation.rates.bjontegaard import TASK_LOSS, BDRate
+from precomp_sdk.evaluation.rates.bjontegaard import RATE_HEAD, TASK_LOSS, BDRate
 from precomp_sdk.evaluation.statistics import CleanScore, UncodedScore
 from precomp_sdk.types import RateAccuracyCurve, RatePoint
 
@@ -22,7 +23,6 @@ __all__ = [
 ]
 
 RATE_LABEL = "rate in bits per pixel"
-_RATE_HEAD = ("BD-rate", "interval", "overlap")
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +104,8 @@ def value(point: RatePoint, metric: str) -> float:
 def rate_cells(item: BDRate) -> tuple[str, ...]:
     """Return value, interval and overlap of a comparison; green where it saves for sure, red where it harms."""
     kind = "good" if item.saves else "bad" if item.harms else None
-    shown = "none" if item.value_percent is None else f"{item.value_percent:+.2f}%"
-    return (
-        element("span", shown, class_=kind),
-        "" if item.interval is None else str(item.interval),
-        f"{item.overlap:.0%}",
-    )
+    shown, *others = item.cells
+    return (element("span", shown, class_=kind), *others)
 
 
 def rates_table(comparisons: Sequence[BDRate]) -> Html:
@@ -127,7 +123,7 @@ def rates_table(comparisons: Sequence[BDRate]) -> Html:
     notes = [item.statement for item in comparisons if item.reason or not item.monotone]
     return joined(
         [
-            table(("BD-rate against the anchor", "metric", *_RATE_HEAD), rows, texts=2),
+            table(("BD-rate against the anchor", "metric", *RATE_HEAD), rows, texts=2),
             *(element("p", line, class_="note") for line in (told, *notes)),
         ]
     )

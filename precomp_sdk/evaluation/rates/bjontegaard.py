@@ -10,9 +10,10 @@ from precomp_sdk.errors import CurveError, OptionError, nearest
 from precomp_sdk.evaluation.rates._envelope import UpperEnvelopes, rate_differences
 from precomp_sdk.types import RateAccuracyCurve
 
-__all__ = ["TASK_LOSS", "BDRate", "Interval", "bd_rate", "check_rates", "score_matrix"]
+__all__ = ["RATE_HEAD", "TASK_LOSS", "BDRate", "Interval", "bd_rate", "check_rates", "score_matrix"]
 
 TASK_LOSS = "task_loss"  #: the metric that stands for minus the mean task loss
+RATE_HEAD = ("BD-rate", "interval", "overlap")  #: of the columns of `BDRate.cells`
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,12 @@ class BDRate:
             return self.test_below
         low = self.value_percent if self.interval is None else self.interval.low_percent
         return low is not None and low > 0.0
+
+    @property
+    def cells(self) -> tuple[str, str, str]:
+        """Value, interval and overlap, as tables show them."""
+        value = "none" if self.value_percent is None else f"{self.value_percent:+.2f}%"
+        return value, "" if self.interval is None else str(self.interval), f"{self.overlap:.0%}"
 
     @property
     def statement(self) -> str:

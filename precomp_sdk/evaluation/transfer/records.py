@@ -1,18 +1,20 @@
 """The cells of a transfer matrix, and the whole."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from precomp_sdk.errors import CurveError, nearest
-from precomp_sdk.evaluation.rates.bjontegaard import BDRate
-from precomp_sdk.evaluation.views import Viewed
+from precomp_sdk.evaluation.rates.bjontegaard import RATE_HEAD, BDRate
+from precomp_sdk.evaluation.views import ShownTable, Viewed
 from precomp_sdk.types import RateAccuracyCurve
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["TrainedWith", "TransferCell", "TransferMatrix"]
+__all__ = ["CELL_HEAD", "TrainedWith", "TransferCell", "TransferMatrix"]
+
+CELL_HEAD = ("preprocessor", "codec", "backbone", "in its loop")  #: of the columns of `TransferCell.labels`
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,12 @@ class TransferCell:
     def in_loop(self) -> bool:
         """True where it was trained with both."""
         return self.codec_in_loop and self.task_in_loop
+
+    @property
+    def labels(self) -> tuple[str, str, str, str]:
+        """What stands in a table under `CELL_HEAD`."""
+        within = [name for name, own in (("codec", self.codec_in_loop), ("backbone", self.task_in_loop)) if own]
+        return self.preprocessor, self.codec, self.task, " and ".join(within) or "nothing"
 
     @property
     def main(self) -> BDRate:
@@ -130,26 +138,9 @@ class TransferMatrix(Viewed):
             for item in cell.comparisons
         ]
 
-    def summary(self) -> str:
-        """Return the matrix as a text table: a row per cell."""
-        head = f"BD-rate on {self.metrics[0]} against the anchor, {self.dataset}: {self.images} images"
-        rows = [["preprocessor", "codec", "backbone", "in its loop", "%", "interval", "overlap"]]
+    def _shown(self) -> Iterator[str | ShownTable]:
+        yield f"BD-rate on {self.metrics[0]} against the anchor, {self.dataset}: {self.images} images"
+        yield ShownTable((*CELL_HEAD, *RATE_HEAD), [(*cell.labels, *cell.main.cells) for cell in self.cells], texts=4)
         for cell in self.cells:
-            within = [name for name, own in (("codec", cell.codec_in_loop), ("backbone", cell.task_in_loop)) if own]
-            value = "none" if cell.main.value_percent is None else f"{cell.main.value_percent:+.1f}"
-            interval = "" if cell.main.interval is None else str(cell.main.interval)
-            rows.append(
-                [
-                    *(cell.preprocessor, cell.codec, cell.task),
-                    " and ".join(within) or "nothing",
-                    *(value, interval, f"{cell.main.overlap:.0%}"),
-                ]
-            )
-        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-        lines = ["  ".join(item.ljust(width) for item, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-        reasons = [
-            f"{cell.preprocessor}, {cell.codec}, {cell.task}: {cell.main.reason}"
-            for cell in self.cells
-            if cell.main.reason
-        ]
-        return "\n".join([head, "", *lines, *(["", *reasons] if reasons else [])])
+            if cell.main.reason:
+                yield f"{cell.preprocessor}, {cell.codec}, {cell.task}: {cell.main.reason}"
