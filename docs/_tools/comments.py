@@ -33,6 +33,8 @@ class Comments(griffe.Extension):
         text = obj.docstring.value
         text = _UNITS.sub(lambda found: f"**Shapes and units**\n\n{_listed(found[1])}\n\n", text)
         text = re.sub(r"^Example:$", "Examples:", text, flags=re.MULTILINE)
+        if obj.is_class and "__init__" not in obj.members and "dataclass" not in obj.labels:  # pydantic's fields
+            text = re.sub(r"^Args:$", "Attributes:", text, flags=re.MULTILINE)
         obj.docstring.value = _SOURCE.sub(lambda found: f"*Source:* {' '.join(found[1].split())}\n", text)
 
 

@@ -41,6 +41,8 @@ class FitProxyResult:
         bits_error: mean absolute error of log bits, about the relative error.
         seconds: wall time.
         skipped: images that could not be read.
+
+    Attributes:
         doubt: why the proxy is no good yet, in words; empty where it is. Training behind such a proxy goes astray.
     """
 

@@ -65,6 +65,8 @@ class TrainResult:
         skipped: images that could not be read and were left out.
         seconds: wall time of this part of the run.
         folder: where the weights and the checkpoint are, or None.
+
+    Attributes:
         mean_relative: mean of ``relative`` over the qualities: below 1 is a gain, above 1 is worse than the anchor.
         worse: whether the run ended worse than the anchor.
     """
