@@ -95,12 +95,12 @@ def _row(qp: int, images: Sequence[torch.Tensor], proxy: BPGProxy) -> str:
         source = planes[0].astype(np.int64)
         answer, _, blocks = encode(planes, qp, PLAIN)
         plain = [simulate(source, blocks, qp, rounded), simulate(source, blocks, qp, _flipping(generator))]
-        gains = [_gain_db(source, stand_in, answer) for stand_in in plain]
+        gains = [_gain_db(source, guess, answer) for guess in plain]
         answer, unfiltered, blocks = encode(planes, qp, EXTRAS)
         own = simulate(source, blocks, qp, rounded)
         guessed = _proxy_luma(proxy, image, qp)
-        stand_ins = [simulate(source, blocks, qp, rounded, neighbours=unfiltered), own, guessed]
-        gains += [_gain_db(source, stand_in, answer) for stand_in in stand_ins]
+        guesses = [simulate(source, blocks, qp, rounded, neighbours=unfiltered), own, guessed]
+        gains += [_gain_db(source, guess, answer) for guess in guesses]
         mixes = [_gain_db(source, share * own + (1.0 - share) * guessed, answer) for share in np.linspace(0, 1, 11)]
         found.append((_psnr_db(source, answer), *gains, *mixes))
     plain_db, *means = np.mean(found, axis=0)
@@ -124,8 +124,8 @@ def _psnr_db(one: NDArray[Any], other: NDArray[Any]) -> float:
     return float(10.0 * np.log10(255.0**2 / error)) if error else float("inf")
 
 
-def _gain_db(source: NDArray[Any], stand_in: NDArray[Any], answer: NDArray[Any]) -> float:
-    return _psnr_db(stand_in, answer) - _psnr_db(source, answer)
+def _gain_db(source: NDArray[Any], guess: NDArray[Any], answer: NDArray[Any]) -> float:
+    return _psnr_db(guess, answer) - _psnr_db(source, answer)
 
 
 def encode(planes: Sequence[NDArray[np.uint8]], qp: int, extras: str) -> tuple[Ints, Ints, list[Block]]:

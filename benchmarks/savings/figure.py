@@ -2,7 +2,7 @@
 
     python benchmarks/savings/figure.py --store runs/savings/store --output docs/results/carry_over.png
     python benchmarks/savings/figure.py --codecs bpg --networks smooth_bpg=squeezenet,mobilenetv2,fastestdet \
-        --network smooth_bpg --ours "smooth_bpg or not, chosen with all" --output docs/results/carry_over_trained.png
+        --network smooth_bpg --ours "smooth_bpg, chosen" --output docs/results/carry_over_trained.png
 
 Nothing is encoded or judged here.
 """
@@ -16,11 +16,13 @@ import numpy as np
 mpl.use("Agg")
 from curves import constant, measured, normalizers
 from matplotlib import pyplot  # the backend comes first
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 from table import CELLS, SCORERS, load, methods, trained
 
 SHOWN = {
     "anchor": ("codec alone", "#444444", "-"),
     "control: equal bits": ("control: equal bits", "#999999", ":"),
+    "control: one all for all": ("control: one resolution and quality for all", "#009e73", "-."),
     "ours": ("ours, this network outside", "#c1272d", "-"),
     "all, in the loop": ("ours, this network in the loop", "#0071bc", "--"),
 }
@@ -73,11 +75,16 @@ def main() -> None:
                 f"{cell}: {NAMES[judge]} behind {'optimized JPEG' if codec == 'jpeg' else 'BPG'}", fontsize=10
             )
             axis.grid(visible=True, which="both", alpha=0.2)
+            for side in (axis.xaxis, axis.yaxis):
+                side.set_major_locator(LogLocator(subs=(1, 2, 5)))
+                side.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+                side.set_minor_formatter(NullFormatter())
             if column == 0:
                 axis.set_ylabel("divergence from its own clean answer")
             if row == rows - 1:
                 axis.set_xlabel("bits per pixel")
-    axes[0, 0].legend(fontsize=8)
+    lines = {line.get_label(): line for axis in axes.flat for line in axis.get_lines()}
+    figure.legend(lines.values(), lines.keys(), loc="outside lower center", ncols=3, frameon=False, fontsize=9)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(arguments.output, dpi=110)
 
