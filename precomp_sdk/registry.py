@@ -1,7 +1,7 @@
 """Names to classes: what is installed, where it comes from, and whether it works."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -65,11 +65,18 @@ class Registry:
 
     def __init__(self, *, entry_points: bool = True) -> None:
         self._host = Host(self._observer_failed)
-        self._load_entry_points = entry_points
+        self._load_entry_points = self._has_entry_points = entry_points
         self._statuses: dict[str, PluginStatus] = {}  # by what pluggy knows a plugin as
         self._components: dict[str, dict[str, Component]] = {kind: {} for kind in _KINDS}
         self._files: list[Path] = []
         self._imported: dict[str, str] = {}  # kinds by import path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle where components come from: another process looks at its own entry points and imports files anew.
+
+        What was registered in code is left out; `register` it there, too.
+        """
+        return _registry_of, (self._has_entry_points, self.files, self._imported)
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -368,3 +375,12 @@ class Registry:
 
     def _observer_failed(self, title: str, error: str) -> None:
         self._statuses[title] = replace(self._statuses[title], error=f"its observer failed: {error}")
+
+
+def _registry_of(entry_points: bool, files: Sequence[Path], imported: Mapping[str, str]) -> Registry:
+    registry = Registry(entry_points=entry_points)
+    for file in files:
+        registry.add_file(file)
+    for path, kind in imported.items():
+        registry.add_import(kind, path)
+    return registry

@@ -1,5 +1,6 @@
 """Commands for trained preprocessors: export, compress, decompress."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -142,7 +143,7 @@ def compress(
     from precomp_sdk.deploy import RECORD_NAME, BulkSettings, QualityTarget, compress_files, find_jobs, find_model
     from precomp_sdk.engines import make_engine
     from precomp_sdk.image_io import MAX_PIXELS, ReadSettings
-    from precomp_sdk.run import Sender, load_compressor
+    from precomp_sdk.run import Source, load_compressor
 
     registry = registry_of(ctx)
     target: QualityTarget | KeepAnswer
@@ -154,7 +155,8 @@ def compress(
         target = _kept(keep_answer, registry, trust=trust, tolerance=tolerance, max_encodes=max_encodes)
     read = ReadSettings(max_pixels=MAX_PIXELS if max_pixels is None else max_pixels, white_level=white_level)
     model = find_model(model, codec)
-    sender = load_compressor(model, registry, max_pixels=max_pixels, trust=trust, observer=tell_notice)
+    load = partial(load_compressor, model, registry, max_pixels=max_pixels, trust=trust)
+    sender = load(observer=tell_notice)
     if quality is not None:
         sender.check_quality(quality)
     single = len(inputs) == 1 and (inputs[0] == STREAM or inputs[0].is_file())
@@ -165,7 +167,7 @@ def compress(
         raise typer.BadParameter("expected files and folders; - is for one image alone", param_hint="INPUT")
     with progress(ctx) as shown, make_engine(engine, workers, address=address) as who:
         report = compress_files(
-            Sender(model, registry, sender, max_pixels=max_pixels, trust=trust),
+            Source(load, sender),
             find_jobs(inputs, output, sender.codec.suffix()),
             BulkSettings(target, newer=newer, dry_run=dry_run, read=read),
             sender=sender.digest,
@@ -185,11 +187,12 @@ def _kept(name: str, registry: "Registry", *, trust: bool, tolerance: float | No
     """Return the target that keeps a network's answer; each worker loads the network anew."""
     from precomp_sdk.deploy import KeepAnswer
     from precomp_sdk.deploy.loading import digest_of
-    from precomp_sdk.run import TaskSource, load_task
+    from precomp_sdk.run import Source, load_task
 
-    task = load_task(name, registry, trust=trust)
+    load = partial(load_task, name, registry, trust=trust)
+    task = load()
     return KeepAnswer(
-        TaskSource(name, registry, task, trust=trust),
+        Source(load, task),
         name=f"{name} ({digest_of(task)[:8]})",  # other weights under this name do a bulk job's files again
         tolerance=tolerance,
         max_encodes=max_encodes,

@@ -1,8 +1,8 @@
 """What training left behind, as a sender uses it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 
@@ -21,84 +21,29 @@ from precomp_sdk.run.training import PROXY_FILE, TASK_FILE
 from precomp_sdk.task import TaskModel
 from precomp_sdk.training import WEIGHTS_FILE, load_module, load_proxy, read_module
 
-__all__ = ["Sender", "TaskSource", "load_compressor", "load_fitted", "load_task"]
+__all__ = ["Source", "load_compressor", "load_fitted", "load_task"]
+
+Made = TypeVar("Made")
 
 
-class Sender:
-    """Makes a compressor where it is called, in a worker's process; in this one it is the one that was loaded.
-
-    Args:
-        path: of a folder or file, as `load_compressor` takes it.
-        registry: of the names in it; a worker in another process takes the installed plugins.
-        loaded: what was loaded in this process.
-        max_pixels: see `load_compressor`.
-        trust: likewise.
-    """
-
-    def __init__(
-        self,
-        path: Path | str,
-        registry: Registry,
-        loaded: Compressor | None = None,
-        *,
-        max_pixels: int | None = None,
-        trust: bool = False,
-    ) -> None:
-        self._path, self._registry, self._loaded = path, registry, loaded
-        self._max_pixels, self._trust = max_pixels, trust
-
-    def __call__(self) -> Compressor:
-        """Return the compressor."""
-        return self._loaded or load_compressor(
-            self._path, self._registry, max_pixels=self._max_pixels, trust=self._trust
-        )
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle paths: a worker loads the sender anew, with installed plugins and the files that were added here."""
-        imported = dict(self._registry.imported)
-        return _sender_of, (self._path, self._registry.files, imported, self._max_pixels, self._trust)
-
-
-def _sender_of(
-    path: Path | str, files: Sequence[Path], imported: Mapping[str, str], max_pixels: int | None, trust: bool
-) -> Sender:
-    registry = Registry()
-    for file in files:
-        registry.add_file(file)
-    for name, kind in imported.items():
-        registry.add_import(kind, name)
-    return Sender(path, registry, max_pixels=max_pixels, trust=trust)
-
-
-class TaskSource:
-    """Makes a task where it is called, in a worker's process; in this one it is the one that was loaded.
+class Source(Generic[Made]):
+    """Gives what was loaded in this process; pickled for a worker, it gives what is loaded there anew.
 
     Args:
-        path: of a folder or file, or the name of a shipped network, as `load_task` takes it.
-        registry: of the names in it; a worker in another process takes the installed plugins.
-        loaded: what was loaded in this process.
-        trust: see `load_task`.
+        load: loads it, such as ``partial(load_compressor, path, registry)``; pickled, with all its arguments.
+        loaded: what it loaded in this process; None: it is loaded at each call.
     """
 
-    def __init__(
-        self, path: Path | str, registry: Registry, loaded: TaskModel | None = None, *, trust: bool = False
-    ) -> None:
-        self._path, self._registry, self._loaded, self._trust = path, registry, loaded, trust
+    def __init__(self, load: Callable[[], Made], loaded: Made | None = None) -> None:
+        self._load, self._loaded = load, loaded
 
-    def __call__(self) -> TaskModel:
-        """Return the task."""
-        return self._loaded or load_task(self._path, self._registry, trust=self._trust)
+    def __call__(self) -> Made:
+        """Return it."""
+        return self._load() if self._loaded is None else self._loaded
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle paths, as `Sender` does."""
-        return _task_source_of, (self._path, self._registry.files, self._trust)
-
-
-def _task_source_of(path: Path | str, files: Sequence[Path], trust: bool) -> TaskSource:
-    registry = Registry()
-    for file in files:
-        registry.add_file(file)
-    return TaskSource(path, registry, trust=trust)
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what can be loaded again."""
+        return {**self.__dict__, "_loaded": None}
 
 
 def load_task(path: Path | str, registry: Registry, *, trust: bool = False) -> TaskModel:

@@ -1,6 +1,7 @@
 import json
 import pickle
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ from precomp_sdk import (
     upscale,
 )
 from precomp_sdk.deploy import Compressor
-from precomp_sdk.run import Sender
+from precomp_sdk.run import Source, load_compressor
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeProxy, FakeTask
 from precomp_sdk.training import WEIGHTS_FILE, Trainer, TrainSettings, read_module, save_module
 
@@ -199,9 +200,10 @@ def test_the_limit_of_the_codec_is_the_users_to_raise(tmp_path: Path) -> None:
     path = tmp_path / "sender.safetensors"
     Compressor(JPEGCodec(), Identity()).save(path)
     assert Compressor.load(path).codec.options["max_pixels"] == JPEGCodec().max_pixels
-    for made in (Compressor.load(path, max_pixels=123), Sender(path, Registry(), max_pixels=123)()):
+    load = partial(load_compressor, path, Registry(), max_pixels=123)
+    for made in (Compressor.load(path, max_pixels=123), load()):
         assert made.codec.options["max_pixels"] == 123
         with pytest.raises(CodecError, match="123 pixels"):
             made.compress(torch.zeros(3, 16, 16, dtype=torch.uint8), 20)
-    worker = pickle.loads(pickle.dumps(Sender(path, Registry(), max_pixels=123)))
+    worker = pickle.loads(pickle.dumps(Source(load)))
     assert worker().codec.options["max_pixels"] == 123

@@ -3,6 +3,7 @@
 import pickle
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from typer.testing import CliRunner, Result
 from precomp_sdk import ConfigError, PluginError, Registry
 from precomp_sdk.cli import app
 from precomp_sdk.config import load_experiment, parse_experiment
-from precomp_sdk.run import Sender, build, read_record, run_evaluation, run_training
+from precomp_sdk.run import Source, build, load_compressor, load_task, read_record, run_evaluation, run_training
 
 MODULE = """
 from pathlib import Path
@@ -134,9 +135,21 @@ def test_python_refuses_likewise(packed: dict[str, Any], folder: Path) -> None:
 def test_a_worker_knows_them(packed: dict[str, Any], folder: Path) -> None:
     registry = Registry(entry_points=False)
     run_training(parse_experiment(packed), registry)
-    content = pickle.dumps(Sender(folder / "run", registry, trust=True))
+    content = pickle.dumps(Source(partial(load_compressor, folder / "run", registry, trust=True)))
     forget(folder)
     assert pickle.loads(content)().codec.name == "packed"
+
+
+def test_a_worker_knows_those_that_a_file_names_without_their_module(folder: Path) -> None:
+    registry = Registry(entry_points=False)
+    registry.add_import("task", "my_parts:PackedTask")
+    task = registry.create("task", "packed")
+    task.save(folder / "task.safetensors")
+    source = Source(partial(load_task, folder / "task.safetensors", registry), task)
+    assert source() is task
+    content = pickle.dumps(source)
+    forget(folder)
+    assert pickle.loads(content)().name == "packed"
 
 
 @pytest.mark.parametrize(
