@@ -1,5 +1,6 @@
 """What a plugin needs, and what to say where it does not load."""
 
+import hashlib
 import importlib.util
 import os
 import sys
@@ -93,13 +94,20 @@ def told(error: BaseException) -> str:
 
 
 def imported_file(path: Path) -> ModuleType:
-    """Import a file under a name of its own, so that it takes no other module's place.
+    """Import a file under a name of its own place and content, so that it takes no other module's place.
+
+    A file that is imported again and was not changed is the module that is there: its classes stay the same ones.
 
     Raises:
         PluginError: it cannot be.
     """
-    name = f"{_FILE_PREFIX}{path.stem}"
-    spec = importlib.util.spec_from_file_location(name, path) if path.is_file() else None
+    spec = None
+    if path.is_file():
+        digest = hashlib.sha256(bytes(path.resolve()) + path.read_bytes()).hexdigest()
+        name = f"{_FILE_PREFIX}{path.stem}_{digest[:8]}"
+        if name in sys.modules:
+            return sys.modules[name]
+        spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise PluginError(
             where=str(path), expected="a Python file", got="none of that name", remedy="Look at the path."
@@ -108,10 +116,10 @@ def imported_file(path: Path) -> ModuleType:
     sys.modules[name] = module  # what it defines can be pickled and unpickled
     try:
         spec.loader.exec_module(module)
-    except KeyboardInterrupt:
-        raise
     except BaseException as error:  # a stranger's import may raise anything
         del sys.modules[name]
+        if isinstance(error, KeyboardInterrupt):
+            raise
         raise PluginError(
             where=str(path),
             expected="a file that can be imported",
