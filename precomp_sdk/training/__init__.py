@@ -1,6 +1,6 @@
 """Calibration, proxy and task fitting, and the joint trainer."""
 
-from precomp_sdk.training.calibration import AnchorUnits, anchor_units, calibrate, slopes
+from precomp_sdk.training.calibration import calibrate, slopes
 from precomp_sdk.training.checkpoints import (
     SavedModule,
     as_recorded,
@@ -10,7 +10,6 @@ from precomp_sdk.training.checkpoints import (
     save_module,
 )
 from precomp_sdk.training.loading import Batches, held_back, shuffled
-from precomp_sdk.training.loop import PROXY_FILE, STATE_FILE, TASK_FILE, WEIGHTS_FILE
 from precomp_sdk.training.objective import (
     AnchorPoint,
     Calibration,
@@ -27,10 +26,12 @@ from precomp_sdk.training.resolutions import (
     choose_resolutions,
     resolution_points,
 )
-from precomp_sdk.training.run_folder import check_unused, locked
+from precomp_sdk.training.results import TrainResult
+from precomp_sdk.training.run_folder import PROXY_FILE, STATE_FILE, TASK_FILE, WEIGHTS_FILE, check_unused, locked
 from precomp_sdk.training.settings import FREE_SETTINGS, PARTS, FitProxySettings, FitTaskSettings, TrainSettings
 from precomp_sdk.training.task_fitting import FitTaskResult, fit_task, score_task
-from precomp_sdk.training.trainer import Trainer, TrainResult
+from precomp_sdk.training.trainer import Trainer
+from precomp_sdk.training.units import AnchorUnits, anchor_units
 
 __all__ = [
     "FACTORS",

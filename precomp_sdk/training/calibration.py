@@ -1,7 +1,6 @@
 """The anchor's own rate-task-loss curve, and lambda as its slope."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
@@ -13,7 +12,6 @@ from torch import Tensor
 
 from precomp_sdk.channel import Channel
 from precomp_sdk.data import TaskDataset
-from precomp_sdk.ensemble import EnsembleTask
 from precomp_sdk.errors import CalibrationError, OptionError
 from precomp_sdk.events import Event
 from precomp_sdk.images import stack_images
@@ -21,11 +19,11 @@ from precomp_sdk.targets import Target
 from precomp_sdk.task import TaskModel
 from precomp_sdk.training.grouping import samples_by_size
 from precomp_sdk.training.loading import left_out, load_all
-from precomp_sdk.training.objective import AnchorPoint, feature_distances, layer_distances
+from precomp_sdk.training.objective import AnchorPoint, feature_distances
 from precomp_sdk.transcode import Transcoder
 from precomp_sdk.types import Sample
 
-__all__ = ["AnchorUnits", "anchor_units", "calibrate", "measure_anchor", "slopes", "targets_for"]
+__all__ = ["calibrate", "measure_anchor", "slopes", "targets_for"]
 
 _SAME_RATE = 1e-6  # rates closer than this share of theirs are one: a bit in a megabit
 
@@ -136,76 +134,6 @@ def measure_anchor(
                     feature_distances(task.features(received), clean_features, task.feature_weights()).sum()
                 )
     return totals[:, 0] / pixels, totals[:, 1] / len(samples), totals[:, 2] / len(samples)
-
-
-@dataclass(frozen=True, slots=True)
-class AnchorUnits:
-    """What the anchor costs the members of an ensemble, averaged over images and qualities.
-
-    Args:
-        losses: by member.
-        layers: by member, the feature distance of each of its layers; empty where features are not matched.
-    """
-
-    losses: dict[str, float]
-    layers: dict[str, tuple[float, ...]]
-
-
-@torch.no_grad()
-def anchor_units(
-    transcoder: Transcoder,
-    task: EnsembleTask,
-    dataset: TaskDataset,
-    ladder: Sequence[float],
-    *,
-    targets: Literal["dataset", "pseudo-labels"] = "pseudo-labels",
-    features: bool = False,
-    batch_size: int = 16,
-    skip_unreadable: bool = False,
-    device: torch.device | None = None,
-) -> AnchorUnits:
-    """Measure the units of `EnsembleTask.set_units`.
-
-    Args:
-        transcoder: the codec.
-        task: the ensemble, in evaluation mode.
-        dataset: the calibration images, all of them are used.
-        ladder: the qualities.
-        targets: as in `TrainSettings`.
-        features: measure the layers' feature distances too.
-        batch_size: images per batch.
-        skip_unreadable: as in `TrainSettings`.
-        device: where the members are.
-
-    Raises:
-        CalibrationError: the anchor costs a member or a layer nothing, or no finite number.
-    """
-    channel, losses = Channel(transcoder), dict.fromkeys(task.tasks, 0.0)
-    layers = {name: torch.zeros(()) for name in task.tasks}
-    samples, _ = load_all(dataset, "calibration images", skip_unreadable=skip_unreadable)
-    count = len(samples) * len(ladder)
-    for group in samples_by_size(samples, batch_size):
-        images = stack_images([sample.image for sample in group]).to(device)
-        wanted = targets_for(task, group, images, targets)
-        clean = task.member_features(images) if features else {}
-        for sent in [channel.submit(images, [quality] * len(group)) for quality in ladder]:
-            received = sent.tensors()[0]
-            for name, values in task.member_losses(received, wanted).items():
-                losses[name] += float(values.sum()) / count
-            for name, own in clean.items():
-                found = layer_distances(task.tasks[name].features(received), own).sum(dim=1)
-                layers[name] = layers[name] + found.double().cpu() / count
-    units = AnchorUnits(losses, {name: tuple(layers[name].tolist()) for name in task.tasks} if features else {})
-    for name, unit in losses.items():
-        least = min((unit, *units.layers.get(name, ())))
-        if not 0.0 < least < np.inf:
-            raise CalibrationError(
-                where=f"anchor_units, member {name!r}",
-                expected="losses and feature distances that the codec raises above 0",
-                got=f"{least:g} on average over the ladder",
-                remedy="Leave the member or the layer out, or take a ladder that hurts it.",
-            )
-    return units
 
 
 def _clean_loss(

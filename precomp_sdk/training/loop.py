@@ -3,70 +3,45 @@
 import copy
 import math
 import random
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from precomp_sdk.channel import Channel
 from precomp_sdk.ensemble import EnsembleTask
 from precomp_sdk.errors import CheckpointError
-from precomp_sdk.events import CheckpointSaved, Event, StepDone
+from precomp_sdk.events import CheckpointSaved, StepDone
 from precomp_sdk.interrupts import Interrupted, deferred
 from precomp_sdk.preprocessor import Preprocessor
-from precomp_sdk.proxy import ProxyCodec
-from precomp_sdk.task import TaskModel
 from precomp_sdk.training.checkpoints import save_module
+from precomp_sdk.training.context import RunContext
 from precomp_sdk.training.grouping import group_by_padding
 from precomp_sdk.training.held_out import HeldOutBatch
 from precomp_sdk.training.loading import Batches
 from precomp_sdk.training.nan_guard import NaNGuard
 from precomp_sdk.training.objective import Calibration
+from precomp_sdk.training.run_folder import STATE_FILE, WEIGHTS_FILE
 from precomp_sdk.training.run_state import check_moments, load_state, loading, save_state
 from precomp_sdk.training.selection import Selection
-from precomp_sdk.training.settings import FREE_SETTINGS, TrainSettings
+from precomp_sdk.training.settings import FREE_SETTINGS
 from precomp_sdk.training.step import StepTerms, training_step
-from precomp_sdk.transcode import Transcoder
 from precomp_sdk.types import Sample
 
 __all__ = [
-    "PROXY_FILE",
-    "STATE_FILE",
-    "TASK_FILE",
-    "WEIGHTS_FILE",
-    "RunContext",
     "TrainingLoop",
     "identity_of",
     "read_checkpoint",
 ]
 
-STATE_FILE = "state.pt"  #: checkpoint of a run, to resume it
-WEIGHTS_FILE = "preprocessor.safetensors"  #: the trained preprocessor
-TASK_FILE = "task.safetensors"  #: the task's weights, where the run fitted or trained it
-PROXY_FILE = "proxy.safetensors"  #: the proxy's, likewise
 _SUMS = ("objective", "loss")  # of the other terms
 _WARM_UP_SHARE = 3  # the warm-up takes no more than a third of a run
 _LAST_RATE = 0.02  # the cosine ends at this share of the peak: the last steps still move
-
-
-@dataclass(frozen=True, slots=True)
-class RunContext:
-    """What works together in a run, and how."""
-
-    preprocessor: Preprocessor
-    proxy: ProxyCodec
-    task: TaskModel
-    transcoder: Transcoder
-    settings: TrainSettings
-    ladder: tuple[float, ...]
-    fabric: Fabric
-    notify: Callable[[Event], None]
 
 
 class TrainingLoop:

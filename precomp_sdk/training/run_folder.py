@@ -12,8 +12,12 @@ from filelock import FileLock, Timeout
 from precomp_sdk.atomic_io import remove_leftovers
 from precomp_sdk.errors import CheckpointError
 
-__all__ = ["LOCK_FILE", "check_unused", "locked"]
+__all__ = ["LOCK_FILE", "PROXY_FILE", "STATE_FILE", "TASK_FILE", "WEIGHTS_FILE", "check_unused", "locked"]
 
+STATE_FILE = "state.pt"  #: checkpoint of a run, to resume it
+WEIGHTS_FILE = "preprocessor.safetensors"  #: the trained preprocessor
+TASK_FILE = "task.safetensors"  #: the task's weights, where the run fitted or trained it
+PROXY_FILE = "proxy.safetensors"  #: the proxy's, likewise
 LOCK_FILE = ".lock"  #: held while a training works in the folder; the operating system lets go of it with the process
 
 _held: ContextVar[frozenset[Path]] = ContextVar("_held", default=frozenset())

@@ -1,15 +1,23 @@
 """The checkpoint that is kept: the one with the least objective for a network that is not in the loop."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
+from precomp_sdk.data import TaskDataset
+from precomp_sdk.modules import evaluation_mode
 from precomp_sdk.preprocessor import Preprocessor
+from precomp_sdk.task import TaskModel
+from precomp_sdk.training.calibration import calibrate
+from precomp_sdk.training.context import RunContext
 from precomp_sdk.training.held_out import HeldOutBatch
 from precomp_sdk.training.nan_guard import NaNGuard
+from precomp_sdk.training.objective import Calibration
+from precomp_sdk.types import Sample
 
-__all__ = ["Selection"]
+__all__ = ["Selection", "make_selection"]
 
 
 class Selection:
@@ -50,3 +58,41 @@ class Selection:
     def state(self) -> dict[str, Any]:
         """Return what a resumed run needs."""
         return {"step": self.step, "best": self.best, "weights": self.weights, "anchor": self._batch.anchor}
+
+
+def make_selection(
+    network: TaskModel,
+    context: RunContext,
+    dataset: TaskDataset,
+    samples: Sequence[Sample],
+    state: Mapping[str, Any] | None = None,
+) -> Selection:
+    """Give a held-out network an anchor and a lambda of its own, by its own clean answers.
+
+    Args:
+        network: moved to the device of the run.
+        context: of the run.
+        dataset: the held-out images.
+        samples: the same, loaded.
+        state: of an interrupted run, or None.
+
+    Raises:
+        CalibrationError: its lambda cannot be read off the anchor's curve.
+    """
+    settings, device = context.settings, context.fabric.device
+    network.to(device).requires_grad_(False)
+    with evaluation_mode(network):
+        points = calibrate(
+            context.transcoder,
+            network,
+            dataset,
+            context.ladder,
+            batch_size=settings.batch_size,
+            skip_unreadable=settings.skip_unreadable,
+            device=device,
+        )
+    alone = replace(
+        settings, targets="pseudo-labels", lambdas="auto", task_weight=1.0, feature_weight=0.0, clean_weight=0.0
+    )
+    calibration, anchor = Calibration(context.fabric.broadcast(points)), (state or {}).get("anchor")
+    return Selection(HeldOutBatch(samples, context.transcoder, network, calibration, alone, device, anchor), state)

@@ -1,9 +1,9 @@
 """The joint trainer: any codec, proxy, preprocessor, task and data set."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from torch import nn
 
 from precomp_sdk.atomic_io import check_target
 from precomp_sdk.codec import Codec
-from precomp_sdk.data import SkippedSample, Subset, TaskDataset
+from precomp_sdk.data import Subset, TaskDataset
 from precomp_sdk.described import options_of
 from precomp_sdk.ensemble import EnsembleTask
 from precomp_sdk.errors import DatasetError, OptionError
@@ -24,72 +24,28 @@ from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.proxy import ProxyCodec, check_proxy_codec
 from precomp_sdk.registry import Registry
 from precomp_sdk.task import TaskModel
-from precomp_sdk.training.calibration import AnchorUnits, anchor_units, calibrate
+from precomp_sdk.training.calibration import calibrate
 from precomp_sdk.training.checkpoints import as_recorded, save_module
+from precomp_sdk.training.context import RunContext
 from precomp_sdk.training.fabric import make_fabric
 from precomp_sdk.training.held_out import HeldOutBatch
 from precomp_sdk.training.loading import Batches, held_back, left_out, load_all, shuffled
-from precomp_sdk.training.loop import (
-    PROXY_FILE,
-    STATE_FILE,
-    TASK_FILE,
-    WEIGHTS_FILE,
-    RunContext,
-    TrainingLoop,
-    read_checkpoint,
-)
+from precomp_sdk.training.loop import TrainingLoop, read_checkpoint
 from precomp_sdk.training.objective import AnchorPoint, Calibration
 from precomp_sdk.training.proxy_files import load_proxy, save_proxy
 from precomp_sdk.training.proxy_fitting import fit_proxy
-from precomp_sdk.training.run_folder import check_unused, locked
-from precomp_sdk.training.selection import Selection
+from precomp_sdk.training.results import TrainResult
+from precomp_sdk.training.run_folder import PROXY_FILE, STATE_FILE, TASK_FILE, WEIGHTS_FILE, check_unused, locked
+from precomp_sdk.training.selection import make_selection
 from precomp_sdk.training.settings import FitProxySettings, TrainSettings
+from precomp_sdk.training.units import AnchorUnits, anchor_units
 from precomp_sdk.transcode import Transcoder
-from precomp_sdk.types import Sample
 from precomp_sdk.validation import check_instance
 
-__all__ = ["TrainResult", "Trainer"]
+__all__ = ["Trainer"]
 
 _WORSE_REMEDY = "do not use its weights; train longer or with a lower learning rate, or look at the task and the proxy"
 _FLAT = 0.01  # a task loss that changes by less than this share over the ladder says nothing of the codec
-
-
-@dataclass(frozen=True, slots=True)
-class TrainResult:
-    """What a run gave.
-
-    Args:
-        steps: optimizer steps done, counted over all parts of a resumed run.
-        calibration: the anchor and lambda at every quality.
-        relative: the objective relative to the anchor on the held-out batch, by quality, at the end.
-        skipped: images that could not be read and were left out.
-        seconds: wall time of this part of the run.
-        folder: where the weights and the checkpoint are, or None.
-
-    Attributes:
-        mean_relative: mean of ``relative`` over the qualities: below 1 is a gain, above 1 is worse than the anchor.
-        worse: whether the run ended worse than the anchor.
-    """
-
-    steps: int
-    calibration: Calibration
-    relative: dict[float, float]
-    skipped: tuple[SkippedSample, ...]
-    seconds: float
-    folder: Path | None
-    mean_relative: float = field(init=False)
-    worse: bool = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "mean_relative", sum(self.relative.values()) / len(self.relative))
-        object.__setattr__(self, "worse", not self.mean_relative <= 1.0)  # NaN is worse, too
-
-    @property
-    def statement(self) -> str:
-        """How the run ended against the anchor, in words."""
-        if self.worse:
-            return f"worse than the anchor, relative objective {self.mean_relative:.4f} (above 1)"
-        return f"at relative objective {self.mean_relative:.4f} (1 is the anchor)"
 
 
 class Trainer:
@@ -222,7 +178,10 @@ class Trainer:
             batch = HeldOutBatch(
                 held, transcoder, self.task, calibration, settings, fabric.device, (state or {}).get("anchor")
             )
-            selection = self._selection(transcoder, held, held_out, (state or {}).get("selection"))
+            selection = None
+            if self.select is not None:
+                known = (state or {}).get("selection")
+                selection = make_selection(self.select, context, held_out, held, known)
             loop = TrainingLoop(context, calibration, batch, folder, state, selection)
             with Batches(
                 dataset,
@@ -387,29 +346,6 @@ class Trainer:
                 )
         units = self.fabric.broadcast(units)
         task.set_units(units.losses, units.layers)
-
-    def _selection(
-        self, transcoder: Transcoder, held: Sequence[Sample], dataset: TaskDataset, state: Mapping[str, Any] | None
-    ) -> Selection | None:
-        """Return what chooses the weights: the held-out network with an anchor and a lambda of its own."""
-        if self.select is None:
-            return None
-        settings, device = replace(self.settings, targets="pseudo-labels", lambdas="auto"), self.fabric.device
-        self.select.to(device).requires_grad_(False)
-        with evaluation_mode(self.select):
-            points = calibrate(
-                transcoder,
-                self.select,
-                dataset,
-                self.ladder,
-                batch_size=settings.batch_size,
-                skip_unreadable=settings.skip_unreadable,
-                device=device,
-            )
-        calibration = Calibration(self.fabric.broadcast(points))
-        settings = replace(settings, task_weight=1.0, feature_weight=0.0, clean_weight=0.0)
-        anchor = (state or {}).get("anchor")
-        return Selection(HeldOutBatch(held, transcoder, self.select, calibration, settings, device, anchor), state)
 
     def _notify(self, event: Event) -> None:
         if self.fabric.is_global_zero:
