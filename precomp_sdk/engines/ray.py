@@ -2,7 +2,7 @@
 
 import itertools
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from importlib import import_module
 from typing import Any
 
@@ -12,12 +12,12 @@ from precomp_sdk.errors import MissingDependencyError, OptionError, ResourceErro
 __all__ = ["RayEngine"]
 
 _AHEAD = 4  # items per worker that are under way
-_RETRIES = 2  # of an item whose worker died: once with others, once more
+_DIED = "its worker was lost, twice where it was alone"
 _numbers = itertools.count(1)
 
 
 class RayEngine(Engine):
-    """Does items on a Ray cluster: actors that load the networks once and are started again where one dies.
+    """Does items on a Ray cluster: actors that load the networks once; another takes the place of one that dies.
 
     Args:
         address: of a running cluster, such as ``"auto"`` or ``"ray://head:10001"``; None starts one on this machine.
@@ -51,52 +51,77 @@ class RayEngine(Engine):
 
     def run(self, work: Work[Any, Any], items: Iterable[Any]) -> Iterator[Outcome[Any, Any]]:
         """Yield an outcome for every item, in the order in which they are done."""
-        ray = self._ray
         # in a list, a reference stays one: an actor fetches the work once, not with every item
-        call = next(_numbers), [ray.put(work)]
+        call = next(_numbers), [self._ray.put(work)]
         try:
-            actors = self._started(call)
-            waiting = iter(items)
-            pending: dict[Any, tuple[Any, Any]] = {}  # by reference: the item, and whose turn it was
-            for one in actors * _AHEAD:
-                for item in itertools.islice(waiting, 1):
-                    pending[one.do.remote(*call, item)] = (item, one)
-            while pending:
-                (done,), _ = ray.wait(list(pending), num_returns=1)
-                item, one = pending.pop(done)
-                for following in itertools.islice(waiting, 1):
-                    pending[one.do.remote(*call, following)] = (following, one)
-                try:
-                    yield Outcome(item, *ray.get(done))
-                except ray.exceptions.RayError as error:
-                    yield Outcome(item, None, f"its worker was lost: {type(error).__name__}")
+            self._start(call)
+            left = yield from self._pass(call, items, _AHEAD)
+            for _ in range(2):  # actors have died: whose fault it was shows when each of these is alone with one
+                left = yield from self._pass(call, left, 1)
+            yield from (Outcome(item, None, _DIED) for item in left)
         finally:
             if not self._kept:
                 self._end()
 
-    def _started(self, call: tuple[int, list[Any]]) -> list[Any]:
-        """Return the actors, each with the work made.
+    def _pass(
+        self, call: tuple[int, list[Any]], items: Iterable[Any], ahead: int
+    ) -> Generator[Outcome[Any, Any], None, list[Any]]:
+        """Yield outcomes, with so many items an actor under way; return the items whose actor died."""
+        waiting = iter(items)
+        lost = []
+        pending: dict[Any, tuple[Any, int, Any]] = {}  # by reference: the item, its actor's place, and the actor
+
+        def submit(place: int) -> None:
+            for item in itertools.islice(waiting, 1):
+                actor = self._actors[place]
+                pending[actor.do.remote(*call, item)] = (item, place, actor)
+
+        for place in list(range(self.workers)) * ahead:
+            submit(place)
+        while pending:
+            (done,), _ = self._ray.wait(list(pending), num_returns=1)
+            item, place, actor = pending.pop(done)
+            try:
+                found = self._ray.get(done)
+            except self._ray.exceptions.RayError:
+                lost.append(item)
+                if actor is self._actors[place]:  # the first of its items to tell
+                    self._ray.kill(actor)
+                    self._actors[place] = self._actor()
+                submit(place)
+            else:
+                submit(place)
+                yield Outcome(item, *found)
+        return lost
+
+    def _actor(self) -> Any:
+        return self._ray.remote(num_cpus=1)(_Worker).remote()
+
+    def _start(self, call: tuple[int, list[Any]]) -> None:
+        """Have the actors, each with the work made.
 
         Raises:
             ResourceError: one died of that.
             Exception: what the work raises.
         """
         ray = self._ray
-        if not self._actors:
-            actor = ray.remote(num_cpus=1, max_restarts=-1, max_task_retries=_RETRIES)(_Worker)
-            self._actors = [actor.remote() for _ in range(self.workers)]
-        try:
-            ray.get([one.make.remote(*call) for one in self._actors])
-        except ray.exceptions.RayTaskError:
-            raise
-        except ray.exceptions.RayError as error:
-            raise ResourceError(
-                where="RayEngine",
-                expected=f"{self.workers} workers that load the networks",
-                got=f"one that was lost at it: {type(error).__name__}",
-                remedy="Take fewer workers, or look at the cluster: ray status.",
-            ) from error
-        return self._actors
+        for last in (False, True):  # actors that were kept may have died since
+            self._actors = self._actors or [self._actor() for _ in range(self.workers)]
+            try:
+                ray.get([one.make.remote(*call) for one in self._actors])
+            except ray.exceptions.RayTaskError:
+                raise
+            except ray.exceptions.RayError as error:
+                self._end()
+                if last:
+                    raise ResourceError(
+                        where="RayEngine",
+                        expected=f"{self.workers} workers that load the networks",
+                        got=f"one that was lost at it: {type(error).__name__}",
+                        remedy="Take fewer workers, or look at the cluster: ray status.",
+                    ) from error
+            else:
+                return
 
     def _end(self) -> None:
         for one in self._actors:
@@ -120,5 +145,5 @@ class _Worker:
             self._function, self._number = import_module("ray").get(packed[0])(), number
 
     def do(self, number: int, packed: list[Any], item: Any) -> tuple[Any, str]:
-        self.make(number, packed)  # one that was started again has not made it
+        self.make(number, packed)  # one that took another's place has not made it
         return attempted(self._function, item)
