@@ -1,7 +1,7 @@
 # A folder that holds imagenette/{train,val}, for the benchmarks that want photographs.
 DATA ?= ../shared/data
 
-.PHONY: check lint format test bench bulk service fuzz hostile soak docs gpu-check
+.PHONY: check lint public-types format test bench bulk service fuzz hostile soak docs gpu-check
 
 check: lint test docs  ## everything CI checks, and the docs
 
@@ -10,6 +10,9 @@ lint:  ## format, lint, types, import contracts
 	ruff check .
 	mypy
 	lint-imports
+
+public-types:  ## does a type checker know the type of every public name? wants `pip install basedpyright`, or pyright
+	basedpyright --verifytypes precomp_sdk --ignoreexternal
 
 format:  ## mend what can be mended
 	ruff format .
