@@ -6,7 +6,7 @@ from precomp_sdk.evaluation.curves import Measurer, measure_curve
 from precomp_sdk.evaluation.equal_bits import EqualBits
 from precomp_sdk.evaluation.evaluator import evaluate
 from precomp_sdk.evaluation.gallery import GalleryImage
-from precomp_sdk.evaluation.harm import ClassChange, Harm, ImageChange
+from precomp_sdk.evaluation.harm import ClassChange, Harm, ImageChange, SizeChange
 from precomp_sdk.evaluation.proxy_report import GradientCheck, ProxyPoint, ProxyReport, evaluate_proxy
 from precomp_sdk.evaluation.rates import (
     TASK_LOSS,
@@ -62,6 +62,7 @@ __all__ = [
     "ProxyPoint",
     "ProxyReport",
     "ResampledCurve",
+    "SizeChange",
     "TrainedWith",
     "TransferCell",
     "TransferMatrix",

@@ -1,6 +1,6 @@
-"""Whom a preprocessor hurts: images and classes whose loss rises, at equal quality."""
+"""Whom a preprocessor hurts: images, classes and sizes of objects whose loss rises, at equal quality."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from precomp_sdk.evaluation.statistics import MeasuredCurve
 
-__all__ = ["ClassChange", "Harm", "ImageChange", "common_qualities", "harm_of"]
+__all__ = ["ClassChange", "Harm", "ImageChange", "SizeChange", "common_qualities", "harm_of"]
 
 _IMAGES = 30  # kept of each curve, the worst
 _CLASSES = 50
@@ -52,6 +52,25 @@ class ClassChange:
 
 
 @dataclass(frozen=True, slots=True)
+class SizeChange:
+    """What a preprocessor changes for objects of one size, mean over the common qualities.
+
+    Args:
+        name: of the size: ``small``, ``medium`` or ``large`` by COCO's areas for boxes.
+        objects: of that size.
+        metric: what the scores are.
+        anchor: the anchor's score over those objects.
+        test: the preprocessor's.
+    """
+
+    name: str
+    objects: int
+    metric: str
+    anchor: float
+    test: float
+
+
+@dataclass(frozen=True, slots=True)
 class Harm:
     """Whom one curve hurts, compared with the anchor at equal quality: fewer bits are part of the comparison.
 
@@ -61,6 +80,7 @@ class Harm:
         worse: share of the images whose loss rises.
         images: those whose loss rises most, worst first; no more than 30.
         classes: those whose score falls most, worst first; no more than 50, none where classes are unknown.
+        sizes: of objects, from small to large, where there are such; none where a target has no objects.
     """
 
     label: str
@@ -68,6 +88,7 @@ class Harm:
     worse: float
     images: tuple[ImageChange, ...]
     classes: tuple[ClassChange, ...] = ()
+    sizes: tuple[SizeChange, ...] = ()
 
 
 @runtime_checkable
@@ -76,6 +97,14 @@ class _PerClass(Protocol):
 
     def per_class(self, statistics: Sequence[NDArray[np.float64]]) -> NDArray[np.float64]:
         """Return each class's score, (K,), NaN where it is nowhere."""
+
+
+@runtime_checkable
+class _PerSize(Protocol):
+    """A scorer that tells objects apart by size: `BoxScorer`, or anyone's with this method."""
+
+    def per_size(self, statistics: Sequence[NDArray[np.float64]]) -> Mapping[str, tuple[int, float]]:
+        """Return for each size how many objects have it, and their score, NaN where there is none."""
 
 
 def common_qualities(anchor: MeasuredCurve, test: MeasuredCurve) -> tuple[float, ...]:
@@ -101,6 +130,28 @@ def harm_of(anchor: MeasuredCurve, test: MeasuredCurve, class_names: Sequence[st
         worse=float((losses > 0).mean()),
         images=tuple(ImageChange(test.keys[row], float(losses[row]), float(bits[row])) for row in worst),
         classes=_classes(anchor, test, qualities, losses, class_names),
+        sizes=_sizes(anchor, test, qualities),
+    )
+
+
+def _sizes(anchor: MeasuredCurve, test: MeasuredCurve, qualities: Sequence[float]) -> tuple[SizeChange, ...]:
+    """Return the changes by the objects' size, where the scorer tells sizes apart."""
+    scorer = test.scorer
+    if not isinstance(scorer, _PerSize):
+        return ()
+    before, after = (
+        [scorer.per_size(curve.point(quality).statistics) for quality in qualities] for curve in (anchor, test)
+    )
+    return tuple(
+        SizeChange(
+            name=name,
+            objects=objects,
+            metric=scorer.metrics[0],
+            anchor=float(np.mean([found[name][1] for found in before])),
+            test=float(np.mean([found[name][1] for found in after])),
+        )
+        for name, (objects, _) in before[0].items()
+        if objects
     )
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from precomp_sdk.errors import ContractError, TargetError
 from precomp_sdk.scorer import Scorer
 from precomp_sdk.scoring._combining import combine_one
-from precomp_sdk.scoring._matching import DETECTIONS_PER_CLASS, IOU_THRESHOLDS, match
+from precomp_sdk.scoring._matching import DETECTIONS_PER_CLASS, IOU_THRESHOLDS, SIZES, in_sizes, match
 from precomp_sdk.scoring._precision import average_precisions
 from precomp_sdk.targets import Boxes, Target
 
@@ -27,8 +27,9 @@ class BoxScorer(Scorer):
     it has an object in one of the images, and crowd regions excuse detections, as COCO has it. The metrics equal
     those of pycocotools (areas: all, 100 detections).
 
-    One image's statistics is (rows, 4): a row per detection (class, score, overlaps it is right at, overlaps it is
-    excused at, both as bits) and a row per class with objects (class, NaN, how many, 0).
+    One image's statistics is (rows, 10): a row per detection (class, score, and for all, small, medium and large
+    objects the overlaps it is right at and the overlaps it is excused at, both as bits) and a row per class with
+    objects (class, NaN, and for each of those sizes how many and 0).
 
     Args:
         num_classes: labels are below this.
@@ -80,12 +81,15 @@ class BoxScorer(Scorer):
             ours = np.flatnonzero(labels == label)
             ours = ours[np.argsort(-scores[ours], kind="stable")][:DETECTIONS_PER_CLASS]
             theirs = classes == label
-            right, excused = match(boxes[ours], objects[theirs], crowd[theirs])
-            rows.append(np.stack([np.full(len(ours), label), scores[ours], right @ _BITS, excused @ _BITS], axis=1))
-            count = float((theirs & ~crowd).sum())
-            if count:
-                rows.append(np.array([[label, np.nan, count, 0.0]]))
-        return np.concatenate([np.zeros((0, 4)), *rows])
+            outcomes = np.stack([item @ _BITS for item in match(boxes[ours], objects[theirs], crowd[theirs])], axis=2)
+            rows.append(
+                np.column_stack([np.full(len(ours), label), scores[ours], outcomes.reshape(len(ours), 2 * len(SIZES))])
+            )
+            counts = in_sizes(objects[theirs & ~crowd]).sum(axis=0)  # (S,)
+            if counts[0]:
+                told = np.stack([counts, np.zeros(len(SIZES))], axis=1).reshape(-1)
+                rows.append(np.concatenate([[label, np.nan], told])[None])
+        return np.concatenate([np.zeros((0, 2 + 2 * len(SIZES))), *rows])
 
     def combine(self, statistics: Sequence[NDArray[np.float64]], counts: NDArray[np.float64]) -> dict[str, float]:
         """Return the metrics over all images.
@@ -125,11 +129,32 @@ class BoxScorer(Scorer):
         per_class: NDArray[np.float64] = self._precisions(statistics, row[None])[0].mean(axis=1)
         return per_class
 
+    def per_size(self, statistics: Sequence[NDArray[np.float64]]) -> dict[str, tuple[int, float]]:
+        """Return how many objects are small, medium and large, and the mAP over each; NaN where there is none.
+
+        The sizes are COCO's, by area: small up to 32 x 32 pixels, medium up to 96 x 96, large beyond. An object's area
+        is that of its box, in the data set's images; where COCO's own files have a segment's area, pycocotools takes
+        that instead. Objects and detections of another size are excused, as COCO has it.
+
+        Args:
+            statistics: one array per image.
+
+        Source: Lin et al., arXiv 1405.0312; areaRng of the COCO API's Params.
+        """
+        rows = np.concatenate(statistics)
+        objects = rows[np.isnan(rows[:, 1])]
+        once, found = np.ones((1, len(statistics))), {}
+        for place, size in list(enumerate(SIZES))[1:]:
+            precision = _mean(self._precisions(statistics, once, place).reshape(1, -1))[0]
+            found[size] = int(objects[:, 2 + 2 * place].sum()), float(precision)
+        return found
+
     def _precisions(
-        self, statistics: Sequence[NDArray[np.float64]], counts: NDArray[np.float64]
+        self, statistics: Sequence[NDArray[np.float64]], counts: NDArray[np.float64], size: int = 0
     ) -> NDArray[np.float64]:
-        """Return average precisions, (R, K, T)."""
-        rows = np.concatenate(statistics)  # (rows, 4)
+        """Return average precisions, (R, K, T), over the objects of one of the sizes, by its place."""
+        rows = np.concatenate(statistics)  # (rows, 2 + 2 S)
+        rows = np.column_stack([rows[:, :2], rows[:, 2 + 2 * size : 4 + 2 * size]])
         images = np.repeat(np.arange(len(statistics)), [len(item) for item in statistics])
         are_objects = np.isnan(rows[:, 1])
         found = np.full((len(counts), self.num_classes, len(IOU_THRESHOLDS)), np.nan)

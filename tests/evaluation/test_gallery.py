@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from precomp_sdk import Channel, Label, LabelScorer
+from precomp_sdk import Boxes, BoxScorer, Channel, Label, LabelScorer
 from precomp_sdk.evaluation import (
     EvaluateSettings,
     MeasuredCurve,
@@ -88,6 +88,41 @@ def test_a_scorer_that_knows_classes_is_asked_for_them():
     assert [(item.name, item.metric, item.anchor, item.test, item.images) for item in harm.classes] == [
         *(("road", "mIoU", 1.0, 1 / 7, None), ("sky", "mIoU", 1.0, 1.0, None))
     ]
+
+
+def box_curves() -> tuple[MeasuredCurve, MeasuredCurve]:
+    """Return an anchor that finds a small and a large object, and a curve that finds the large one only."""
+    scorer, boxes, labels = BoxScorer(2), torch.tensor([[0.0, 0, 9, 9], [50, 50, 250, 250]]), torch.tensor([0, 1])
+    target = Boxes(boxes, labels)
+    found = [
+        scorer.measure(Boxes(boxes[kept], labels[kept], scores=torch.ones(len(boxes[kept]))), target)
+        for kept in (slice(None), slice(1, None))
+    ]
+    points = [MeasuredPoint(30.0, np.array([100.0]), np.array([0.5]), (part,)) for part in found]
+    anchor, mine = (
+        replace(measured(label, [100.0], [0.5]), scorer=scorer, points=(point,))
+        for label, point in zip(("anchor", "mine"), points, strict=True)
+    )
+    return anchor, mine
+
+
+def test_boxes_are_told_by_the_size_of_objects(evaluation, tmp_path):
+    harm = harm_of(*box_curves())
+    assert harm is not None
+    assert [(item.name, item.objects, item.metric) for item in harm.sizes] == [
+        *(("small", 1, "mAP"), ("large", 1, "mAP"))  # there is no medium one
+    ]
+    assert [(item.anchor, item.test) for item in harm.sizes] == [
+        *((pytest.approx(1.0), pytest.approx(0.0)), (pytest.approx(1.0), pytest.approx(1.0)))
+    ]
+    shown = replace(evaluation, harm=(harm,))
+    text = check_page(evaluation_page(shown)).text
+    assert "objects by area" in text
+    assert "small" in text
+    path = write_report(shown, tmp_path)[-1]
+    assert read_results(path).harm == (harm,)
+    assert all(item.sizes == () for item in evaluation.harm)  # labels have no size
+    assert "objects by area" not in check_page(evaluation_page(evaluation)).text
 
 
 def test_bits_are_told_tile_by_tile_in_their_places():

@@ -76,7 +76,7 @@ def coco_files(predictions, targets, repeats=None):
     return {"images": images, "annotations": annotations, "categories": names}, results
 
 
-def by_pycocotools(truth, results):
+def run_pycocotools(truth, results):
     with contextlib.redirect_stdout(io.StringIO()):
         whole = COCO()
         whole.dataset = truth
@@ -85,6 +85,11 @@ def by_pycocotools(truth, results):
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
+    return evaluation
+
+
+def by_pycocotools(truth, results):
+    evaluation = run_pycocotools(truth, results)
     precision = evaluation.eval["precision"][:, :, :, 0, 2]  # (T, 101, K)
     per_class = [
         precision[:, :, label].mean() if (precision[:, :, label] > -1).all() else np.nan
@@ -108,6 +113,31 @@ def test_equals_pycocotools(seed, ties):
     assert scores == pytest.approx(expected, abs=1e-9)
     np.testing.assert_allclose(scorer.per_class(statistics), per_class, atol=1e-9)
     assert 0.05 < scores["mAP"] < scores["mAP50"] < 0.9  # neither nothing nor everything is found
+
+
+@pytest.mark.parametrize("scale", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("seed", range(4))
+def test_small_medium_and_large_objects_score_as_pycocotools_has_them(seed, scale):
+    predictions, targets = make_set(60, seed=seed, ties=seed % 2 == 0)
+    for item in (*predictions, *targets):  # and some areas are a limit itself, which belongs to both sides
+        item.boxes.mul_(scale)
+        item.boxes[::5, 2:] = item.boxes[::5, :2].round_() + (32.0 if seed % 2 else 96.0)
+    scorer = BoxScorer(CLASSES)
+    statistics = measure(scorer, predictions, targets)
+    evaluation = run_pycocotools(*coco_files(predictions, targets))
+    sizes = scorer.per_size(statistics)
+    assert list(sizes) == ["small", "medium", "large"]
+    found = np.array([-1.0 if np.isnan(score) else score for _, score in sizes.values()])
+    np.testing.assert_allclose(found, evaluation.stats[3:6], atol=1e-9)
+    assert scorer.combine(statistics, np.ones(60))["mAP"] == pytest.approx(evaluation.stats[0], abs=1e-9)
+    for (count, _), (low, high) in zip(sizes.values(), ((0, 32), (32, 96), (96, 1e5)), strict=True):
+        areas = [
+            area
+            for target in targets
+            for area in (target.boxes[:, 2:] - target.boxes[:, :2]).double().prod(dim=1)[~target.crowd].tolist()
+        ]
+        assert count == sum(low**2 <= area <= high**2 for area in areas)
+    assert max(found) > 0.05
 
 
 def test_more_than_100_detections_of_a_class():

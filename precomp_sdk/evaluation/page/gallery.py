@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from precomp_sdk.evaluation._markup import Html, element, table
 from precomp_sdk.evaluation.gallery import GalleryImage
-from precomp_sdk.evaluation.harm import Harm
+from precomp_sdk.evaluation.harm import Harm, SizeChange
 from precomp_sdk.evaluation.page.html import details, section
 
 __all__ = ["gallery_section", "harm_section"]
@@ -46,7 +46,7 @@ def gallery_section(gallery: Sequence[GalleryImage], quality_name: str) -> Html:
 
 
 def harm_section(harms: Sequence[Harm], quality_name: str) -> Html:
-    """Return, for every preprocessor, the classes and images it hurts, the worst first."""
+    """Return, for every preprocessor, the sizes of objects, classes and images it hurts, the worst first."""
     parts: list[Html] = []
     for item in harms:
         qualities = ", ".join(f"{quality:g}" for quality in item.qualities)
@@ -56,6 +56,8 @@ def harm_section(harms: Sequence[Harm], quality_name: str) -> Html:
             "This is not at equal bits: what is saved is in the other column, and in the plots."
         )
         parts.append(element("p", told))
+        if item.sizes:
+            parts.append(_sizes(item.sizes))
         if item.classes:
             metric = item.classes[0].metric
             rows: list[tuple[str, ...]] = [
@@ -75,6 +77,19 @@ def harm_section(harms: Sequence[Harm], quality_name: str) -> Html:
         if images:
             parts.extend(_long(("image, worst first", "change of loss", "change of bits"), images, "More images"))
     return section("Whom it hurts", *parts)
+
+
+def _sizes(sizes: Sequence[SizeChange]) -> Html:
+    """Return the objects' sizes, from small to large."""
+    metric = sizes[0].metric
+    rows = [
+        (
+            *(found.name, str(found.objects), f"{found.anchor:.4f}", f"{found.test:.4f}"),
+            _signed(found.test - found.anchor, good=1),
+        )
+        for found in sizes
+    ]
+    return table(("objects by area", "objects", f"anchor's {metric}", metric, "change"), rows)
 
 
 def _long(head: Sequence[str], rows: Sequence[tuple[str, ...]], more: str) -> list[Html]:
