@@ -1,5 +1,6 @@
 """Commands for trained preprocessors: export, compress, decompress."""
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -54,6 +55,7 @@ def export(
         typer.Option(help="With a folder as output: images to calibrate on, for convolutions in 8 bits at the sender."),
     ] = None,
     trust: Trust = False,
+    as_json: AsJSON = False,
 ) -> None:
     """Write a trained preprocessor with its codec as one file, or as ONNX, and say what it costs.
 
@@ -65,20 +67,26 @@ def export(
     sender = load_compressor(run, registry_of(ctx), trust=trust, observer=tell_notice)
     if int8 is not None and output.suffix:
         raise typer.BadParameter("expected a folder as output: int8 is for sender.onnx", param_hint="--int8")
+    paths: Sequence[Path] = (output,)
     if not output.suffix:
         paths = export_onnx_pair(sender, output, int8=None if int8 is None else _calibration(int8, output))
-        for path in paths:
-            say(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
-        say(str(measure_cost(sender.preprocessor)))
-        return
-    if sender.preprocessor.requires and output.suffix != ".onnx":
+    elif output.suffix == ".onnx":
+        sender.export_onnx(output)
+    elif not sender.preprocessor.requires:
+        sender.save(output)
+    else:
         told = f"{sender.preprocessor.name!r} works with its {' and '.join(sender.preprocessor.requires)}"
         raise typer.BadParameter(
             f"{told}, which no weights file holds: expected an .onnx file; `precomp compress` takes the run's folder",
             param_hint="--output",
         )
-    sender.export_onnx(output) if output.suffix == ".onnx" else sender.save(output)
-    say(f"{output}: {output.stat().st_size / 1e6:.2f} MB\n{measure_cost(sender.preprocessor)}")
+    cost, sizes = measure_cost(sender.preprocessor), {path: path.stat().st_size for path in paths}
+    if as_json:
+        tell_json({"files": [{"path": path, "bytes": size} for path, size in sizes.items()], "cost": cost})
+        return
+    for path, size in sizes.items():
+        say(f"{path}: {size / 1e6:.2f} MB")
+    say(str(cost))
 
 
 def _calibration(folder: Path, output: Path) -> list["Tensor"]:
@@ -275,6 +283,7 @@ def explain(
     output: Annotated[Path, typer.Option(help="PNG file for the figure.")] = Path("explained.png"),
     codec: CodecName = None,
     trust: Trust = False,
+    as_json: AsJSON = False,
 ) -> None:
     """Show what a sender does to an image: where it looks, what it changes, where the bits go."""
     from precomp_sdk.deploy import explain as explained
@@ -282,4 +291,7 @@ def explain(
 
     found = explained(load_compressor(model, registry_of(ctx), codec=codec, trust=trust), image, quality)
     found.save(output)
-    typer.echo(f"{output}: {found.summary}")
+    if as_json:
+        tell_json({"output": output, **found.facts})
+    else:
+        typer.echo(f"{output}: {found.summary}")

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from precomp_sdk.config import Experiment
+    from precomp_sdk.deploy import Explanation
+    from precomp_sdk.evaluation import Evaluation
     from precomp_sdk.events import Event
     from precomp_sdk.registry import Registry
     from precomp_sdk.run import TrainingOutcome
@@ -66,7 +68,8 @@ def train(
     folder = experiment if output is None and experiment.is_dir() else output
     loaded = load_experiment(experiment, overrides_of(settings, folder))
     typed = not experiment.is_dir()  # a file is the user's own word; a run's folder may come from anybody
-    outcome = _train(ctx, loaded, resume, overwrite, trust=trust or typed, as_json=as_json)
+    outcome = _train(ctx, loaded, resume, overwrite, trust=trust or typed)
+    _tell_training(outcome, as_json=as_json)
     if fail_if_worse and outcome.result is not None and outcome.result.worse:
         raise typer.Exit(1)
 
@@ -128,7 +131,11 @@ def evaluate(
     who = {"engine": None if engine == "local" else engine, "engine_workers": workers, "engine_address": address}
     given = [f"evaluate.{key}={json.dumps(value)}" for key, value in who.items() if value is not None]
     loaded = load_experiment(experiment, [*given, *overrides_of(settings, folder)])
-    _evaluate(ctx, loaded, weights, output, unfinished, trust=trust, as_json=as_json)
+    evaluation = _evaluate(ctx, loaded, weights, output, unfinished, trust=trust)
+    if as_json:
+        tell_json(evaluation.without_images())
+        return
+    _tell_evaluation(evaluation, output or loaded.output.folder)
 
 
 @app.command()
@@ -143,6 +150,7 @@ def quickstart(
     photo: Annotated[
         Path | None, typer.Option(help="A photograph of yours, which is compressed at the end by what ships.")
     ] = None,
+    as_json: AsJSON = False,
 ) -> None:
     """Do the whole job on drawn images: fit a task, train the preprocessor for JPEG, measure what it saves."""
     text = files("precomp_sdk").joinpath("quickstart.toml").read_text(encoding="utf-8")
@@ -157,23 +165,36 @@ def quickstart(
         seeds += [f"data.{name}.seed={table.get('seed', 0) + seed}" for name, table in tables["data"].items()]
     overrides = [*seeds, *overrides_of(settings, output)]
     experiment = parse_experiment(tables, origin="quickstart.toml", overrides=overrides)
-    _train(ctx, experiment, resume, overwrite)
-    _evaluate(ctx, experiment, None, None, trust=True)  # what it names is what the user typed
-    if photo is None:
+    folder = experiment.output.folder
+    outcome = _train(ctx, experiment, resume, overwrite)
+    if not as_json:
+        _tell_training(outcome)
+    evaluation = _evaluate(ctx, experiment, None, None, trust=True)  # what it names is what the user typed
+    if not as_json:
+        _tell_evaluation(evaluation, folder)
+    explained = None if photo is None else _explain_general(ctx, photo, folder)
+    if as_json:
+        facts = {**_training_facts(outcome), "evaluation": evaluation.without_images()}
+        tell_json(facts if explained is None else {**facts, "photo": explained.facts})
+    elif explained is None or photo is None:
         shown = "precomp compress general photo.jpg --quality 20 --output small.jpg"
         typer.echo(f"\nnext, a photograph of yours, for networks that nobody trained for: {shown}")
     else:
-        _show_general(ctx, photo, experiment.output.folder)
+        told = f"by what ships for networks that nobody trained for: {explained.summary}"
+        typer.echo(f"\n{photo}, {told}\nlook at {_page_of(photo, folder)}")
 
 
-def _show_general(ctx: typer.Context, photo: Path, folder: Path) -> None:
+def _page_of(photo: Path, folder: Path) -> Path:
+    return folder / f"{photo.stem}-explained.png"
+
+
+def _explain_general(ctx: typer.Context, photo: Path, folder: Path) -> "Explanation":
     """Compress a photograph with the sender that ships, and draw what it did."""
     from precomp_sdk.deploy import Compressor, explain
 
     found = explain(Compressor.load("general", registry_of(ctx)), photo, _PHOTO_QUALITY)
-    page = folder / f"{photo.stem}-explained.png"
-    found.save(page)
-    typer.echo(f"\n{photo}, by what ships for networks that nobody trained for: {found.summary}\nlook at {page}")
+    found.save(_page_of(photo, folder))
+    return found
 
 
 @app.command()
@@ -208,13 +229,12 @@ def _train(
     overwrite: bool,
     *,
     trust: bool = True,
-    as_json: bool = False,
 ) -> "TrainingOutcome":
     from precomp_sdk.run import run_training
 
     registry = registry_of(ctx)
     with _observing(ctx, registry, experiment, experiment.output.folder, append=resume) as observer:
-        outcome = run_training(
+        return run_training(
             experiment,
             registry,
             resume=resume,
@@ -223,15 +243,18 @@ def _train(
             observer=observer,
             command=_command(),
         )
-    if os.environ.get("RANK", "0") == "0":  # of torchrun: one process speaks for all
-        _tell_training(outcome, as_json=as_json)
-    return outcome
 
 
-def _tell_training(outcome: "TrainingOutcome", *, as_json: bool) -> None:
+def _training_facts(outcome: "TrainingOutcome") -> dict[str, object]:
+    fits = {"task_fit": outcome.task_fit, "proxy_fit": outcome.proxy_fit}
+    return {"folder": outcome.folder, **fits, "training": outcome.result}
+
+
+def _tell_training(outcome: "TrainingOutcome", *, as_json: bool = False) -> None:
+    if os.environ.get("RANK", "0") != "0":  # of torchrun: one process speaks for all
+        return
     if as_json:
-        fits = {"task_fit": outcome.task_fit, "proxy_fit": outcome.proxy_fit}
-        tell_json({"folder": outcome.folder, **fits, "training": outcome.result})
+        tell_json(_training_facts(outcome))
         return
     if outcome.proxy_fit is not None and outcome.proxy_fit.doubt:
         say(f"proxy {outcome.components.proxy.name!r}: {outcome.proxy_fit.doubt}")
@@ -255,14 +278,13 @@ def _evaluate(
     unfinished: bool = False,
     *,
     trust: bool,
-    as_json: bool = False,
-) -> None:
+) -> "Evaluation":
     from precomp_sdk.run import run_evaluation
 
     registry = registry_of(ctx)
     folder = experiment.output.folder if output is None else output
     with _observing(ctx, registry, experiment, folder, append=True) as observer:
-        evaluation = run_evaluation(
+        return run_evaluation(
             experiment,
             registry,
             weights=weights,
@@ -272,9 +294,9 @@ def _evaluate(
             observer=observer,
             command=_command(),
         )
-    if as_json:
-        tell_json(evaluation.without_images())
-        return
+
+
+def _tell_evaluation(evaluation: "Evaluation", folder: Path) -> None:
     say(f"\n{evaluation.summary()}\n\nresults and plots: {folder}")
 
 

@@ -66,6 +66,12 @@ class Explanation:
     reason: str = ""
 
     @property
+    def facts(self) -> dict[str, object]:
+        """Return its numbers and words by name, without images and tiles."""
+        named = ("quality_name", "asked", "quality", "resolution", "bits", "anchor_bits", "reason")
+        return {name: getattr(self, name) for name in named}
+
+    @property
     def summary(self) -> str:
         """Return in a line what was done, and what it saved."""
         moved = (self.processed.float() - self.source.float()).abs()

@@ -202,6 +202,11 @@ def test_the_quickstart_does_the_whole_job(call: Call, tmp_path: Path) -> None:
     assert (data["task"]["seed"], data["train"]["seed"]) == (8, 9)
     assert record["components"]["codec jpeg"].startswith("precomp-sdk ")
 
+    again = json.loads(call("quickstart", *SMALL_QUICKSTART, "--overwrite", "--json", registry=None).stdout)
+    assert again["folder"] == "runs/quickstart"
+    assert again["training"]["steps"] > 0
+    assert again["evaluation"]["curves"][0]["label"] == "anchor"
+
 
 def test_an_unfinished_run_is_not_evaluated_in_silence(call: Call, mine: Path, watcher: Watcher) -> None:
     watcher.stop_at = 6  # after the checkpoint of step 5

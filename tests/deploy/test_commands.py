@@ -1,3 +1,4 @@
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -60,6 +61,18 @@ def test_export_compress_decompress(run: Path, doubles: Registry) -> None:
     )  # fmt: skip
     assert larger.exit_code == 0, larger.output
     assert read_image(run / "large.png").shape == (3, 26, 40)
+
+
+@pytest.mark.parametrize("name", ["sender.safetensors", "network.onnx", "pair"])
+def test_export_tells_files_and_cost_as_json(run: Path, doubles: Registry, name: str) -> None:
+    exported = call(doubles, "export", run / "run", "--output", run / name, "--json")
+    assert exported.exit_code == 0, exported.output
+    told = json.loads(exported.stdout)
+    paths = sorted((run / name).glob("*.onnx")) if name == "pair" else [run / name]
+    assert sorted((item["path"], item["bytes"]) for item in told["files"]) == [
+        (str(path), path.stat().st_size) for path in paths
+    ]
+    assert told["cost"]["parameters"] == 1
 
 
 def test_export_to_onnx(run: Path, doubles: Registry) -> None:

@@ -1,4 +1,5 @@
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -101,3 +102,6 @@ def test_on_the_command_line(image: Tensor, tmp_path: Path) -> None:
     assert done.exit_code == 0, done.output
     assert "of the codec alone at 20" in done.stdout
     assert (tmp_path / "e.png").stat().st_size > 10_000
+    told = json.loads(CliRunner().invoke(cli.app, [*command, "--json"]).stdout)
+    assert (told["output"], told["asked"]) == (str(tmp_path / "e.png"), 20.0)
+    assert f"{told['bits'] // 8} bytes, {100 * (told['bits'] / told['anchor_bits'] - 1):+.0f}%" in done.stdout
