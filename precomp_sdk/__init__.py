@@ -1,16 +1,15 @@
 """Train a neural preprocessor in front of a standard image codec, for machine vision at fewer bits.
 
-The contracts: Codec, ProxyCodec, Preprocessor, TaskModel, TaskDataset. Your own are subclasses, or come by name:
+What you have: a network is a ClassifierTask, SegmenterTask or DetectorTask, images are a TaskDataset.of(rows). The
+contracts behind them, for your own: Codec, ProxyCodec, Preprocessor, TaskModel, TaskDataset. What is installed comes by name:
 
     registry = Registry()
-    codec = registry.create("codec", "jpeg")
-    proxy = registry.proxy_for(codec)
-    preprocessor = registry.create("preprocessor", "qa-light")
+    codec, preprocessor = registry.create("codec", "jpeg"), registry.create("preprocessor", "qa-light")
 
 The work: Trainer trains the preprocessor, evaluate measures what it saves, Compressor sends images with it.
 
-    Trainer(codec=codec, proxy=proxy, preprocessor=preprocessor, task=task).run(dataset, folder="runs/first")
-    print(evaluate(codec, task, validation, preprocessors=preprocessor).summary())
+    Trainer(codec=codec, preprocessor=preprocessor, task=task).run(dataset, folder="runs/first")
+    print(evaluate(codec, task, validation, preprocessors=preprocessor))
 
 Every public name can be imported from here, at first use: dir(precomp_sdk) lists them, __init__.pyi says where each is
 defined, help(precomp_sdk.Trainer) explains it. The command line is `precomp`.

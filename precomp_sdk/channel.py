@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from precomp_sdk.closing import Closing
 from precomp_sdk.codec import Codec
+from precomp_sdk.described import Assembled
 from precomp_sdk.errors import ContractError, ImageError
 from precomp_sdk.images import (
     check_batch,
@@ -47,7 +48,7 @@ class Coding:
     resolution: float = 1.0
 
 
-class Channel(Closing):
+class Channel(Assembled, Closing):
     """A codec, and what stands before it: the way from a source to what the receiver's network sees.
 
     ::
@@ -92,6 +93,8 @@ class Channel(Closing):
         >>> [tuple(image.shape) for image in channel.transmit(images, [30, 70]).images]
         [(3, 20, 30), (3, 7, 5)]
     """
+
+    _parts = ("codec", "preprocessor")
 
     def __init__(
         self,

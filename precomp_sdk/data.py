@@ -165,6 +165,9 @@ class _RowDataset(TaskDataset):
         self._paths = isinstance(image, str | PathLike)
         self.target_kind: str | None = None if target is None else target.kind
 
+    def __repr__(self) -> str:
+        return f"TaskDataset.of({len(self)} rows, name={self.name!r})"
+
     def __len__(self) -> int:
         return len(self._items)
 
@@ -251,6 +254,9 @@ class Subset(TaskDataset):
         self.target_kind: str | None = dataset.target_kind
         self.class_names: tuple[str, ...] = dataset.class_names
         self.origin: str = dataset.origin
+
+    def __repr__(self) -> str:
+        return f"Subset({self._dataset!r}, {len(self)} images)"
 
     def __len__(self) -> int:
         return len(self._indices)

@@ -1,4 +1,4 @@
-"""What a component says of itself: its class and the options it was constructed with."""
+"""What an object says of itself: its class, and the options or the components it was constructed with."""
 
 from collections.abc import Mapping
 from inspect import Parameter, signature
@@ -6,7 +6,7 @@ from pathlib import PurePath
 from types import MappingProxyType
 from typing import ClassVar
 
-__all__ = ["Described", "options_of"]
+__all__ = ["Assembled", "Described", "options_of"]
 
 _PLAIN = (bool, int, float, str, PurePath)
 _LONGEST = 80
@@ -38,6 +38,28 @@ class Described:
         try:
             told = ", ".join(f"{name}={_short(value)}" for name, value in options_of(self).items())
         except Exception:  # half constructed, or of someone's own making: a repr never fails
+            told = "..."
+        return f"{type(self).__name__}({told})"
+
+
+class Assembled:
+    """Gives an object that holds components a ``repr`` of one line, made from those that ``_parts`` names.
+
+    Example:
+        >>> class Road(Assembled):
+        ...     _parts = ("codec",)
+        ...     def __init__(self, codec: object) -> None:
+        ...         self.codec = codec
+        >>> Road("jpeg")
+        Road(codec='jpeg')
+    """
+
+    _parts: ClassVar[tuple[str, ...]] = ()
+
+    def __repr__(self) -> str:
+        try:
+            told = ", ".join(f"{name}={getattr(self, name)!r}" for name in self._parts)
+        except Exception:  # half constructed: a repr never fails
             told = "..."
         return f"{type(self).__name__}({told})"
 

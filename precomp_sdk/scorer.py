@@ -9,13 +9,14 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from precomp_sdk.described import Described
 from precomp_sdk.errors import ContractError
 from precomp_sdk.targets import Target
 
 __all__ = ["Scorer"]
 
 
-class Scorer(ABC):
+class Scorer(Described, ABC):
     """Turns predictions into metrics, in two steps so that images can be drawn again for a bootstrap.
 
     Write ``_measure``, which looks at one image, and ``combine``, which weighs any multiset of images. Every metric is

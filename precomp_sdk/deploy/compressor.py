@@ -18,6 +18,7 @@ from precomp_sdk.deploy.loading import codec_of, digest_of, make_codec, make_pre
 from precomp_sdk.deploy.resources import check_memory
 from precomp_sdk.deploy.shipped import ChooserUse, check_same_parts, find_model
 from precomp_sdk.deploy.targets import QualityTarget, compress_to_target
+from precomp_sdk.described import Assembled
 from precomp_sdk.errors import CheckpointError, QualityError
 from precomp_sdk.events import Event, Notice
 from precomp_sdk.image_io import ImageSource, as_image
@@ -32,7 +33,7 @@ __all__ = ["Compressor"]
 _LARGE_PX = 2**22  # from this size on memory is looked at before the work: measuring takes as long as a small image
 
 
-class Compressor:
+class Compressor(Assembled):
     """A trained preprocessor in front of the codec it was trained for: what runs at the sender.
 
     The payload is an ordinary file of the codec; any decoder of the format reads it, `decompress` among them. Several
@@ -63,6 +64,8 @@ class Compressor:
         >>> len(sender.compress(image, 30)) < len(sender.codec.encode(image, 30))
         True
     """
+
+    _parts = ("codec", "preprocessor")
 
     def __init__(
         self,

@@ -14,7 +14,7 @@ from torch import nn
 from precomp_sdk.atomic_io import check_target
 from precomp_sdk.codec import Codec
 from precomp_sdk.data import Subset, TaskDataset
-from precomp_sdk.described import options_of
+from precomp_sdk.described import Assembled, options_of
 from precomp_sdk.ensemble import EnsembleTask
 from precomp_sdk.errors import DatasetError, OptionError
 from precomp_sdk.events import Event, Notice, RunFinished, RunStarted
@@ -48,7 +48,7 @@ _WORSE_REMEDY = "do not use its weights; train longer or with a lower learning r
 _FLAT = 0.01  # a task loss that changes by less than this share over the ladder says nothing of the codec
 
 
-class Trainer:
+class Trainer(Assembled):
     """Trains a preprocessor in front of a codec for a task.
 
     Takes objects; nothing is looked up by name. After `run` the preprocessor holds the averaged weights, in evaluation
@@ -77,6 +77,8 @@ class Trainer:
         >>> trainer = Trainer(codec=codec, proxy=proxy, preprocessor=network, task=task)  # doctest: +SKIP
         >>> result = trainer.run(dataset, folder=Path("runs/first"))  # doctest: +SKIP
     """
+
+    _parts = ("codec", "proxy", "preprocessor", "task")
 
     def __init__(
         self,

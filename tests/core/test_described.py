@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import nn
 
-from precomp_sdk import Codec
+from precomp_sdk import BoxScorer, Channel, Codec, Compressor, Subset, TaskDataset, Trainer
 from precomp_sdk.described import Described
-from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeProxy, FakeTask
+from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeProxy, FakeTask, natural_image
 
 
 class WithLimits(FakeCodec):
@@ -43,6 +43,22 @@ def test_every_contract_has_it_and_networks_do_not_print_their_layers() -> None:
         assert repr(component).startswith(f"{type(component).__name__}(")
     assert repr(components[3]) == "FakeTask(sharpness=40.0)"
     assert "count=3" in repr(components[4])
+
+
+def test_what_is_assembled_of_components_says_of_which() -> None:
+    codec, preprocessor = FakeCodec(level=3), FakePreprocessor()
+    assert (
+        repr(Compressor(codec, preprocessor)) == "Compressor(codec=FakeCodec(level=3), preprocessor=FakePreprocessor())"
+    )
+    assert repr(Channel(codec)) == "Channel(codec=FakeCodec(level=3), preprocessor=None)"
+    trainer = Trainer(codec=codec, proxy=FakeProxy(codec), preprocessor=preprocessor, task=FakeTask())
+    told = "codec=FakeCodec(level=3), proxy=FakeProxy(), preprocessor=FakePreprocessor(), task=FakeTask(sharpness=40.0)"
+    assert repr(trainer) == f"Trainer({told})"
+    assert repr(object.__new__(Compressor)) == "Compressor(...)"
+    assert repr(BoxScorer(3)) == "BoxScorer(num_classes=3)"
+    rows = TaskDataset.of([natural_image(8, 8)] * 3, name="mine")
+    assert repr(rows) == "TaskDataset.of(3 rows, name='mine')"
+    assert repr(Subset(rows, [0, 2])) == "Subset(TaskDataset.of(3 rows, name='mine'), 2 images)"
 
 
 class OfAttributes(Described, nn.Module):
