@@ -1,7 +1,8 @@
 """Train a neural preprocessor in front of a standard image codec, for machine vision at fewer bits.
 
 What you have: a network is a ClassifierTask, SegmenterTask or DetectorTask, images are a TaskDataset.of(rows). The
-contracts behind them, for your own: Codec, ProxyCodec, Preprocessor, TaskModel, TaskDataset. What is installed comes by name:
+contracts behind them, for your own: Codec, ProxyCodec, Preprocessor, TaskModel, TaskDataset. What is installed comes
+by name:
 
     registry = Registry()
     codec, preprocessor = registry.create("codec", "jpeg"), registry.create("preprocessor", "qa-light")
