@@ -10,7 +10,6 @@ from torch import Tensor
 
 from precomp_pillow._base import (
     MAX_PIXELS,
-    check_claim,
     check_size,
     damaged,
     missing,
@@ -19,14 +18,13 @@ from precomp_pillow._base import (
     tensor,
 )
 from precomp_sdk import Codec, QualityScale
+from precomp_sdk.jxl_file import decode_jxl
 from precomp_sdk.validation import check_choice, check_whole_number
 
 __all__ = ["JPEGXLCodec"]
 
 _MODULES: Final = {"pillow-jxl-plugin": "pillow_jxl", "imagecodecs": "imagecodecs"}
 _SIGNATURE: Final = b"\xff\x0a"
-_RATIOS: Final = ((1, 1), (12, 10), (4, 3), (3, 2), (16, 9), (5, 4), (2, 1))  # width to height
-_SIZE_BITS: Final = (9, 13, 18, 30)
 
 
 class JPEGXLCodec(Codec):
@@ -111,20 +109,14 @@ class JPEGXLCodec(Codec):
             raise refused(self.name, image, error) from error
 
     def _decode(self, payload: bytes) -> Tensor:
-        width, height = _claimed_size(payload)
-        check_claim(self.name, width, height, self.max_pixels)  # both packages decode before they tell the size
-        library = self._library()
-        try:
-            if self._backend == "imagecodecs":
-                array = library.jpegxl_decode(payload, numthreads=1)
-            else:
-                _, info, data, _, _ = library.Decoder(num_threads=0)(payload)
-                array = np.frombuffer(data, np.uint8).reshape(info.height, info.width, -1)
-        except Exception as error:
-            raise damaged(self.name, "a codestream that decodes", repr(error)) from error
-        if array.shape != (height, width, 3) or array.dtype != np.uint8:
-            raise damaged(self.name, f"8-bit RGB of {width}x{height}", f"{array.dtype} {array.shape}")
-        return tensor(array)
+        if payload[:2] != _SIGNATURE:
+            raise damaged(self.name, "a codestream, which starts with ff 0a", payload[:2].hex(" ") or "no bytes")
+        image, _ = decode_jxl(
+            payload, where=f"{self.name} decoder", max_pixels=self.max_pixels, package=_MODULES[self._backend]
+        )
+        if image.mode != "RGB":
+            raise damaged(self.name, "8-bit RGB", f"an image of mode {image.mode!r}")
+        return tensor(np.asarray(image))
 
 
 def _load(package: str) -> Any | None:
@@ -141,30 +133,3 @@ def _distance(quality: float) -> float:
     if quality >= 30:
         return 0.1 + (100 - quality) * 0.09
     return 53 / 3000 * quality * quality - 23 / 20 * quality + 25
-
-
-def _claimed_size(payload: bytes) -> tuple[int, int]:
-    """Read the size from a codestream's header: least significant bit first.
-
-    Source:
-        ISO/IEC 18181-1, SizeHeader.
-    """
-    if payload[:2] != _SIGNATURE or len(payload) < 12:
-        raise damaged("jpeg-xl", "a codestream of 12 or more bytes that starts with ff 0a", payload[:2].hex(" "))
-    bits, at = int.from_bytes(payload[2:12], "little"), 0
-
-    def u(count: int) -> int:
-        nonlocal at
-        at += count
-        return bits >> at - count & (1 << count) - 1
-
-    def side(small: bool) -> int:
-        return 8 * (u(5) + 1) if small else u(_SIZE_BITS[u(2)]) + 1
-
-    small = bool(u(1))
-    height = side(small)
-    ratio = u(3)
-    if ratio == 0:
-        return side(small), height
-    across, down = _RATIOS[ratio - 1]
-    return height * across // down, height

@@ -16,12 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
-from precomp_sdk.errors import BitstreamError, ImageError, OptionError, reason_of
+from precomp_sdk.errors import BitstreamError, CodecError, ImageError, OptionError, reason_of
 from precomp_sdk.heif_file import check_heif
 from precomp_sdk.image_io._claims import check_opened, check_structure
 from precomp_sdk.image_io._orientation import orientation_of
 from precomp_sdk.image_io._samples import low_bytes
 from precomp_sdk.jpeg_file import check_jpeg
+from precomp_sdk.jxl_file import decode_jxl, is_jxl, jxl_size
 from precomp_sdk.webp_file import check_webp
 
 __all__ = [
@@ -135,6 +136,11 @@ def opened(source: str | PathLike[str] | bytes, settings: ReadSettings, where: s
         if data[:4] == b"RIFF" and data[8:12] == b"WEBP":  # libwebp takes memory for its canvas as it opens the file
             check_webp(data, where=where, max_pixels=settings.max_pixels)
         check_structure(data, where)
+        if is_jxl(data) and "JXL" in _available():  # its reader decodes as it opens a file
+            check_pixels(jxl_size(data, where=where), settings, where)
+            image, turned = decode_jxl(data, where=where, max_pixels=settings.max_pixels)
+            yield OpenedImage(image, None, turned if turned != 1 else orientation_of(image))
+            return
         with _identified(data, where) as image:
             check_pixels(image.size, settings, where)
             check_opened(image, data, where)
@@ -147,7 +153,7 @@ def opened(source: str | PathLike[str] | bytes, settings: ReadSettings, where: s
                 turned = orientation_of(image) if image.format == "TIFF" else 1  # Pillow will apply it
                 image.load()
             yield OpenedImage(image, low, turned if turned != 1 else orientation_of(image))
-    except ImageError:
+    except (ImageError, CodecError):  # the latter where a decoder's process does not start
         raise
     except BitstreamError as error:
         raise unreadable(where, error.expected, error.got) from error
@@ -235,7 +241,7 @@ def _identified(data: bytes, where: str) -> ImageFile.ImageFile:
     if not data:
         raise unreadable(where, "an image", "an empty file (0 bytes)")
     start = data[:16]
-    for kind in _available():
+    for kind in (kind for kind in _available() if kind != "JXL"):  # which has a process of its own
         factory, accept = Image.OPEN[kind]
         try:
             if accept is not None and accept(start) is not True:
