@@ -6,7 +6,7 @@ from typing import Final
 
 from precomp_sdk.errors import BitstreamError
 
-__all__ = ["check_heif"]
+__all__ = ["boxes", "check_heif", "first_boxes", "item_parts", "item_types"]
 
 _DERIVED: Final = (b"grid", b"iovl", b"iden")  # items that are made of others
 _MOST_BOXES: Final = 10_000
@@ -54,16 +54,15 @@ class _Items:
     """The items of a file: their types, sizes and parts."""
 
     def __init__(self, payload: bytes) -> None:
-        meta = _first(payload)[b"meta"][4:]
-        found = _first(meta)
+        meta = first_boxes(payload)[b"meta"][4:]
+        found = first_boxes(meta)
         wide = found[b"pitm"][0]
         (self.primary,) = struct.unpack_from(">I" if wide else ">H", found[b"pitm"], 4)
-        self._types = dict(_types(found[b"iinf"]))
-        self._parts = dict(_parts(found[b"iref"])) if b"iref" in found else {}
-        properties = _first(found[b"iprp"])
+        self._types = dict(item_types(found[b"iinf"]))
+        self._parts = dict(item_parts(found[b"iref"])) if b"iref" in found else {}
+        properties = first_boxes(found[b"iprp"])
         sizes = [
-            struct.unpack_from(">II", body, 4) if kind == b"ispe" else None
-            for kind, body in _boxes(properties[b"ipco"])
+            struct.unpack_from(">II", body, 4) if kind == b"ispe" else None for kind, body in boxes(properties[b"ipco"])
         ]
         self._sizes = {
             item: size
@@ -89,7 +88,8 @@ class _Items:
         return self._work[item]
 
 
-def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+def boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """Walk the boxes of a file or of a box: their kinds and what they hold."""
     at = 0
     for _ in range(_MOST_BOXES):
         if at + 8 > len(data):
@@ -104,25 +104,27 @@ def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
         at = end
 
 
-def _first(data: bytes) -> dict[bytes, bytes]:
+def first_boxes(data: bytes) -> dict[bytes, bytes]:
     """Return the boxes by kind, the first of each, which is the one that counts."""
     found: dict[bytes, bytes] = {}
-    for kind, body in _boxes(data):
+    for kind, body in boxes(data):
         found.setdefault(kind, body)
     return found
 
 
-def _types(iinf: bytes) -> Iterator[tuple[int, bytes]]:
-    for kind, body in _boxes(iinf[8:] if iinf[0] else iinf[6:]):
+def item_types(iinf: bytes) -> Iterator[tuple[int, bytes]]:
+    """Walk a file's items: their numbers and types."""
+    for kind, body in boxes(iinf[8:] if iinf[0] else iinf[6:]):
         if kind == b"infe" and body[0] >= 2:
             wide = body[0] >= 3
             (item,) = struct.unpack_from(">I" if wide else ">H", body, 4)
             yield item, body[10:14] if wide else body[8:12]
 
 
-def _parts(iref: bytes) -> Iterator[tuple[int, tuple[int, ...]]]:
+def item_parts(iref: bytes) -> Iterator[tuple[int, tuple[int, ...]]]:
+    """Walk the items that are made of others: their numbers, and those of their parts."""
     sign = "I" if iref[0] else "H"
-    for kind, body in _boxes(iref[4:]):
+    for kind, body in boxes(iref[4:]):
         if kind == b"dimg":
             item, count = struct.unpack_from(f">{sign}H", body)
             yield item, struct.unpack_from(f">{count}{sign}", body, struct.calcsize(f">{sign}H"))

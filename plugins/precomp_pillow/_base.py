@@ -50,6 +50,9 @@ class PillowCodec(Codec):
     def _check_payload(self, payload: bytes) -> None:
         """Refuse what the reader would accept in error."""
 
+    def _check_opened(self, payload: bytes, size: tuple[int, int]) -> None:
+        """Refuse what would be decoded for long, once its (width, height) is known."""
+
     def _encode(self, image: Tensor, quality: float) -> bytes:
         height, width = image.shape[1:]
         check_size(self.name, image, self.max_pixels)
@@ -66,6 +69,7 @@ class PillowCodec(Codec):
         try:
             with self._reader()(io.BytesIO(payload)) as image:
                 check_claim(self.name, *image.size, self.max_pixels)
+                self._check_opened(payload, image.size)
                 image.load()
                 return tensor(np.asarray(image.convert("RGB")))
         except BitstreamError:

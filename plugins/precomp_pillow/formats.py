@@ -9,6 +9,7 @@ from PIL import ImageFile, Jpeg2KImagePlugin, WebPImagePlugin, features
 
 from precomp_pillow._base import MAX_PIXELS, PillowCodec, missing
 from precomp_sdk import QualityScale
+from precomp_sdk.avif_file import check_avif, check_avif_boxes
 from precomp_sdk.jpeg2000_file import check_jpeg2000
 from precomp_sdk.validation import check_choice, check_whole_number
 from precomp_sdk.webp_file import check_webp
@@ -129,6 +130,12 @@ class AVIFCodec(PillowCodec):
     def _reader(self) -> Callable[[io.BytesIO], ImageFile.ImageFile]:
         reader: Callable[[io.BytesIO], ImageFile.ImageFile] = self._plugin().AvifImageFile
         return reader
+
+    def _check_payload(self, payload: bytes) -> None:
+        check_avif_boxes(payload, where=f"{self.name} decoder")
+
+    def _check_opened(self, payload: bytes, size: tuple[int, int]) -> None:
+        check_avif(payload, size, where=f"{self.name} decoder")
 
 
 class JPEG2000Codec(PillowCodec):

@@ -10,6 +10,7 @@ from typing import Final, Literal
 
 from PIL import Image, ImageFile
 
+from precomp_sdk.avif_file import check_avif_boxes
 from precomp_sdk.errors import BitstreamError
 from precomp_sdk.jpeg2000_file import check_jpeg2000
 
@@ -103,6 +104,10 @@ def _check_ppm(data: bytes, where: str) -> None:
         raise _fault(where, f"at most {_MOST_COMMENTS} comments", "more")
 
 
+def _check_boxes(data: bytes, where: str) -> None:
+    check_avif_boxes(data, where=where)
+
+
 def _check_jpeg2000(data: bytes, where: str) -> None:
     check_jpeg2000(data, where=where)
 
@@ -113,6 +118,7 @@ _CHECKS: Final[list[tuple[re.Pattern[bytes], Callable[[bytes, str], None]]]] = [
     (re.compile(rb"II[*+]\0|MM\0[*+]"), _check_tiff),
     (re.compile(rb"P[0-7fy]"), _check_ppm),
     (re.compile(rb"\xff\x4f\xff\x51|\x00\x00\x00\x0cjP"), _check_jpeg2000),
+    (re.compile(rb"....ftyp", re.DOTALL), _check_boxes),
 ]
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile
 
+from precomp_sdk.avif_file import check_avif
 from precomp_sdk.errors import BitstreamError, CodecError, ImageError, OptionError, reason_of
 from precomp_sdk.heif_file import check_heif
 from precomp_sdk.image_io._claims import check_opened, check_structure
@@ -144,6 +145,8 @@ def opened(source: str | PathLike[str] | bytes, settings: ReadSettings, where: s
         with _identified(data, where) as image:
             check_pixels(image.size, settings, where)
             check_opened(image, data, where)
+            if image.format == "AVIF":
+                check_avif(data, image.size, where=where)
             if image.format == "HEIF":
                 check_heif(data, where=where)
             if data[:2] == _JPEG:

@@ -21,7 +21,7 @@ from precomp_sdk.jxl_file._header import fault, jxl_orientation, jxl_size
 
 __all__ = ["FIXED_S", "PER_MEGAPIXEL_S", "decode_jxl"]
 
-FIXED_S: Final = 2.0  #: of CPU for any file, and
+FIXED_S: Final = 1.5  #: of CPU for any file, which leaves half a second for what is around it, and
 PER_MEGAPIXEL_S: Final = 1.0  #: for each megapixel of its size
 
 _WALL: Final = 10.0  # times the CPU, and
@@ -39,7 +39,7 @@ _PROGRAM: Final = "import sys, json, runpy; sys.path[:] = json.loads(sys.argv.po
 def decode_jxl(
     data: bytes, *, where: str = "JPEG XL file", max_pixels: int, package: str = "pillow_jxl"
 ) -> tuple[Image.Image, int]:
-    """Decode a JPEG XL file, or refuse it after 2 s of CPU and 1 s for each megapixel of its size.
+    """Decode a JPEG XL file, or refuse it after 1.5 s of CPU and 1 s for each megapixel of its size.
 
     The image is upright: libjxl applies the orientation of the codestream, and EXIF's does not count. An image that was
     a JPEG file and is rebuilt as one is as that file is, with its EXIF data.

@@ -10,6 +10,7 @@ import os
 import signal
 import struct
 import sys
+from importlib import import_module
 from io import BytesIO
 from types import ModuleType
 from typing import BinaryIO
@@ -37,7 +38,7 @@ def main() -> None:
     os.dup2(2, 1)  # what a library prints must not stand in an answer
     package, problem = sys.argv[1], ""
     try:
-        __import__(package)
+        import_module(package)
     except Exception as error:
         problem = f"{type(error).__name__}: {error}"
     _answer(target, {"error": problem}, [])
@@ -79,16 +80,14 @@ def _decoded(package: str, payload: bytes) -> tuple[dict[str, object], list[byte
     rebuilt = False
     profile = exif = b""
     if package == "imagecodecs":
-        import imagecodecs
-
-        image = Image.fromarray(imagecodecs.jpegxl_decode(payload, numthreads=1))
+        image: Image.Image = Image.fromarray(import_module(package).jpegxl_decode(payload, numthreads=1))
     else:
         from pillow_jxl import JpegXLImagePlugin
 
         JpegXLImagePlugin.DECODE_THREADS = 0  # none but this one
-        image = JpegXLImagePlugin.JXLImageFile(BytesIO(payload))
-        image.load()
-        rebuilt = bool(image.jpeg)
+        image = file = JpegXLImagePlugin.JXLImageFile(BytesIO(payload))
+        file.load()  # type: ignore[no-untyped-call]
+        rebuilt = bool(file.jpeg)
         profile, exif = image.info.get("icc_profile") or b"", image.info.get("exif") or b""
     return {"mode": image.mode, "size": image.size, "jpeg": rebuilt}, [profile, exif, image.tobytes()]
 
