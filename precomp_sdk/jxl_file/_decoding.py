@@ -33,7 +33,7 @@ _LINGER_S: Final = 1.0
 _SIGPROF: Final = getattr(signal, "SIGPROF", 0)
 _MOST_HEADER: Final = 1 << 16
 _REQUEST: Final = struct.Struct(">ddQ")
-_PROGRAM: Final = "import sys, json, runpy; sys.path[:] = json.loads(sys.argv.pop(1)); runpy.run_path(sys.argv.pop(1))"
+_PROGRAM: Final = "import sys, json, runpy; sys.path[:] = json.loads(sys.argv.pop(1)); runpy.run_path(sys.argv.pop(1), run_name='__main__')"
 
 
 def decode_jxl(
@@ -99,6 +99,8 @@ class _Helper:
             )
             with self.at_most(_START_S):
                 problem = self.header()["error"]
+            if problem:
+                self.end()
         except EOFError:
             problem = self.ending()
         except OSError as error:
@@ -206,7 +208,10 @@ class _Helpers:
             found = next((helper for helper in reversed(self._idle) if helper.package == package), None)
             if found is not None:
                 self._idle.remove(found)
-        helper = found if found is not None and found.lives else _Helper(package)
+        if found is not None and not found.lives:
+            found.end()
+            found = None
+        helper = found or _Helper(package)
         helper.ready = False
         try:
             yield helper

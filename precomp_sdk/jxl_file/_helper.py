@@ -92,4 +92,5 @@ def _decoded(package: str, payload: bytes) -> tuple[dict[str, object], list[byte
     return {"mode": image.mode, "size": image.size, "jpeg": rebuilt}, [profile, exif, image.tobytes()]
 
 
-main()
+if __name__ == "__main__":
+    main()
