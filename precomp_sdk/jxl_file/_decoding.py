@@ -33,7 +33,10 @@ _LINGER_S: Final = 1.0
 _SIGPROF: Final = getattr(signal, "SIGPROF", 0)
 _MOST_HEADER: Final = 1 << 16
 _REQUEST: Final = struct.Struct(">ddQ")
-_PROGRAM: Final = "import sys, json, runpy; sys.path[:] = json.loads(sys.argv.pop(1)); runpy.run_path(sys.argv.pop(1), run_name='__main__')"
+_PROGRAM: Final = (
+    "import sys, json, runpy; sys.path[:] = json.loads(sys.argv.pop(1)); "
+    "runpy.run_path(sys.argv.pop(1), run_name='__main__')"
+)
 
 
 def decode_jxl(
