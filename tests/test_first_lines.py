@@ -1,5 +1,6 @@
 """The first lines a user of PyTorch writes, one test per row; the files named in `ELSEWHERE` hold the rest."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -28,16 +29,68 @@ from precomp_sdk.image_io import write_image
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeProxy, FakeTask, natural_image
 
 TESTS = Path(__file__).resolve().parent
-ELSEWHERE = {
-    "help fits a page": "core/test_hooks.py",
-    "segmenters and detectors": "network_tasks/test_network_tasks.py",
-    "rows of any sequence": "core/test_row_dataset.py",
-    "the codec's own proxy": "training/test_default_proxy.py",
-    "a class, a file, an import path": "run/test_import_paths.py",
-    "tables, plots, frames": "evaluation/test_views.py",
-    "text and retrieval": "examples/test_examples.py",
-    "who hears of a run": "observers/test_listening.py",
-    "libraries of others": "interop/test_networks.py",
+ELSEWHERE = {  # what a row promises, and the test that proves it
+    "help fits a page": "core/test_hooks.py::test_help_on_the_package_fits_a_page",
+    "a classifier": "network_tasks/test_network_tasks.py::test_a_classifier_passes_every_check",
+    "a segmenter": "network_tasks/test_network_tasks.py::test_a_segmenter_passes_every_check",
+    "a detector": "network_tasks/test_network_tasks.py::test_a_detector_passes_every_check",
+    "torch data sets, columns by name": "core/test_row_dataset.py::test_a_torch_data_set_and_columns_by_name",
+    "Hugging Face data sets": "interop/test_walk.py::test_the_job_runs",
+    "the codec's own proxy": "training/test_default_proxy.py::test_the_codecs_own_proxy_is_taken",
+    "a proxy fitted first": (
+        "training/test_default_proxy.py::test_one_that_needs_fitting_is_fitted_first_on_what_is_trained_on"
+    ),
+    "registry.add": "core/test_registry_add.py::test_classes_of_every_contract_are_added_at_once",
+    "precomp --plugin FILE": "core/test_registry_add.py::test_the_command_line_takes_a_file",
+    "an import path in an experiment": "run/test_import_paths.py::test_the_commands_know_them",
+    "what is read imports nothing": "run/test_import_paths.py::test_a_weights_file_imports_nothing",
+    "a table, here and in a notebook": (
+        "evaluation/test_views.py::test_it_prints_as_its_table_and_shows_it_in_a_notebook"
+    ),
+    "result.plot()": "evaluation/test_views.py::test_it_draws_itself",
+    "result.to_pandas()": "evaluation/test_views.py::test_a_data_frame_has_a_row_per_point",
+    "text and retrieval": "examples/test_examples.py::test_it_runs",
+    "one line of what it is": "core/test_described.py::test_what_is_assembled_of_components_says_of_which",
+    "progress on a terminal": "observers/test_listening.py::test_progress_is_shown_where_a_terminal_watches",
+    "one bar in a notebook": "observers/test_listening.py::test_a_notebook_shows_one_bar_for_all_stages",
+    "observer=None": "observers/test_listening.py::test_silence_is_silent",
+    "libraries of others": "interop/test_networks.py::test_the_block_of_the_library_runs",
+    "--version": "cli/test_global_options.py::test_the_version_is_the_distributions",
+    "-h": "cli/test_global_options.py::test_help_has_a_short_name",
+    "python -m precomp_sdk": "cli/test_global_options.py::test_the_package_runs_as_a_module",
+    "-q, -v": "cli/test_global_options.py::test_quiet_leaves_notices_and_verbose_tells_every_event",
+    "completion": "cli/test_global_options.py::test_shells_can_complete",
+    "--json": "cli/test_global_options.py::test_every_command_that_measures_prints_json",
+    "standard input and output": "deploy/test_bulk_command.py::test_standard_input_and_output",
+    "precomp info": "cli/test_info.py::test_info_tells_options_with_defaults_and_meanings",
+    "precomp info, fitted or not": "cli/test_info.py::test_info_says_whether_a_proxy_is_fitted",
+    "precomp plugins --kind": "cli/test_info.py::test_plugins_of_one_kind",
+    "a result is said once": "cli/test_experiments.py::test_the_quickstart_does_the_whole_job",
+    "precomp init asks": "cli/test_init.py::test_it_asks_a_person_for_what_it_is_not_told",
+    "precomp init writes what runs": "cli/test_init.py::test_the_file_trains_and_evaluates",
+    "precomp estimate": "run/test_estimate.py::test_it_counts_what_a_run_does",
+    "one page, of itself": "evaluation/test_page.py::test_the_report_writes_the_page",
+    "a page below 5 MB": "evaluation/test_gallery.py::test_a_page_holds_no_more_images_than_it_may",
+    "a gallery": (
+        "evaluation/test_gallery.py::test_an_evaluation_keeps_a_gallery_of_the_first_preprocessor_and_the_page_shows_it"
+    ),
+    "the page of transfer": "evaluation/test_page.py::test_a_transfer_matrix_has_its_page",
+    "the page of evaluate-proxy": "evaluation/test_page.py::test_a_proxy_report_has_its_page",
+    "precomp report": "evaluation/test_page.py::test_runs_are_laid_side_by_side",
+    "whom it hurts: images, classes": "evaluation/test_gallery.py::test_harm_names_the_worst_images_and_classes",
+    "whom it hurts: sizes": "evaluation/test_gallery.py::test_boxes_are_told_by_the_size_of_objects",
+    "Weights & Biases": "interop/test_trackers.py::test_weights_and_biases_has_it_all_in_one_run",
+    "MLflow": "interop/test_trackers.py::test_mlflow_has_it_all_in_one_run",
+    "the paper's files": "examples/test_paper.py::test_two_steps_and_an_evaluation",
+    "make gpu-check": "training/test_gpu.py::test_the_check_passes_on_a_cpu_and_sees_a_wrong_proxy",
+    "wheel and sdist": "core/test_distribution.py::test_wheel_and_sdist_hold_the_same_packages_whole",
+    "a run's folder": "deploy/test_compressor.py::test_a_training_runs_own_file_is_read",
+    "shipped weights": "deploy/test_shipped_senders.py::test_general_chooses_for_every_codec",
+    "from_pretrained": "deploy/test_hub.py::test_a_sender_comes_from_the_hubs_cache",
+    "push_to_hub": "deploy/test_hub.py::test_what_is_pushed_comes_back",
+    "a search from the disk": "docs/test_pages.py::test_the_site_builds_without_a_warning",
+    "every block of the docs": "docs/test_pages.py::test_every_block_of_a_page_runs",
+    "three notebooks": "docs/test_notebooks.py::test_it_runs",
 }
 
 
@@ -47,7 +100,8 @@ def network() -> nn.Module:
 
 @pytest.mark.parametrize("row", list(ELSEWHERE))
 def test_the_other_rows_have_their_tests(row: str) -> None:
-    assert (TESTS / ELSEWHERE[row]).is_file()
+    file, _, name = ELSEWHERE[row].partition("::")
+    assert re.search(rf"^def {name}\(", (TESTS / file).read_text(encoding="utf-8"), re.MULTILINE)
 
 
 def test_names_and_submodules_are_there_at_first_use() -> None:

@@ -170,6 +170,7 @@ def test_a_training_runs_own_file_is_read(tmp_path: Path, doubles: Registry) -> 
     loaded = Compressor.load(tmp_path / WEIGHTS_FILE, doubles)
     assert loaded.ladder == (5, 30)
     assert loaded.compress(IMAGE, 5) == Compressor(codec, network).compress(IMAGE, 5)
+    assert Compressor.load(tmp_path, doubles).compress(IMAGE, 5) == loaded.compress(IMAGE, 5)  # or its folder
     assert json.dumps(loaded.facts)
 
 
