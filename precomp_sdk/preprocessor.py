@@ -132,7 +132,7 @@ class Preprocessor(Described, nn.Module, ABC):
                 got=str(tuple(processed.shape)),
                 remedy="Return tiles of the shape that came in.",
             )
-        return processed.clamp(0.0, 1.0)
+        return processed.to(tiles.dtype).clamp(0.0, 1.0)
 
     def guide_map(self, images: Tensor, strength: float) -> Tensor | None:
         """Return where it looks, for `precomp_sdk.deploy.explain`; None, the default: at no place in particular.
@@ -162,7 +162,7 @@ class Preprocessor(Described, nn.Module, ABC):
         """Process a batch.
 
         Returns:
-            (N, 3, H, W) in [0, 1].
+            (N, 3, H, W) in [0, 1], of the type of ``images`` under mixed precision too.
 
         Raises:
             ImageError: the images are not a float batch (N, 3, H, W).
@@ -189,7 +189,7 @@ class Preprocessor(Described, nn.Module, ABC):
                 got=str(tuple(processed.shape)),
                 remedy="Return an image of the shape that came in.",
             )
-        return processed[..., :height, :width].clamp(0.0, 1.0)
+        return processed.to(images.dtype)[..., :height, :width].clamp(0.0, 1.0)
 
 
 class Identity(Preprocessor):

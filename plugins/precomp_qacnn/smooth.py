@@ -1,6 +1,7 @@
 """Removal only: a convex mix of the image and smoothed versions of it, at a small multiple of an encoder's own cost."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -179,16 +180,18 @@ class SmoothQACNN(Preprocessor):
 
     def _remove(self, images: Tensor, seen: Tensor, strengths: Tensor) -> Tensor:
         """Smooth images (N, 3, H, W), or tiles of them, by a map that was resized to their cells (N, C, H/8, W/8)."""
-        levels = self._levels(images)
-        shares = self._shares(levels, images, seen, strengths)  # (N, decisions, H/8, W/8)
-        mixed = levels[-1]
-        for place in range(_LEVELS - 1, 0, -1):
-            level = levels[place - 1]
-            first = 2 * place - 1
-            mixed = _mix(level, mixed, shares[:, first : first + 2])
-        size = (images.shape[2], images.shape[3])
-        smoother = _upsampled(functional.conv2d(mixed, self.to_rgb), size)
-        return torch.lerp(images, smoother, _upsampled(shares[:, :1], size))
+        with _full_precision(images.device):
+            levels = self._levels(images)
+        shares = self._shares(levels, images, seen, strengths).to(images.dtype)  # (N, decisions, H/8, W/8)
+        with _full_precision(images.device):
+            mixed = levels[-1]
+            for place in range(_LEVELS - 1, 0, -1):
+                level = levels[place - 1]
+                first = 2 * place - 1
+                mixed = _mix(level, mixed, shares[:, first : first + 2])
+            size = (images.shape[2], images.shape[3])
+            smoother = _upsampled(functional.conv2d(mixed, self.to_rgb), size)
+            return torch.lerp(images, smoother, _upsampled(shares[:, :1], size))
 
     def _levels(self, images: Tensor) -> list[Tensor]:
         """Return means of 2, 4, 8 and 16 pixels, as luma and chroma."""
@@ -237,6 +240,12 @@ def _resampled(seen: Tensor, cells: tuple[Tensor, Tensor, Tensor], axis: int) ->
     shape = [1] * seen.ndim
     shape[axis] = -1
     return torch.lerp(seen.index_select(axis, low), seen.index_select(axis, high), share.to(seen.dtype).view(shape))
+
+
+def _full_precision(device: torch.device) -> AbstractContextManager[object]:
+    """Keep samples in 32 bits under automatic mixed precision, whose 8 bits of mantissa would round a sample away."""
+    mixed = torch.is_autocast_enabled(device.type)
+    return torch.autocast(device.type, enabled=False) if mixed else nullcontext()
 
 
 def _halved(planes: Tensor) -> Tensor:

@@ -226,6 +226,21 @@ def tiles(preprocessor: Preprocessor, settings: PreprocessorSettings = _DEFAULT)
             require(good, f"tiles of {tile_px} pixels: expected one level on 1 of 10,000 samples; got {got}")
 
 
+@check("N15", "Under mixed precision (bfloat16) it trains: a result of the images' type, finite values and gradients.")
+def mixed_precision(preprocessor: Preprocessor, settings: PreprocessorSettings = _DEFAULT) -> None:
+    network = copied(_stirred(preprocessor), train=True)
+    images = natural_batch(2, settings.size).requires_grad_()
+    with torch.autocast("cpu", torch.bfloat16):
+        result = network(images, [0.3, 1.0])
+    require(result.dtype == images.dtype, f"expected {images.dtype}, as the images are; got {result.dtype}")
+    require(bool(torch.isfinite(result).all()), "expected finite values; got others")
+    if result.requires_grad:
+        wanted = [images, *(one for one in network.parameters() if one.requires_grad)]
+        found = torch.autograd.grad((result * _direction(settings)).sum(), wanted, allow_unused=True)
+        finite = all(bool(torch.isfinite(one).all()) for one in found if one is not None)
+        require(finite, "expected finite gradients; got others")
+
+
 def _fresh(preprocessor: Preprocessor, settings: PreprocessorSettings) -> Preprocessor:
     if settings.make is not None:
         return settings.make()

@@ -307,6 +307,15 @@ class ForgetsItsResolution(Strong):
         return self._factor
 
 
+class MixesTypes(Strong):
+    """Takes what a matrix product gives for the type of the images."""
+
+    def _process(self, images: torch.Tensor, strengths: torch.Tensor) -> torch.Tensor:
+        product = images @ torch.eye(images.shape[-1]).to(images)
+        share = 10.0 * self.gain.sum() * (0.2 + strengths[:, None, None, None])
+        return torch.lerp(product, product.mean(dim=(2, 3), keepdim=True), share)
+
+
 class AveragesItsTile(FakePreprocessor):
     """Takes the mean of the tile for that of the image."""
 
@@ -343,6 +352,7 @@ BROKEN_PREPROCESSORS: list[tuple[str, Callable[[], Preprocessor]]] = [
     ("N13", CodesNothing),
     ("N13", ForgetsItsResolution),
     ("N14", AveragesItsTile),
+    ("N15", MixesTypes),
 ]
 
 
