@@ -1,6 +1,6 @@
 """A light preprocessor: smoothing where the task does not look, and a correction on the codec's own 8x8 grid."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ _BLOCK = 8  # JPEG's transform block, and the smallest coding block of HEVC
 # the widest 1% of its weight.
 _SMOOTHINGS_PX = ((0.7, 4), (1.2, 7), (2.0, 9), (3.5, 9))
 _BAND = 16  # samples that one matrix product smooths at a time; no less than the reach
+_STRIP_PX = 256  # rows that are smoothed, and mixed, at a time
 _WEIGHTS_PER_BLOCK = 2  # smoothing weights on a side of a block: one per 4x4 pixels, interpolated between
 _TO_YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))  # BT.601, as JFIF
 
@@ -114,19 +115,22 @@ class LightQACNN(Preprocessor):
         return self._resolutions.at(strength)
 
     def _process(self, images: Tensor, strengths: Tensor) -> Tensor:
-        features = self._embed(images)
+        features = _by_strips(self._embed, [images], _STRIP_PX)
         for mixer in self.mixers:
             features = mixer(features, strengths)
-        features = self.norm(features)
-        weights = functional.pixel_shuffle(self.local_weights(features), _WEIGHTS_PER_BLOCK)  # (N, 2K, H/4, W/4)
-        weights = weights + self.global_weights(torch.relu(self.bend(strengths[:, None])))[:, :, None, None]
-        correction = functional.pixel_shuffle(self.correction(features), _BLOCK)
-        processed = self._smooth(images, weights) + self.residual_scale * correction
-        if self._fade is None:
-            return processed
-        begin, end = self._fade
-        share = ((strengths - begin) / (end - begin)).clamp(0.0, 1.0)[:, None, None, None]
-        return images + share * (processed - images)
+        everywhere = self.global_weights(torch.relu(self.bend(strengths[:, None])))[:, :, None, None]
+        share: Tensor | None = None
+        if self._fade is not None:
+            begin, end = self._fade
+            share = ((strengths - begin) / (end - begin)).clamp(0.0, 1.0)[:, None, None, None]
+
+        def change(images: Tensor, features: Tensor) -> Tensor:
+            local = functional.pixel_shuffle(self.local_weights(features), _WEIGHTS_PER_BLOCK)  # (N, 2K, H/4, W/4)
+            correction = functional.pixel_shuffle(self.correction(features), _BLOCK)
+            processed = self._smooth(images, local + everywhere) + self.residual_scale * correction
+            return processed if share is None else images + share * (processed - images)
+
+        return _by_strips(change, [images, self.norm(features)], _STRIP_PX, halo_px=_BAND)
 
     def _embed(self, images: Tensor) -> Tensor:
         """Return what the first mixer sees: (N, C, H/8, W/8)."""
@@ -166,9 +170,37 @@ class _Mixer(nn.Module):
     def forward(self, features: Tensor, strengths: Tensor) -> Tensor:
         mixed = self.norm(self.spatial(features))
         mixed = mixed + self.context(mixed.mean(dim=(2, 3)))[:, :, None, None]
-        mixed = self.narrow(functional.gelu(self.widen(mixed)))
-        result: Tensor = features + self.gain(mixed, strengths)
-        return result
+
+        def perceptron(mixed: Tensor, features: Tensor) -> Tensor:
+            widened = functional.gelu(self.widen(mixed))
+            result: Tensor = features + self.gain(self.narrow(widened), strengths)
+            return result
+
+        return _by_strips(perceptron, [mixed, features], _STRIP_PX // _BLOCK)
+
+
+def _by_strips(function: Callable[..., Tensor], planes: Sequence[Tensor], rows: int, halo_px: int = 0) -> Tensor:
+    """Apply a function of places to strips of so many rows, which stay in a processor's cache; whole where that counts.
+
+    Args:
+        function: of all planes; the rows that it returns lie as theirs.
+        planes: (N, C, H, W), and others with H / k rows of the same places.
+        rows: of a strip of the first.
+        halo_px: how far the function looks up and down, in rows of the first; k divides it, and ``rows``.
+    """
+    height = planes[0].shape[2]
+    whole = torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing()
+    if whole or height <= 2 * rows:
+        return function(*planes)
+    done = []
+    for top in range(0, height, rows):
+        bottom = min(top + rows, height)
+        first, last = max(0, top - halo_px), min(height, bottom + halo_px)
+        parts = (one[:, :, first * one.shape[2] // height : last * one.shape[2] // height] for one in planes)
+        part = function(*parts)
+        share = part.shape[2] / (last - first)
+        done.append(part[:, :, round((top - first) * share) : round((bottom - first) * share)])
+    return torch.cat(done, dim=2)
 
 
 def _check_fade(fade: Sequence[float]) -> tuple[float, float]:

@@ -146,3 +146,18 @@ def test_options_rebuild_it(network: type[Preprocessor]) -> None:
     again = network(**net.options)
     assert again.options == net.options
     again.load_state_dict(net.state_dict())
+
+
+@pytest.mark.parametrize("fade", [None, (0.3, 0.6)])
+def test_the_light_network_gives_the_same_by_strips(
+    monkeypatch: pytest.MonkeyPatch, fade: tuple[float, float] | None
+) -> None:
+    network = LightQACNN(width=16, depth=2, fade=fade).eval()
+    for parameter in network.parameters():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+    images = torch.rand(2, 3, 333, 75)
+    with torch.no_grad():
+        whole = network(images, [0.4, 0.5])
+        monkeypatch.setattr("precomp_qacnn.light._STRIP_PX", 32)
+        torch.testing.assert_close(network(images, [0.4, 0.5]), whole, rtol=0, atol=1e-6)
+    assert (whole - images).abs().mean() > 1e-3
