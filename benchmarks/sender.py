@@ -131,6 +131,7 @@ def speed(image: Tensor, turns: int) -> Row:
 def compress(model: Path, image: Path, output: Path) -> tuple[float, float]:
     """Run the command; return its peak resident set in MB and its CPU seconds."""
     arguments = ["compress", str(model), str(image), "--quality", str(QUALITY), "--output", str(output)]
+    arguments += ["--max-pixels", str(2 * 10**8)]
     command = [sys.executable, "-c", WATCHED, *arguments]
     done = subprocess.run(
         command, capture_output=True, text=True, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}

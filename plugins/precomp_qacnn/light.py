@@ -189,7 +189,7 @@ def _by_strips(function: Callable[..., Tensor], planes: Sequence[Tensor], rows: 
         halo_px: how far the function looks up and down, in rows of the first; k divides it, and ``rows``.
     """
     height = planes[0].shape[2]
-    whole = torch.is_grad_enabled() or torch.compiler.is_compiling() or torch.jit.is_tracing()
+    whole = torch.is_grad_enabled() or torch.compiler.is_compiling()
     if whole or height <= 2 * rows:
         return function(*planes)
     done = []
