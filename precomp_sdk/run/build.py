@@ -3,8 +3,6 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from inspect import signature
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -17,13 +15,13 @@ from precomp_sdk.component import construct
 from precomp_sdk.config import ComponentTable, Experiment, Inner, Loadable, Proxy, check_options, inner_components
 from precomp_sdk.data import TaskDataset
 from precomp_sdk.deploy import load_shipped_task
-from precomp_sdk.errors import CheckpointError, ConfigError, PluginError, PrecompError, reason_of
+from precomp_sdk.errors import ConfigError, PluginError, PrecompError, reason_of
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.proxy import ProxyCodec
 from precomp_sdk.registry import Registry
 from precomp_sdk.run.datasets import check_same_classes
 from precomp_sdk.task import TaskModel
-from precomp_sdk.training import SavedModule, as_recorded, load_module, load_proxy
+from precomp_sdk.training import load_module, load_proxy
 from precomp_sdk.weights import read_name
 
 __all__ = [
@@ -32,10 +30,7 @@ __all__ = [
     "TrainingComponents",
     "build",
     "build_evaluation",
-    "check_recorded_options",
     "prepare",
-    "with_codec_options",
-    "without_start",
 ]
 
 
@@ -360,43 +355,6 @@ def prepare(experiment: Experiment, parts: EvaluationComponents, images: TaskDat
     parts.task.to(device)
     with located(f"{experiment.origin}, preprocessor"):
         parts.preprocessor.prepare(images, experiment.evaluate.ladder)
-
-
-def with_codec_options(experiment: Experiment, codec: Codec) -> Experiment:
-    """Return the experiment with every option of its codec, so that its record does not depend on today's defaults."""
-    taken = signature(type(codec)).parameters
-    told = {
-        name: value for name, value in as_recorded(codec.coding_options).items() if value is not None and name in taken
-    }
-    named = {**told, **experiment.codec.options}
-    return experiment.model_copy(update={"codec": ComponentTable(name=experiment.codec.name, **named)})
-
-
-def without_start(experiment: Experiment) -> Experiment:
-    """Return the experiment without the weights its training started from, which trained ones replace."""
-    preprocessor = experiment.preprocessor.model_copy(update={"load": None})
-    return experiment.model_copy(update={"preprocessor": preprocessor})
-
-
-def check_recorded_options(saved: SavedModule, preprocessor: Preprocessor, weights: Path, where: str) -> None:
-    """Refuse weights that were trained with other options: not every option changes a shape.
-
-    What an older file does not record counts as the option's default.
-
-    Raises:
-        CheckpointError: an option differs.
-    """
-    defaults = {name: item.default for name, item in signature(type(preprocessor)).parameters.items()}
-    ours = as_recorded(preprocessor.options)
-    theirs = as_recorded({**{name: defaults.get(name) for name in ours}, **saved.options})
-    for name, value in ours.items():
-        if value != theirs[name]:
-            raise CheckpointError(
-                where=f"{where}.{name}",
-                expected=f"what the weights in {weights} were trained with: {theirs[name]}",
-                got=repr(value),
-                remedy="Set the option to what they were trained with, or leave it out where the run's folder says it.",
-            )
 
 
 @contextmanager

@@ -16,7 +16,8 @@ from precomp_sdk.errors import CheckpointError, NotFittedError
 from precomp_sdk.events import Event
 from precomp_sdk.proxy import ProxyCodec
 from precomp_sdk.registry import Registry
-from precomp_sdk.run.build import Builder, check_recorded_options, without_start
+from precomp_sdk.run.build import Builder
+from precomp_sdk.run.recorded_options import check_recorded_options, without_start
 from precomp_sdk.run.training import PROXY_FILE, TASK_FILE
 from precomp_sdk.task import TaskModel
 from precomp_sdk.training import WEIGHTS_FILE, load_module, load_proxy, read_module

@@ -15,10 +15,11 @@ from precomp_sdk.deploy import Compressor
 from precomp_sdk.errors import CheckpointError
 from precomp_sdk.events import Event, Notice
 from precomp_sdk.registry import Registry
-from precomp_sdk.run.build import TrainingComponents, build, located, prepare, with_codec_options
+from precomp_sdk.run.build import TrainingComponents, build, located, prepare
 from precomp_sdk.run.datasets import reports_of, tell_reports
 from precomp_sdk.run.proxy_fit import fit_and_save_proxy, fit_and_save_task
 from precomp_sdk.run.record import RECORD_FILE, record
+from precomp_sdk.run.recorded_options import with_codec_options
 from precomp_sdk.training import (
     FREE_SETTINGS,
     PROXY_FILE,

@@ -14,8 +14,9 @@ from precomp_sdk.evaluation import TrainedWith, TransferMatrix, transfer_matrix,
 from precomp_sdk.events import Event
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.registry import Registry
-from precomp_sdk.run.build import Builder, check_recorded_options, located
+from precomp_sdk.run.build import Builder, located
 from precomp_sdk.run.datasets import tell_reports
+from precomp_sdk.run.recorded_options import check_recorded_options
 from precomp_sdk.task import TaskModel
 from precomp_sdk.training import read_module
 from precomp_sdk.training.fabric import make_fabric
