@@ -21,8 +21,8 @@ __all__ = ["bytes_per_pixel", "check_memory", "memory_needed"]
 _PROBE_PX = 384  # side of the image that the memory of a pixel is measured on
 _ALLOCATOR = 1.05  # times what tensors take: what the allocator keeps
 _BLOCK = 16  # channels
-# of a pixel, whatever the tiles: as Pillow decodes it (4), as samples (3), what the codec gets (3), and what its encoder
-# keeps of it; 12.2 to 13.9 measured from 24 to 100 megapixels (benchmarks/sender.py, JPEG with optimized tables)
+# of a pixel, whatever the tiles: as Pillow decodes it (4), as samples (3), what the codec gets (3), what its encoder
+# keeps of it: 12.2 to 13.9 measured from 24 to 100 megapixels (benchmarks/sender.py, JPEG with optimized tables)
 _WHOLE_BYTES = 14
 _KEPT_FREE = 0.1  # share of the available memory that is left to everything else
 

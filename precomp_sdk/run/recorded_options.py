@@ -1,4 +1,4 @@
-"""Options as a run records them: all of its codec's, none of its start's, and those that its weights were trained with."""
+"""Options as a run records them: all of its codec, none of its start, and those that its weights were trained with."""
 
 from inspect import signature
 from pathlib import Path
