@@ -129,6 +129,12 @@ def jpeg_scans(width: int, height: int, refinements: int) -> bytes:
     return whole[:first] + tables + b"".join(parts) + b"\xff\xd9"
 
 
+def jpeg_with(something: bytes) -> bytes:
+    """Return a JPEG file with something before its first segment."""
+    whole = saved("JPEG", flat(64, 64))
+    return whole[:2] + something + whole[2:]
+
+
 def webp_canvas(width: int, height: int) -> bytes:
     """Return an animation of 56 x 40 on a canvas of any size."""
 
@@ -337,6 +343,10 @@ ATTACKS: dict[str, tuple[str, Callable[[], bytes], bool | None]] = {
     "TGA bomb of 4 MP": ("", lambda: saved("TGA", flat(2000, 2000), compression="tga_rle"), False),
     "JPEG of 100 scans, 4 MP": ("jpeg", lambda: jpeg_scans(2000, 2000, 36), False),
     "JPEG of 127 scans, 4 MP": ("jpeg", lambda: jpeg_scans(2000, 2000, 63), True),
+    "JPEG with 20 MB of fill bytes": ("jpeg", lambda: jpeg_with(b"\xff" * 20_000_000), True),
+    "JPEG with 20 MB between its segments": ("jpeg", lambda: jpeg_with(bytes(20_000_000)), True),
+    "JPEG of 300,000 segments": ("jpeg", lambda: jpeg_with(b"\xff\xef\0\2" * 300_000), True),
+    "JPEG of 15,000 segments": ("jpeg", lambda: jpeg_with(b"\xff\xef\0\2" * 15_000), False),
     "WebP of 200 bytes claims 42 MP": ("webp", lambda: webp_canvas(1_048_632, 40), True),
     "WebP of 4 MP, flat": ("webp", lambda: saved("WEBP", flat(2000, 2000), method=0), False),
     "WebP of 100 frames": (

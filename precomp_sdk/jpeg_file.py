@@ -27,7 +27,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from precomp_sdk.errors import BitstreamError
 
-__all__ = ["MAX_PIXELS", "MAX_SCANS", "JPEGHeader", "check_jpeg", "decode_jpeg"]
+__all__ = ["MAX_PIXELS", "MAX_SCANS", "JPEGHeader", "check_jpeg", "check_jpeg_start", "decode_jpeg"]
 
 MAX_PIXELS: Final = 89_478_485  #: largest image that is decoded unless asked for more; Pillow's limit is the same
 MAX_SCANS: Final = 100  #: most scans of a file; encoders write 1 (baseline), 3 to 12 (progressive)
@@ -54,6 +54,7 @@ _AFTER_SCAN: Final = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)
 _HOLE: Final = 16  # zero bytes that no scan has in a row
 _REFINEMENT_HOLE: Final = 160  # libjpeg's encoder sends up to 1000 bits of refinement after a code (jcphuff.c)
 _NEVER: Final = -1
+_MAX_FILL: Final = 64  # bytes of ones before a marker; readers take each by itself
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +122,29 @@ def check_jpeg(
     except _FaultError as fault:
         raise _error(where, fault) from fault.__cause__
     return header
+
+
+def check_jpeg_start(payload: bytes, *, where: str = "JPEG file") -> None:
+    """Refuse a JPEG file whose segments before the first scan are too many or damaged.
+
+    Pillow opens a file by walking them, and whatever lies between them, a byte at a time.
+
+    Args:
+        payload: the file.
+        where: names the file in errors.
+
+    Raises:
+        BitstreamError: they are.
+    """
+    try:
+        at = 2
+        for _ in range(_MAX_SEGMENTS):
+            marker, _, at = _segment(payload, at, 0)
+            if marker in (_SOS, _EOI):
+                return
+    except _FaultError as fault:
+        raise _error(where, fault) from fault.__cause__
+    raise _error(where, _FaultError(f"at most {_MAX_SEGMENTS} segments", "more"))
 
 
 def decode_jpeg(
@@ -228,8 +252,11 @@ def _read_segments(payload: bytes, max_pixels: int, max_scans: int) -> JPEGHeade
 
 def _segment(payload: bytes, at: int, scans: int) -> tuple[int, bytes, int]:
     """Return the marker at an offset, the segment's body, and the offset of what follows it."""
-    while payload[at + 1 : at + 2] == b"\xff" and payload[at] == 0xFF:  # fill bytes
+    start = at
+    while payload[at + 1 : at + 2] == b"\xff" and payload[at] == 0xFF:
         at += 1
+        if at - start > _MAX_FILL:
+            raise _FaultError(f"at most {_MAX_FILL} fill bytes before a marker", f"more at offset {start}")
     if at + 2 > len(payload):
         what = "an end-of-image marker after the scan" if scans else "a frame header and a scan"
         raise _FaultError(what, f"none in {len(payload)} bytes")

@@ -13,6 +13,7 @@ from PIL import Image, ImageFile
 from precomp_sdk.avif_file import check_avif_boxes
 from precomp_sdk.errors import BitstreamError
 from precomp_sdk.jpeg2000_file import check_jpeg2000
+from precomp_sdk.jpeg_file import check_jpeg_start
 
 __all__ = ["SLOW_PIXELS", "check_opened", "check_structure"]
 
@@ -104,6 +105,10 @@ def _check_ppm(data: bytes, where: str) -> None:
         raise _fault(where, f"at most {_MOST_COMMENTS} comments", "more")
 
 
+def _check_jpeg(data: bytes, where: str) -> None:
+    check_jpeg_start(data, where=where)
+
+
 def _check_boxes(data: bytes, where: str) -> None:
     check_avif_boxes(data, where=where)
 
@@ -118,6 +123,7 @@ _CHECKS: Final[list[tuple[re.Pattern[bytes], Callable[[bytes, str], None]]]] = [
     (re.compile(rb"II[*+]\0|MM\0[*+]"), _check_tiff),
     (re.compile(rb"P[0-7fy]"), _check_ppm),
     (re.compile(rb"\xff\x4f\xff\x51|\x00\x00\x00\x0cjP"), _check_jpeg2000),
+    (re.compile(rb"\xff\xd8"), _check_jpeg),
     (re.compile(rb"....ftyp", re.DOTALL), _check_boxes),
 ]
 
