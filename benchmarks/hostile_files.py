@@ -314,6 +314,15 @@ def jxl_layers(count: int) -> bytes:
     return bytes.fromhex("ff0a589901") + hidden * (count - 1) + last
 
 
+def heic_pictures(count: int) -> bytes:
+    """Return one image whose item holds so many pictures."""
+    whole = saved("HEIF", flat(1000, 1000), quality=20)
+    at = whole.index(b"mdat")
+    coded, place = whole[at + 4 :], whole.index(struct.pack(">I", len(whole) - at - 4))
+    whole = whole[:place] + struct.pack(">I", count * len(coded)) + whole[place + 4 : at]
+    return whole[:-4] + box(b"mdat", coded * count)
+
+
 #: name: (codec, or "" for the reader of image files; the file; whether it has to be refused, or None where it may be)
 ATTACKS: dict[str, tuple[str, Callable[[], bytes], bool | None]] = {
     "PNG of 66 bytes claims 169 MP": ("", lambda: png(13_000, 13_000, zlib.compress(b"x")), True),
@@ -370,6 +379,8 @@ ATTACKS: dict[str, tuple[str, Callable[[], bytes], bool | None]] = {
         lambda: saved("HEIF", flat(64, 64), save_all=True, append_images=frames(100)),
         False,
     ),
+    "HEIC of 8 pictures of 1 MP in one image": ("heic", lambda: heic_pictures(8), False),
+    "HEIC of 3000 pictures of 1 MP in one image": ("heic", lambda: heic_pictures(3000), True),
     "HEIC grid, 268 MP around 64 x 64": ("heic", lambda: heic_grid(16, 16, 1024, (64, 64)), True),
     "HEIC grid made of itself": ("heic", lambda: heic_grid(2, 2, 64, (128, 128), [1, 1, 1, 1]), True),
     "HEIC grid of 1 MP": ("heic", lambda: heic_grid(4, 4, 256, (1024, 1024)), False),

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from precomp_sdk.errors import BitstreamError
-from precomp_sdk.heif_file import boxes, first_boxes, item_parts, item_types
+from precomp_sdk.heif_file import boxes, first_boxes, item_parts, item_places, item_types, joined
 
 __all__ = ["check_avif", "check_avif_boxes"]
 
@@ -15,7 +15,6 @@ _ROOM_PIXELS: Final = 1 << 22  # this many more
 _PIXEL_BYTES: Final = 6  # noise without loss, 12 bits, 4:4:4, takes 4.5
 _ROOM_BYTES: Final = 1 << 22
 _MOST_UNITS: Final = 10_000
-_MOST_EXTENTS: Final = 10_000
 _MOST_BOXES: Final = 5_000
 _ITEM_BYTES: Final = {b"iinf": 20, b"iloc": 6, b"ipma": 3, b"iref": 2}  # least that one item takes
 _MOST_ITEMS: Final = 20_000  # libavif looks each up among all; a grid of 1024 tiles counts as 9,000
@@ -113,55 +112,14 @@ def _coded(payload: bytes, most_bytes: int) -> Iterator[tuple[bytes, int]]:
     if b"meta" in found:
         meta = first_boxes(found[b"meta"][4:])
         uses = Counter(part for _, parts in item_parts(meta[b"iref"]) for part in parts) if b"iref" in meta else {}
-        places = _places(meta[b"iloc"]) if b"iloc" in meta else {}
+        places = item_places(meta[b"iloc"]) if b"iloc" in meta else {}
         for item, kind in item_types(meta[b"iinf"]) if b"iinf" in meta else ():
             if kind == b"av01" and item in places:
                 within, extents = places[item]
-                yield _joined(meta[b"idat"] if within else payload, extents, most_bytes), max(1, uses.get(item, 0))
+                yield joined(meta[b"idat"] if within else payload, extents, most_bytes), max(1, uses.get(item, 0))
     for kind, body in boxes(found.get(b"moov", b"")):
         if kind == b"trak":
-            yield _joined(payload, [_first_sample(body)], most_bytes), 1
-
-
-def _joined(data: bytes, extents: list[tuple[int, int]], most_bytes: int) -> bytes:
-    lengths = sum(length if length else len(data) - offset for offset, length in extents)
-    if lengths > most_bytes or any(offset + length > len(data) for offset, length in extents):
-        raise ValueError(f"an item of {lengths} bytes")
-    return b"".join(data[offset : offset + length if length else None] for offset, length in extents)
-
-
-def _places(iloc: bytes) -> dict[int, tuple[bool, list[tuple[int, int]]]]:
-    """Return where each item's bytes lie: whether in the box idat, and offsets with lengths."""
-    version = iloc[0]
-    sizes = iloc[4] >> 4, iloc[4] & 15, iloc[5] >> 4, iloc[5] & 15 if version else 0
-    number = 4 if version == 2 else 2
-    at = 6
-
-    def take(count: int) -> int:
-        nonlocal at
-        at += count
-        if at > len(iloc):
-            raise ValueError("a table of items that is cut")
-        return int.from_bytes(iloc[at - count : at])
-
-    found: dict[int, tuple[bool, list[tuple[int, int]]]] = {}
-    room = _MOST_EXTENTS
-    for _ in range(take(number)):
-        item = take(number)
-        method = take(2) & 15 if version else 0
-        take(2)
-        base = take(sizes[2])
-        count = take(2)
-        room -= 1 + count
-        if method > 1 or item in found or room < 0 or version > 2:
-            raise ValueError("a table of items of another kind")
-        extents = []
-        for _ in range(count):
-            take(sizes[3])
-            offset = base + take(sizes[0])
-            extents.append((offset, take(sizes[1])))
-        found[item] = method == 1, extents
-    return found
+            yield joined(payload, [_first_sample(body)], most_bytes), 1
 
 
 def _first_sample(track: bytes) -> tuple[int, int]:

@@ -1,4 +1,4 @@
-"""What a HEIF file costs to decode: libheif draws every tile of a grid, also those that lie outside the image."""
+"""What a HEIF file costs to decode: libheif draws every tile of a grid, and libde265 decodes what is never shown."""
 
 import struct
 from collections.abc import Iterator
@@ -6,10 +6,12 @@ from typing import Final
 
 from precomp_sdk.errors import BitstreamError
 
-__all__ = ["boxes", "check_heif", "first_boxes", "item_parts", "item_types"]
+__all__ = ["boxes", "check_heif", "first_boxes", "item_parts", "item_places", "item_types", "joined"]
 
 _DERIVED: Final = (b"grid", b"iovl", b"iden")  # items that are made of others
 _MOST_BOXES: Final = 10_000
+_MOST_EXTENTS: Final = 10_000
+_MOST_UNITS: Final = 100_000  # slices, as small as one may make them
 _ROOM: Final = 4  # a grid's tiles may have this many times the pixels of the image, and
 _UNKNOWN: Final = 1 << 62
 _ROOM_PIXELS: Final = 1 << 22  # this many more
@@ -19,7 +21,8 @@ def check_heif(payload: bytes, *, where: str = "HEIF file") -> None:
     """Refuse a file whose image is made of tiles that have many times its pixels, or of itself.
 
     A grid of 256 tiles of 16 megapixels around an image of 64 x 64 takes 6 kB, since tiles may share their bytes.
-    libheif itself refuses a tile that is larger than the file says. A file of one coded image is left to it.
+    libheif itself refuses a tile that is larger than the file says, but decodes every picture of an item until one is
+    shown.
 
     Args:
         payload: the file.
@@ -35,11 +38,7 @@ def check_heif(payload: bytes, *, where: str = "HEIF file") -> None:
         items = _Items(payload)
         pixels = items.pixels(items.primary)
         work = items.work(items.primary, ())
-    except (struct.error, KeyError, IndexError):
-        if not any(kind in payload for kind in _DERIVED):
-            return
-        pixels, work = 0, _UNKNOWN
-    except RecursionError:
+    except (struct.error, LookupError, ValueError, RecursionError):
         pixels, work = 0, _UNKNOWN
     if work > _ROOM * pixels + _ROOM_PIXELS:
         raise BitstreamError(
@@ -70,6 +69,9 @@ class _Items:
             for place in places
             if 0 < place <= len(sizes) and (size := sizes[place - 1]) is not None
         }
+        self._payload, self._data = payload, found.get(b"idat", b"")
+        self._places = item_places(found[b"iloc"]) if b"iloc" in found else {}
+        self._units = {(body[21] & 3) + 1 for kind, body in boxes(properties[b"ipco"]) if kind == b"hvcC"}
         self._work: dict[int, int] = {}
 
     def pixels(self, item: int) -> int:
@@ -79,13 +81,30 @@ class _Items:
 
     def work(self, item: int, above: tuple[int, ...]) -> int:
         """Return how many pixels are decoded for an item."""
-        if self._types[item] not in _DERIVED:
-            return self.pixels(item)
         if item in above:
             raise RecursionError
+        if item not in self._work and self._types[item] not in _DERIVED:
+            self._work[item] = self.pixels(item) * max(1, self._pictures(item))
         if item not in self._work:
             self._work[item] = sum(self.work(part, (*above, item)) for part in self._parts.get(item, ()))
         return self._work[item]
+
+    def _pictures(self, item: int) -> int:
+        """Return how many pictures an item of HEVC has; 0 for other codings."""
+        if self._types[item] != b"hvc1" or item not in self._places:
+            return 0
+        (size,) = self._units
+        within, extents = self._places[item]
+        coded = joined(self._data if within else self._payload, extents, len(self._payload))
+        at = pictures = 0
+        for _ in range(_MOST_UNITS):
+            if at + size + 2 >= len(coded):
+                return pictures
+            length = int.from_bytes(coded[at : at + size])
+            at += size
+            pictures += coded[at] >> 1 < 32 and coded[at + 2] >> 7  # the first slice of a picture
+            at += length
+        raise ValueError(f"more than {_MOST_UNITS} units")
 
 
 def boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -128,6 +147,56 @@ def item_parts(iref: bytes) -> Iterator[tuple[int, tuple[int, ...]]]:
         if kind == b"dimg":
             item, count = struct.unpack_from(f">{sign}H", body)
             yield item, struct.unpack_from(f">{count}{sign}", body, struct.calcsize(f">{sign}H"))
+
+
+def joined(data: bytes, extents: list[tuple[int, int]], most_bytes: int) -> bytes:
+    """Return the bytes at offsets with lengths, of which 0 is up to the end.
+
+    Raises:
+        ValueError: they are more than the most, or lie behind the end.
+    """
+    lengths = sum(length if length else len(data) - offset for offset, length in extents)
+    if lengths > most_bytes or any(offset + length > len(data) for offset, length in extents):
+        raise ValueError(f"an item of {lengths} bytes")
+    return b"".join(data[offset : offset + length if length else None] for offset, length in extents)
+
+
+def item_places(iloc: bytes) -> dict[int, tuple[bool, list[tuple[int, int]]]]:
+    """Return where each item's bytes lie: whether in the box idat, and offsets with lengths.
+
+    Raises:
+        ValueError: the table is cut, or of a kind that is not followed.
+    """
+    version = iloc[0]
+    sizes = iloc[4] >> 4, iloc[4] & 15, iloc[5] >> 4, iloc[5] & 15 if version else 0
+    number = 4 if version == 2 else 2
+    at = 6
+
+    def take(count: int) -> int:
+        nonlocal at
+        at += count
+        if at > len(iloc):
+            raise ValueError("a table of items that is cut")
+        return int.from_bytes(iloc[at - count : at])
+
+    found: dict[int, tuple[bool, list[tuple[int, int]]]] = {}
+    room = _MOST_EXTENTS
+    for _ in range(take(number)):
+        item = take(number)
+        method = take(2) & 15 if version else 0
+        take(2)
+        base = take(sizes[2])
+        count = take(2)
+        room -= 1 + count
+        if method > 1 or item in found or room < 0 or version > 2:
+            raise ValueError("a table of items of another kind")
+        extents = []
+        for _ in range(count):
+            take(sizes[3])
+            offset = base + take(sizes[0])
+            extents.append((offset, take(sizes[1])))
+        found[item] = method == 1, extents
+    return found
 
 
 def _associations(ipma: bytes) -> Iterator[tuple[int, list[int]]]:

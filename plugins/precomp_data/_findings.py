@@ -1,6 +1,7 @@
 """What annotations get wrong: an error at once, or a list of what was left out."""
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -86,7 +87,8 @@ def clip_box(
     with np.errstate(over="ignore"):  # where a coordinate is beyond all images
         left, top, right, bottom = np.asarray(clipped, dtype=np.float32).tolist()  # what the network will get
     text = f"x1 y1 x2 y2 = {x1:.9g} {y1:.9g} {x2:.9g} {y2:.9g}"
-    if not (x2 - x1 >= _LEAST_SIDE_PX and y2 - y1 >= _LEAST_SIDE_PX):  # also where one is not a number
+    sides = x2 - x1, y2 - y1
+    if not all(_LEAST_SIDE_PX <= side < math.inf for side in sides):  # also where one is not a number
         findings.add(key, where, f"a box with an area, {_LEAST_SIDE_PX:g} pixels wide and high or more", text)
         return None
     if not (right - left >= _LEAST_SIDE_PX / 2 and bottom - top >= _LEAST_SIDE_PX / 2):

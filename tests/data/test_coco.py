@@ -156,6 +156,8 @@ def box(numbers: list[float]) -> Callable[[dict[str, Any]], object]:
         ),
         (box([1, 2, 3, 1e-3]), r"a box with an area", []),
         (box([1, 2, float("nan"), 4]), r"a box with an area", []),
+        (box([1, 2, float("inf"), 4]), r"a box with an area", []),
+        (box([float("-inf"), 2, float("inf"), 4]), r"a box with an area", []),
         (box([25, 2, 3, 4]), r"a box in its image of 20 x 16; got .*all of it outside", []),
         (box([1, -9, 3, 9]), r"all of it outside", []),
         (box([-5, 2, 9, 4]), r"a box in its image of 20 x 16; got .*-5 2 4 6, which sticks out", [[0, 2, 4, 6]]),
