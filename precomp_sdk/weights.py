@@ -10,11 +10,11 @@ from torch import Tensor, nn
 
 from precomp_sdk.atomic_io import replacing
 from precomp_sdk.errors import CheckpointError
+from precomp_sdk.validation import LFS_POINTER
 
 __all__ = ["check_state", "load_weights", "read_name", "read_state", "save_weights", "without_prefix"]
 
 _FORMAT = "1"  # of the metadata, as `precomp_sdk.training.save_module` writes it
-_LFS = b"version https://git-lfs"  # how a pointer begins
 
 
 def read_state(path: Path | str) -> dict[str, Tensor]:
@@ -26,9 +26,9 @@ def read_state(path: Path | str) -> dict[str, Tensor]:
     path = Path(path)
     try:
         with path.open("rb") as file:
-            start = file.read(len(_LFS))
+            start = file.read(len(LFS_POINTER))
         state: object
-        if start == _LFS:
+        if start == LFS_POINTER:
             raise ValueError("a pointer of git-lfs: the file itself was not downloaded; run git lfs pull")
         if path.suffix == ".safetensors":
             state = load_file(path)

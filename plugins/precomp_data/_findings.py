@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from precomp_sdk import DatasetError, DatasetReport, SkippedSample
+from precomp_sdk.validation import LFS_POINTER
 
 __all__ = ["Findings", "absent_classes", "clip_box", "read_bytes", "read_json", "read_text"]
 
@@ -103,15 +104,23 @@ def read_bytes(path: Path) -> bytes:
     """Return a file's content.
 
     Raises:
-        DatasetError: there is none.
+        DatasetError: there is none, or a pointer of git-lfs in its place.
     """
     try:
-        return path.read_bytes()
+        content = path.read_bytes()
     except OSError as error:
         reason = error.strerror or type(error).__name__
         raise DatasetError(
             where=str(path), expected="a file that can be read", got=reason, remedy="Check the path."
         ) from error
+    if content.startswith(LFS_POINTER):
+        raise DatasetError(
+            where=str(path),
+            expected="the file itself",
+            got="a pointer of git-lfs: it was not downloaded",
+            remedy="Run `git lfs pull`.",
+        )
+    return content
 
 
 def read_text(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 import os
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,14 +25,20 @@ class FoundImages:
     left_out: tuple[SkippedSample, ...]
 
 
-def find_images(folder: Path, *, below: bool = True) -> FoundImages:
+def find_images(folder: Path, *, below: bool = True, apart: Iterable[Path] = ()) -> FoundImages:
     """Return the images in a folder and, unless told otherwise, in all folders below it.
 
     Links are followed, each folder once: a link to a folder above it ends there. Hidden folders are not looked into.
+
+    Args:
+        folder: where to look.
+        below: look into its folders, too.
+        apart: other folders, whose images are not among these: a link to one is left out.
     """
     files: list[str] = []
     left_out: list[SkippedSample] = []
     seen: set[tuple[int, int]] = set()
+    others = {(state.st_dev, state.st_ino) for state in map(Path.stat, apart)}
     folders, links = deque([(folder, "")]), deque[tuple[Path, str]]()
     while folders or links:  # links last, so that images keep the names they have without
         here, name = folders.popleft() if folders else links.popleft()
@@ -40,6 +47,9 @@ def find_images(folder: Path, *, below: bool = True) -> FoundImages:
             entries = sorted(os.scandir(here), key=lambda entry: entry.name)
         except OSError as error:
             left_out.append(SkippedSample(f"{name.rstrip('/')}", f"a folder that cannot be read ({error.strerror})"))
+            continue
+        if (state.st_dev, state.st_ino) in others:
+            left_out.append(SkippedSample(name.rstrip("/"), "a link to a folder of other images"))
             continue
         if (state.st_dev, state.st_ino) in seen:
             continue

@@ -54,7 +54,12 @@ class ImageFolder(ImageDataset):
         folder = _split_folder(self._root, split, self.name)
         self.class_names = _choose(_class_folders(self._root, folder), classes, folder)
         self.origin = str(folder)
-        found = {name: find_images(folder / name) for name in self.class_names}
+        found = {
+            name: find_images(
+                folder / name, apart=[folder, *(folder / other for other in self.class_names if other != name)]
+            )
+            for name in self.class_names
+        }
         empty = [name for name, images in found.items() if not images.files]
         if empty:
             raise _wrong_folder(folder, "images in every class folder", f"none in {empty}", "Fill or remove them.")

@@ -21,6 +21,7 @@ from precomp_data.geometry import AS_STORED, DEFAULT_READING, Geometry, ImageDat
 from precomp_data.masks import read_mask
 from precomp_sdk import Boxes, DatasetError, DatasetReport, Label, Mask, OptionError, Target
 from precomp_sdk.image_io import DecodedImage, ReadSettings, decode_image, decode_labels, is_image_name
+from precomp_sdk.validation import LFS_POINTER
 
 __all__ = ["WebDatasetShards"]
 
@@ -183,6 +184,9 @@ def _entries(path: Path, name: str) -> Iterator[_Entry]:
     """Yield the samples of a shard; members of one sample lie side by side, as the format wants."""
     current: _Entry | None = None
     try:
+        with path.open("rb") as start:
+            if start.read(len(LFS_POINTER)) == LFS_POINTER:
+                raise tarfile.ReadError("a pointer of git-lfs: the file itself was not downloaded (git lfs pull)")
         with tarfile.open(path, "r:") as archive:
             for member in archive:
                 folder, _, file = member.name.rpartition("/")

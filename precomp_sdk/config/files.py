@@ -16,6 +16,7 @@ from precomp_sdk.config._toml import merged, parse_override, tables_of, whole_nu
 from precomp_sdk.config.experiment import Experiment, ProxyEvaluation, ProxyFitting, Table
 from precomp_sdk.config.transfer import Transfer
 from precomp_sdk.errors import ConfigError, OptionError, UnknownNameError, reason_of
+from precomp_sdk.validation import LFS_POINTER
 
 __all__ = [
     "EXPERIMENT_FILE",
@@ -129,7 +130,10 @@ def dump_transfer(transfer: Transfer) -> str:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8-sig"))  # editors of Windows write a byte order mark
+        content = path.read_bytes()
+        if content.startswith(LFS_POINTER):
+            raise ValueError("a pointer of git-lfs: the file itself was not downloaded (git lfs pull)")
+        return tomllib.loads(content.decode("utf-8-sig"))  # editors of Windows write a byte order mark
     except (OSError, ValueError, RecursionError) as error:  # also values nested too deeply
         raise ConfigError(
             where=str(path),

@@ -24,6 +24,7 @@ from precomp_sdk.image_io._orientation import orientation_of
 from precomp_sdk.image_io._samples import low_bytes
 from precomp_sdk.jpeg_file import check_jpeg
 from precomp_sdk.jxl_file import decode_jxl, is_jxl, jxl_size
+from precomp_sdk.validation import LFS_POINTER
 from precomp_sdk.webp_file import check_webp
 
 __all__ = [
@@ -56,7 +57,7 @@ _UNREAD_ENDINGS = (  # of images that nothing here reads, beside those that Pill
 )  # fmt: skip
 _SIGNATURES = (  # what is found in the place of an image
     (
-        b"version https://git-lfs.github.com/spec",
+        LFS_POINTER,
         "a git-lfs pointer, not the file it stands for",
         "Run `git lfs pull`.",
     ),

@@ -16,6 +16,7 @@ from precomp_sdk._deprecated import current_facts, current_options
 from precomp_sdk.atomic_io import check_target, replacing
 from precomp_sdk.errors import CheckpointError
 from precomp_sdk.task import TaskModel
+from precomp_sdk.validation import LFS_POINTER
 
 __all__ = [
     "SavedModule",
@@ -30,7 +31,6 @@ __all__ = [
 ]
 
 _FORMAT = "1"  # of the metadata
-_LFS = b"version https://git-lfs"  # how a pointer begins
 _EXTRA_STATE = "_extra_state"  # how PyTorch ends the key of what `Module.get_extra_state` returns
 
 
@@ -232,7 +232,7 @@ def _what_is_wrong(path: Path, error: BaseException) -> str:
     """Say in words what is wrong with a file of weights; PyTorch's own words advise to run the code in it."""
     try:
         with path.open("rb") as file:
-            if file.read(len(_LFS)) == _LFS:
+            if file.read(len(LFS_POINTER)) == LFS_POINTER:
                 return "a pointer of git-lfs: the file itself was not downloaded (git lfs pull)"
     except OSError as missing:
         return missing.strerror or str(missing) if not path.is_dir() else "a folder"

@@ -352,3 +352,9 @@ def test_merged_tables_replace_what_is_no_table() -> None:
 def test_python_callers_may_leave_the_origin_out(reader: Callable[..., Any]) -> None:
     with pytest.raises(ConfigError, match=r"^(experiment|fit-proxy), codec: expected a table"):
         reader({"codec": 3})
+
+
+def test_a_pointer_of_git_lfs_is_named_as_one(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 4\n")
+    with pytest.raises(ConfigError, match=r"a TOML file; got .*a pointer of git-lfs"):
+        load_experiment(tmp_path / "a.toml")

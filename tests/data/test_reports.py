@@ -42,6 +42,34 @@ def test_links_are_followed_each_folder_once(tmp_path: Path) -> None:
     assert all(sample.image.shape == (3, 8, 8) for sample in map(everything.__getitem__, range(5)))
 
 
+def test_a_link_to_the_images_of_another_class_gives_them_no_second_label(tmp_path: Path) -> None:
+    for name in ("cat/a.png", "dog/b.png", "dog/puppies/c.png"):
+        save(tmp_path / "train" / name)
+    os.symlink(tmp_path / "train", tmp_path / "train/cat/up")
+    os.symlink(tmp_path / "train/dog", tmp_path / "train/cat/dogs")
+    found = ImageFolder(root=tmp_path)
+    keys = [found.key(index) for index in range(len(found))]
+    assert keys == ["train/cat/a.png", "train/dog/b.png", "train/dog/puppies/c.png"]
+    reason = "a link to a folder of other images"
+    assert found.report().left_out == tuple(SkippedSample(f"train/cat/{name}", reason) for name in ("dogs", "up"))
+
+
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 4\n"
+
+
+@pytest.mark.parametrize("name", ["annotations_train.json", "ImageSets/Main/train.txt", "Annotations/a.xml", "a.tar"])
+def test_a_pointer_of_git_lfs_is_named_as_one(name: str, tmp_path: Path) -> None:
+    save(tmp_path / "images/train/a.png")
+    save(tmp_path / "JPEGImages/a.png")
+    for folder in ("ImageSets/Main", "Annotations"):
+        (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / "ImageSets/Main/train.txt").write_text("a\n")
+    (tmp_path / name).write_text(POINTER)
+    make = {".json": CocoDetection, ".tar": WebDatasetShards}.get(Path(name).suffix, VocDetection)
+    with pytest.raises(DatasetError, match=r"a pointer of git-lfs: .*git lfs pull"):
+        make(root=tmp_path)
+
+
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
 def test_a_pipe_and_a_device_are_no_images(tmp_path: Path) -> None:
     save(tmp_path / "a.png")
