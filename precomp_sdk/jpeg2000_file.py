@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from precomp_sdk.errors import BitstreamError
+from precomp_sdk.heif_file import boxes, first_boxes
 
-__all__ = ["check_jpeg2000"]
+__all__ = ["check_jpeg2000", "jpeg2000_profile"]
 
 _SIZ, _COD, _COC, _SOT, _SOD, _EOC = b"\xff\x51", b"\xff\x52", b"\xff\x53", b"\xff\x90", b"\xff\x93", b"\xff\xd9"
 _BOXES: Final = b"\x00\x00\x00\x0cjP  \r\n\x87\n"  # how a JP2 file begins, with its codestream in a box
@@ -138,3 +139,18 @@ def _pieces(extent: int, shift: int, exponent: int) -> int:
     """Return how many precincts a side of a resolution has."""
     at_resolution = -(-extent // (1 << shift))
     return -(-at_resolution // (1 << exponent))
+
+
+def jpeg2000_profile(payload: bytes) -> bytes:
+    """Return the ICC profile of a JP2 file, which Pillow does not read; empty where it has none.
+
+    Source:
+        ITU-T T.800, I.5.3.3 (colr).
+    """
+    if not payload.startswith(_BOXES):
+        return b""
+    header = first_boxes(payload).get(b"jp2h", b"")
+    for kind, body in boxes(header):
+        if kind == b"colr" and body[:1] in (b"\2", b"\3"):  # a restricted profile, or any (JPX)
+            return body[3:]
+    return b""

@@ -22,6 +22,7 @@ from precomp_sdk.heif_file import check_heif
 from precomp_sdk.image_io._claims import check_opened, check_structure
 from precomp_sdk.image_io._orientation import orientation_of
 from precomp_sdk.image_io._samples import low_bytes
+from precomp_sdk.jpeg2000_file import jpeg2000_profile
 from precomp_sdk.jpeg_file import check_jpeg
 from precomp_sdk.jxl_file import decode_jxl, is_jxl, jxl_size
 from precomp_sdk.validation import LFS_POINTER
@@ -156,6 +157,8 @@ def opened(source: str | PathLike[str] | bytes, settings: ReadSettings, where: s
                 low = low_bytes(image, lambda: _identified(data, where))
                 turned = orientation_of(image) if image.format == "TIFF" else 1  # Pillow will apply it
                 image.load()
+            if image.format == "JPEG2000" and (profile := jpeg2000_profile(data)):
+                image.info["icc_profile"] = profile
             yield OpenedImage(image, low, turned if turned != 1 else orientation_of(image))
     except (ImageError, CodecError):  # the latter where a decoder's process does not start
         raise

@@ -159,6 +159,21 @@ def test_a_profile_is_converted_to_srgb(kind: str, mode: str) -> None:
     assert found[0] < 80  # what a viewer shows is green
 
 
+@pytest.mark.parametrize("method", [2, 3])
+def test_a_profile_in_jpeg_2000_is_converted_too(method: int) -> None:
+    buffer = BytesIO()
+    Image.new("RGB", (64, 48), (250, 20, 20)).save(buffer, "JPEG2000")
+    content = buffer.getvalue()
+    profile = struct.pack(">I", 11 + len(swapped_profile())) + b"colr" + bytes([method, 0, 0])
+    profile += swapped_profile()
+    header, colours = content.index(b"jp2h") - 4, content.index(b"colr") - 4
+    (length,) = struct.unpack_from(">I", content, header)
+    (old,) = struct.unpack_from(">I", content, colours)
+    longer = struct.pack(">I", length - old + len(profile))
+    content = content[:header] + longer + content[header + 4 : colours] + profile + content[colours + old :]
+    assert read_image(content)[:, 8, 8].tolist() == [20, 250, 20]
+
+
 def test_16_bits_keep_their_profile() -> None:
     samples = np.full((2, 2, 3), 5000, np.uint16)
     samples[..., 0] = 64000
