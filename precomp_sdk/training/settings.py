@@ -100,25 +100,24 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         self._normalise()
-        at_least = {
-            "steps": 1, "batch_size": 1, "warmup_steps": 0, "held_out_images": 1, "held_out_every": 1,
-            "calibration_images": 1, "checkpoint_every": 1, "weight_decay": 0, "beta": 0, "task_weight": 0,
-            "feature_weight": 0, "clean_weight": 0, "seed": 0, "proxy_weight": 0, "codec_workers": 1,
-        }  # fmt: skip
-        for name, minimum in at_least.items():
-            value = getattr(self, name)
-            if value is None and name == "codec_workers":
-                continue
-            if not isinstance(value, int | float) or not minimum <= value < math.inf:
-                raise OptionError.number("TrainSettings", name, f"a finite number, {minimum} or more", value)
+        where = "TrainSettings"
+        for name in ("steps", "batch_size", "held_out_images", "held_out_every", "calibration_images"):
+            _set_whole(self, where, name, 1)
+        _set_whole(self, where, "checkpoint_every", 1)
+        _set_whole(self, where, "warmup_steps", 0)
+        _set_whole(self, where, "seed", 0)
+        if self.codec_workers is not None:
+            _set_whole(self, where, "codec_workers", 1)
+        for name in ("weight_decay", "beta", "task_weight", "feature_weight", "clean_weight", "proxy_weight"):
+            check_number(where, name, getattr(self, name), low=0.0)
         for name in ("learning_rate", "clip_norm", "lambda_scale"):
-            value = getattr(self, name)
-            if not isinstance(value, int | float) or not 0 < value < math.inf:
-                raise OptionError.number("TrainSettings", name, "a finite number, more than 0", value)
+            check_number(where, name, getattr(self, name), low=0.0, above=True)
+        for name in ("channels_last", "compile", "skip_unreadable"):
+            check_switch(where, name, getattr(self, name))
         for name in ("ema_decay", "max_padding"):
             value = getattr(self, name)
-            if not isinstance(value, int | float) or not 0 <= value < 1:
-                raise OptionError.number("TrainSettings", name, "a number from 0 to below 1", value)
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < 1:
+                raise OptionError.number(where, name, "a number from 0 to below 1", value)
         if self.task_weight + self.feature_weight == 0:
             raise OptionError(
                 where="TrainSettings, option 'task_weight'",
@@ -128,7 +127,7 @@ class TrainSettings:
             )
         for name, choices in (("targets", ("dataset", "pseudo-labels")), ("forward", ("codec", "proxy"))):
             if getattr(self, name) not in choices:
-                raise OptionError.choice("TrainSettings", name, choices, getattr(self, name))
+                raise OptionError.choice(where, name, choices, getattr(self, name))
         if isinstance(self.lambdas, str) and self.lambdas != "auto":
             raise OptionError.value(
                 "TrainSettings",
