@@ -10,7 +10,7 @@ from torch import Tensor
 from precomp_qacnn import GuidedQACNN, LightQACNN
 from precomp_sdk import ExportError, MissingDependencyError, Preprocessor
 from precomp_sdk.deploy import Compressor, export, export_onnx
-from precomp_sdk.testing import FakeCodec, FakePreprocessor, FakeTask
+from precomp_sdk.testing import FakeCodec, FakePreprocessor
 from precomp_torchvision import Classifier
 
 SIZES = [(1, 1, 1), (3, 7, 1), (2, 33, 50), (1, 64, 24)]
@@ -47,10 +47,9 @@ def moved(network: Preprocessor) -> Preprocessor:
     [
         FakePreprocessor(gain=0.7),
         LightQACNN(width=16, depth=1),
-        GuidedQACNN(FakeTask(), width=16, depth=1),
         GuidedQACNN(Classifier(architecture="squeezenet1_1", num_classes=4).eval(), width=16, depth=1),
     ],
-    ids=["fake", "light", "guided", "guided by SqueezeNet"],
+    ids=["fake", "light", "guided by SqueezeNet"],
 )
 def test_onnx_says_what_the_network_says_at_any_size(network: Preprocessor, tmp_path: Path) -> None:
     moved(network).train()

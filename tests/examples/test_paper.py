@@ -17,7 +17,10 @@ from precomp_sdk.run import run_evaluation, run_training
 FOLDER = Path(__file__).resolve().parents[2] / "examples" / "paper"
 FILES = sorted(FOLDER.glob("*.toml"))
 SIDE = 64
-TRAIN, VAL = range(1, 6), range(1, 4)  # five, of which some are held back, and three, one of each folder that is a class
+TRAIN, VAL = (
+    range(1, 6),
+    range(1, 4),
+)  # five, of which some are held back, and three, one of each folder that is a class
 PAPER = {25: 16.0, 28: 8.0, 29: 6.0, 31: 4.0, 34: 2.0, 37: 1.0, 44: 0.25}  # QP and lambda of the released code
 
 
