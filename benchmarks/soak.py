@@ -102,6 +102,7 @@ def main() -> None:
         while time.monotonic() < end:
             time.sleep(options.minutes)  # a sixtieth of the run
             with workers.standing_still():
+                time.sleep(0.05)  # a thread that has been joined takes a moment to end
                 descriptors = process.num_fds() if hasattr(process, "num_fds") else process.num_handles()
                 notes.append([process.memory_info().rss / 1e6, descriptors, process.num_threads()])
     except threading.BrokenBarrierError:
