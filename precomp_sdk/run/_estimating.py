@@ -111,13 +111,13 @@ class Estimating:
         apart = parts.held_out is not None
         held = min(train.held_out_images, len(parts.held_out) if parts.held_out is not None else len(parts.train) // 5)
         calibrated = min(train.calibration_images, len(parts.train) - (0 if apart else held))
-        steps = min(train.steps, wanted.steps + WARM_UP)
+        steps = min(train.steps, wanted.steps + WARM_UP + 1)  # the last one measures the held-out objective, too
         few = replace(
             train,
             steps=steps,
             held_out_images=min(wanted.images, held),
             calibration_images=min(wanted.images, calibrated),
-            held_out_every=max(2, steps // 2),
+            held_out_every=steps,
             checkpoint_every=steps,
             lambdas=dict.fromkeys(parts.codec.quality_scale.ladder_of(train.ladder), 1.0),  # few images show no slope
         )

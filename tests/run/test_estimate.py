@@ -42,6 +42,7 @@ def test_it_counts_what_a_run_does(doubles: Registry, tables: dict[str, Any]) ->
 
     for stage in ("fit-task", "fit-proxy", "train"):
         assert part(told, stage, "steps").count == steps(stage) > 0
+    assert part(told, "train", "steps").measured == FEW.steps  # beside those that warm up or measure the objective
     measured = [event for event in events if isinstance(event, StepDone) and "relative/mean" in event.scalars]
     assert part(told, "train", "held-out objective").count == len(measured) * 4
     assert part(told, "train", "calibrate").count == 4 + 4
