@@ -11,7 +11,17 @@ from torch import Tensor
 from typer.testing import CliRunner, Result
 
 from precomp_qacnn import GuidedQACNN
-from precomp_sdk import CheckpointError, Preprocessor, Registry, TaskDataset, cli, hookimpl, to_float, to_uint8
+from precomp_sdk import (
+    CheckpointError,
+    ModuleReference,
+    Preprocessor,
+    Registry,
+    TaskDataset,
+    cli,
+    hookimpl,
+    to_float,
+    to_uint8,
+)
 from precomp_sdk.config import dump_experiment, parse_experiment
 from precomp_sdk.deploy import Compressor
 from precomp_sdk.image_io import read_image, write_image
@@ -114,10 +124,25 @@ def test_another_version_is_told_on_stderr(run: Path, doubles: Registry) -> None
     assert "was trained with zlib 99; here is zlib" in exported.stderr.replace("\n", " ")
 
 
+class GuidedPreprocessor(FakePreprocessor):
+    """Works with its task: the larger the task's filters are, the more of the mean is mixed in."""
+
+    name = "guided"
+    requires = ("task",)
+
+    def __init__(self, task: FakeTask, *, gain: float = 0.5) -> None:
+        super().__init__(gain=gain)
+        self._guide = ModuleReference(task)
+
+    def _process(self, images: Tensor, strengths: Tensor) -> Tensor:
+        with self._guide.evaluating() as task:
+            return super()._process(images, strengths * (1.0 + task.filters.detach().abs().mean()))
+
+
 class Guided:
     @hookimpl
     def precomp_register_preprocessors(self) -> list[type[Preprocessor]]:
-        return [GuidedQACNN]
+        return [GuidedPreprocessor, GuidedQACNN]
 
 
 @pytest.mark.slow
@@ -126,7 +151,7 @@ def test_what_works_with_the_task_is_sent_from_the_folder_of_its_run(
 ) -> None:
     doubles.register(Guided(), "guided")
     folder = run / "guided"
-    tables["preprocessor"] = {"name": "qa-guided", "width": 8, "depth": 1}
+    tables["preprocessor"] = {"name": "guided", "gain": 0.4}
     tables["task"] = {"name": "fake", "fit": {"epochs": 1}}
     tables["output"] = {"folder": str(folder)}
     run_training(parse_experiment(tables), doubles)
@@ -136,7 +161,7 @@ def test_what_works_with_the_task_is_sent_from_the_folder_of_its_run(
     task = FakeTask()
     load_module(folder / "task.safetensors", task, name="fake")
     weights = folder / "preprocessor.safetensors"
-    sender = Compressor.load(weights, doubles, preprocessor=GuidedQACNN(task, width=8, depth=1))
+    sender = Compressor.load(weights, doubles, preprocessor=GuidedPreprocessor(task, gain=0.4))
     assert (run / "out.fake").read_bytes() == sender.compress(IMAGE, 30) != FakeCodec().encode(IMAGE, 30)
 
     received = call(doubles, "decompress", folder, run / "out.fake", "--output", run / "seen.png")

@@ -12,6 +12,7 @@ from precomp_sdk.training.chance import Chance
 
 HALF = [Label(place % 2) for place in range(100)]
 MASK = Mask(labels=torch.tensor([[0, 0, 0, 1], [255, 255, 255, 255]]))
+NOTHING = Mask(labels=torch.full((2, 4), 255))
 NO_BOX = Boxes(boxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.int64))
 
 
@@ -29,6 +30,9 @@ NO_BOX = Boxes(boxes=torch.zeros(0, 4), labels=torch.zeros(0, dtype=torch.int64)
         ([Composite(targets=(Label(0),))], {"mean": 0.0}, ""),
         ([Label(0)], {"other": 0.0}, ""),
         ([], {"top1": 0.0}, ""),
+        ([Label(0), MASK], {"top1": 0.0, "pixel_accuracy": 0.0}, ""),  # no one answer is for both
+        ([MASK, Label(0)], {"top1": 0.0, "pixel_accuracy": 0.0}, ""),
+        ([NOTHING], {"pixel_accuracy": 0.0}, ""),
     ],
 )
 def test_what_one_answer_scores(targets: list[Target], scores: dict[str, float], told: str) -> None:
