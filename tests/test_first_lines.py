@@ -104,6 +104,7 @@ def test_the_other_rows_have_their_tests(row: str) -> None:
     assert re.search(rf"^def {name}\(", (TESTS / file).read_text(encoding="utf-8"), re.MULTILINE)
 
 
+@pytest.mark.slow  # a process that imports PyTorch
 def test_names_and_submodules_are_there_at_first_use() -> None:
     code = "import sys, precomp_sdk as p; assert 'torch' not in sys.modules; p.training, p.Trainer, p.__version__"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
