@@ -1,5 +1,6 @@
 """A run that is interrupted, resumed, or begun where another one lies; what its files hold."""
 
+import signal
 import warnings
 from contextlib import nullcontext
 from pathlib import Path
@@ -15,10 +16,20 @@ from precomp_sdk import (
     CheckpointSaved,
     Event,
     NonFiniteError,
+    StepDone,
 )
 from precomp_sdk.errors import CheckpointError
+from precomp_sdk.interrupts import Interrupted, signals_raise
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeProxy, FakeTask
-from precomp_sdk.training import STATE_FILE, WEIGHTS_FILE, Trainer, TrainSettings, load_module, read_module
+from precomp_sdk.training import (
+    PROXY_FILE,
+    STATE_FILE,
+    WEIGHTS_FILE,
+    Trainer,
+    TrainSettings,
+    load_module,
+    read_module,
+)
 
 from .small import SMALL, trainer
 
@@ -45,6 +56,31 @@ def test_resuming_gives_the_numbers_of_an_uninterrupted_run(train: tuple[str, ..
     first, second = (read_module(tmp_path / part / WEIGHTS_FILE) for part in ("whole", "parts"))
     assert torch.equal(first.weights["gain"], second.weights["gain"])
     assert first.facts["ladder"] == [5, 30]
+
+
+def test_a_proxy_that_was_trained_lies_beside_the_preprocessor(tmp_path: Path) -> None:
+    run = trainer(train=("preprocessor", "proxy"))
+    run.run(FakeDataset(count=16), folder=tmp_path)
+    saved = read_module(tmp_path / PROXY_FILE)
+    assert saved.facts["steps"] == 6
+    weights = run.proxy.state_dict()
+    assert saved.weights.keys() == weights.keys()
+    assert all(torch.equal(saved.weights[name], value) for name, value in weights.items())
+
+
+@pytest.mark.parametrize(
+    ("name", "told"), [("run", r"step 2 of 6, saved in .*run"), (None, "step 2 of 6, nothing is saved: .* no folder")]
+)
+def test_a_signal_ends_a_run_after_a_step_and_says_what_is_kept(name: str | None, told: str, tmp_path: Path) -> None:
+    def ask(event: Event) -> None:
+        if isinstance(event, StepDone) and event.step == 1 and "learning_rate" in event.scalars:
+            signal.raise_signal(signal.SIGTERM)
+
+    folder = tmp_path / name if name else None
+    with signals_raise(), pytest.raises(Interrupted, match=told) as raised:
+        trainer(ask, checkpoint_every=100).run(FakeDataset(count=16), folder=folder)
+    assert raised.value.number == signal.SIGTERM
+    assert folder is None or torch.load(folder / STATE_FILE, weights_only=True)["step"] == 2
 
 
 def test_resuming_a_finished_run_changes_nothing(tmp_path: Path) -> None:

@@ -28,8 +28,9 @@ def test_what_was_there_or_was_written_stays(tmp_path: Path) -> None:
         (tmp_path / "written" / "weights").write_text("1", encoding="utf-8")
     assert (tmp_path / "written" / "weights").read_text(encoding="utf-8") == "1"
     (tmp_path / "old").mkdir()
+    (tmp_path / "old" / f".weights.{'0' * 32}.tmp").touch()  # of a training that was killed
     enter(tmp_path / "old")
-    assert (tmp_path / "old").is_dir()
+    assert [path.name for path in (tmp_path / "old").iterdir()] == [LOCK_FILE]
 
 
 def test_one_training_at_a_time_and_the_one_inside_enters_again(tmp_path: Path) -> None:
