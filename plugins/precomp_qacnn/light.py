@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from precomp_qacnn._resize import upsampled
 from precomp_qacnn.gain import StrengthGain
 from precomp_sdk import OptionError, Preprocessor, ResolutionCurve
 
@@ -140,14 +141,13 @@ class LightQACNN(Preprocessor):
     def _smooth(self, images: Tensor, weights: Tensor) -> Tensor:
         """Add the weighted differences to the smoothed images: weights (N, 2K, H/4, W/4), luma's K first."""
         height, width = images.shape[-2:]
-        weights = functional.interpolate(weights, size=(height, width), mode="bilinear", align_corners=False)
+        weights = upsampled(weights, (height, width))
         ycc = functional.conv2d(images, self.to_ycc)
         wide = _widened(ycc)
         luma, chroma = torch.zeros_like(ycc[:, :1]), torch.zeros_like(ycc[:, 1:])
         for index, (sigma_px, reach_px) in enumerate(_SMOOTHINGS_PX):
             band = _band(sigma_px, reach_px, wide)
-            tall = torch.matmul(band.T, _neighbours(wide, reach_px, dim=2)).flatten(2, 3)
-            smoothed = torch.matmul(_neighbours(tall, reach_px, dim=3), band).flatten(3, 4)
+            smoothed = _smoothed_columns(_smoothed_rows(wide, band), band)
             difference = smoothed[:, :, :height, :width] - ycc
             other = len(_SMOOTHINGS_PX) + index
             luma = torch.addcmul(luma, difference[:, :1], weights[:, index : index + 1])
@@ -231,17 +231,34 @@ def _band(sigma_px: float, reach_px: int, like: Tensor) -> Tensor:
 
 def _widened(planes: Tensor) -> Tensor:
     """Repeat the border of planes (N, C, H, W): 16 samples above and left, and as many more below and right."""
-    rows, columns = (
-        torch.arange(-_BAND, (side + _BAND - 1) // _BAND * _BAND + _BAND, device=planes.device).clamp(0, side - 1)
-        for side in planes.shape[2:]
-    )
-    return planes[:, :, rows][:, :, :, columns]
+    for dim in (2, 3):
+        length = planes.shape[dim]
+        sides = [-1] * 4
+        sides[dim] = _BAND
+        before = planes.narrow(dim, 0, 1).expand(sides)
+        sides[dim] = (length + _BAND - 1) // _BAND * _BAND - length + _BAND
+        after = planes.narrow(dim, length - 1, 1).expand(sides)
+        planes = torch.cat([before, planes, after], dim=dim)
+    return planes
 
 
-def _neighbours(planes: Tensor, reach_px: int, dim: int) -> Tensor:
-    """Cut an axis into stretches of 16 with what is in reach of them: (..., S, ...) to (..., S / 16 - 2, R, ...)."""
-    count = planes.shape[dim] // _BAND - 2
-    stretches = planes.reshape(*planes.shape[:dim], count + 2, _BAND, *planes.shape[dim + 1 :])
-    before, inside, after = (stretches.narrow(dim, first, count) for first in range(3))
-    ends = before.narrow(dim + 1, _BAND - reach_px, reach_px), after.narrow(dim + 1, 0, reach_px)
-    return torch.cat([ends[0], inside, ends[1]], dim=dim + 1)
+def _smoothed_rows(planes: Tensor, band: Tensor) -> Tensor:
+    """Smooth planes (N, C, H + 32, W) down their columns to (N, C, H, W), 16 rows at a time, without a copy of any."""
+    done = []
+    for plane in planes.flatten(0, 1):
+        stretches = _stretches(plane, band).transpose(1, 2)  # (H / 16, R, W)
+        done.append(torch.bmm(band.T.expand(len(stretches), -1, -1), stretches).flatten(0, 1))
+    return torch.stack(done).unflatten(0, planes.shape[:2])
+
+
+def _smoothed_columns(planes: Tensor, band: Tensor) -> Tensor:
+    """Smooth planes (N, C, H, W + 32) along their rows to (N, C, H, W)."""
+    stretches = _stretches(planes.flatten(0, 2).T, band)  # (W / 16, N C H, R)
+    result = torch.bmm(stretches, band.expand(len(stretches), -1, -1))
+    return result.transpose(0, 1).reshape(*planes.shape[:3], -1)
+
+
+def _stretches(plane: Tensor, band: Tensor) -> Tensor:
+    """Return views (S / 16 - 2, W, R) of a plane (S, W): 16 samples of the first axis with those in reach of them."""
+    aside = (3 * _BAND - len(band)) // 2
+    return plane[aside : len(plane) - aside].unfold(0, len(band), _BAND)

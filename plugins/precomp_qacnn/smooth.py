@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from precomp_qacnn._guide import GUIDE_CHANNELS, SqueezeGuide
+from precomp_qacnn._resize import upsampled
 from precomp_qacnn.gain import StrengthGain
 from precomp_qacnn.light import _check_fade
 from precomp_sdk import OptionError, Preprocessor, ResolutionCurve, Tiling, Window, pad_to_multiple
@@ -190,8 +191,8 @@ class SmoothQACNN(Preprocessor):
                 first = 2 * place - 1
                 mixed = _mix(level, mixed, shares[:, first : first + 2])
             size = (images.shape[2], images.shape[3])
-            smoother = _upsampled(functional.conv2d(mixed, self.to_rgb), size)
-            return torch.lerp(images, smoother, _upsampled(shares[:, :1], size))
+            smoother = upsampled(functional.conv2d(mixed, self.to_rgb), size)
+            return torch.lerp(images, smoother, upsampled(shares[:, :1], size))
 
     def _levels(self, images: Tensor) -> list[Tensor]:
         """Return means of 2, 4, 8 and 16 pixels, as luma and chroma."""
@@ -261,17 +262,9 @@ def _doubled(cells: Tensor) -> Tensor:
 def _mix(level: Tensor, coarser: Tensor, shares: Tensor) -> Tensor:
     """Return the level with shares (N, 2, H/8, W/8) of its luma and its chroma replaced by what is coarser."""
     size = (level.shape[2], level.shape[3])
-    smoother, resized = _upsampled(coarser, size), _upsampled(shares, size)
+    smoother, resized = upsampled(coarser, size), upsampled(shares, size)
     share = torch.cat([resized[:, :1], resized[:, 1:], resized[:, 1:]], dim=1)
     return torch.lerp(level, smoother, share)
-
-
-def _upsampled(planes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Resize bilinearly, plane by plane: PyTorch takes six times as long for three channels at once."""
-    batch, channels, height, width = planes.shape
-    one = planes.reshape(batch * channels, 1, height, width)
-    larger = functional.interpolate(one, size, mode="bilinear", align_corners=False)
-    return larger.reshape(batch, channels, size[0], size[1])
 
 
 class _Unit(torch.autograd.Function):
