@@ -129,6 +129,9 @@ def methods(folder: Path, set_name: str, codec: str, networks: Mapping[str, tupl
         outside = judge not in inside
         found[network] = (ours, constant(ours), outside)
         found[f"{network}, equal bits"] = (ours, equal_bits(ours), outside)
+        centred = load(folder, set_name, codec, f"centred-{network}")
+        if centred is not None:
+            found[f"{network}, by a centre prior"] = (centred, constant(centred), True)
         found[f"{network}, chosen"] = (ours, pick(ours), outside)
         found[f"{network}, in the loop"] = (ours, pick(ours, (*panel, judge), shrink=0.0, smooth=False), False)
         wide = join([raw, ours, *blurs, *downs, *boxes])
@@ -184,6 +187,10 @@ def main() -> None:
                             row["against_one_for_all"] = compare(
                                 (table, constant(table)), (table, choice), judge, scorer
                             )
+                        centred = load(arguments.store, set_name, codec, f"centred-{label.partition(',')[0]}")
+                        if centred is not None:
+                            control = (centred, constant(centred))
+                            row["against_centre_prior"] = compare(control, (table, choice), judge, scorer)
                         row["per_image"] = per_image(anchor, (table, choice), judge)
                     if full and arguments.replicates and judge in raw.labelled and judge in table.labelled:
                         row["labels"] = compare(

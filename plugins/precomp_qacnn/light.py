@@ -248,7 +248,7 @@ def _smoothed_rows(planes: Tensor, band: Tensor) -> Tensor:
     for plane in planes.flatten(0, 1):
         stretches = _stretches(plane, band).transpose(1, 2)  # (H / 16, R, W)
         done.append(torch.bmm(band.T.expand(len(stretches), -1, -1), stretches).flatten(0, 1))
-    return torch.stack(done).unflatten(0, planes.shape[:2])
+    return torch.stack(done).reshape(*planes.shape[:2], -1, planes.shape[3])
 
 
 def _smoothed_columns(planes: Tensor, band: Tensor) -> Tensor:
