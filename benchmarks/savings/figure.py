@@ -43,6 +43,11 @@ def main() -> None:
     shown = dict(SHOWN)
     if arguments.network:
         shown[arguments.network] = ("trained network alone, outside", "#e08a00", "-")
+        shown[f"{arguments.network}, by a centre prior"] = (
+            "control: as much removed, by a centre prior",
+            "#009e73",
+            "-.",
+        )
         shown["all, in the loop"] = ("chooser alone, this network in its panel", *SHOWN["all, in the loop"][1:])
     figure, axes = pyplot.subplots(rows, 3, figsize=(13, 3.7 * rows), constrained_layout=True, squeeze=False)
     for row, codec in enumerate(arguments.codecs):
