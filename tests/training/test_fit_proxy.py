@@ -12,6 +12,7 @@ from precomp_sdk import (
     ProxyCodec,
     ProxyOutput,
     StepDone,
+    TaskDataset,
     to_float,
 )
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakeProxy
@@ -56,6 +57,21 @@ def test_crops_tell_what_a_file_costs_from_what_its_pixels_cost() -> None:
     dataset = FakeDataset(count=6, sizes=((24, 24), (9, 30)))
     fit_proxy(Watched(FakeCodec()), dataset, settings=FitProxySettings(steps=12, batch_size=3, crops=(8, 16)))
     assert sizes == {(8, 8), (16, 16), (9, 16)}  # no side grows
+
+
+def test_crops_are_drawn_from_every_place_of_an_image() -> None:
+    seen: set[tuple[int, int]] = set()
+
+    class Watched(FakeProxy):
+        def _predict(self, images: torch.Tensor, qualities: torch.Tensor) -> ProxyOutput:
+            seen.update((int(row), int(column)) for row, column in (255 * images[:, :2, 0, 0]).round().tolist())
+            return super()._predict(images, qualities)
+
+    rows, columns = torch.arange(5)[:, None].expand(5, 7), torch.arange(7).expand(5, 7)
+    places = torch.stack([rows, columns, rows]).to(torch.uint8)
+    dataset = TaskDataset.of([places] * 6, lambda image: (image, None))
+    fit_proxy(Watched(FakeCodec()), dataset, settings=FitProxySettings(steps=40, batch_size=6, crops=(3,)))
+    assert seen == {(top, left) for top in range(3) for left in range(5)}
 
 
 @pytest.mark.parametrize("crops", [(), (8, 0)])

@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from precomp_sdk import DatasetError, Label, OptionError, TaskDataset
+from precomp_sdk.testing import FakeDataset
+from precomp_sdk.training import shuffled
 from precomp_sdk.training.loading import Batches
 
 
@@ -248,3 +250,10 @@ def _wait(condition):
     while not condition():
         assert time.monotonic() < limit, "waited in vain"
         time.sleep(0.001)
+
+
+def test_the_first_images_are_of_all_places_of_a_folder_and_a_seed_says_which():
+    order = shuffled(FakeDataset(count=60), 0)
+    assert sorted(order) == list(range(60))
+    assert {index // 20 for index in order[:12]} == {0, 1, 2}  # a folder sorted by class has three here
+    assert order == shuffled(FakeDataset(count=60), 0) != shuffled(FakeDataset(count=60), 1)

@@ -91,6 +91,15 @@ def test_resuming_a_finished_run_changes_nothing(tmp_path: Path) -> None:
     assert torch.equal(again.preprocessor.gain, first.preprocessor.gain)
 
 
+def test_weights_of_another_step_are_those_of_the_checkpoint_again(tmp_path: Path) -> None:
+    dataset = FakeDataset(count=16)
+    trainer().run(dataset, folder=tmp_path)
+    kept = (tmp_path / WEIGHTS_FILE).read_bytes()
+    (tmp_path / WEIGHTS_FILE).unlink()  # or of the step before: an interruption came between the two files
+    trainer().run(dataset, folder=tmp_path, resume=True)
+    assert (tmp_path / WEIGHTS_FILE).read_bytes() == kept
+
+
 class Drawn(FakeDataset):
     """Draws other images in each epoch, as a set of random crops does."""
 

@@ -74,6 +74,8 @@ BOUNDS: list[tuple[type, str, object, object]] = [
     (FitProxySettings, "crops", (1,), (0,)),
     (FitProxySettings, "crops", (1,), ()),
     (FitProxySettings, "ladder", (-3.0,), ()),
+    (FitProxySettings, "ladder", (-3.0,), (-3.0, math.nan)),
+    (FitProxySettings, "ladder", (-3.0,), ("20",)),
 ]
 
 
