@@ -107,6 +107,17 @@ def test_a_padded_batch_equals_one_image_at_a_time(options: dict[str, Any]) -> N
     torch.testing.assert_close(gradient, expected, rtol=1e-4, atol=1e-6)
 
 
+def test_the_terms_of_a_step_are_the_payloads_bits_over_each_images_own_pixels() -> None:
+    codec = FakeCodec()
+    bpps = [
+        8 * len(codec.encode(item.image, quality)) / (item.image.shape[1] * item.image.shape[2])
+        for item, quality in zip(samples(), QUALITIES, strict=True)
+    ]
+    terms = step(samples(), QUALITIES, FakePreprocessor(gain=0.0))[1]
+    assert terms["bpp"] == pytest.approx(sum(bpps) / 4, rel=1e-6)
+    assert terms["change_mse"] == 0.0
+
+
 def test_the_preprocessor_alone_sees_padding() -> None:
     codec, task, network = SpyCodec(), SpyTask(), SpyPreprocessor()
     step(samples(), QUALITIES, network, codec=codec, task=task)
