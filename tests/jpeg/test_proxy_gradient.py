@@ -19,12 +19,14 @@ HEADER_BYTES = 625  # of which no image can save any
 
 
 def assert_adjoint(function: Callable[[Tensor], Tensor], at: Tensor, direction: Tensor, tolerance: float) -> None:
-    """<J d, w> = <d, J' w>: the difference of exact values against the gradient, for many random w at once."""
+    """<J d, w> = <d, J' w>: the difference of exact values against the gradient, for random w and for J d itself.
+
+    Random w tell the directions, which are many; J d tells the scale, which random w hardly see.
+    """
     at = at.clone().requires_grad_()
     value = function(at)
     change = function(at.detach() + direction) - value.detach()
-    for _ in range(4):
-        weights = torch.randn_like(value)
+    for weights in (change, *(torch.randn_like(value) for _ in range(4))):
         (gradient,) = torch.autograd.grad((value * weights).sum(), at, retain_graph=True)
         forward, backward = (change * weights).sum(), (direction * gradient).sum()
         scale = change.norm() * weights.norm()

@@ -1,5 +1,6 @@
 """The proxy's bits are those of the file that libjpeg writes."""
 
+import math
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -13,6 +14,7 @@ from precomp_jpeg._huffman import code_of, optimal_code, stuffed_bits
 from precomp_jpeg._rate import RateOptions, entropy_bits
 from precomp_jpeg._scan import Scan, scan_of
 from precomp_jpeg._tables import AC_CODES, DC_CODES, base_tables
+from precomp_sdk.testing import natural_image
 
 SUBSAMPLINGS = ("4:2:0", "4:2:2", "4:4:4", "gray")
 CPU = torch.device("cpu")
@@ -82,6 +84,28 @@ def test_progressive_bits_are_close_on_photographs(photographs: list[Tensor], su
             bits = proxy(image[None].float() / 255, quality).bits.item()
             errors.append(abs(bits / (8 * len(codec.encode(image, quality))) - 1))
     assert torch.tensor(errors).median() < 0.02
+
+
+def test_progressive_bits_are_of_an_image_of_any_size() -> None:
+    codec = JPEGCodec(progressive=True)
+    images, qualities = [natural_image(*size) for size in ((96, 64), (120, 200))], (10, 75)
+    ratios = [
+        float(JPEGProxy(codec)(image[None].float() / 255, quality).bits) / (8 * len(codec.encode(image, quality)))
+        for image in images
+        for quality in qualities
+    ]
+    assert max(abs(ratio - 1) for ratio in ratios) < 0.02
+
+
+def test_the_scale_that_is_fitted_is_of_the_entropy_coded_bits_alone() -> None:
+    proxy = JPEGProxy(JPEGCodec(optimize=False))
+    image = natural_image(64, 96)[None].float() / 255
+    before = proxy(image, 50).bits.item()
+    with torch.no_grad():
+        proxy.log_scale.fill_(0.1)
+    entropy = (proxy(image, 50).bits.item() - before) / (math.exp(0.1) - 1)
+    header = before - entropy
+    assert 8 * 600 < header < 8 * 650  # tables and markers, whatever the image
 
 
 def test_dc_is_predicted_in_the_order_of_the_minimum_coded_units(make_image: Callable[..., Tensor]) -> None:
