@@ -7,12 +7,12 @@ import struct
 import sys
 import zipfile
 from collections.abc import Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
 import PIL
 import torch
-import torchvision
 from numpy.typing import NDArray
 
 from precomp_sdk.atomic_io import write_whole
@@ -130,8 +130,8 @@ class KnownRows:
 
 def _environment() -> tuple[object, ...]:
     """Return what all results depend on: this package's code, and the versions of what does the arithmetic."""
-    versions = [f"{module.__name__} {module.__version__}" for module in (torch, torchvision, np, PIL)]
-    return (sys.version, platform.machine(), *versions, Channel)
+    versions = [f"{module.__name__} {module.__version__}" for module in (torch, np, PIL)]
+    return (sys.version, platform.machine(), *versions, f"torchvision {version('torchvision')}", Channel)
 
 
 def _digest(*parts: str) -> str:

@@ -4,9 +4,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
-
-from lightning_fabric import Fabric
+from typing import TYPE_CHECKING, Any
 
 from precomp_sdk._trust import refuse_acting
 from precomp_sdk.atomic_io import write_whole
@@ -39,6 +37,9 @@ from precomp_sdk.training import (
     read_module,
 )
 from precomp_sdk.training.fabric import make_fabric
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric  # takes a second to import, and a sender does not train
 
 __all__ = ["PROXY_FILE", "TASK_FILE", "TrainingOutcome", "check_task", "prepare_task", "run_training"]
 
@@ -107,7 +108,7 @@ def run_training(
 def _run(
     experiment: Experiment,
     registry: Registry,
-    fabric: Fabric,
+    fabric: "Fabric",
     resume: bool,
     overwrite: bool,
     trust: bool,
@@ -248,7 +249,7 @@ def _with_recorded_codec(experiment: Experiment, folder: Path, registry: Registr
 def prepare_task(
     experiment: Experiment,
     components: TrainingComponents,
-    fabric: Fabric,
+    fabric: "Fabric",
     notify: Callable[[Event], None] | None,
     *,
     resume: bool,
@@ -280,7 +281,7 @@ def prepare_task(
 def _fit_proxy(
     experiment: Experiment,
     components: TrainingComponents,
-    fabric: Fabric,
+    fabric: "Fabric",
     notify: Callable[[Event], None] | None,
     *,
     resume: bool,

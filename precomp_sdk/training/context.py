@@ -2,8 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-
-from lightning_fabric import Fabric
+from typing import TYPE_CHECKING
 
 from precomp_sdk.events import Event
 from precomp_sdk.preprocessor import Preprocessor
@@ -11,6 +10,9 @@ from precomp_sdk.proxy import ProxyCodec
 from precomp_sdk.task import TaskModel
 from precomp_sdk.training.settings import TrainSettings
 from precomp_sdk.transcode import Transcoder
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric  # takes a second to import, and a sender does not train
 
 __all__ = ["RunContext"]
 
@@ -36,5 +38,5 @@ class RunContext:
     transcoder: Transcoder
     settings: TrainSettings
     ladder: tuple[float, ...]
-    fabric: Fabric
+    fabric: "Fabric"
     notify: Callable[[Event], None]

@@ -1,11 +1,14 @@
 """Device and processes, as the command that started the program says."""
 
 import os
+from typing import TYPE_CHECKING
 
 import torch
-from lightning_fabric import Fabric
 
 from precomp_sdk.errors import OptionError
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric  # takes a second to import, and a sender does not train
 
 __all__ = ["leave_a_core", "make_fabric"]
 
@@ -20,12 +23,14 @@ def leave_a_core() -> None:
         torch.set_num_threads(max(1, min(torch.get_num_threads(), (os.cpu_count() or 1) - 1)))
 
 
-def make_fabric(precision: str = "32-true") -> Fabric:
+def make_fabric(precision: str = "32-true") -> "Fabric":
     """Return a fabric for one device of the best kind there is, or for all processes that ``torchrun`` started.
 
     Raises:
         OptionError: Fabric knows no such precision, or lacks a package for it.
     """
+    from lightning_fabric import Fabric
+
     devices = nodes = 1
     if torch.distributed.is_available() and torch.distributed.is_torchelastic_launched():
         devices = int(os.environ["LOCAL_WORLD_SIZE"])

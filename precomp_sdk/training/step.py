@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 
 from precomp_sdk.channel import Channel
@@ -20,6 +19,9 @@ from precomp_sdk.training.proxy_fitting import fitting_loss
 from precomp_sdk.training.settings import TrainSettings
 from precomp_sdk.transmission import Transmission
 from precomp_sdk.types import ProxyOutput, Sample
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric  # takes a second to import, and a sender does not train
 
 __all__ = ["StepTerms", "training_step"]
 
@@ -62,7 +64,7 @@ def training_step(
     task: TaskModel,
     calibration: Calibration,
     settings: TrainSettings,
-    fabric: Fabric,
+    fabric: "Fabric",
     guard: NaNGuard,
 ) -> StepTerms:
     """Run one batch of images forward.
@@ -130,7 +132,7 @@ class _SizeGroup:
 
 
 def _measure(
-    group: _SizeGroup, *, channel: Channel, task: TaskModel, settings: TrainSettings, fabric: Fabric
+    group: _SizeGroup, *, channel: Channel, task: TaskModel, settings: TrainSettings, fabric: "Fabric"
 ) -> Tensor:
     """Return the terms of each image, (5, N), in the order of `ObjectiveTerms`."""
     layout = torch.channels_last if settings.channels_last else torch.contiguous_format

@@ -5,10 +5,9 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import nn
 
 from precomp_sdk.atomic_io import check_target
@@ -41,6 +40,9 @@ from precomp_sdk.training.settings import FitProxySettings, TrainSettings
 from precomp_sdk.training.units import AnchorUnits, anchor_units
 from precomp_sdk.transcode import Transcoder
 from precomp_sdk.validation import check_instance
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric  # takes a second to import, and a sender does not train
 
 __all__ = ["Trainer"]
 
@@ -90,7 +92,7 @@ class Trainer(Assembled):
         settings: TrainSettings | None = None,
         select: TaskModel | None = None,
         observer: Listener = "auto",
-        fabric: Fabric | None = None,
+        fabric: "Fabric | None" = None,
     ) -> None:
         for name, part, contract in (
             ("codec", codec, Codec), ("proxy", proxy, ProxyCodec), ("preprocessor", preprocessor, Preprocessor),
