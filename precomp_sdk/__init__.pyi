@@ -3,6 +3,7 @@
 
 from . import (
     atomic_io as atomic_io,
+    avif_file as avif_file,
     channel as channel,
     chooser as chooser,
     cli as cli,
@@ -27,6 +28,7 @@ from . import (
     interrupts as interrupts,
     jpeg2000_file as jpeg2000_file,
     jpeg_file as jpeg_file,
+    jxl_file as jxl_file,
     module_reference as module_reference,
     module_task as module_task,
     modules as modules,

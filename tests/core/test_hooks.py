@@ -75,12 +75,13 @@ def test_what_is_public_is_imported_when_it_is_used() -> None:
         "import sys, precomp_sdk; print('torch' in sys.modules, precomp_sdk.__version__)\n"
         "precomp_sdk.Codec; print('torch' in sys.modules, 'precomp_sdk.training' in sys.modules)\n"
         "print(precomp_sdk.training.Trainer is precomp_sdk.Trainer)\n"
-        "from precomp_sdk import Compressor, TrainSettings, evaluate; print(callable(evaluate))"
+        "from precomp_sdk import Compressor, TrainSettings, evaluate; print(callable(evaluate))\n"
+        "print({'lightning_fabric', 'torchvision', 'scipy.stats', 'matplotlib'} & {*sys.modules})"
     )
 
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
-    assert done.stdout.split() == ["False", version("precomp-sdk"), "True", "False", "True", "True"]
+    assert done.stdout.split() == ["False", version("precomp-sdk"), "True", "False", "True", "True", "set()"]
 
 
 def test_help_on_the_package_fits_a_page() -> None:

@@ -3,7 +3,6 @@ from typing import Any
 import pytest
 
 from precomp_sdk import OptionError
-from precomp_sdk.training import fabric as fabric_module
 from precomp_sdk.training.fabric import make_fabric
 
 
@@ -11,14 +10,14 @@ def test_a_precision_without_its_package_is_told(monkeypatch: pytest.MonkeyPatch
     def lacking(**options: Any) -> None:
         raise ModuleNotFoundError("No module named 'transformer_engine'")
 
-    monkeypatch.setattr(fabric_module, "Fabric", lacking)
+    monkeypatch.setattr("lightning_fabric.Fabric", lacking)
     with pytest.raises(OptionError, match=r"precision.*'transformer-engine': No module named"):
         make_fabric("transformer-engine")
 
 
 def test_processes_of_torchrun_are_all_used(monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[dict[str, Any]] = []
-    monkeypatch.setattr(fabric_module, "Fabric", lambda **options: made.append(options))
+    monkeypatch.setattr("lightning_fabric.Fabric", lambda **options: made.append(options))
     make_fabric()
     for name, value in {"TORCHELASTIC_RUN_ID": "x", "LOCAL_WORLD_SIZE": "4", "WORLD_SIZE": "8"}.items():
         monkeypatch.setenv(name, value)

@@ -125,7 +125,7 @@ def test_a_precision_that_cannot_be_had_is_refused(monkeypatch: pytest.MonkeyPat
     def lacking(**options: Any) -> None:
         raise ModuleNotFoundError("No module named 'transformer_engine'")
 
-    monkeypatch.setattr("precomp_sdk.training.fabric.Fabric", lacking)
+    monkeypatch.setattr("lightning_fabric.Fabric", lacking)
     with pytest.raises(OptionError, match="'transformer-engine': No module named"):
         trainer(precision="transformer-engine")
 
