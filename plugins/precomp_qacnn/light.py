@@ -169,10 +169,10 @@ class _Mixer(nn.Module):
 
     def forward(self, features: Tensor, strengths: Tensor) -> Tensor:
         mixed = self.norm(self.spatial(features))
-        mixed = mixed + self.context(mixed.mean(dim=(2, 3)))[:, :, None, None]
+        context = self.context(mixed.mean(dim=(2, 3)))[:, :, None, None]
 
         def perceptron(mixed: Tensor, features: Tensor) -> Tensor:
-            widened = functional.gelu(self.widen(mixed))
+            widened = functional.gelu(self.widen(mixed + context))
             result: Tensor = features + self.gain(self.narrow(widened), strengths)
             return result
 
