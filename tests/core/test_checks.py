@@ -27,6 +27,7 @@ def test_what_is_no_object_of_a_contract_is_told_in_one_line():
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_compiled_network_is_what_it_wraps():
     task = FakeTask()
     check_instance(torch.compile(task), TaskModel, "here")

@@ -199,6 +199,7 @@ def test_an_old_run_is_resumed_from_its_state(tmp_path: Path) -> None:
     assert "optimize = false" in written
 
 
+@pytest.mark.slow
 def test_the_command_line_tells_each_file_once(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     shutil.copytree(OLD, folder)

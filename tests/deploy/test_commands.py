@@ -85,6 +85,7 @@ def test_export_tells_files_and_cost_as_json(run: Path, doubles: Registry, name:
     assert told["cost"]["parameters"] == 1
 
 
+@pytest.mark.slow
 def test_export_to_onnx(run: Path, doubles: Registry) -> None:
     exported = call(doubles, "export", run / "run" / "preprocessor.safetensors", "--output", run / "network.onnx")
     assert exported.exit_code == 0, exported.output

@@ -79,6 +79,7 @@ def test_a_compressor_says_codec_and_strengths(tmp_path: Path) -> None:
     assert json.loads(told["codec_options"]) == {"level": 6}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", [Counting(), Unwilling()], ids=lambda network: network.name)
 def test_what_has_no_onnx_is_refused_and_leaves_no_file(network: Preprocessor, tmp_path: Path) -> None:
     with pytest.raises(ExportError, match=rf"preprocessor '{network.name}'.*images.shape\[0\]"):

@@ -73,6 +73,7 @@ def test_the_pair_is_pythons_channel(network: Preprocessor, tmp_path: Path) -> N
     assert off <= max(1, total // 10_000)
 
 
+@pytest.mark.slow
 def test_the_receiver_normalizes_for_its_network(tmp_path: Path) -> None:
     compressor = Compressor(FakeCodec(), FakePreprocessor(gain=0.7))
     mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -85,6 +86,7 @@ def test_the_receiver_normalizes_for_its_network(tmp_path: Path) -> None:
     np.testing.assert_allclose(seen[0], expected.numpy(), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_the_files_say_what_they_are_of(tmp_path: Path) -> None:
     compressor = Compressor(FakeCodec(level=3), FakePreprocessor(gain=0.7), ladder=(5, 30))
     for path in export_onnx_pair(compressor, tmp_path):

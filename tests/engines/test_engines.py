@@ -54,6 +54,7 @@ def test_a_worker_that_dies_takes_no_other_item_along() -> None:
     assert found == {item: (item * item, "") for item in (0, 1, 2, 4, 6, 7, 8, 9, 10, 11)}
 
 
+@pytest.mark.slow
 def test_items_are_taken_as_they_are_needed() -> None:
     taken = []
 

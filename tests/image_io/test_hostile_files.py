@@ -18,6 +18,7 @@ _SPEC.loader.exec_module(hostile)
 ABLE = {item.name for item in Registry().components() if item.kind == "codec" and not item.missing()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", list(hostile.ATTACKS))
 def test_a_file_made_to_cost_time_does_not(name: str) -> None:
     codec, _, refused = hostile.ATTACKS[name]

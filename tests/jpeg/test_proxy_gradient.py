@@ -212,6 +212,7 @@ def test_rate_never_pulls_on_dc_itself(rule: str) -> None:
         assert (dc.flatten()[1:-1] > 0).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rounding", "rate_rule"), [("nearness", "finite-difference"), ("straight-through", "smooth")])
 def test_descent_along_the_rates_gradient_shrinks_real_files(
     make_image: Callable[..., Tensor], rounding: str, rate_rule: str

@@ -95,6 +95,7 @@ def test_a_fitted_task_keeps_its_classes(tables: Tables, registry: Registry, tmp
         build(parse_experiment(tables), registry)
 
 
+@pytest.mark.slow
 def test_a_run_keeps_the_classes_of_a_task_that_was_not_fitted_in_it(
     tables: Tables, registry: Registry, tmp_path: Path
 ) -> None:
@@ -108,6 +109,7 @@ def test_a_run_keeps_the_classes_of_a_task_that_was_not_fitted_in_it(
     run_evaluation(load_experiment(folder, ["evaluate.pseudo_labels=true", *other]), registry)
 
 
+@pytest.mark.slow
 def test_a_run_of_before_there_were_class_names_says_that_they_cannot_be_compared(
     tables: Tables, registry: Registry, tmp_path: Path
 ) -> None:

@@ -29,6 +29,7 @@ def run(experiment: Experiment, registry: Registry) -> list[Event]:
     return told
 
 
+@pytest.mark.slow
 def test_it_counts_what_a_run_does(doubles: Registry, tables: dict[str, Any]) -> None:
     tables["task"]["fit"] = {"epochs": 3, "batch_size": 5}
     tables["proxy"] = {"fit": {"steps": 7, "batch_size": 2}}
@@ -66,6 +67,7 @@ def test_nothing_of_it_stays(doubles: Registry, tables: dict[str, Any], tmp_path
     assert 0 < told.disk_bytes < told.free_bytes
 
 
+@pytest.mark.slow
 def test_the_disk_is_what_a_run_writes(doubles: Registry, tables: dict[str, Any], tmp_path: Path) -> None:
     tables["train"]["steps"] = 30
     experiment = parse_experiment(tables)
@@ -94,6 +96,7 @@ def test_too_little_cannot_be_measured(name: str, value: int) -> None:
         EstimateSettings(**{name: value})
 
 
+@pytest.mark.slow
 def test_the_command_prints_a_table_or_json(doubles: Registry, tables: dict[str, Any], tmp_path: Path) -> None:
     (tmp_path / "mine.toml").write_text(tomli_w.dumps(tables))
     arguments = ["estimate", str(tmp_path / "mine.toml"), "--steps", "2", "--images", "2"]

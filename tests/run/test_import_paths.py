@@ -87,6 +87,7 @@ def test_every_kind_of_component_is_found(packed: dict[str, Any], folder: Path) 
     assert components["codec packed"] == "(registered in code)"
 
 
+@pytest.mark.slow
 def test_the_commands_know_them(packed: dict[str, Any], folder: Path) -> None:
     Image.new("RGB", (64, 64), (9, 99, 200)).save(folder / "p.png")
     for command in (("estimate", "mine.toml", "--steps", "2", "--images", "2"), ("train", "mine.toml")):

@@ -299,6 +299,7 @@ def test_made_once():
 """
 
 
+@pytest.mark.slow
 def test_checks_become_cases_of_pytest(tmp_path: Path) -> None:
     (tmp_path / "test_mine.py").write_text(PLUGIN_TESTS)
     arguments = ["-q", "-rfsx", "-p", "no:cacheprovider", "--no-header", str(tmp_path), "-c", "/dev/null"]
