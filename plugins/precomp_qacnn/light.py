@@ -18,7 +18,7 @@ _BLOCK = 8  # JPEG's transform block, and the smallest coding block of HEVC
 # the widest 1% of its weight.
 _SMOOTHINGS_PX = ((0.7, 4), (1.2, 7), (2.0, 9), (3.5, 9))
 _BAND = 16  # samples that one matrix product smooths at a time; no less than the reach
-_STRIP_PX = 256  # rows that are smoothed, and mixed, at a time
+_STRIP_PX = 128  # rows that are smoothed, and mixed, at a time
 _WEIGHTS_PER_BLOCK = 2  # smoothing weights on a side of a block: one per 4x4 pixels, interpolated between
 _TO_YCC = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))  # BT.601, as JFIF
 
@@ -147,7 +147,7 @@ class LightQACNN(Preprocessor):
         luma, chroma = torch.zeros_like(ycc[:, :1]), torch.zeros_like(ycc[:, 1:])
         for index, (sigma_px, reach_px) in enumerate(_SMOOTHINGS_PX):
             band = _band(sigma_px, reach_px, wide)
-            smoothed = _smoothed_columns(_smoothed_rows(wide, band), band)
+            smoothed = _smoothed(wide, band)
             difference = smoothed[:, :, :height, :width] - ycc
             other = len(_SMOOTHINGS_PX) + index
             luma = torch.addcmul(luma, difference[:, :1], weights[:, index : index + 1])
@@ -242,23 +242,32 @@ def _widened(planes: Tensor) -> Tensor:
     return planes
 
 
-def _smoothed_rows(planes: Tensor, band: Tensor) -> Tensor:
-    """Smooth planes (N, C, H + 32, W) down their columns to (N, C, H, W), 16 rows at a time, without a copy of any."""
+def _smoothed(planes: Tensor, band: Tensor) -> Tensor:
+    """Smooth planes (N, C, H + 32, W + 32) by a band, to (N, C, H, W)."""
+    if torch.compiler.is_compiling():  # for an export with shapes that are not known: copies of the stretches
+        tall = torch.matmul(band.T, _copied_stretches(planes, band, dim=2)).flatten(2, 3)
+        return torch.matmul(_copied_stretches(tall, band, dim=3), band).flatten(3, 4)
     done = []
     for plane in planes.flatten(0, 1):
         stretches = _stretches(plane, band).transpose(1, 2)  # (H / 16, R, W)
         done.append(torch.bmm(band.T.expand(len(stretches), -1, -1), stretches).flatten(0, 1))
-    return torch.stack(done).reshape(*planes.shape[:2], -1, planes.shape[3])
-
-
-def _smoothed_columns(planes: Tensor, band: Tensor) -> Tensor:
-    """Smooth planes (N, C, H, W + 32) along their rows to (N, C, H, W)."""
-    stretches = _stretches(planes.flatten(0, 2).T, band)  # (W / 16, N C H, R)
-    result = torch.bmm(stretches, band.expand(len(stretches), -1, -1))
-    return result.transpose(0, 1).reshape(*planes.shape[:3], -1)
+    tall = torch.cat(done)  # (N C H, W)
+    stretches = _stretches(tall.T, band)  # (W / 16, N C H, R)
+    wide = torch.bmm(stretches, band.expand(len(stretches), -1, -1)).transpose(0, 1)
+    return wide.reshape(*planes.shape[:2], len(done[0]), -1)
 
 
 def _stretches(plane: Tensor, band: Tensor) -> Tensor:
     """Return views (S / 16 - 2, W, R) of a plane (S, W): 16 samples of the first axis with those in reach of them."""
     aside = (3 * _BAND - len(band)) // 2
     return plane[aside : len(plane) - aside].unfold(0, len(band), _BAND)
+
+
+def _copied_stretches(planes: Tensor, band: Tensor, dim: int) -> Tensor:
+    """Return the same along an axis of planes, with copies: (..., S, ...) to (..., S / 16 - 2, R, ...)."""
+    reach_px = (len(band) - _BAND) // 2
+    count = planes.shape[dim] // _BAND - 2
+    stretches = planes.reshape(*planes.shape[:dim], count + 2, _BAND, *planes.shape[dim + 1 :])
+    before, inside, after = (stretches.narrow(dim, first, count) for first in range(3))
+    ends = before.narrow(dim + 1, _BAND - reach_px, reach_px), after.narrow(dim + 1, 0, reach_px)
+    return torch.cat([ends[0], inside, ends[1]], dim=dim + 1)

@@ -18,7 +18,7 @@ from precomp_sdk.tiles import TILE_PX
 
 __all__ = ["bytes_per_pixel", "check_memory", "memory_needed"]
 
-_PROBE_PX = 384  # side of the image that the memory of a pixel is measured on
+_PROBE_PX = (768, 192)  # of the image that the memory of a pixel is measured on: high, as some work by strips of rows
 _ALLOCATOR = 1.05  # times what tensors take: what the allocator keeps
 _BLOCK = 16  # channels
 # of a pixel, whatever the tiles: as Pillow decodes it (4), as samples (3), what the codec gets (3), what its encoder
@@ -30,14 +30,14 @@ _KEPT_FREE = 0.1  # share of the available memory that is left to everything els
 def bytes_per_pixel(preprocessor: Preprocessor) -> float:
     """Return how much memory the preprocessor takes at its peak, in bytes per pixel of a whole image.
 
-    Measured: the largest sum of living tensors while it processes an image of 384 x 384; a convolution counts with a
+    Measured: the largest sum of living tensors while it processes an image of 192 x 768; a convolution counts with a
     copy of what goes in and what comes out, in blocks of 16 channels, as oneDNN lays them out anew.
     """
-    side = -(-_PROBE_PX // preprocessor.multiple) * preprocessor.multiple
-    images = torch.zeros(1, 3, side, side, device=device_of(preprocessor))
+    height, width = (-(-side // preprocessor.multiple) * preprocessor.multiple for side in _PROBE_PX)
+    images = torch.zeros(1, 3, height, width, device=device_of(preprocessor))
     with torch.no_grad(), evaluation_mode(preprocessor), _LivingTensors() as living:
         preprocessor(images, 0.5)
-    return float(_ALLOCATOR * living.peak_bytes / side**2)
+    return float(_ALLOCATOR * living.peak_bytes / (height * width))
 
 
 def memory_needed(preprocessor: Preprocessor, size: tuple[int, int], *, tile_px: int | None = TILE_PX) -> int:
