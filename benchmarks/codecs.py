@@ -196,7 +196,7 @@ def main() -> None:
         "load": os.getloadavg()[0],
         "left_out": absent,
     }
-    text = report(result, f"python benchmarks/codecs.py {options.folder}")
+    text = report(result, f"python benchmarks/codecs.py {options.folder.name}")
     RESULTS.mkdir(exist_ok=True)
     (RESULTS / "codecs.json").write_text(json.dumps(result, indent=1) + "\n")
     (RESULTS / "codecs.md").write_text(text)

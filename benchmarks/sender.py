@@ -272,7 +272,7 @@ def main() -> None:
     result["load"] = os.getloadavg()[0]
     RESULTS.mkdir(exist_ok=True)
     kept.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
-    text = report(result, f"python benchmarks/sender.py {options.folder} --sizes {' '.join(options.sizes)}")
+    text = report(result, f"python benchmarks/sender.py {options.folder.name} --sizes {' '.join(options.sizes)}")
     (RESULTS / "sender.md").write_text(text, encoding="utf-8")
     if options.plot is not None:
         plot(result, options.plot)
