@@ -1,11 +1,8 @@
 """AVIF files whose cost is not in their pixels."""
 
-import importlib.util
 import io
 import struct
-import sys
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,15 +12,10 @@ from precomp_sdk import BitstreamError
 from precomp_sdk.avif_file import _largest, check_avif, check_avif_boxes
 from precomp_sdk.heif_file import boxes
 
+from ..benchmark import benchmark
+
 pytestmark = pytest.mark.skipif(not features.check("avif"), reason="Pillow was built without AVIF")
-_SPEC = importlib.util.spec_from_file_location(
-    "hostile_files", Path(__file__).parents[2] / "benchmarks" / "hostile_files.py"
-)
-assert _SPEC
-assert _SPEC.loader
-hostile = importlib.util.module_from_spec(_SPEC)
-sys.modules["hostile_files"] = hostile
-_SPEC.loader.exec_module(hostile)
+hostile = benchmark("hostile_making")
 TABLE = (b"moov", b"trak", b"mdia", b"minf", b"stbl")
 
 

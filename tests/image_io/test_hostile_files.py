@@ -1,20 +1,12 @@
 """Files made to cost time are read within 2 s of CPU and 1 s for each megapixel that they hold, or refused."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import pytest
 
 from precomp_sdk import Registry
 
-_FILE = Path(__file__).parents[2] / "benchmarks" / "hostile_files.py"
-_SPEC = importlib.util.spec_from_file_location("hostile_files", _FILE)
-assert _SPEC
-assert _SPEC.loader
-hostile = importlib.util.module_from_spec(_SPEC)
-sys.modules["hostile_files"] = hostile  # its dataclass looks itself up
-_SPEC.loader.exec_module(hostile)
+from ..benchmark import benchmark
+
+hostile = benchmark("hostile_files")
 ABLE = {item.name for item in Registry().components() if item.kind == "codec" and not item.missing()}
 
 
