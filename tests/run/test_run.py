@@ -1,5 +1,4 @@
 import json
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -9,73 +8,27 @@ from torch import Tensor
 
 import precomp_qacnn
 from precomp_sdk import (
-    Codec,
     Event,
-    Notice,
-    ProxyCodec,
     ProxyOutput,
     Registry,
-    RunStarted,
     StepDone,
     TaskDataset,
     hookimpl,
 )
-from precomp_sdk.config import load_experiment, parse_experiment, parse_proxy_fitting
+from precomp_sdk.config import load_experiment, parse_experiment
 from precomp_sdk.errors import CheckpointError, ConfigError, NonFiniteError, OptionError, UnknownNameError
 from precomp_sdk.evaluation import read_results
-from precomp_sdk.run import read_record, run_choice, run_evaluation, run_proxy_fitting, run_training
+from precomp_sdk.run import read_record, run_choice, run_evaluation
 from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakeProxy, FakeTask
-from precomp_sdk.training import Trainer, read_module, save_proxy, shuffled
+from precomp_sdk.training import Trainer, read_module, shuffled
 
-Tables = dict[str, Any]
-
-
-class Learned(FakeProxy):
-    """Of no use before it was fitted, and for any codec."""
-
-    name = "learned"
-    codec_name = "*"
-    needs_fitting = True
-
-
-class Other(FakeCodec):
-    name = "other"
-
-
-class More:
-    @hookimpl
-    def precomp_register_codecs(self) -> list[type[Codec]]:
-        return [Other]
-
-    @hookimpl
-    def precomp_register_proxies(self) -> list[type[ProxyCodec]]:
-        return [Learned]
+from .small import More, Tables, equal, interrupt, trained, weights_of
 
 
 @pytest.fixture
 def registry(doubles: Registry) -> Registry:
     doubles.register(More(), "more")
     return doubles
-
-
-def trained(tables: Tables, registry: Registry, *overrides: str, **options: Any) -> Any:
-    return run_training(parse_experiment(tables, overrides=overrides), registry, **options)
-
-
-def weights_of(folder: Path, name: str = "preprocessor") -> dict[str, Tensor]:
-    return dict(read_module(folder / f"{name}.safetensors").weights)
-
-
-def equal(first: dict[str, Tensor], second: dict[str, Tensor]) -> bool:
-    return first.keys() == second.keys() and all(torch.equal(first[key], second[key]) for key in first)
-
-
-def interrupt(stage: str, step: int) -> Callable[[Event], None]:
-    def observe(event: Event) -> None:
-        if isinstance(event, StepDone) and (event.stage, event.step) == (stage, step):
-            raise KeyboardInterrupt
-
-    return observe
 
 
 def test_an_experiment_trains_what_the_objects_would(tables: Tables, registry: Registry, tmp_path: Path) -> None:
@@ -250,108 +203,6 @@ def test_an_older_run_is_neither_overwritten_nor_mixed_in_by_accident(
 
     trained(tables, registry, "train.seed=1", resume=True)
     assert not equal(weights_of(tmp_path / "run"), old)
-
-
-def test_a_proxy_that_needs_fitting_is_fitted(tables: Tables, registry: Registry, tmp_path: Path) -> None:
-    events: list[Event] = []
-    outcome = trained(
-        tables, registry, "proxy.name=learned", "proxy.fit.steps=2", "train.ladder=[30]", observer=events.append
-    )
-
-    started = next(event for event in events if isinstance(event, RunStarted) and event.stage == "fit-proxy")
-    assert outcome.proxy_fit is not None
-    assert started.settings["ladder"] == (30.0,)  # the run's, since the table names none
-    assert bool(outcome.components.proxy.fitted)
-    assert not any(parameter.requires_grad for parameter in outcome.components.proxy.parameters())
-    assert read_module(tmp_path / "run" / "proxy.safetensors").facts["codec_version"].startswith("zlib")
-
-
-def test_a_fitted_proxy_is_taken_from_its_file(tables: Tables, registry: Registry, tmp_path: Path) -> None:
-    fitting = parse_proxy_fitting(
-        {
-            "codec": {"name": "other"},
-            "data": {"name": "fake", "labelled": False},
-            "fit": {"steps": 2, "ladder": [5, 30]},
-        }
-    )
-    result = run_proxy_fitting(fitting, registry, tmp_path / "learned.safetensors")
-
-    outcome = trained(tables, registry, "codec.name=other", f"proxy.load='{result.path}'")
-
-    assert result.proxy == "learned"
-    assert result.fit.bits_error > 0.0
-    assert outcome.proxy_fit is None
-    assert outcome.components.proxy.name == "learned"
-    assert equal(dict(outcome.components.proxy.state_dict()), weights_of(tmp_path, "learned"))
-
-
-def test_a_proxy_of_another_version_of_the_codec_is_told(tables: Tables, registry: Registry, tmp_path: Path) -> None:
-    path, events = tmp_path / "older.safetensors", list[Event]()
-    proxy = Learned(FakeCodec())
-    proxy.mark_fitted("zlib of yesterday")
-    save_proxy(path, proxy)
-    settings = ("proxy.name=learned", f"proxy.load='{path}'")
-    trained(tables, registry, *settings, "proxy.any_version=true", "train.steps=1", observer=events.append)
-    told = "'learned' was fitted to zlib of yesterday, and zlib "
-    assert any(isinstance(event, Notice) and told in event.message for event in events)
-    with pytest.raises(CheckpointError, match="codec version"):
-        trained(tables, registry, *settings, overwrite=True)
-
-
-def test_a_proxy_without_parameters_cannot_be_fitted(
-    doubles: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(FakeProxy, "parameters", lambda self: iter(()))
-    fitting = parse_proxy_fitting({"codec": {"name": "fake"}, "data": {"name": "fake"}})
-
-    with pytest.raises(OptionError, match="ready as it is"):
-        run_proxy_fitting(fitting, doubles, tmp_path / "proxy.safetensors")
-
-
-def test_a_task_that_trains_along_is_kept_and_measured(tables: Tables, registry: Registry, tmp_path: Path) -> None:
-    tables["train"]["train"] = ["preprocessor", "task", "proxy"]
-    tables["train"]["targets"] = "dataset"
-    outcome = trained(tables, registry)
-    folder = tmp_path / "run"
-
-    evaluation = run_evaluation(load_experiment(folder), registry)
-
-    assert equal(weights_of(folder, "task"), dict(outcome.components.task.state_dict()))
-    assert equal(weights_of(folder, "proxy"), dict(outcome.components.proxy.state_dict()))
-    assert not equal(weights_of(folder, "task"), dict(FakeTask().state_dict()))
-    (folder / "task.safetensors").unlink()
-    with pytest.raises(CheckpointError, match="Train first"):
-        run_evaluation(load_experiment(folder), registry)
-    assert evaluation.images == 12
-
-
-def test_weights_of_another_codec_are_measured_with_a_notice(
-    tables: Tables, registry: Registry, tmp_path: Path
-) -> None:
-    trained(tables, registry)
-    notices: list[Event] = []
-
-    run_evaluation(
-        parse_experiment(tables, overrides=["codec.name=other"]),
-        registry,
-        weights=tmp_path / "run" / "preprocessor.safetensors",
-        folder=tmp_path / "elsewhere",
-        observer=notices.append,
-    )
-
-    assert Notice("evaluate", "the preprocessor was trained for codec 'fake' and is measured with 'other'") in notices
-    assert read_results(tmp_path / "elsewhere" / "results.json").codec == "other"
-
-
-def test_a_task_fitted_with_other_settings_is_not_taken_over(
-    tables: Tables, registry: Registry, tmp_path: Path
-) -> None:
-    tables["task"]["fit"] = {"epochs": 1, "batch_size": 6}
-    run_choice(parse_experiment(tables), registry, factors=(0.5,))
-    assert (tmp_path / "run" / "task.safetensors").exists()
-    with pytest.raises(CheckpointError, match=r"task\.fit: expected the settings that .* was fitted with"):
-        trained(tables, registry, "task.fit.epochs=2", resume=True)
-    assert trained(tables, registry, resume=True).task_fit is None  # it is taken over
 
 
 def test_resolutions_are_chosen_on_the_calibration_images(tables: Tables, registry: Registry) -> None:
