@@ -13,7 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from judges import Classifier, Segmenter, load_judge
+from judge_kinds import Classifier, Segmenter
+from judges import load_judge
 from labels import load_labels
 from sets import load_set
 from store import Store, Table

@@ -16,7 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from judges import Classifier, FastestDet, load_judge
+from judge_kinds import Classifier, FastestDet
+from judges import load_judge
 from measure import CODECS, make_codec
 from sets import coco_files, imagenette_files, read
 from torch import Tensor

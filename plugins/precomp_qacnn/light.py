@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from precomp_qacnn._resize import upsampled
+from precomp_qacnn._samples import full_precision, upsampled
 from precomp_qacnn.gain import StrengthGain
 from precomp_sdk import OptionError, Preprocessor, ResolutionCurve
 
@@ -128,7 +128,9 @@ class LightQACNN(Preprocessor):
         def change(images: Tensor, features: Tensor) -> Tensor:
             local = functional.pixel_shuffle(self.local_weights(features), _WEIGHTS_PER_BLOCK)  # (N, 2K, H/4, W/4)
             correction = functional.pixel_shuffle(self.correction(features), _BLOCK)
-            processed = self._smooth(images, local + everywhere) + self.residual_scale * correction
+            with full_precision(images.device):
+                smoothed = self._smooth(images, (local + everywhere).to(images.dtype))
+            processed = smoothed + self.residual_scale * correction
             return processed if share is None else images + share * (processed - images)
 
         return _by_strips(change, [images, self.norm(features)], _STRIP_PX, halo_px=_BAND)

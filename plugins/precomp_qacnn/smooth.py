@@ -1,7 +1,6 @@
 """Removal only: a convex mix of the image and smoothed versions of it, at a small multiple of an encoder's own cost."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -9,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from precomp_qacnn._guide import GUIDE_CHANNELS, SqueezeGuide
-from precomp_qacnn._resize import upsampled
+from precomp_qacnn._samples import full_precision, upsampled
 from precomp_qacnn.gain import StrengthGain
 from precomp_qacnn.light import _check_fade
 from precomp_sdk import OptionError, Preprocessor, ResolutionCurve, Tiling, Window, pad_to_multiple
@@ -181,10 +180,10 @@ class SmoothQACNN(Preprocessor):
 
     def _remove(self, images: Tensor, seen: Tensor, strengths: Tensor) -> Tensor:
         """Smooth images (N, 3, H, W), or tiles of them, by a map that was resized to their cells (N, C, H/8, W/8)."""
-        with _full_precision(images.device):
+        with full_precision(images.device):
             levels = self._levels(images)
         shares = self._shares(levels, images, seen, strengths).to(images.dtype)  # (N, decisions, H/8, W/8)
-        with _full_precision(images.device):
+        with full_precision(images.device):
             mixed = levels[-1]
             for place in range(_LEVELS - 1, 0, -1):
                 level = levels[place - 1]
@@ -241,12 +240,6 @@ def _resampled(seen: Tensor, cells: tuple[Tensor, Tensor, Tensor], axis: int) ->
     shape = [1] * seen.ndim
     shape[axis] = -1
     return torch.lerp(seen.index_select(axis, low), seen.index_select(axis, high), share.to(seen.dtype).view(shape))
-
-
-def _full_precision(device: torch.device) -> AbstractContextManager[object]:
-    """Keep samples in 32 bits under automatic mixed precision, whose 8 bits of mantissa would round a sample away."""
-    mixed = torch.is_autocast_enabled(device.type)
-    return torch.autocast(device.type, enabled=False) if mixed else nullcontext()
 
 
 def _halved(planes: Tensor) -> Tensor:

@@ -7,18 +7,16 @@ import struct
 import sys
 import zipfile
 from collections.abc import Mapping, Sequence
-from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
-import PIL
-import torch
 from numpy.typing import NDArray
 
 from precomp_sdk.atomic_io import write_whole
 from precomp_sdk.channel import Channel
 from precomp_sdk.evaluation._fingerprint import fingerprint
 from precomp_sdk.evaluation.statistics import ImageRow
+from precomp_sdk.versions import environment_versions
 
 __all__ = ["KnownRows", "RowCache"]
 
@@ -130,8 +128,7 @@ class KnownRows:
 
 def _environment() -> tuple[object, ...]:
     """Return what all results depend on: this package's code, and the versions of what does the arithmetic."""
-    versions = [f"{module.__name__} {module.__version__}" for module in (torch, np, PIL)]
-    return (sys.version, platform.machine(), *versions, f"torchvision {version('torchvision')}", Channel)
+    return (sys.version, platform.machine(), *environment_versions().items(), Channel)
 
 
 def _digest(*parts: str) -> str:

@@ -1,10 +1,12 @@
+from collections.abc import Callable
+
 import pytest
 import torch
 from torch import Tensor, nn
 
-from precomp_qacnn import LightQACNN, PaperQACNN
+from precomp_qacnn import LightQACNN, PaperQACNN, SmoothQACNN
 from precomp_sdk import OptionError, Preprocessor
-from precomp_sdk.testing import PreprocessorSettings, check
+from precomp_sdk.testing import PreprocessorSettings, check, natural_image
 
 BOTH = [LightQACNN, PaperQACNN]
 
@@ -161,3 +163,27 @@ def test_the_light_network_gives_the_same_by_strips(
         monkeypatch.setattr("precomp_qacnn.light._STRIP_PX", 32)
         torch.testing.assert_close(network(images, [0.4, 0.5]), whole, rtol=0, atol=1e-6)
     assert (whole - images).abs().mean() > 1e-3
+
+
+def smoothing_light() -> Preprocessor:
+    network = LightQACNN(width=16, depth=1)
+    network.global_weights.bias.data += 0.25
+    return network
+
+
+def smoothing_smooth() -> Preprocessor:
+    network = SmoothQACNN(width=16, depth=1)
+    network.decide.bias.data += 0.5
+    return network
+
+
+@pytest.mark.parametrize("make", [smoothing_light, smoothing_smooth])
+def test_samples_are_smoothed_in_32_bits_under_mixed_precision(make: Callable[[], Preprocessor]) -> None:
+    """Eight bits of mantissa would round each by up to a level."""
+    network, images = make().eval(), natural_image(64, 80)[None].float() / 255
+    with torch.no_grad():
+        whole = network(images, 0.5)
+        with torch.autocast("cpu", torch.bfloat16):
+            mixed = network(images, 0.5)
+    assert (whole - images).abs().max() > 5 / 255
+    assert (mixed - whole).abs().max() < 0.25 / 255
