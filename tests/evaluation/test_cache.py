@@ -132,7 +132,7 @@ def test_changed_code_and_versions_miss(folder, monkeypatch):
     assert measure(folder)[1] == 12
     monkeypatch.undo()
     assert measure(folder)[1] == 0
-    monkeypatch.setattr(np, "__version__", "9.9")
+    monkeypatch.setattr("precomp_sdk.evaluation._cache.environment_versions", lambda: {"numpy": "9.9"})
     assert measure(folder)[1] == 12
 
 
