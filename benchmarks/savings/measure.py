@@ -87,9 +87,9 @@ def measure(
 
 def table_file(folder: Path, set_name: str, codec_name: str, variant: str) -> Path:
     """Return where a finished table is kept, so that the figures need no network."""
-    path = Path(variant)
+    file, at, factor = variant.partition("@")
     prefix = "centred-" if variant.startswith("centred:") else ""
-    label = prefix + path.parent.name if path.suffix == ".safetensors" else variant
+    label = f"{prefix}{Path(file).parent.name}{at}{factor}" if file.endswith(".safetensors") else variant
     return folder / "tables" / f"{set_name}-{codec_name}-{label}.pickle"
 
 

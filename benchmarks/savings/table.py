@@ -62,13 +62,13 @@ FULL = {
     "chosen with boxes",
     "chosen with all",
 }  #: methods with the columns beside the loss
+FACTORS = ("0.7", "0.5")  #: of height and width
 VARIANTS = (
     "chroma-3",
     "blur-0.6",
     "blur-1.0",
     "blur-2.0",
-    "down-0.7",
-    "down-0.5",
+    *(f"down-{factor}" for factor in FACTORS),
     "around-nanodet",
     "around-fastestdet",
 )
@@ -134,7 +134,13 @@ def methods(folder: Path, set_name: str, codec: str, networks: Mapping[str, tupl
             found[f"{network}, by a centre prior"] = (centred, constant(centred), True)
         found[f"{network}, chosen"] = (ours, pick(ours), outside)
         found[f"{network}, in the loop"] = (ours, pick(ours, (*panel, judge), shrink=0.0, smooth=False), False)
-        wide = join([raw, ours, *blurs, *downs, *boxes])
+        reduced = [load(folder, set_name, codec, f"{network}@{factor}") for factor in FACTORS]
+        reduced = [table for table in reduced if table is not None and judge in table.losses]
+        if reduced:
+            sized = join([ours, *reduced])
+            found[f"{network}, one resolution for all"] = (sized, constant(sized), outside)
+            found[f"{network}, chosen with resolution"] = (sized, pick(sized), outside)
+        wide = join([raw, ours, *blurs, *downs, *boxes, *reduced])
         found[f"{network} or not, chosen with all"] = (wide, pick(wide), outside)
         found[f"{network}, all, in the loop"] = (wide, pick(wide, (*panel, judge), shrink=0.0, smooth=False), False)
     return found
@@ -164,6 +170,8 @@ def main() -> None:
                     continue
                 scorer, metric = SCORERS[judge]
                 anchor = (raw, constant(raw, "anchor"))
+                downs = [load(arguments.store, set_name, codec, f"down-{factor}") for factor in FACTORS]
+                downs = [table for table in downs if table is not None and judge in table.losses]
                 members = tuple(name for name in panel if name in raw.losses)
                 for label, (table, choice, outside) in methods(
                     arguments.store, set_name, codec, networks, raw, judge, members, units
@@ -187,6 +195,9 @@ def main() -> None:
                             row["against_one_for_all"] = compare(
                                 (table, constant(table)), (table, choice), judge, scorer
                             )
+                        if downs:
+                            free = join([raw, *downs])
+                            row["against_resolution"] = compare((free, constant(free)), (table, choice), judge, scorer)
                         centred = load(arguments.store, set_name, codec, f"centred-{label.partition(',')[0]}")
                         if centred is not None:
                             control = (centred, constant(centred))

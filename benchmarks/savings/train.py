@@ -22,6 +22,7 @@ from measure import CODECS, make_codec
 from sets import coco_files, imagenette_files, read
 from torch import Tensor
 from torch.nn import functional
+from variants import make_preprocessor
 
 from precomp_sdk import EnsembleTask, Registry, Target, TaskDataset, TaskModel, Trainer, TrainSettings
 from precomp_sdk.observers import JSONLObserver, ProgressObserver, fan_out
@@ -144,7 +145,7 @@ def main() -> None:
         "checkpoint_every": 50, "codec_workers": 1,
     }  # fmt: skip
     settings = TrainSettings(ladder=ladder, seed=arguments.seed, **{**choices, **arguments.choices})  # type: ignore[arg-type]
-    preprocessor = registry.create("preprocessor", arguments.network, **arguments.options)
+    preprocessor = make_preprocessor(arguments.network, arguments.data, **arguments.options)
     if arguments.begin is not None:
         load_module(arguments.begin, preprocessor, name=preprocessor.name)
     rounding = {"rounding": 0.3} if codec.name == "jpeg" else {}

@@ -14,7 +14,7 @@ from precomp_qacnn import GuidedQACNN, SmoothQACNN
 from precomp_sdk import Codec, Preprocessor, Registry
 from precomp_sdk.training import load_module, read_module
 
-__all__ = ["make_sent"]
+__all__ = ["make_preprocessor", "make_sent"]
 
 BLUR_SIGMA_PX = 3.0
 BOX_MARGIN = 0.1  # of a box's side, on every side
@@ -27,8 +27,9 @@ def make_sent(
 
     ``raw``; ``blur-1.2`` (sigma); ``chroma-3`` (sigma, colour alone);
     ``down-0.5`` (factor); ``around-nanodet`` (blurred outside the boxes of a detector);
-    ``centre-nanodet`` (control: outside a centred box of equal area); a weights file; ``centred:FILE`` (control: what
-    `qa-smooth` removes of each level, as much of it, by a centre prior).
+    ``centre-nanodet`` (control: outside a centred box of equal area); a weights file; ``FILE@0.7`` (what the network
+    makes of the image at that factor of its height and width); ``centred:FILE`` (control: what `qa-smooth` removes of
+    each level, as much of it, by a centre prior).
     """
     kind, _, option = variant.partition("-")
     if variant == "raw":
@@ -42,7 +43,9 @@ def make_sent(
     if kind in ("around", "centre"):
         return [_around(image, mask) for image, mask in zip(images, _masks(kind, option, images, data), strict=True)]
     centred = variant.startswith("centred:")
-    network = _network(Path(variant.removeprefix("centred:")), data)
+    file, _, factor = variant.removeprefix("centred:").partition("@")
+    network = _network(Path(file), data)
+    images = [_down(image, float(factor)) for image in images] if factor else images
     return _preprocessed(_Centred(network) if centred else network, codec, qualities, images)
 
 
@@ -124,18 +127,21 @@ def _preprocessed(
     ]
 
 
+def make_preprocessor(name: str, data: Path, **options: Any) -> Preprocessor:
+    """Return a preprocessor; one guided by a receiver's network is guided by SqueezeNet with Imagenette's outputs."""
+    if name != "qa-guided":
+        return Registry().create("preprocessor", name, **options)
+    weights = str(data / "weights" / "squeezenet1_1_torchvision_fp16.pth")
+    classes = str(data / "imagenette" / "imagenet_index.json")
+    task = Registry().create(
+        "task", "torchvision-classifier", architecture="squeezenet1_1", weights=weights, classes=classes
+    )
+    return GuidedQACNN(task.eval(), **options)
+
+
 def _network(file: Path, data: Path) -> Preprocessor:
-    """Return the preprocessor of a weights file; one guided by a receiver's network is guided by SqueezeNet."""
-    stored, registry = read_module(file), Registry()
-    if stored.name == "qa-guided":
-        weights = str(data / "weights" / "squeezenet1_1_torchvision_fp16.pth")
-        classes = str(data / "imagenette" / "imagenet_index.json")
-        task = registry.create(
-            "task", "torchvision-classifier", architecture="squeezenet1_1", weights=weights, classes=classes
-        )
-        network: Preprocessor = GuidedQACNN(task.eval(), **stored.options)
-    else:
-        network = registry.create("preprocessor", stored.name, **stored.options)
+    stored = read_module(file)
+    network = make_preprocessor(stored.name, data, **stored.options)
     load_module(file, network, name=stored.name)
     return network.eval()
 
