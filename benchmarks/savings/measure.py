@@ -30,6 +30,8 @@ CODECS: dict[str, tuple[str, dict[str, object], tuple[float, ...]]] = {
     "jpeg": ("jpeg", {"optimize": True}, (50, 34, 20, 12, 7, 5)),
     "jpeg-plain": ("jpeg", {"optimize": False}, (50, 34, 20, 12, 7, 5)),
     "jpeg-progressive": ("jpeg", {"optimize": True, "progressive": True}, (50, 34, 20, 12, 7, 5)),
+    "mozjpeg": ("mozjpeg", {}, (50, 34, 20, 12, 7, 5)),
+    "jpegli": ("jpegli", {}, (66, 45, 28, 17, 9, 5)),
     "bpg": ("bpg", {}, (26, 29, 32, 36, 40, 44)),
     "bpg-best": ("bpg", {"effort": "best"}, (26, 29, 32, 36, 40, 44)),
     "webp": ("webp", {}, (70, 45, 25, 12, 4, 0)),

@@ -62,6 +62,8 @@ FULL = {
     "chosen with boxes",
     "chosen with all",
 }  #: methods with the columns beside the loss
+#: other encoders of the same format, by what they are measured against
+ENCODERS = {"jpeg": ("jpeg-plain", "jpeg-progressive", "mozjpeg", "jpegli"), "bpg": ("bpg-best",)}
 FACTORS = ("0.7", "0.5")  #: of height and width
 VARIANTS = (
     "chroma-3",
@@ -105,6 +107,10 @@ def methods(folder: Path, set_name: str, codec: str, networks: Mapping[str, tupl
         "chosen, oracle: by the judge itself": (raw, pick(raw, (judge,), shrink=0.0, smooth=False), False),
         "chosen, in the loop": (raw, pick(raw, (*panel, judge), shrink=0.0, smooth=False), False),
     }
+    for name in ENCODERS.get(codec, ()):
+        other = load(folder, set_name, name, "raw")
+        if other is not None and judge in other.losses:
+            found[f"encoder: {name}"] = (other, constant(other), True)
     extras = {variant: load(folder, set_name, codec, variant) for variant in VARIANTS}
     extras = {variant: table for variant, table in extras.items() if table is not None and judge in table.losses}
     for variant, table in extras.items():
