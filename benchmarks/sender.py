@@ -29,6 +29,7 @@ from torch import Tensor
 from precomp_jpeg import JPEGCodec
 from precomp_qacnn import LightQACNN, PaperQACNN, SmoothQACNN
 from precomp_sdk import Channel, Compressor, Preprocessor
+from precomp_sdk.allocator import keep_freed_memory
 from precomp_sdk.deploy.resources import memory_needed
 
 RESULTS = Path(__file__).parent / "results"
@@ -250,6 +251,7 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, help="a PNG file")
     options = parser.parse_args()
     torch.set_num_threads(1)
+    keep_freed_memory()  # as the command line does
     sides = [(int(size.split("x")[0]), int(size.split("x")[1])) for size in options.sizes]
     kept = RESULTS / "sender.json"
     result: dict[str, object] = json.loads(kept.read_text()) if options.only and kept.exists() else {}

@@ -7,18 +7,21 @@ import pickle
 import signal
 import tempfile
 import threading
+import time
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from precomp_sdk.allocator import keep_freed_memory
 from precomp_sdk.engines.base import Engine, Outcome, Work, attempted
 from precomp_sdk.errors import OptionError, ResourceError
 
 __all__ = ["ProcessEngine", "SerialEngine"]
 
-_AHEAD = 4  # items per worker that are under way: enough that none waits
+_AHEAD = 2  # batches per worker that are under way: enough that none waits
+_BATCH_S = 0.2  # items that take less go to a worker several at a time: a handover costs this process 2 ms
 _DIED = "the worker process died at it: too little memory, or a codec library that crashes"
 
 _Packed: TypeAlias = tuple[int, Path]  # a piece of work: its number, and the file it is pickled in
@@ -92,46 +95,59 @@ def _one_by_one(packed: _Packed, suspects: list[Any]) -> Iterator[Outcome[Any, A
     left = list(suspects)
     while left:
         with _started(1, packed) as pool:
-            left = yield from _pooled(pool, packed, waiting, 1)
+            left = yield from _pooled(pool, packed, waiting, 1, most=1)
             yield from (Outcome(item, None, _DIED) for item in left)
 
 
 def _pooled(
-    pool: ProcessPoolExecutor, packed: _Packed, items: Iterator[Any], ahead: int
+    pool: ProcessPoolExecutor, packed: _Packed, items: Iterator[Any], ahead: int, most: int = 64
 ) -> Generator[Outcome[Any, Any], None, list[Any]]:
-    """Yield outcomes from one pool; return the items that were under way when a worker of it died."""
-    pending: dict[Future[bytes], Any] = {}
+    """Yield outcomes from one pool; return the items that were under way when a worker of it died.
+
+    Args:
+        pool: the workers.
+        packed: the work.
+        items: taken as they are needed.
+        ahead: batches under way at a time.
+        most: items of a batch.
+    """
+    pending: dict[Future[bytes], list[Any]] = {}
+    size = 1
     try:
         while True:
-            for item in itertools.islice(items, ahead - len(pending)):
+            while len(pending) < ahead and (batch := list(itertools.islice(items, size))):
                 # pickled here: the pool's own way would put tensors into shared memory, and keep a file open for each
-                pending[pool.submit(_do, packed, pickle.dumps(item))] = item
+                pending[pool.submit(_do, packed, pickle.dumps(batch))] = batch
             if not pending:
                 return []
             done, _ = wait(pending, return_when=FIRST_COMPLETED)
             for future in done:
-                found = future.result()
-                yield Outcome(pending.pop(future), *pickle.loads(found))
+                seconds, found = pickle.loads(future.result())
+                batch = pending.pop(future)
+                size = max(1, min(most, int(_BATCH_S * len(batch) / max(seconds, 1e-6))))
+                yield from (Outcome(item, *result) for item, result in zip(batch, found, strict=True))
     except BrokenProcessPool:
         finished = [future for future in pending if future.done() and future.exception() is None]
         for future in finished:
-            yield Outcome(pending.pop(future), *pickle.loads(future.result()))
-        return list(pending.values())
+            _, found = pickle.loads(future.result())
+            yield from (Outcome(item, *result) for item, result in zip(pending.pop(future), found, strict=True))
+        return [item for batch in pending.values() for item in batch]
     finally:
         for future in pending:
             future.cancel()
 
 
 def _started(workers: int, packed: _Packed) -> ProcessPoolExecutor:
-    """Return a pool, one of whose workers has made the work.
+    """Return a pool whose workers have made the work; they start side by side.
 
     Raises:
-        ResourceError: it died of that.
+        ResourceError: one died of that.
         Exception: what the work raises.
     """
     pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_begin)
     try:
-        pool.submit(_make, packed).result()
+        for made in [pool.submit(_make, packed) for _ in range(workers)]:  # nobody is idle yet: each starts a process
+            made.result()
     except BaseException as error:
         pool.shutdown(wait=True, cancel_futures=True)
         if isinstance(error, BrokenProcessPool):
@@ -154,6 +170,7 @@ def _begin() -> None:
     import torch
 
     torch.set_num_threads(1)
+    keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first process decides
     threading.Thread(target=_end_with_parent, daemon=True).start()
 
@@ -174,6 +191,9 @@ def _make(packed: _Packed) -> None:
         _function, _number = pickle.loads(path.read_bytes())(), number
 
 
-def _do(packed: _Packed, item: bytes) -> bytes:
+def _do(packed: _Packed, batch: bytes) -> bytes:
+    """Return the seconds that a batch took, and what became of each item."""
     _make(packed)
-    return pickle.dumps(attempted(_function, pickle.loads(item)))
+    begin = time.monotonic()
+    found = [attempted(_function, item) for item in pickle.loads(batch)]
+    return pickle.dumps((time.monotonic() - begin, found))

@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterable, Iterator
 from importlib import import_module
 from typing import Any
 
+from precomp_sdk.allocator import keep_freed_memory
 from precomp_sdk.engines.base import Engine, Outcome, Work, attempted
 from precomp_sdk.errors import MissingDependencyError, OptionError, ResourceError
 
@@ -136,6 +137,7 @@ class _Worker:
         import torch
 
         torch.set_num_threads(1)
+        keep_freed_memory()
         self._number = 0
         self._function: Any = None
 

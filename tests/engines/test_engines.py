@@ -26,6 +26,16 @@ class Squares:
         return item * item
 
 
+class Noted:
+    """Work that notes its process in a folder when it is made."""
+
+    def __init__(self, folder: Path) -> None:
+        (folder / str(os.getpid())).touch()
+
+    def __call__(self, item: int) -> int:
+        return item
+
+
 class Broken:
     """Work that cannot be made."""
 
@@ -52,6 +62,15 @@ def test_a_worker_that_dies_takes_no_other_item_along() -> None:
     assert found.pop(3) == (None, "three is wrong")
     assert found.pop(5)[0] is None
     assert found == {item: (item * item, "") for item in (0, 1, 2, 4, 6, 7, 8, 9, 10, 11)}
+
+
+@pytest.mark.slow
+def test_all_workers_are_ready_before_the_first_item(tmp_path: Path) -> None:
+    def items() -> Iterator[int]:
+        assert len(list(tmp_path.iterdir())) == 2
+        yield from range(3)
+
+    assert outcomes(ProcessEngine(2), partial(Noted, tmp_path), items()) == {item: (item, "") for item in range(3)}
 
 
 @pytest.mark.slow
