@@ -125,13 +125,18 @@ class LightQACNN(Preprocessor):
             begin, end = self._fade
             share = ((strengths - begin) / (end - begin)).clamp(0.0, 1.0)[:, None, None, None]
 
-        def change(images: Tensor, features: Tensor) -> Tensor:
+        def change(images: Tensor, features: Tensor, above: int = 0, below: int = 0) -> Tensor:
+            """Return the rows between those above and below, which only smoothing looks at."""
             local = functional.pixel_shuffle(self.local_weights(features), _WEIGHTS_PER_BLOCK)  # (N, 2K, H/4, W/4)
-            correction = functional.pixel_shuffle(self.correction(features), _BLOCK)
+            inside = features[:, :, above // _BLOCK : features.shape[2] - below // _BLOCK]
+            correction = functional.pixel_shuffle(self.correction(inside), _BLOCK)
             with full_precision(images.device):
-                smoothed = self._smooth(images, (local + everywhere).to(images.dtype))
+                smoothed = self._smooth(images, (local + everywhere).to(images.dtype), above, below)
             processed = smoothed + self.residual_scale * correction
-            return processed if share is None else images + share * (processed - images)
+            if share is None:
+                return processed
+            images = images[:, :, above : images.shape[2] - below]
+            return images + share * (processed - images)
 
         return _by_strips(change, [images, self.norm(features)], _STRIP_PX, halo_px=_BAND)
 
@@ -140,12 +145,13 @@ class LightQACNN(Preprocessor):
         embedded: Tensor = self.embed(functional.pixel_unshuffle(images - 0.5, _BLOCK) * 4.0)
         return embedded
 
-    def _smooth(self, images: Tensor, weights: Tensor) -> Tensor:
-        """Add the weighted differences to the smoothed images: weights (N, 2K, H/4, W/4), luma's K first."""
-        height, width = images.shape[-2:]
-        weights = upsampled(weights, (height, width))
+    def _smooth(self, images: Tensor, weights: Tensor, above: int, below: int) -> Tensor:
+        """Return the inner rows, with the weighted differences to the smoothed images: weights (N, 2K, H/4, W/4)."""
         ycc = functional.conv2d(images, self.to_ycc)
-        wide = _widened(ycc)
+        wide = _widened(ycc, above, below)
+        images, ycc = (planes[:, :, above : planes.shape[2] - below] for planes in (images, ycc))
+        height, width = images.shape[-2:]
+        weights = _upsampled_inside(weights, (height, width), above, below)
         luma, chroma = torch.zeros_like(ycc[:, :1]), torch.zeros_like(ycc[:, 1:])
         for index, (sigma_px, reach_px) in enumerate(_SMOOTHINGS_PX):
             band = _band(sigma_px, reach_px, wide)
@@ -185,7 +191,8 @@ def _by_strips(function: Callable[..., Tensor], planes: Sequence[Tensor], rows: 
     """Apply a function of places to strips of so many rows, which stay in a processor's cache; whole where that counts.
 
     Args:
-        function: of all planes; the rows that it returns lie as theirs.
+        function: of all planes, and where there is a halo of how many rows of it are above and below, which it leaves
+            out; the rows that it returns lie as those of the planes.
         planes: (N, C, H, W), and others with H / k rows of the same places.
         rows: of a strip of the first.
         halo_px: how far the function looks up and down, in rows of the first; k divides it, and ``rows``.
@@ -197,11 +204,10 @@ def _by_strips(function: Callable[..., Tensor], planes: Sequence[Tensor], rows: 
     done = []
     for top in range(0, height, rows):
         bottom = min(top + rows, height)
-        first, last = max(0, top - halo_px), min(height, bottom + halo_px)
+        above, below = min(top, halo_px), min(height - bottom, halo_px)
+        first, last = top - above, bottom + below
         parts = (one[:, :, first * one.shape[2] // height : last * one.shape[2] // height] for one in planes)
-        part = function(*parts)
-        share = part.shape[2] / (last - first)
-        done.append(part[:, :, round((top - first) * share) : round((bottom - first) * share)])
+        done.append(function(*parts, above, below) if halo_px else function(*parts))
     return torch.cat(done, dim=2)
 
 
@@ -231,17 +237,30 @@ def _band(sigma_px: float, reach_px: int, like: Tensor) -> Tensor:
     return (band / band[:, :1].sum()).to(like)
 
 
-def _widened(planes: Tensor) -> Tensor:
-    """Repeat the border of planes (N, C, H, W): 16 samples above and left, and as many more below and right."""
-    for dim in (2, 3):
+def _widened(planes: Tensor, above: int, below: int) -> Tensor:
+    """Repeat the border of planes (N, C, H, W): 16 samples above and left, and as many more below and right.
+
+    Rows that are known above and below what is to be smoothed stand in for repeated ones.
+    """
+    for dim, first, last in ((2, above, below), (3, 0, 0)):
         length = planes.shape[dim]
         sides = [-1] * 4
-        sides[dim] = _BAND
+        sides[dim] = _BAND - first
         before = planes.narrow(dim, 0, 1).expand(sides)
-        sides[dim] = (length + _BAND - 1) // _BAND * _BAND - length + _BAND
+        inside = length - first - last
+        sides[dim] = (inside + _BAND - 1) // _BAND * _BAND - inside + _BAND - last
         after = planes.narrow(dim, length - 1, 1).expand(sides)
         planes = torch.cat([before, planes, after], dim=dim)
     return planes
+
+
+def _upsampled_inside(weights: Tensor, size: tuple[int, int], above: int, below: int) -> Tensor:
+    """Interpolate weights of cells to pixels, (N, 2K, H, W), without the rows above and below, which only steer."""
+    cell = _BLOCK // _WEIGHTS_PER_BLOCK
+    context = [min(rows, cell) for rows in (above, below)]  # one cell is all that a linear interpolation sees
+    weights = weights[:, :, (above - context[0]) // cell : weights.shape[2] - (below - context[1]) // cell]
+    wide = upsampled(weights, (size[0] + sum(context), size[1]))
+    return wide[:, :, context[0] : context[0] + size[0]]
 
 
 def _smoothed(planes: Tensor, band: Tensor) -> Tensor:
