@@ -2,10 +2,10 @@
 
     python benchmarks/savings/measure_general.py DATA --codec jpeg --output benchmarks/results/savings/general_jpeg.json
 
-The first images of two scored sets of docs/protocol.md, judged by networks outside the panel: ImageNet's classes by three
-classifiers, COCO's scenes by a detector and a classifier, each against its own clean answer. (MobileNetV2's features
-and FastestDet were among those that trained the preprocessor behind BPG.) Beside it, equal bits for every image as a
-control, and what a choice costs: encodes, and processor time over the codec's own.
+The first images of two scored sets of docs/protocol.md, judged by networks outside the panel, each against its own
+clean answer: ImageNet's classes by three classifiers, COCO's scenes by a detector and a classifier. (MobileNetV2's
+features and FastestDet were among those that trained the preprocessor behind BPG.) Beside it, equal bits for every
+image as a control, and what a choice costs: encodes, and processor time over the codec's own.
 """
 
 import argparse
