@@ -2,6 +2,7 @@
 # the first use of a name. The only list of them; names are documented where they are defined.
 
 from . import (
+    allocator as allocator,
     atomic_io as atomic_io,
     avif_file as avif_file,
     channel as channel,

@@ -19,6 +19,7 @@ from fastapi import FastAPI, HTTPException, Request, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from precomp_sdk import ImageError, OptionError, QualityError, Registry, ResourceError
+from precomp_sdk.allocator import keep_freed_memory
 from precomp_sdk.deploy import CompressedImage, Compressor, QualityTarget, compress_to_target
 from precomp_sdk.image_io import ReadSettings, as_image
 from precomp_sdk.run import load_compressor
@@ -162,6 +163,7 @@ def create_app(compressor: Compressor, limits: Limits | None = None) -> FastAPI:
 
 def from_environment() -> FastAPI:
     """Return the application for the model in PRECOMP_MODEL, with PRECOMP_WORKERS images at a time."""
+    keep_freed_memory()  # for the next image: this process does nothing else
     workers = int(os.environ.get("PRECOMP_WORKERS", os.cpu_count() or 1))
     waiting = int(os.environ.get("PRECOMP_WAITING", 8 * workers))
     return create_app(load_compressor(os.environ["PRECOMP_MODEL"], Registry()), Limits(workers, waiting))
