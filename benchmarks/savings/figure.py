@@ -1,8 +1,8 @@
 """The figure: {JPEG, BPG} x {classification, detection, segmentation}, for judges outside.
 
     python benchmarks/savings/figure.py --store runs/savings/store --output docs/results/carry_over.png
-    python benchmarks/savings/figure.py --codecs bpg --networks smooth_bpg=squeezenet,mobilenetv2,fastestdet \
-        --network smooth_bpg --ours "smooth_bpg, chosen" --output docs/results/carry_over_trained.png
+    python benchmarks/savings/figure.py --networks smooth_{codec}_0=squeezenet,mobilenetv2,fastestdet \
+        --network smooth_{codec}_0 --ours "smooth_{codec}_0 or not, chosen with all" --output docs/results/carry_over.png
 
 Nothing is encoded or judged here.
 """
@@ -48,7 +48,7 @@ def main() -> None:
             "#009e73",
             "-.",
         )
-        shown["all, in the loop"] = ("chooser alone, this network in its panel", *SHOWN["all, in the loop"][1:])
+        shown[f"{arguments.network}, all, in the loop"] = shown.pop("all, in the loop")
     figure, axes = pyplot.subplots(rows, 3, figsize=(13, 3.7 * rows), constrained_layout=True, squeeze=False)
     for row, codec in enumerate(arguments.codecs):
         for column, (cell, judge) in enumerate(PANELS):

@@ -1,9 +1,10 @@
 """The leave-one-out tables: every method, codec and judge, from finished measurements.
 
     python benchmarks/savings/table.py --store runs/savings/store --output benchmarks/results/savings/leave_one_out.json
-    python benchmarks/savings/table.py --networks smooth_bpg=squeezenet,mobilenetv2,fastestdet --methods smooth_bpg ...
+    python benchmarks/savings/table.py --networks smooth_{codec}_0=squeezenet,mobilenetv2,fastestdet ...
 
-``--networks`` names trained preprocessors by their weights' folder, each with the judges that trained it.
+``--networks`` names trained preprocessors by their weights' folder, each with the judges that trained it; ``{codec}``
+stands for the codec of the row.
 
 Nothing is encoded or judged here. A judge stands in no panel whose row it is a witness of; rows of the loop say so.
 """
@@ -129,18 +130,19 @@ def methods(folder: Path, set_name: str, codec: str, networks: Mapping[str, tupl
     wide = join([raw, *blurs, *boxes, *downs])
     found["all, in the loop"] = (wide, pick(wide, (*panel, judge), shrink=0.0, smooth=False), False)
     for network, inside in networks.items():
-        ours = load(folder, set_name, codec, network.format(codec=codec))
+        name = network.format(codec=codec)
+        ours = load(folder, set_name, codec, name)
         if ours is None or judge not in ours.losses:
             continue
         outside = judge not in inside
         found[network] = (ours, constant(ours), outside)
         found[f"{network}, equal bits"] = (ours, equal_bits(ours), outside)
-        centred = load(folder, set_name, codec, f"centred-{network}")
+        centred = load(folder, set_name, codec, f"centred-{name}")
         if centred is not None:
             found[f"{network}, by a centre prior"] = (centred, constant(centred), True)
         found[f"{network}, chosen"] = (ours, pick(ours), outside)
         found[f"{network}, in the loop"] = (ours, pick(ours, (*panel, judge), shrink=0.0, smooth=False), False)
-        reduced = [load(folder, set_name, codec, f"{network}@{factor}") for factor in FACTORS]
+        reduced = [load(folder, set_name, codec, f"{name}@{factor}") for factor in FACTORS]
         reduced = [table for table in reduced if table is not None and judge in table.losses]
         if reduced:
             sized = join([ours, *reduced])
@@ -189,7 +191,7 @@ def main() -> None:
                         "panel": members, "images": len(raw.bits),
                         "loss": compare(anchor, (table, choice), judge, scorer),
                     }  # fmt: skip
-                    full = label in FULL or any(label.startswith(name) for name in networks)
+                    full = label in FULL or any(label.startswith(known) for known in networks)
                     if full:
                         if arguments.replicates:
                             row["own"] = compare(
@@ -204,7 +206,8 @@ def main() -> None:
                         if downs:
                             free = join([raw, *downs])
                             row["against_resolution"] = compare((free, constant(free)), (table, choice), judge, scorer)
-                        centred = load(arguments.store, set_name, codec, f"centred-{label.partition(',')[0]}")
+                        name = label.partition(",")[0].format(codec=codec)
+                        centred = load(arguments.store, set_name, codec, f"centred-{name}")
                         if centred is not None:
                             control = (centred, constant(centred))
                             row["against_centre_prior"] = compare(control, (table, choice), judge, scorer)
