@@ -1,8 +1,8 @@
 """The figure: {JPEG, BPG} x {classification, detection, segmentation}, for judges outside.
 
     python benchmarks/savings/figure.py --store runs/savings/store --output docs/results/carry_over.png
-    python benchmarks/savings/figure.py --networks smooth_{codec}_0=squeezenet,mobilenetv2,fastestdet \
-        --network smooth_{codec}_0 --ours "smooth_{codec}_0 or not, chosen with all" --output docs/results/carry_over.png
+    python benchmarks/savings/figure.py --network smooth_{codec}_0 --ours "smooth_{codec}_0 or not, chosen with all" \
+        --networks smooth_{codec}_0=squeezenet,mobilenetv2,fastestdet --output docs/results/carry_over.png
 
 Nothing is encoded or judged here.
 """
