@@ -9,7 +9,6 @@ from typing import Final, Literal, get_args
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import isotonic_regression
 from torch import Tensor
 
 from precomp_sdk.chooser.answers import CleanAnswer
@@ -335,6 +334,8 @@ class QualityChooser:
         bpps = np.array([tried[key].bpp for key in keys])
         own = np.array([self._mean(tried[key].losses) for key in keys])
         if self.monotone:
+            from scipy.optimize import isotonic_regression  # half a second, and most senders choose nothing
+
             order = np.argsort(bpps, kind="stable")
             own[order] = isotonic_regression(own[order], increasing=False).x
         average = np.array([self.curve.table(factor)[1][column] for column, factor in keys])

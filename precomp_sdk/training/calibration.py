@@ -7,7 +7,6 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import isotonic_regression
 from torch import Tensor
 
 from precomp_sdk.channel import Channel
@@ -178,6 +177,8 @@ def slopes(bpps: NDArray[np.float64], task_losses: NDArray[np.float64]) -> NDArr
     places[order] = np.r_[0, np.cumsum(steps)] if len(bpps) else []
     counts = np.bincount(places)
     rates, means = (np.bincount(places, weights=values) / counts for values in (bpps, task_losses))
+    from scipy.optimize import isotonic_regression  # half a second, which a sender need not wait
+
     losses = isotonic_regression(means, weights=counts, increasing=False).x if len(means) else means
     segments = []  # (first point, last point, slope), neighbours share a point
     for first, last in pairwise(np.flatnonzero(np.r_[True, np.diff(losses) < 0]).tolist()):
