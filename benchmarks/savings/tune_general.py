@@ -15,9 +15,11 @@ from measure import CODECS, load_judges
 from sets import coco, load_set
 
 from precomp_sdk import ChoosingChannel, Compressor, EvaluateSettings, QualityChooser, TaskDataset, evaluate
+from precomp_sdk.chooser import PriceCurve
 from precomp_sdk.evaluation import EQUAL_BITS, TASK_LOSS
 
-TRUSTS = (0.7, 0.4, 0.2, 0.05)
+TRUSTS = (0.7, 0.4, 0.15)
+RESOLUTIONS = ((1.0, 0.7, 0.5), (1.0, 0.7, 0.5, 0.35))
 COUNT = 30  # of each set
 
 
@@ -32,14 +34,28 @@ def main() -> None:
     assert sender.chooser is not None
     use, judge = sender.chooser, load_judges(("lite2",), options.data)["lite2"]
 
-    def channel(trust: float) -> ChoosingChannel:
-        known = use.chooser
-        chooser = QualityChooser(
-            known.codec, known.panel, preprocessor=known.preprocessor, ladder=known.ladder,
-            resolutions=known.resolutions, trust=trust, panel_px=known.panel_px, curve=known.curve,
-        )  # fmt: skip
-        return ChoosingChannel(chooser, search=use.search, encodes=use.encodes, label=f"trust {trust}")
+    known = use.chooser
+    fitting = [*load_set("cls-tune", options.data)[:IMAGES], *coco(options.data, "train", IMAGES)]
 
+    def channel(trust: float, resolutions: tuple[float, ...]) -> ChoosingChannel:
+        same = resolutions == known.resolutions
+        chooser = QualityChooser(
+            known.codec,
+            known.panel,
+            preprocessor=known.preprocessor,
+            ladder=known.ladder,
+            resolutions=resolutions,
+            trust=trust,
+            panel_px=known.panel_px,
+            curve=known.curve if same else curves.get(resolutions),
+        )
+        if not same and resolutions not in curves:
+            curves[resolutions] = chooser.fit(fitting)
+        label = f"trust {trust}, resolutions {resolutions}"
+        return ChoosingChannel(chooser, search=use.search, encodes=use.encodes, label=label)
+
+    curves: dict[tuple[float, ...], PriceCurve] = {}
+    channels = [channel(trust, resolutions) for resolutions in RESOLUTIONS for trust in TRUSTS]
     found = json.loads(options.output.read_text()) if options.output.exists() else {}
     images = {
         "cls-tune": load_set("cls-tune", options.data)[IMAGES : IMAGES + COUNT],
@@ -50,7 +66,7 @@ def main() -> None:
             sender.codec,
             judge,
             TaskDataset.of(rows),
-            channels=[channel(trust) for trust in TRUSTS],
+            channels=channels,
             settings=EvaluateSettings(
                 ladder=CODECS[options.codec][2], baselines=(EQUAL_BITS,), pseudo_labels=True, workers=1,
                 gallery_images=0,
