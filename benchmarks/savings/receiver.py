@@ -47,11 +47,11 @@ class Crops(TaskDataset):
     name = "labelled-crops"
     source = "imagenette/train"
     target_kind = "label"
-    class_names = tuple(str(index) for index in range(10))
 
     def __init__(self, rows: Sequence[tuple[Path, ...]]) -> None:
         super().__init__()
         self._files = [(file, label) for row in rows for label, file in enumerate(row)]
+        self.class_names = tuple(file.parent.name for file in rows[0])
         self._epoch = 0
 
     def __len__(self) -> int:
