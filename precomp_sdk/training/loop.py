@@ -186,7 +186,8 @@ class TrainingLoop:
             guard.check("gradient norm", norm)
         self._optimizer.step()
         self._optimizer.zero_grad()
-        self._average.update_parameters(self._context.preprocessor)
+        if next(self._context.preprocessor.parameters(), None) is not None:  # else PyTorch's average fails
+            self._average.update_parameters(self._context.preprocessor)
         return {**StepTerms.merge(terms), "gradient_norm": norm, "learning_rate": rate}
 
     def _average_gradients(self) -> None:

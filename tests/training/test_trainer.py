@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from precomp_sdk import (
     DatasetError,
     Event,
+    Identity,
     Notice,
     RunFinished,
     RunStarted,
@@ -108,6 +109,13 @@ def test_task_or_proxy_learn_jointly(part: str) -> None:
     before = {name: value.clone() for name, value in getattr(run, part).named_parameters()}
     run.run(FakeDataset())
     assert any(not torch.equal(value, before[name]) for name, value in getattr(run, part).named_parameters())
+
+
+def test_a_task_learns_behind_the_codec_alone() -> None:
+    run = trainer(preprocessor=Identity(), train=("task",))
+    before = [value.clone() for value in run.task.parameters()]
+    run.run(FakeDataset())
+    assert any(not torch.equal(value, old) for value, old in zip(run.task.parameters(), before, strict=True))
 
 
 def test_a_learning_task_is_scored_in_evaluation_mode() -> None:
