@@ -83,7 +83,8 @@ def fine_tuned(
     mine = copy.deepcopy(task)
     settings = TrainSettings(
         steps=steps, batch_size=16, learning_rate=1e-4, warmup_steps=20, ladder=tuple(ladder), targets="dataset",
-        lambdas=dict.fromkeys(ladder, 1.0), train=("task",), seed=seed, held_out_images=64, held_out_every=steps, calibration_images=64, codec_workers=1,
+        lambdas=dict.fromkeys(ladder, 1.0), train=("task",), seed=seed, held_out_images=64, held_out_every=steps,
+        calibration_images=64, codec_workers=1,
     )  # fmt: skip
     rows = imagenette_files(data, "train")[FIRST:]
     trainer = Trainer(codec=codec, preprocessor=preprocessor, task=mine, settings=settings, observer=None)
