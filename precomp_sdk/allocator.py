@@ -13,11 +13,12 @@ _CHOSEN = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES")
 
 
 def keep_freed_memory() -> bool:
-    """Have this process reuse the memory of what was freed, up to 128 MB of it; return whether it does now.
+    """Have this process reuse the memory of what was freed; return whether it does now.
 
     By itself glibc gives blocks of some megabytes back to the system, which fills them with zeros anew for the next
-    image: a fifth of a sender's time (docs/performance.md). Blocks above 32 MB are still given back. For programs: it
-    changes the whole process, so the command line and worker processes call it, and nothing that is imported does.
+    image: a fifth of a sender's time (docs/performance.md). Blocks above 32 MB are still given back, and what is free
+    above 128 MB at the end of a heap, of which each thread may have its own. For programs: it changes the whole
+    process, so the command line and worker processes call it, and nothing that is imported does.
     Without glibc, and where the environment says how glibc is to do it (``MALLOC_TRIM_THRESHOLD_``,
     ``MALLOC_MMAP_THRESHOLD_``, ``GLIBC_TUNABLES``), nothing is changed.
 

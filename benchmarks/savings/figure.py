@@ -1,6 +1,5 @@
 """The figure: {JPEG, BPG} x {classification, detection, segmentation}, for judges outside.
 
-    python benchmarks/savings/figure.py --store runs/savings/store --output docs/results/carry_over.png
     python benchmarks/savings/figure.py --network smooth_{codec}_0 --ours "smooth_{codec}_0 or not, chosen with all" \
         --networks smooth_{codec}_0=squeezenet,mobilenetv2,fastestdet --output docs/results/carry_over.png
 
@@ -45,8 +44,8 @@ def main() -> None:
         shown[arguments.network] = ("trained network alone, outside", "#e08a00", "-")
         shown[f"{arguments.network}, by a centre prior"] = (
             "control: as much removed, by a centre prior",
-            "#009e73",
-            "-.",
+            "#8a5fbf",
+            (0, (5, 1, 1, 1)),
         )
         shown[f"{arguments.network}, all, in the loop"] = shown.pop("all, in the loop")
     figure, axes = pyplot.subplots(rows, 3, figsize=(13, 3.7 * rows), constrained_layout=True, squeeze=False)

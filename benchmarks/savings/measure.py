@@ -89,9 +89,9 @@ def measure(
 
 def table_file(folder: Path, set_name: str, codec_name: str, variant: str) -> Path:
     """Return where a finished table is kept, so that the figures need no network."""
-    file, at, factor = variant.partition("@")
+    file, dot, factor = variant.rpartition(".safetensors")  # what follows is @ and a factor, or nothing
     prefix = "centred-" if variant.startswith("centred:") else ""
-    label = f"{prefix}{Path(file).parent.name}{at}{factor}" if file.endswith(".safetensors") else variant
+    label = f"{prefix}{Path(file).parent.name}{factor}" if dot else variant
     return folder / "tables" / f"{set_name}-{codec_name}-{label}.pickle"
 
 

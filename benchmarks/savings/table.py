@@ -77,9 +77,16 @@ VARIANTS = (
 )
 
 
-def load(folder: Path, set_name: str, codec: str, variant: str) -> Table | None:
+def load(
+    folder: Path, set_name: str, codec: str, variant: str, beside: Table | None = None, judges: Sequence[str] = ()
+) -> Table | None:
+    """Return a finished table; None where there is none with these judges, or not of as many images as ``beside``."""
     file = folder / "tables" / f"{set_name}-{codec}-{variant}.pickle"
-    return pickle.loads(file.read_bytes()) if file.exists() else None
+    found: Table | None = pickle.loads(file.read_bytes()) if file.exists() else None
+    if found is not None and beside is not None and len(found.bits) != len(beside.bits):
+        print(f"left out: {file.name}, of {len(found.bits)} images instead of {len(beside.bits)}")
+        return None
+    return found if found is not None and set(judges) <= set(found.losses) else None
 
 
 def trained(told: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -109,11 +116,12 @@ def methods(folder: Path, set_name: str, codec: str, networks: Mapping[str, tupl
         "chosen, in the loop": (raw, pick(raw, (*panel, judge), shrink=0.0, smooth=False), False),
     }
     for name in ENCODERS.get(codec, ()):
-        other = load(folder, set_name, name, "raw")
-        if other is not None and judge in other.losses:
+        other = load(folder, set_name, name, "raw", raw, [judge])
+        if other is not None:
             found[f"encoder: {name}"] = (other, constant(other), True)
-    extras = {variant: load(folder, set_name, codec, variant) for variant in VARIANTS}
-    extras = {variant: table for variant, table in extras.items() if table is not None and judge in table.losses}
+    needed = [*panel, judge]
+    tables = {variant: load(folder, set_name, codec, variant, raw, needed) for variant in VARIANTS}
+    extras = {variant: table for variant, table in tables.items() if table is not None}
     for variant, table in extras.items():
         if judge not in variant:
             found[f"constant: {variant}"] = (table, constant(table), True)
@@ -131,19 +139,19 @@ def methods(folder: Path, set_name: str, codec: str, networks: Mapping[str, tupl
     found["all, in the loop"] = (wide, pick(wide, (*panel, judge), shrink=0.0, smooth=False), False)
     for network, inside in networks.items():
         name = network.format(codec=codec)
-        ours = load(folder, set_name, codec, name)
-        if ours is None or judge not in ours.losses:
+        ours = load(folder, set_name, codec, name, raw, needed)
+        if ours is None:
             continue
         outside = judge not in inside
         found[network] = (ours, constant(ours), outside)
         found[f"{network}, equal bits"] = (ours, equal_bits(ours), outside)
-        centred = load(folder, set_name, codec, f"centred-{name}")
+        centred = load(folder, set_name, codec, f"centred-{name}", raw, [judge])
         if centred is not None:
             found[f"{network}, by a centre prior"] = (centred, constant(centred), True)
         found[f"{network}, chosen"] = (ours, pick(ours), outside)
         found[f"{network}, in the loop"] = (ours, pick(ours, (*panel, judge), shrink=0.0, smooth=False), False)
-        reduced = [load(folder, set_name, codec, f"{name}@{factor}") for factor in FACTORS]
-        reduced = [table for table in reduced if table is not None and judge in table.losses]
+        sizes = [load(folder, set_name, codec, f"{name}@{factor}", raw, needed) for factor in FACTORS]
+        reduced = [table for table in sizes if table is not None]
         if reduced:
             sized = join([ours, *reduced])
             found[f"{network}, one resolution for all"] = (sized, constant(sized), outside)
@@ -178,8 +186,8 @@ def main() -> None:
                     continue
                 scorer, metric = SCORERS[judge]
                 anchor = (raw, constant(raw, "anchor"))
-                downs = [load(arguments.store, set_name, codec, f"down-{factor}") for factor in FACTORS]
-                downs = [table for table in downs if table is not None and judge in table.losses]
+                sizes = [load(arguments.store, set_name, codec, f"down-{factor}", raw, [judge]) for factor in FACTORS]
+                downs = [table for table in sizes if table is not None]
                 members = tuple(name for name in panel if name in raw.losses)
                 for label, (table, choice, outside) in methods(
                     arguments.store, set_name, codec, networks, raw, judge, members, units
@@ -207,7 +215,7 @@ def main() -> None:
                             free = join([raw, *downs])
                             row["against_resolution"] = compare((free, constant(free)), (table, choice), judge, scorer)
                         name = label.partition(",")[0].format(codec=codec)
-                        centred = load(arguments.store, set_name, codec, f"centred-{name}")
+                        centred = load(arguments.store, set_name, codec, f"centred-{name}", raw, [judge])
                         if centred is not None:
                             control = (centred, constant(centred))
                             row["against_centre_prior"] = compare(control, (table, choice), judge, scorer)

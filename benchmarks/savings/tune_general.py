@@ -46,6 +46,7 @@ def main() -> None:
             ladder=known.ladder,
             resolutions=resolutions,
             trust=trust,
+            monotone=known.monotone,
             panel_px=known.panel_px,
             curve=known.curve if same else curves.get(resolutions),
         )

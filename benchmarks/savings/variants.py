@@ -43,8 +43,9 @@ def make_sent(
     if kind in ("around", "centre"):
         return [_around(image, mask) for image, mask in zip(images, _masks(kind, option, images, data), strict=True)]
     centred = variant.startswith("centred:")
-    file, _, factor = variant.removeprefix("centred:").partition("@")
-    network = _network(Path(file), data)
+    file, dot, size = variant.removeprefix("centred:").rpartition(".safetensors")
+    factor = size.removeprefix("@")
+    network = _network(Path(file + dot), data)
     images = [_down(image, float(factor)) for image in images] if factor else images
     return _preprocessed(_Centred(network) if centred else network, codec, qualities, images)
 

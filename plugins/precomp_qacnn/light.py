@@ -116,7 +116,7 @@ class LightQACNN(Preprocessor):
         return self._resolutions.at(strength)
 
     def _process(self, images: Tensor, strengths: Tensor) -> Tensor:
-        features = _by_strips(self._embed, [images], _STRIP_PX)
+        features = self._embed(images)
         for mixer in self.mixers:
             features = mixer(features, strengths)
         everywhere = self.global_weights(torch.relu(self.bend(strengths[:, None])))[:, :, None, None]
@@ -142,8 +142,12 @@ class LightQACNN(Preprocessor):
 
     def _embed(self, images: Tensor) -> Tensor:
         """Return what the first mixer sees: (N, C, H/8, W/8)."""
-        embedded: Tensor = self.embed(functional.pixel_unshuffle(images - 0.5, _BLOCK) * 4.0)
-        return embedded
+
+        def embed(images: Tensor) -> Tensor:
+            embedded: Tensor = self.embed(functional.pixel_unshuffle(images - 0.5, _BLOCK) * 4.0)
+            return embedded
+
+        return _by_strips(embed, [images], _STRIP_PX)
 
     def _smooth(self, images: Tensor, weights: Tensor, above: int, below: int) -> Tensor:
         """Return the inner rows, with the weighted differences to the smoothed images: weights (N, 2K, H/4, W/4)."""
@@ -191,8 +195,8 @@ def _by_strips(function: Callable[..., Tensor], planes: Sequence[Tensor], rows: 
     """Apply a function of places to strips of so many rows, which stay in a processor's cache; whole where that counts.
 
     Args:
-        function: of all planes, and where there is a halo of how many rows of it are above and below, which it leaves
-            out; the rows that it returns lie as those of the planes.
+        function: of all planes; the rows that it returns lie as theirs. With a halo it also gets how many rows of it
+            are above and below, and returns the rows between.
         planes: (N, C, H, W), and others with H / k rows of the same places.
         rows: of a strip of the first.
         halo_px: how far the function looks up and down, in rows of the first; k divides it, and ``rows``.
@@ -255,7 +259,7 @@ def _widened(planes: Tensor, above: int, below: int) -> Tensor:
 
 
 def _upsampled_inside(weights: Tensor, size: tuple[int, int], above: int, below: int) -> Tensor:
-    """Interpolate weights of cells to pixels, (N, 2K, H, W), without the rows above and below, which only steer."""
+    """Interpolate weights of cells to pixels, (N, 2K, H, W), of the rows between those above and below."""
     cell = _BLOCK // _WEIGHTS_PER_BLOCK
     context = [min(rows, cell) for rows in (above, below)]  # one cell is all that a linear interpolation sees
     weights = weights[:, :, (above - context[0]) // cell : weights.shape[2] - (below - context[1]) // cell]

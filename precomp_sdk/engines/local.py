@@ -22,6 +22,9 @@ __all__ = ["ProcessEngine", "SerialEngine"]
 
 _AHEAD = 2  # batches per worker that are under way: enough that none waits
 _BATCH_S = 0.2  # items that take less go to a worker several at a time: a handover costs this process 2 ms
+_BATCH_ITEMS = 16
+_BATCH_BYTES = 1 << 16  # as they are pickled: names of files share a batch, images do not
+_END: Any = object()
 _DIED = "the worker process died at it: too little memory, or a codec library that crashes"
 
 _Packed: TypeAlias = tuple[int, Path]  # a piece of work: its number, and the file it is pickled in
@@ -78,10 +81,10 @@ class ProcessEngine(Engine):
         """Yield outcomes of all workers; return the items that were under way when one of them died."""
         if self._pool is None:
             self._pool = _started(self.workers, packed)
-        left = yield from _pooled(self._pool, packed, items, _AHEAD * self.workers)
-        if left:
+        left, unbegun = yield from _pooled(self._pool, packed, items, _AHEAD * self.workers)
+        if left or unbegun:
             self._end()
-        return left
+        return [*left, *unbegun]
 
     def _end(self) -> None:
         if self._pool is not None:
@@ -92,17 +95,19 @@ class ProcessEngine(Engine):
 def _one_by_one(packed: _Packed, suspects: list[Any]) -> Iterator[Outcome[Any, Any]]:
     """Yield the outcome of every item, each alone in a process; the next one has the same process where it lives on."""
     waiting = iter(suspects)
-    left = list(suspects)
-    while left:
+    more = True
+    while more:
         with _started(1, packed) as pool:
-            left = yield from _pooled(pool, packed, waiting, 1, most=1)
+            left, unbegun = yield from _pooled(pool, packed, waiting, 1, most=1)
             yield from (Outcome(item, None, _DIED) for item in left)
+        waiting = itertools.chain(unbegun, waiting)
+        more = bool(left or unbegun)
 
 
 def _pooled(
-    pool: ProcessPoolExecutor, packed: _Packed, items: Iterator[Any], ahead: int, most: int = 64
-) -> Generator[Outcome[Any, Any], None, list[Any]]:
-    """Yield outcomes from one pool; return the items that were under way when a worker of it died.
+    pool: ProcessPoolExecutor, packed: _Packed, items: Iterator[Any], ahead: int, most: int = _BATCH_ITEMS
+) -> Generator[Outcome[Any, Any], None, tuple[list[Any], list[Any]]]:
+    """Yield outcomes from one pool; return the items that were under way when a worker died, and those not begun.
 
     Args:
         pool: the workers.
@@ -112,29 +117,41 @@ def _pooled(
         most: items of a batch.
     """
     pending: dict[Future[bytes], list[Any]] = {}
+    batch: list[Any] = []  # taken, and not with a worker yet
     size = 1
     try:
         while True:
-            while len(pending) < ahead and (batch := list(itertools.islice(items, size))):
+            while len(pending) < ahead:
                 # pickled here: the pool's own way would put tensors into shared memory, and keep a file open for each
-                pending[pool.submit(_do, packed, pickle.dumps(batch))] = batch
+                rows: list[bytes] = []
+                while (
+                    len(rows) < size and sum(map(len, rows)) < _BATCH_BYTES and (item := next(items, _END)) is not _END
+                ):
+                    batch.append(item)
+                    rows.append(pickle.dumps(item))
+                if not rows:
+                    break
+                pending[pool.submit(_do, packed, rows)] = batch
+                batch = []
             if not pending:
-                return []
+                return [], []
             done, _ = wait(pending, return_when=FIRST_COMPLETED)
             for future in done:
                 seconds, found = pickle.loads(future.result())
-                batch = pending.pop(future)
-                size = max(1, min(most, int(_BATCH_S * len(batch) / max(seconds, 1e-6))))
-                yield from (Outcome(item, *result) for item, result in zip(batch, found, strict=True))
+                finished = pending.pop(future)
+                size = max(1, min(most, 2 * size, int(_BATCH_S * len(finished) / max(seconds, 1e-6))))
+                yield from _outcomes(finished, found)
     except BrokenProcessPool:
-        finished = [future for future in pending if future.done() and future.exception() is None]
-        for future in finished:
-            _, found = pickle.loads(future.result())
-            yield from (Outcome(item, *result) for item, result in zip(pending.pop(future), found, strict=True))
-        return [item for batch in pending.values() for item in batch]
+        for future in [future for future in pending if future.done() and future.exception() is None]:
+            yield from _outcomes(pending.pop(future), pickle.loads(future.result())[1])
+        return [item for lost in pending.values() for item in lost], batch
     finally:
         for future in pending:
             future.cancel()
+
+
+def _outcomes(batch: Iterable[Any], found: Iterable[tuple[Any, str]]) -> Iterator[Outcome[Any, Any]]:
+    return (Outcome(item, *result) for item, result in zip(batch, found, strict=True))
 
 
 def _started(workers: int, packed: _Packed) -> ProcessPoolExecutor:
@@ -144,10 +161,11 @@ def _started(workers: int, packed: _Packed) -> ProcessPoolExecutor:
         ResourceError: one died of that.
         Exception: what the work raises.
     """
-    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_begin)
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(context.Barrier(workers),))
     try:
-        for made in [pool.submit(_make, packed) for _ in range(workers)]:  # nobody is idle yet: each starts a process
-            made.result()
+        for ready in [pool.submit(_ready, packed) for _ in range(workers)]:
+            ready.result()
     except BaseException as error:
         pool.shutdown(wait=True, cancel_futures=True)
         if isinstance(error, BrokenProcessPool):
@@ -163,12 +181,15 @@ def _started(workers: int, packed: _Packed) -> ProcessPoolExecutor:
 
 _number = 0  # of the work that this worker process has made
 _function: Any = None
+_all_here: Any = None  # a barrier for all workers of the pool
 
 
-def _begin() -> None:
+def _begin(all_here: Any) -> None:
     """Prepare a worker process."""
     import torch
 
+    global _all_here
+    _all_here = all_here
     torch.set_num_threads(1)
     keep_freed_memory()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all; the first process decides
@@ -183,6 +204,12 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
+def _ready(packed: _Packed) -> None:
+    """Make the work once every worker has a call of this: none has two, and none has to begin later."""
+    _all_here.wait()
+    _make(packed)
+
+
 def _make(packed: _Packed) -> None:
     global _number, _function
     number, path = packed
@@ -191,9 +218,9 @@ def _make(packed: _Packed) -> None:
         _function, _number = pickle.loads(path.read_bytes())(), number
 
 
-def _do(packed: _Packed, batch: bytes) -> bytes:
+def _do(packed: _Packed, batch: list[bytes]) -> bytes:
     """Return the seconds that a batch took, and what became of each item."""
     _make(packed)
     begin = time.monotonic()
-    found = [attempted(_function, item) for item in pickle.loads(batch)]
+    found = [attempted(_function, pickle.loads(item)) for item in batch]
     return pickle.dumps((time.monotonic() - begin, found))

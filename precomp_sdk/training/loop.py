@@ -186,8 +186,10 @@ class TrainingLoop:
             guard.check("gradient norm", norm)
         self._optimizer.step()
         self._optimizer.zero_grad()
-        if next(self._context.preprocessor.parameters(), None) is not None:  # else PyTorch's average fails
+        if next(self._context.preprocessor.parameters(), None) is not None:
             self._average.update_parameters(self._context.preprocessor)
+        else:  # nothing to average, which fails in PyTorch
+            self._average.module.load_state_dict(self._context.preprocessor.state_dict())
         return {**StepTerms.merge(terms), "gradient_norm": norm, "learning_rate": rate}
 
     def _average_gradients(self) -> None:

@@ -1,15 +1,19 @@
 """Engines: every item has an outcome, whatever happens to it or to its worker."""
 
 import os
+import pickle
 import sys
 from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from precomp_sdk import MissingDependencyError, OptionError
-from precomp_sdk.engines import Engine, ProcessEngine, SerialEngine, make_engine
+from precomp_sdk.engines import Engine, ProcessEngine, SerialEngine, local, make_engine
 
 
 class Squares:
@@ -34,6 +38,13 @@ class Noted:
 
     def __call__(self, item: int) -> int:
         return item
+
+
+class First:
+    """Work that returns an item's first byte."""
+
+    def __call__(self, item: bytes) -> int:
+        return item[0]
 
 
 class Broken:
@@ -82,10 +93,66 @@ def test_items_are_taken_as_they_are_needed() -> None:
             taken.append(item)
             yield item
 
-    stream = ProcessEngine(1).run(Squares, items())
-    next(stream)
-    assert len(taken) < 20
-    stream.close()  # type: ignore[attr-defined]  # a generator
+    for done, _ in enumerate(ProcessEngine(1).run(Squares, items()), start=1):
+        assert len(taken) - done < 3 * 16  # two batches at a time, and the one whose outcomes these are
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("padding", "shared"), [(0, True), (1 << 16, False)])
+def test_quick_items_share_a_batch_and_large_ones_do_not(padding: int, shared: bool, monkeypatch: Any) -> None:
+    batches: list[int] = []
+    submit = ProcessPoolExecutor.submit
+
+    def noted(pool: ProcessPoolExecutor, function: Any, *given: Any) -> Any:
+        if len(given) == 2:
+            batches.append(len(given[1]))
+        return submit(pool, function, *given)
+
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", noted)
+    items = [bytes([place]) + bytes(padding) for place in range(60)]
+    assert sorted(one.result for one in ProcessEngine(1).run(First, items)) == list(range(60))
+    assert (max(batches) > 1) is shared
+    assert max(batches) <= 16
+
+
+@pytest.mark.slow
+def test_a_worker_that_dies_between_two_runs_costs_nothing() -> None:
+    with ProcessEngine(2) as engine:
+        assert len(outcomes(engine, Squares, range(3))) == 3
+        assert engine._pool is not None
+        for process in list(engine._pool._processes.values()):
+            process.kill()
+            process.join()
+        assert set(outcomes(engine, Squares, range(40))) == set(range(40))
+
+
+class BreaksAtSubmit:
+    """A pool whose workers die between two hand-overs."""
+
+    def __init__(self, left: int) -> None:
+        self._left = left
+
+    def submit(self, function: Any, packed: Any, rows: list[bytes]) -> Future[bytes]:
+        self._left -= 1
+        if self._left < 0:
+            raise BrokenProcessPool
+        done: Future[bytes] = Future()
+        done.set_result(pickle.dumps((0.0, [(pickle.loads(row), "") for row in rows])))
+        return done
+
+
+def test_nothing_is_lost_where_a_hand_over_finds_the_workers_dead() -> None:
+    items = iter(range(100))
+    stream = local._pooled(BreaksAtSubmit(3), (0, Path()), items, ahead=2)  # type: ignore[arg-type]
+    done = []
+    while True:
+        try:
+            done.append(next(stream).item)
+        except StopIteration as end:
+            left, unbegun = end.value
+            break
+    assert sorted([*done, *left, *unbegun, *items]) == list(range(100))
+    assert unbegun
 
 
 @pytest.mark.parametrize(

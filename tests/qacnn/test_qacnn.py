@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from precomp_qacnn import LightQACNN, PaperQACNN, SmoothQACNN
+from precomp_qacnn import GuidedQACNN, LightQACNN, PaperQACNN, SmoothQACNN
 from precomp_sdk import OptionError, Preprocessor
 from precomp_sdk.testing import PreprocessorSettings, check, natural_image
+from precomp_torchvision import SmallClassifier
 
 BOTH = [LightQACNN, PaperQACNN]
 
@@ -150,15 +151,25 @@ def test_options_rebuild_it(network: type[Preprocessor]) -> None:
     again.load_state_dict(net.state_dict())
 
 
-@pytest.mark.parametrize("fade", [None, (0.3, 0.6)])
-def test_the_light_network_gives_the_same_by_strips(
-    monkeypatch: pytest.MonkeyPatch, fade: tuple[float, float] | None
+@pytest.mark.parametrize("height", [325, 336])  # the last strip is shorter than what smoothing sees of the next; or not
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: LightQACNN(width=16, depth=2),
+        lambda: LightQACNN(width=16, depth=2, fade=(0.3, 0.6)),
+        lambda: GuidedQACNN(SmallClassifier(num_classes=4, width=8).eval(), width=16, depth=2),
+    ],
+    ids=["light", "fading", "guided"],
+)
+def test_the_light_networks_give_the_same_by_strips(
+    monkeypatch: pytest.MonkeyPatch, make: Callable[[], LightQACNN], height: int
 ) -> None:
-    network = LightQACNN(width=16, depth=2, fade=fade).eval()
+    network = make().eval()
     for parameter in network.parameters():
         parameter.data += 0.1 * torch.randn_like(parameter)
-    images = torch.rand(2, 3, 333, 75)
+    images = torch.rand(2, 3, height, 75)
     with torch.no_grad():
+        monkeypatch.setattr("precomp_qacnn.light._STRIP_PX", 10**6)
         whole = network(images, [0.4, 0.5])
         monkeypatch.setattr("precomp_qacnn.light._STRIP_PX", 32)
         torch.testing.assert_close(network(images, [0.4, 0.5]), whole, rtol=0, atol=1e-6)
