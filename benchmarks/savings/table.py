@@ -214,7 +214,7 @@ def main() -> None:
                         if downs:
                             free = join([raw, *downs])
                             row["against_resolution"] = compare((free, constant(free)), (table, choice), judge, scorer)
-                        name = label.partition(",")[0].format(codec=codec)
+                        name = label.partition(",")[0].removesuffix(" or not").format(codec=codec)
                         centred = load(arguments.store, set_name, codec, f"centred-{name}", raw, [judge])
                         if centred is not None:
                             control = (centred, constant(centred))
