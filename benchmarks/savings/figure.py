@@ -1,7 +1,7 @@
 """The figure: {JPEG, BPG} x {classification, detection, segmentation}, for judges outside.
 
-    python benchmarks/savings/figure.py --network smooth_{codec}_0 --ours "smooth_{codec}_0 or not, chosen with all" \
-        --networks smooth_{codec}_0=squeezenet,mobilenetv2,fastestdet --output docs/results/carry_over.png
+    python benchmarks/savings/figure.py --network shipped_bpg --ours "shipped_bpg, chosen with resolution" \
+        --networks shipped_bpg=squeezenet,mobilenetv2,fastestdet --output docs/results/carry_over.png
 
 Nothing is encoded or judged here.
 """
@@ -21,7 +21,7 @@ from table import CELLS, SCORERS, load, methods, trained
 SHOWN = {
     "anchor": ("codec alone", "#444444", "-"),
     "control: equal bits": ("control: equal bits", "#999999", ":"),
-    "control: one all for all": ("control: one resolution and quality for all", "#009e73", "-."),
+    "control: one resolution for all": ("control: one resolution and quality for all", "#009e73", "-."),
     "ours": ("ours, this network outside", "#c1272d", "-"),
     "all, in the loop": ("ours, this network in the loop", "#0071bc", "--"),
 }
@@ -61,7 +61,9 @@ def main() -> None:
             panel = tuple(name for name in judges[judge] if name in raw.losses)
             found = methods(arguments.store, set_name, codec, networks, raw, judge, panel, units)
             found["anchor"] = (raw, constant(raw, "anchor"), True)
-            found["ours"] = found.get(arguments.ours, found["chosen"])
+            without = arguments.ours.removeprefix(f"{arguments.network}, ")  # where a codec has no network
+            found["ours"] = found.get(arguments.ours) or found.get(without) or found["chosen"]
+            found.setdefault(f"{arguments.network}, all, in the loop", found["all, in the loop"])
             for label, (name, colour, style) in shown.items():
                 if label not in found:
                     continue
@@ -71,7 +73,12 @@ def main() -> None:
                 losses = np.array([point.task_loss for point in points])
                 kept = np.minimum.accumulate(losses) >= losses - 1e-12
                 axis.plot(
-                    bpps[kept], losses[kept], style, color=colour, label=name, linewidth=2 if label == "ours" else 1.4
+                    bpps[kept],
+                    losses[kept],
+                    linestyle=style,
+                    color=colour,
+                    label=name,
+                    linewidth=2 if label == "ours" else 1.4,
                 )
             axis.set_xscale("log")
             axis.set_yscale("log")
