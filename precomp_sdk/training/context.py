@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from precomp_sdk.chooser import QualityChooser
 from precomp_sdk.events import Event
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.proxy import ProxyCodec
@@ -30,6 +31,7 @@ class RunContext:
         ladder: the qualities, on the codec's scale.
         fabric: device, precision and processes.
         notify: receives every event, in the first process only.
+        chooser: takes the quality of each training image, of the drawn one as its operating point.
     """
 
     preprocessor: Preprocessor
@@ -40,3 +42,4 @@ class RunContext:
     ladder: tuple[float, ...]
     fabric: "Fabric"
     notify: Callable[[Event], None]
+    chooser: QualityChooser | None = None

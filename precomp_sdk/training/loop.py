@@ -1,6 +1,7 @@
 """The moving parts of one training run: weights, optimizer, average and position."""
 
 import copy
+import json
 import math
 import random
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from torch import nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from precomp_sdk.channel import Channel
+from precomp_sdk.chooser import QualityChooser
 from precomp_sdk.ensemble import EnsembleTask
 from precomp_sdk.errors import CheckpointError
 from precomp_sdk.events import CheckpointSaved, StepDone
@@ -164,7 +166,7 @@ class TrainingLoop:
         for group in group_by_padding(samples, self._settings.max_padding):
             result = training_step(
                 group,
-                [draw.choice(self._context.ladder) for _ in group],
+                [self._quality(sample, draw) for sample in group],
                 channel=self._channel,
                 task=self._context.task,
                 calibration=self._calibration,
@@ -191,6 +193,11 @@ class TrainingLoop:
         else:  # nothing to average, which fails in PyTorch
             self._average.module.load_state_dict(self._context.preprocessor.state_dict())
         return {**StepTerms.merge(terms), "gradient_norm": norm, "learning_rate": rate}
+
+    def _quality(self, sample: Sample, draw: random.Random) -> float:
+        """Return one of the ladder, or what a chooser takes for the image there."""
+        quality, chooser = draw.choice(self._context.ladder), self._context.chooser
+        return quality if chooser is None else chooser.choose(sample.image, quality, search="searched").quality
 
     def _average_gradients(self) -> None:
         """Average over processes. A wrapper per module would not pass frozen records, nor groups of unequal sizes."""
@@ -325,5 +332,12 @@ def identity_of(context: RunContext) -> dict[str, Any]:
         "preprocessor options": {key: str(value) for key, value in context.preprocessor.options.items()},
         "proxy": context.proxy.name,
         "task": context.task.name,
+        "chooser": None if context.chooser is None else _told(context.chooser),
         "world_size": context.fabric.world_size,
     }
+
+
+def _told(chooser: QualityChooser) -> str:
+    """Return what another chooser would not have: its members' names, its options and its curve."""
+    options = [list(chooser.panel), chooser.panel_px, chooser.ladder, chooser.trust, chooser.monotone]
+    return json.dumps([*options, chooser.curve.plain()])

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from precomp_sdk.atomic_io import check_target
+from precomp_sdk.chooser import QualityChooser
 from precomp_sdk.codec import Codec
 from precomp_sdk.data import Subset, TaskDataset
 from precomp_sdk.described import Assembled, options_of
@@ -67,6 +68,9 @@ class Trainer(Assembled):
         select: a network that is not in the loop, which chooses the weights that are kept: those with the least
             objective for it on the held-out images, among the measurements every ``settings.held_out_every`` steps; its
             own clean answers are its targets. None keeps the last ones.
+        chooser: trains each image at the quality that this takes for it, with the drawn quality as its operating point,
+            by a search of three encodes: as a sender that chooses will send it. It was fitted, for the same codec and
+            ladder, at full size. None trains at the drawn quality.
         observer: called with every event, in the first process only; see `precomp_sdk.observers.listening`.
         fabric: of Lightning, for devices, precision and processes; None makes one for one device of the kind there is,
             or for all processes that ``torchrun`` started.
@@ -91,6 +95,7 @@ class Trainer(Assembled):
         task: TaskModel,
         settings: TrainSettings | None = None,
         select: TaskModel | None = None,
+        chooser: QualityChooser | None = None,
         observer: Listener = "auto",
         fabric: "Fabric | None" = None,
     ) -> None:
@@ -109,7 +114,9 @@ class Trainer(Assembled):
         self.select = select
         self.settings: TrainSettings = settings or TrainSettings()
         self.ladder: tuple[float, ...] = codec.quality_scale.ladder_of(self.settings.ladder)
+        self.chooser = chooser
         self._check_parameters()
+        self._check_chooser()
         self._observer = observer
         self._tell: Observer = fan_out()
         self.fabric: Fabric = fabric or make_fabric(self.settings.precision)
@@ -174,8 +181,9 @@ class Trainer(Assembled):
         ):
             self._prepare()
             context = RunContext(
-                self.preprocessor, self.proxy, self.task, transcoder, settings, self.ladder, fabric, self._notify
-            )
+                self.preprocessor, self.proxy, self.task, transcoder, settings, self.ladder, fabric, self._notify,
+                self.chooser,
+            )  # fmt: skip
             state = read_checkpoint(folder, context) if resume and folder is not None else None
             calibration = self._calibrate(transcoder, calibration_set, state)
             held, unreadable = load_all(held_out, "held-out images", skip_unreadable=settings.skip_unreadable)
@@ -246,6 +254,28 @@ class Trainer(Assembled):
                     got=f"{module.name!r}, which has none",
                     remedy="Use it as it is, or choose another one.",
                 )
+
+    def _check_chooser(self) -> None:
+        """Refuse a chooser whose choice could not be trained at."""
+        chooser = self.chooser
+        if chooser is None:
+            return
+        check_instance(chooser, QualityChooser, "Trainer, chooser")
+        codec, theirs = self.codec, chooser.codec
+        for expected, ours, found in (
+            ("a chooser for the codec that is trained for", (codec.name, dict(codec.coding_options)),
+             (theirs.name, dict(theirs.coding_options))),
+            ("a chooser of the ladder that is trained for", sorted(self.ladder), sorted(chooser.ladder)),
+            ("a chooser at full size alone", (1.0,), chooser.resolutions),
+        ):  # fmt: skip
+            if ours != found:
+                raise OptionError(
+                    where="Trainer, chooser",
+                    expected=f"{expected}: {ours}",
+                    got=str(found),
+                    remedy="Construct and fit one with these.",
+                )
+        _ = chooser.curve  # refused where it was not fitted
 
     def _check_targets(self, dataset: TaskDataset) -> None:
         if self.settings.targets == "pseudo-labels":
