@@ -5,8 +5,8 @@
 For each photograph of ``cls-score``: how much more than the average image it costs in bits, and how much more the panel
 (SqueezeNet, MobileNetV2) loses on it, both as factors of the average image's curves, from SqueezeNet's pooled features
 of the clean image at 224 pixels. Ten folds: an image's factors are foretold by the others (on the scored images, which
-favours it; the ridge was set once). Chosen by the curves so foretold, judged by EfficientNet-Lite0 and Lite1. Beside it:
-the same with the bits known, with both known (what a perfect forecast of two factors would give), equal bits, and a
+favours it; the ridge was set once). Chosen by the curves so foretold, judged by EfficientNet-Lite0 and Lite1. Beside
+it: the same with the bits known, with both known (what a perfect forecast of two factors would give), equal bits, and a
 search of two encodes.
 """
 
@@ -56,7 +56,7 @@ def foretold(inputs: Array, wanted: Array) -> Array:
 
 
 def choice(label: str, rates: Array, losses: Array, bits: Array, harm: Array) -> Choice:
-    """Return what the average image's curves (Q,), times each image's factors exp(``bits``) and exp(``harm``), choose."""
+    """Return the choice by the average image's curves (Q,), times each image's exp(``bits``) and exp(``harm``)."""
     own_rates, own_losses = (np.exp(part)[:, None] * curve for part, curve in ((bits, rates), (harm, losses)))
     centre = (rates.max() - rates.min()) / (losses.max() - losses.min())
     picks = [(own_rates + centre * FACTOR**step * own_losses).argmin(1) for step in STEPS.astype(np.float64)]
@@ -82,15 +82,6 @@ def main() -> None:
         mean_rates, mean_losses = rates.mean(0), losses.mean(0)
         bits = np.log(rates / mean_rates).mean(1)
         harm = np.log((losses.sum(1) + 1e-3) / mean_losses.sum())
-
-        def choice(
-            label: str, bits: Array, harm: Array, rates: Array = mean_rates, losses: Array = mean_losses
-        ) -> Choice:
-            own_rates, own_losses = (np.exp(part)[:, None] * curve for part, curve in ((bits, rates), (harm, losses)))
-            centre = (rates.max() - rates.min()) / (losses.max() - losses.min())
-            picks = [(own_rates + centre * FACTOR**step * own_losses).argmin(1) for step in STEPS.astype(np.float64)]
-            ends = [np.full(len(bits), int(place)) for place in (rates.argmin(), losses.argmin())]
-            return Choice(label, (ends[0], *picks, ends[1]))
 
         guess_bits, guess_harm = foretold(inputs, bits), foretold(inputs, harm)
         for name, guess, true in (("bits", guess_bits, bits), ("loss", guess_harm, harm)):
