@@ -162,6 +162,18 @@ def methods(folder: Path, set_name: str, codec: str, networks: Mapping[str, tupl
     return found
 
 
+def to_the_eye(table: Table, choice: Choice) -> list[tuple[float, float]]:
+    """Return mean bits per pixel and PSNR in dB, against the source, of every operating point."""
+    rows = np.arange(len(table.bits))
+    return [
+        (
+            float((table.bits[rows, columns] / table.pixels).mean()),
+            float(-10 * np.log10(table.mse[rows, columns] + 1e-8).mean()),
+        )
+        for columns in choice.columns
+    ]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--store", type=Path, default=Path("runs/savings/store"))
@@ -220,6 +232,7 @@ def main() -> None:
                             control = (centred, constant(centred))
                             row["against_centre_prior"] = compare(control, (table, choice), judge, scorer)
                         row["per_image"] = per_image(anchor, (table, choice), judge)
+                        row["bpp_and_psnr_db"] = to_the_eye(table, choice)
                     if full and arguments.replicates and judge in raw.labelled and judge in table.labelled:
                         row["labels"] = compare(
                             anchor,
