@@ -1,7 +1,9 @@
 """Make what ships as ``general``: the panel's networks, and a sender for each codec, into the package.
 
     python benchmarks/savings/make_general.py DATA                      # networks, and all codecs
-    python benchmarks/savings/make_general.py DATA --codec bpg --preprocessor runs/general-bpg/preprocessor.safetensors
+    python benchmarks/savings/make_general.py DATA --codec bpg --preprocessor runs/savings/bpg/preprocessor.safetensors
+    python benchmarks/savings/make_general.py DATA --codec avif \
+        --preprocessor precomp_sdk/deploy/shipped/general/bpg.safetensors  # BPG's network, over the same strengths
 
 DATA is the folder of images and networks that ``benchmarks/savings/sets.py`` reads. Nothing is drawn at random but the
 images, by the seed in ``sets.py``: 12 tuning images of ImageNet's classes and 12 of COCO, none of which is scored
@@ -34,7 +36,7 @@ LADDERS: dict[str, tuple[float, ...]] = {
     "avif": (80, 65, 50, 40, 30, 22, 14, 8),
 }
 #: by codec, qualities up to which a preprocessor leaves images alone, and from which on it does all it learned
-FADES: dict[str, tuple[float, float]] = {"bpg": (26, 30), "jpeg": (75, 60), "webp": (75, 60), "avif": (65, 50)}
+FADES: dict[str, tuple[float, float]] = {"bpg": (26, 30), "jpeg": (75, 60), "webp": (75, 60), "avif": (49, 41)}
 _HALF = 0x01306B47  # how ncnn marks weights of 16 bits
 
 
