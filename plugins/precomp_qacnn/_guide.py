@@ -1,19 +1,20 @@
-"""The sender's own small guide: the first layers of SqueezeNet 1.1, frozen, with their weights in this package."""
+"""The sender's own small guide: the first layers of the SqueezeNet 1.1 that ships, frozen."""
 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 import torch
-from safetensors.torch import load_file
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn import functional
 
 from precomp_sdk import CheckpointError
 
-__all__ = ["GUIDE_CHANNELS", "GUIDE_FILE", "SqueezeGuide"]
+__all__ = ["GUIDE_CHANNELS", "SqueezeGuide"]
 
-GUIDE_FILE: Final = Path(__file__).parent / "weights" / "guide_squeezenet1_1.safetensors"
+_NETWORK: Final = "squeezenet"  # of those that ship, for choosers too
+_PREFIX: Final = "network.features."  # of its layers in the file
 GUIDE_CHANNELS: Final = (256, 512)  #: of the maps at an eighth and at a sixteenth of the input
 _SHAPES: Final = {  # of the convolutions, by torchvision's index and part
     "0": (64, 3, 3),
@@ -34,21 +35,25 @@ _DEVIATION: Final = (0.229, 0.224, 0.225)
 class SqueezeGuide(nn.Module):
     """SqueezeNet 1.1 without its classifier, frozen.
 
-    Its weights are buffers of 16 bits, read from the package and in no weights file.
+    Its weights are buffers of 16 bits, read from the shipped network's file and in no file of a preprocessor.
 
     Shapes and units:
         images: (N, 3, H, W) in [0, 1], H and W 32 and more. Returns (N, 256, about H/8, W/8) and (N, 512, H/16, W/16).
 
     Raises:
-        CheckpointError: the package's weights file is missing or another one.
+        CheckpointError: the shipped network's file is missing or another one.
 
     Source: Iandola et al., arXiv 1602.07360; weights of torchvision (BSD 3-clause), trained on ImageNet-1k, whose terms
     allow non-commercial research.
     """
 
     def __init__(self) -> None:
+        from precomp_sdk.deploy import (
+            shipped_network_file,  # here, since a plugin is read before any of its classes is used
+        )
+
         super().__init__()
-        for key, value in _read(GUIDE_FILE).items():
+        for key, value in _read(shipped_network_file(_NETWORK)).items():
             self.register_buffer(key.replace(".", "_"), value, persistent=False)
         self.register_buffer("mean", torch.tensor(_MEAN)[:, None, None], persistent=False)
         self.register_buffer("deviation", torch.tensor(_DEVIATION)[:, None, None], persistent=False)
@@ -76,12 +81,20 @@ def _read(file: Path) -> Mapping[str, Tensor]:
     """Return the convolutions' weights and biases, float16, by layer."""
     wanted = {f"{layer}.weight": (out, into, side, side) for layer, (out, into, side) in _SHAPES.items()}
     wanted |= {f"{layer}.bias": shape[:1] for layer, shape in _SHAPES.items()}  # type: ignore[misc]
-    found = load_file(file) if file.is_file() else {}
+    try:
+        with safe_open(str(file), "pt") as stored:
+            found = {key: stored.get_tensor(_PREFIX + key) for key in wanted}
+    except (OSError, SafetensorError) as error:
+        raise _damaged(file, str(error)) from error
     if {key: tuple(value.shape) for key, value in found.items()} != wanted:
-        raise CheckpointError(
-            where=str(file),
-            expected="the guide's weights, as the package holds them",
-            got="a file of other tensors" if found else "no such file",
-            remedy="Install the package again.",
-        )
+        raise _damaged(file, "a file of other tensors")
     return found
+
+
+def _damaged(file: Path, got: str) -> CheckpointError:
+    return CheckpointError(
+        where=str(file),
+        expected="the guide's weights, as the package holds them",
+        got=got,
+        remedy="Install the package again.",
+    )

@@ -49,7 +49,7 @@ class SmoothQACNN(Preprocessor):
     Args:
         width: channels C of the map.
         depth: number of mixers on the map.
-        guide: look through the package's own frozen guide (SqueezeNet's first layers, 1.4 MB, in no weights file);
+        guide: look through the first layers of the SqueezeNet that ships, frozen (1.4 MB, in no weights file);
             without it the reduced image is looked at directly.
         reduced_px: side of the reduced image.
         resolutions: at what share of height and width images are coded, as `LightQACNN` has it.

@@ -18,7 +18,14 @@ from precomp_sdk.deploy.export import export_onnx
 from precomp_sdk.deploy.keep_answer import KeepAnswer
 from precomp_sdk.deploy.onnx_pair import RECEIVER_FILE, SENDER_FILE, export_onnx_pair
 from precomp_sdk.deploy.resources import bytes_per_pixel, check_memory, memory_needed
-from precomp_sdk.deploy.shipped import ChooserUse, find_model, load_shipped_task, shipped_models, shipped_networks
+from precomp_sdk.deploy.shipped import (
+    ChooserUse,
+    find_model,
+    load_shipped_task,
+    shipped_models,
+    shipped_network_file,
+    shipped_networks,
+)
 from precomp_sdk.deploy.targets import QualityTarget, compress_to_target
 
 __all__ = [
@@ -50,5 +57,6 @@ __all__ = [
     "memory_needed",
     "read_records",
     "shipped_models",
+    "shipped_network_file",
     "shipped_networks",
 ]

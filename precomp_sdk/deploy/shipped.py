@@ -27,6 +27,7 @@ __all__ = [
     "find_model",
     "load_shipped_task",
     "shipped_models",
+    "shipped_network_file",
     "shipped_networks",
 ]
 
@@ -46,6 +47,20 @@ def shipped_models() -> dict[str, tuple[str, ...]]:
 def shipped_networks() -> tuple[str, ...]:
     """Return the names of the shipped networks."""
     return _names(_FOLDER / _NETWORKS)
+
+
+def shipped_network_file(name: str) -> Path:
+    """Return the file of a shipped network: a task's weights, float16, safetensors.
+
+    Raises:
+        UnknownNameError: none is called so.
+    """
+    known = shipped_networks()
+    if name not in known:
+        raise UnknownNameError(
+            where="shipped networks", expected="the name of one", got=repr(name), remedy=nearest(name, known)
+        )
+    return _FOLDER / _NETWORKS / f"{name}{_SUFFIX}"
 
 
 def find_model(model: Path | str, codec: str | None = None) -> Path:
@@ -88,12 +103,7 @@ def load_shipped_task(name: str, registry: Registry | None = None) -> TaskModel:
         UnknownNameError: none is called so.
         CheckpointError: its file is damaged.
     """
-    known = shipped_networks()
-    if name not in known:
-        raise UnknownNameError(
-            where="shipped networks", expected="the name of one", got=repr(name), remedy=nearest(name, known)
-        )
-    return load_task_file(_FOLDER / _NETWORKS / f"{name}{_SUFFIX}", registry or Registry())
+    return load_task_file(shipped_network_file(name), registry or Registry())
 
 
 def _names(folder: Path) -> tuple[str, ...]:

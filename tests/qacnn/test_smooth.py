@@ -7,8 +7,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
 
-from precomp_qacnn import SmoothQACNN, _guide
-from precomp_sdk import CheckpointError, OptionError
+from precomp_qacnn import SmoothQACNN
+from precomp_sdk import CheckpointError, OptionError, deploy
 from precomp_sdk.testing import check
 
 CELL_PX = 8
@@ -123,11 +123,15 @@ def test_outside_the_unit_only_gradients_pass_that_lead_back() -> None:
 
 
 def test_a_missing_guide_file_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(_guide, "GUIDE_FILE", tmp_path / "gone.safetensors")
-    with pytest.raises(CheckpointError, match="no such file"):
+    known = load_file(deploy.shipped_network_file("squeezenet"))
+    file = tmp_path / "gone.safetensors"
+    monkeypatch.setattr(deploy, "shipped_network_file", lambda _: file)
+    with pytest.raises(CheckpointError, match=r"(?i)no such file"):
         SmoothQACNN()
-    parts = load_file(Path(_guide.__file__).parent / "weights" / "guide_squeezenet1_1.safetensors")
-    save_file({"0.weight": parts["0.weight"]}, tmp_path / "gone.safetensors")
+    save_file({"network.features.0.weight": known["network.features.0.weight"]}, file)
+    with pytest.raises(CheckpointError, match=r"network\.features"):
+        SmoothQACNN()
+    save_file({name: torch.zeros(1) for name in known}, file)
     with pytest.raises(CheckpointError, match="other tensors"):
         SmoothQACNN()
 
