@@ -1,6 +1,6 @@
 """A sender's network by PyTorch, by ONNX Runtime, and by ONNX Runtime in 8 bits: speed, size, and what 8 bits cost.
 
-    python benchmarks/int8.py preprocessor.safetensors ../shared/data
+    python benchmarks/int8.py precomp_sdk/deploy/shipped/general/bpg.safetensors ../shared/data
 
 Speed: CPU time of the process, one thread, the three taking turns; medians. Cost: BD-rate of the 8-bit sender against
 the float one, by the divergence of EfficientNet-Lite0 from its own clean answers, on ``imagenette/val``; calibrated on
@@ -27,7 +27,7 @@ from precomp_data import UnlabelledFolder
 from precomp_sdk import Compressor, Preprocessor, to_float, to_uint8
 from precomp_sdk.data import Subset
 from precomp_sdk.deploy import export_onnx_pair
-from precomp_sdk.evaluation import EvaluateSettings, compare, measure_curve
+from precomp_sdk.evaluation import TASK_LOSS, EvaluateSettings, compare, measure_curve
 from precomp_sdk.image_io import read_image
 
 sys.path.insert(0, str(Path(__file__).parent / "savings"))
@@ -86,7 +86,8 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=3)
     options = parser.parse_args()
     torch.set_num_threads(1)
-    compressor = Compressor.load(options.model)
+    loaded = Compressor.load(options.model)
+    compressor = Compressor(loaded.codec, loaded.preprocessor, ladder=loaded.ladder)  # what chooses is not asked here
     train = UnlabelledFolder(root=options.data / "imagenette" / "train")
     calibration = [train[place].image for place in range(0, len(train), len(train) // 16)][:16]
     with TemporaryDirectory() as folder, torch.no_grad():
@@ -111,9 +112,9 @@ def main() -> None:
             measure_curve(compressor.codec, judge, chosen, preprocessor=net, settings=settings)
             for net in networks.values()
         ]
-        (found,) = compare(curves[0], curves[1:], metrics=[judge.scorer.metrics[0]])
+        (found,) = compare(curves[0], curves[1:], metrics=[TASK_LOSS])
     result = {
-        "command": f"python benchmarks/int8.py {options.model.name} {options.data}",
+        "command": f"python benchmarks/int8.py {options.model.name} DATA",
         "ms_per_megapixel": times,
         "bytes": sizes,
         "bd_rate_percent_of_int8": found.value_percent,
