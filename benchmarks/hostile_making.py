@@ -40,7 +40,11 @@ __all__ = [
 
 
 def saved(kind: str, image: Image.Image, **options: Any) -> bytes:
-    """Return an image as a file of one of Pillow's formats."""
+    """Return an image as a file of one of Pillow's formats, or of its plugins'."""
+    if kind == "HEIF":
+        import pillow_heif  # only where it is asked for: it may not be there
+
+        pillow_heif.register_heif_opener()
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
