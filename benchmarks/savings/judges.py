@@ -13,13 +13,14 @@ from pathlib import Path
 from types import ModuleType
 
 import torch
-from judge_kinds import Classifier, FastestDet, NanoDet, Segmenter
+from judge_kinds import Classifier, FastestDet, NanoDet, Segmenter, StreetSegmenter
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models import squeezenet1_1
 
-from precomp_sdk import TaskModel
+from precomp_sdk import FitTaskSettings, MaskTask, Registry, TaskDataset, TaskModel, fit_task
+from precomp_sdk.training import load_module, save_module
 
 __all__ = ["JUDGES", "load_judge"]
 
@@ -143,6 +144,31 @@ def _cityscapes(name: str, data: Path) -> TaskModel:
     return Segmenter(name, reader.TFNet(str(data / "weights" / "deeplab_slim_cityscapes.pt")), 19)
 
 
+def _streets(name: str, data: Path) -> TaskModel:
+    """LR-ASPP on SqueezeNet, fitted here on CamVid's training frames: it may sit in a panel and is never a witness."""
+    kept = Path("runs/savings/streets.safetensors")
+    options = {
+        "architecture": "lraspp",
+        "backbone": "squeezenet1_1",
+        "backbone_weights": str(data / "weights" / "squeezenet1_1_torchvision_fp16.pth"),
+        "backbone_layers": ["features.7", "features.12"],  # an eighth and a sixteenth of the image
+        "num_classes": 11,
+    }
+    task = Registry().create("task", "torchvision-segmenter", **options)
+    assert isinstance(task, MaskTask)
+    if kept.exists():
+        load_module(kept, task, name=task.name)
+    else:
+        fit_task(task, _frames(data, "train"), settings=FitTaskSettings(epochs=12, batch_size=4, learning_rate=1e-3))
+        save_module(kept, task, name=task.name, options={}, facts={})
+    return StreetSegmenter(name, task, 11)
+
+
+def _frames(data: Path, split: str) -> TaskDataset:
+    options = {"root": str(data / "camvid"), "split": split}
+    return Registry().create("dataset", "mask-folder", **options)
+
+
 def _ncnn(data: Path, stem: str) -> nn.Module:
     reader = _module(data / "weights" / "ncnn_torch.py", "ncnn_torch")
     network: nn.Module = reader.NcnnNet(str(data / "weights" / f"{stem}.param"), str(data / "weights" / f"{stem}.bin"))
@@ -170,4 +196,5 @@ JUDGES = {
     "fastestdet": _fastestdet,
     "deeplab": _deeplab,
     "cityscapes": _cityscapes,
+    "streets": _streets,
 }

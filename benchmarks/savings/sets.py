@@ -8,7 +8,17 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-__all__ = ["camvid", "coco", "coco_files", "imagenette", "imagenette_files", "kodak", "load_set", "read"]
+__all__ = [
+    "camvid",
+    "camvid_files",
+    "coco",
+    "coco_files",
+    "imagenette",
+    "imagenette_files",
+    "kodak",
+    "load_set",
+    "read",
+]
 
 SEED = 19
 
@@ -51,8 +61,12 @@ def coco_files(data: Path, split: str) -> list[Path]:
 
 def camvid(data: Path, split: str, every: int = 1) -> list[Tensor]:
     """Return CamVid's frames, 320 x 240."""
-    files = sorted(path for path in (data / "camvid" / "images" / split).iterdir())
-    return [read(file) for file in files[::every]]
+    return [read(file) for file in camvid_files(data, split)[::every]]
+
+
+def camvid_files(data: Path, split: str) -> list[Path]:
+    """Return the files, frame after frame."""
+    return sorted((data / "camvid" / "images" / split).iterdir())
 
 
 def kodak(data: Path) -> list[Tensor]:

@@ -4,8 +4,9 @@
 
 It is `precomp_sdk.Trainer` with an `EnsembleTask` that counts every member's loss in units of what the anchor costs
 it, and a network outside the panel that chooses the checkpoint. Values come from the real codec, gradients from its
-proxy. Half of the images are photographs of objects (imagenette/train), half are crops of scenes (coco640/train); none
-is scored (`docs/protocol.md`). A stopped run goes on where it was.
+proxy. Half of the images are photographs of objects (imagenette/train), half are crops of scenes (coco640/train), or a
+third each beside crops of streets (camvid/train) with `--streets`; none is scored (`docs/protocol.md`). A stopped run
+goes on where it was.
 """
 
 import argparse
@@ -19,7 +20,7 @@ import torch
 from judge_kinds import Classifier, FastestDet
 from judges import load_judge
 from measure import CODECS, make_codec
-from sets import coco_files, imagenette_files, read
+from sets import camvid_files, coco_files, imagenette_files, read
 from torch import Tensor
 from torch.nn import functional
 from variants import make_preprocessor
@@ -80,45 +81,60 @@ def member(name: str, data: Path) -> TaskModel:
 
 
 class Crops(TaskDataset):
-    """Photographs and scenes in turn, cropped and flipped anew in every epoch; a scene is sometimes shrunk whole."""
+    """Photographs, scenes and streets in turn, cropped and flipped anew in every epoch; a scene is sometimes shrunk."""
 
     name = "crops"
-    source = "imagenette/train and coco640/train"
+    source = "imagenette/train, coco640/train and camvid/train"
     target_kind = None
 
-    def __init__(self, objects: Sequence[Path], scenes: Sequence[Path], *, fixed: bool = False) -> None:
+    def __init__(
+        self, objects: Sequence[Path], scenes: Sequence[Path], streets: Sequence[Path] = (), *, fixed: bool = False
+    ) -> None:
         super().__init__()
-        self._objects, self._scenes, self._fixed, self._epoch = list(objects), list(scenes), fixed, 0
+        self._objects, self._scenes, self._streets = list(objects), list(scenes), list(streets)
+        self._fixed, self._epoch = fixed, 0
 
     def __len__(self) -> int:
-        return 2 * len(self._objects)
+        return self._kinds * len(self._objects)
+
+    @property
+    def _kinds(self) -> int:
+        return 3 if self._streets else 2
 
     def set_epoch(self, epoch: int) -> None:
         self._epoch = 0 if self._fixed else epoch
 
     def _sample(self, index: int) -> tuple[Tensor, None]:
         draw = random.Random(f"{self._epoch}/{index}")
-        if index % 2:
-            scene = self._scenes[index // 2 % len(self._scenes)] if self._fixed else draw.choice(self._scenes)
-            image = read(scene, 0.75)
-            if draw.random() < 0.5 or min(image.shape[1:]) < CROP_PX:  # a whole scene, smaller
-                side = draw.uniform(CROP_PX, 1.3 * CROP_PX) / min(image.shape[1:])
-                size = [max(CROP_PX, round(side * length)) for length in image.shape[1:]]
-                image = functional.interpolate(image[None].float(), size, mode="bicubic", antialias=True)[0]
-                image = image.round().clamp(0, 255).to(torch.uint8)
+        place, kind = divmod(index, self._kinds)
+        if kind:
+            files = self._scenes if kind == 1 else self._streets
+            file = files[place % len(files)] if self._fixed else draw.choice(files)
+            image = self._scene(file, draw) if kind == 1 else read(file)
         else:
-            image = read(self._objects[index // 2])
+            image = read(self._objects[place])
         top = draw.randint(0, image.shape[1] - CROP_PX)
         left = draw.randint(0, image.shape[2] - CROP_PX)
         crop = image[:, top : top + CROP_PX, left : left + CROP_PX]
         return (crop.flip(2) if draw.random() < 0.5 else crop).contiguous(), None
 
+    def _scene(self, file: Path, draw: random.Random) -> Tensor:
+        image = read(file, 0.75)
+        if draw.random() < 0.5 or min(image.shape[1:]) < CROP_PX:  # a whole scene, smaller
+            side = draw.uniform(CROP_PX, 1.3 * CROP_PX) / min(image.shape[1:])
+            size = [max(CROP_PX, round(side * length)) for length in image.shape[1:]]
+            image = functional.interpolate(image[None].float(), size, mode="bicubic", antialias=True)[0]
+            image = image.round().clamp(0, 255).to(torch.uint8)
+        return image
 
-def sets(data: Path) -> tuple[Crops, Crops]:
+
+def sets(data: Path, *, streets: bool = False) -> tuple[Crops, Crops]:
     """Return training and held-out images; no file is in both."""
     objects = [file for row in imagenette_files(data, "train")[FIRST_OBJECT:] for file in row]
-    scenes, half = coco_files(data, "train"), HELD_OUT // 2
-    return Crops(objects[half:], scenes[half:]), Crops(objects[:half], scenes[:half], fixed=True)
+    scenes, frames = coco_files(data, "train"), camvid_files(data, "train") if streets else []
+    half = HELD_OUT // 2
+    last, frames = frames[-5 * half :: 5], frames[: -5 * half]  # of the last drive
+    return Crops(objects[half:], scenes[half:], frames), Crops(objects[:half], scenes[:half], last, fixed=True)
 
 
 def main() -> None:
@@ -126,7 +142,10 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--codec", required=True, choices=sorted(CODECS))
     parser.add_argument("--panel", nargs="+", default=["squeezenet", "mobilenetv2-features", "fastestdet"])
-    parser.add_argument("--select", default="lite2", help="the network outside the panel that chooses the checkpoint")
+    parser.add_argument("--streets", action="store_true", help="a third of the images are crops of streets")
+    parser.add_argument(
+        "--select", default="lite2", help="the network outside the panel that chooses the checkpoint; none: the panel"
+    )
     parser.add_argument("--network", default="qa-smooth")
     parser.add_argument("--options", type=json.loads, default={}, help="of the network, JSON")
     parser.add_argument("--set", type=json.loads, default={}, dest="choices", help="of TrainSettings, JSON")
@@ -137,11 +156,12 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(arguments.seed)
     registry = Registry()
+    train, held_out = sets(arguments.data, streets=arguments.streets)
     codec, ladder = make_codec(arguments.codec)
     task = EnsembleTask(members={name: member(name, arguments.data) for name in arguments.panel}, normalize=True)
     choices: dict[str, object] = {
         "steps": 800, "batch_size": 12, "learning_rate": 1e-3, "warmup_steps": 60, "ema_decay": 0.98,
-        "precision": "bf16-mixed", "held_out_images": HELD_OUT, "held_out_every": 100, "calibration_images": 48,
+        "precision": "bf16-mixed", "held_out_images": len(held_out), "held_out_every": 100, "calibration_images": 48,
         "checkpoint_every": 50, "codec_workers": 1,
     }  # fmt: skip
     settings = TrainSettings(ladder=ladder, seed=arguments.seed, **{**choices, **arguments.choices})  # type: ignore[arg-type]
@@ -154,11 +174,10 @@ def main() -> None:
         proxy=registry.proxy_for(codec, **rounding),
         preprocessor=preprocessor,
         task=task,
-        select=load_judge(arguments.select, arguments.data),
+        select=None if arguments.select == "none" else load_judge(arguments.select, arguments.data),
         settings=settings,
         observer=fan_out(ProgressObserver(), JSONLObserver(arguments.output.with_suffix(".jsonl"))),
     )
-    train, held_out = sets(arguments.data)
     result = trainer.run(train, held_out=held_out, folder=arguments.output, resume=True)
     print(json.dumps({"units": task.units, "relative": result.relative}))
 
