@@ -6,26 +6,43 @@
         --preprocessor precomp_sdk/deploy/shipped/general/bpg.safetensors  # BPG's network, over the same strengths
 
 DATA is the folder of images and networks that ``benchmarks/savings/sets.py`` reads. Nothing is drawn at random but the
-images, by the seed in ``sets.py``: 12 tuning images of ImageNet's classes and 12 of COCO, none of which is scored
-(docs/protocol.md). Without a preprocessor the sender is a quality chooser alone.
+images, by the seed in ``sets.py``: the 80 tuning photographs of ImageNet's classes and the 48 scenes of COCO, none of which
+is scored (docs/protocol.md). Without a preprocessor the sender is a quality chooser alone.
+
+What the average image loses is measured by the networks that ship and by EfficientNet-Lite2, which does not: it bears
+fewer pixels worse than they do, as other strong classifiers will (``tune_general.py``).
 """
 
 import argparse
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import torch
-from sets import coco, load_set
+from judges import load_judge
+from sets import load_set
 
 from precomp_nanodet import NanoDet
-from precomp_sdk import ChooserUse, Compressor, Identity, Preprocessor, QualityChooser, Registry, TaskModel, deploy
+from precomp_sdk import (
+    ChooserUse,
+    Codec,
+    Compressor,
+    Identity,
+    Preprocessor,
+    QualityChooser,
+    Registry,
+    TaskModel,
+    deploy,
+)
+from precomp_sdk.chooser import PriceCurve
 from precomp_sdk.training import save_module
 
 __all__ = ["LADDERS", "make_network", "make_sender"]
 
 FOLDER = Path(deploy.__file__).parent / "shipped"
-IMAGES = 12  # of each set
+SETS = ("cls-tune", "coco-tune")
+BESIDE = ("lite2",)  # networks that the curve is fitted by and that do not ship
 RESOLUTIONS = (1.0, 0.7, 0.5)
 PANEL_PX = 320
 #: by codec, from mild to strong; operating points lie between the ends
@@ -71,22 +88,33 @@ def _fill(network: torch.nn.Module, content: bytes) -> None:
     assert place == len(content)
 
 
-def make_sender(codec_name: str, data: Path, weights: Path | None) -> Compressor:
+def fit_curve(codec: Codec, panel: Mapping[str, TaskModel], data: Path) -> PriceCurve:
+    """Return what the average image loses for the panel and the networks beside it, with the panel's units."""
+    others = {name: load_judge(name, data) for name in BESIDE}
+    chooser = QualityChooser(
+        codec, {**panel, **others}, ladder=LADDERS[codec.name], resolutions=RESOLUTIONS, panel_px=PANEL_PX
+    )
+    whole = chooser.fit([image for name in SETS for image in load_set(name, data)])
+    return PriceCurve(whole.points, {name: whole.units[name] for name in panel}, whole.images, whole.reduced)
+
+
+def make_sender(codec_name: str, data: Path, weights: Path | None, *, keep_curve: bool = False) -> Compressor:
     """Return a fitted sender."""
     registry = Registry()
     codec = registry.create("codec", codec_name)
     preprocessor: Preprocessor = Identity()
-    curve = None
     if weights is not None:
         trained = Compressor.load(weights, registry).preprocessor
         begin, end = (codec.quality_scale.strength(quality) for quality in FADES[codec_name])
         preprocessor = registry.create("preprocessor", trained.name, **{**trained.options, "fade": (begin, end)})
         preprocessor.load_state_dict(trained.state_dict())
-        known = FOLDER / "general" / f"{codec_name}.safetensors"
-        if known.exists():  # the curve is the codec's alone
-            use = Compressor.load(known, registry).chooser
-            curve = None if use is None else use.chooser.curve
     panel = {name: deploy.load_shipped_task(name, registry) for name in deploy.shipped_networks()}
+    if keep_curve:
+        use = Compressor.load(FOLDER / "general" / f"{codec_name}.safetensors", registry).chooser
+        assert use is not None
+        curve = use.chooser.curve
+    else:
+        curve = fit_curve(codec, panel, data)
     chooser = QualityChooser(
         codec,
         panel,
@@ -96,9 +124,7 @@ def make_sender(codec_name: str, data: Path, weights: Path | None) -> Compressor
         panel_px=PANEL_PX,
         curve=curve,
     )
-    if curve is None:
-        chooser.fit([*load_set("cls-tune", data)[:IMAGES], *coco(data, "train", IMAGES)])
-    return Compressor(codec, preprocessor, facts={"images": 2 * IMAGES}, chooser=ChooserUse(chooser))
+    return Compressor(codec, preprocessor, facts={"images": curve.images}, chooser=ChooserUse(chooser))
 
 
 def main() -> None:
@@ -106,6 +132,7 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--codec", nargs="+", default=sorted(LADDERS), choices=sorted(LADDERS))
     parser.add_argument("--preprocessor", type=Path, help="weights of a training run, for one codec")
+    parser.add_argument("--keep-curve", action="store_true", help="of the file that ships: only the preprocessor is new")
     arguments = parser.parse_args()
     for name in ("nanodet", "squeezenet"):
         task, options = make_network(name, arguments.data)
@@ -117,7 +144,7 @@ def main() -> None:
         start = time.perf_counter()
         file = FOLDER / "general" / f"{codec}.safetensors"
         file.parent.mkdir(parents=True, exist_ok=True)
-        sender = make_sender(codec, arguments.data, arguments.preprocessor)
+        sender = make_sender(codec, arguments.data, arguments.preprocessor, keep_curve=arguments.keep_curve)
         sender.preprocessor.half()  # in the file; 32 bits again where it is loaded
         sender.save(file)
         print(f"{file}: {file.stat().st_size / 1e3:.1f} kB, {time.perf_counter() - start:.0f} s", flush=True)
