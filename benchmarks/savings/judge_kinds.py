@@ -22,7 +22,7 @@ from torchvision.ops import batched_nms
 
 from precomp_sdk import Boxes, BoxScorer, Label, LabelScorer, Mask, MaskScorer, Target, TaskModel
 
-__all__ = ["Classifier", "DenseBoxes", "Detector", "FastestDet", "NanoDet", "Segmenter", "StreetSegmenter"]
+__all__ = ["Classifier", "DenseBoxes", "Detector", "FastestDet", "NanoDet", "Segmenter", "SizedSegmenter", "StreetSegmenter"]
 
 TINY = 1e-6
 
@@ -239,6 +239,15 @@ class Segmenter(TaskModel):
     def _pseudo_labels(self, images: Tensor) -> Sequence[Target]:
         soft = self.logits(images).softmax(1)
         return [Mask(row.argmax(0), probabilities=row) for row in soft]
+
+
+class SizedSegmenter(Segmenter):
+    """The same with answers of the image's size, as the public methods want them."""
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Return (N, K, H, W)."""
+        size = (images.shape[2], images.shape[3])
+        return functional.interpolate(super().logits(images), size, mode="bilinear", align_corners=False)
 
 
 class StreetSegmenter(Segmenter):

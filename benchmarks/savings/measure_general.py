@@ -2,9 +2,10 @@
 
     python benchmarks/savings/measure_general.py DATA --codec jpeg --output benchmarks/results/savings/general_jpeg.json
 
-The first images of two scored sets of docs/protocol.md, judged by networks outside the panel, each against its own
-clean answer: ImageNet's classes by three classifiers, COCO's scenes by a detector and a classifier. (MobileNetV2's
-features and FastestDet were among those that trained the preprocessor behind BPG.) Beside it, equal bits for every
+The first images of the scored sets of docs/protocol.md, judged by networks outside the panel, each against its own
+clean answer: ImageNet's classes by three classifiers, COCO's scenes by a detector, a segmenter and a classifier, streets
+by a segmenter of streets. (MobileNetV2's features and FastestDet were among those that trained the preprocessor behind
+BPG; Lite0 and Lite1 are of the family of Lite2, by which the average curve was fitted.) Beside it, equal bits for every
 image as a control, and what a choice costs: encodes, and processor time over the codec's own.
 """
 
@@ -15,17 +16,22 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from judge_kinds import Segmenter, SizedSegmenter
 from measure import CODECS, load_judges
 from sets import load_set
 from torch import Tensor
 
-from precomp_sdk import ChoosingChannel, Compressor, EvaluateSettings, TaskDataset, evaluate
+from precomp_sdk import ChoosingChannel, Compressor, EvaluateSettings, MaskScorer, TaskDataset, TaskModel, evaluate
 from precomp_sdk.evaluation import EQUAL_BITS, TASK_LOSS, Evaluation, JudgeResult
 
 __all__ = ["measure_general"]
 
 #: by set: the judges outside, and how many images
-JUDGES = {"cls-score": (("lite0", "lite1", "mobilenetv2"), 40), "coco-score": (("fastestdet", "lite0"), 24)}
+JUDGES = {
+    "cls-score": (("lite0", "lite1", "mobilenetv2"), 80),
+    "coco-score": (("fastestdet", "lite0", "deeplab"), 40),
+    "camvid-score": (("cityscapes",), 26),
+}
 
 
 def measure_general(codec: str, set_name: str, data: Path, count: int | None = None) -> dict[str, object]:
@@ -36,7 +42,7 @@ def measure_general(codec: str, set_name: str, data: Path, count: int | None = N
     assert sender.chooser is not None
     use = sender.chooser
     channel = ChoosingChannel(use.chooser, search=use.search, encodes=use.encodes)
-    judges = load_judges(names, data)
+    judges = {name: _sized(judge) for name, judge in load_judges(names, data).items()}
     first, *others = names
     with channel:
         found = evaluate(
@@ -58,6 +64,14 @@ def measure_general(codec: str, set_name: str, data: Path, count: int | None = N
         },
         **_cost(sender, images[:12]),
     }
+
+
+def _sized(judge: TaskModel) -> TaskModel:
+    """Return it with answers of an image's size."""
+    if not isinstance(judge, Segmenter):
+        return judge
+    assert isinstance(judge.scorer, MaskScorer)
+    return SizedSegmenter(judge.name, judge.network, judge.scorer.num_classes).eval().requires_grad_(False)
 
 
 def _rates(found: Evaluation | JudgeResult) -> dict[str, object]:
