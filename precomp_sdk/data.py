@@ -18,7 +18,7 @@ from precomp_sdk.images import check_image
 from precomp_sdk.targets import Boxes, Label, Mask, Target
 from precomp_sdk.types import Sample
 
-__all__ = ["DatasetReport", "SkippedSample", "Subset", "TaskDataset", "load_samples"]
+__all__ = ["DatasetReport", "SkippedSample", "Subset", "TaskDataset", "load_samples", "spread_places"]
 
 
 class Rows(Protocol):
@@ -364,3 +364,9 @@ def load_samples(
                 raise
             skipped.append(SkippedSample(key=dataset.key(index), reason=str(error)))
     return samples, skipped
+
+
+def spread_places(length: int, count: int) -> list[int]:
+    """Return the places of so many samples, evenly spaced over a set of a length; of all, where it has no more."""
+    count = min(count, length)
+    return [place * length // count for place in range(count)]

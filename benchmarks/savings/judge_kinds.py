@@ -22,7 +22,16 @@ from torchvision.ops import batched_nms
 
 from precomp_sdk import Boxes, BoxScorer, Label, LabelScorer, Mask, MaskScorer, Target, TaskModel
 
-__all__ = ["Classifier", "DenseBoxes", "Detector", "FastestDet", "NanoDet", "Segmenter", "SizedSegmenter", "StreetSegmenter"]
+__all__ = [
+    "Classifier",
+    "DenseBoxes",
+    "Detector",
+    "FastestDet",
+    "NanoDet",
+    "Segmenter",
+    "SizedSegmenter",
+    "StreetSegmenter",
+]
 
 TINY = 1e-6
 

@@ -6,8 +6,8 @@
         --preprocessor precomp_sdk/deploy/shipped/general/bpg.safetensors  # BPG's network, over the same strengths
 
 DATA is the folder of images and networks that ``benchmarks/savings/sets.py`` reads. Nothing is drawn at random but the
-images, by the seed in ``sets.py``: the 80 tuning photographs of ImageNet's classes and the 48 scenes of COCO, none of which
-is scored (docs/protocol.md). Without a preprocessor the sender is a quality chooser alone.
+images, by the seed in ``sets.py``: the 80 tuning photographs of ImageNet's classes and the 48 scenes of COCO, none of
+which is scored (docs/protocol.md). Without a preprocessor the sender is a quality chooser alone.
 
 What the average image loses is measured by the networks that ship and by EfficientNet-Lite2, which does not: it bears
 fewer pixels worse than they do, as other strong classifiers will (``tune_general.py``).
@@ -132,7 +132,9 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--codec", nargs="+", default=sorted(LADDERS), choices=sorted(LADDERS))
     parser.add_argument("--preprocessor", type=Path, help="weights of a training run, for one codec")
-    parser.add_argument("--keep-curve", action="store_true", help="of the file that ships: only the preprocessor is new")
+    parser.add_argument(
+        "--keep-curve", action="store_true", help="of the file that ships: only the preprocessor is new"
+    )
     arguments = parser.parse_args()
     for name in ("nanodet", "squeezenet"):
         task, options = make_network(name, arguments.data)

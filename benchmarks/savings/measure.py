@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from judge_kinds import Classifier, Segmenter
+from judge_kinds import Classifier, Segmenter, StreetSegmenter
 from judges import load_judge
 from labels import load_labels
 from sets import load_set
@@ -30,6 +30,7 @@ CODECS: dict[str, tuple[str, dict[str, object], tuple[float, ...]]] = {
     "jpeg": ("jpeg", {"optimize": True}, (50, 34, 20, 12, 7, 5)),
     "jpeg-plain": ("jpeg", {"optimize": False}, (50, 34, 20, 12, 7, 5)),
     "jpeg-progressive": ("jpeg", {"optimize": True, "progressive": True}, (50, 34, 20, 12, 7, 5)),
+    "jpeg-trellis": ("jpeg-trellis", {}, (50, 34, 20, 12, 7, 5)),
     "mozjpeg": ("mozjpeg", {}, (50, 34, 20, 12, 7, 5)),
     "jpegli": ("jpegli", {}, (66, 45, 28, 17, 9, 5)),
     "bpg": ("bpg", {}, (26, 29, 32, 36, 40, 44)),
@@ -42,6 +43,10 @@ CODECS: dict[str, tuple[str, dict[str, object], tuple[float, ...]]] = {
 def make_codec(name: str) -> tuple[Codec, tuple[float, ...]]:
     """Return a codec of the protocol and its ladder."""
     kind, options, ladder = CODECS[name]
+    if kind == "jpeg-trellis":
+        from trellis import TrellisJPEG  # here, because only this row needs pyvips
+
+        return TrellisJPEG(), ladder
     return Registry().create("codec", kind, **options), ladder
 
 
@@ -50,7 +55,7 @@ def load_judges(names: Sequence[str], data: Path) -> dict[str, TaskModel]:
     judges: dict[str, TaskModel] = {}
     for name in names:
         judge = load_judge(name, data)
-        if isinstance(judge, Classifier | Segmenter):
+        if isinstance(judge, Classifier | Segmenter) and not isinstance(judge, StreetSegmenter):
             side = 513 if isinstance(judge, Segmenter) else judge.side_px or 216
             with warnings.catch_warnings(), torch.no_grad():
                 warnings.simplefilter("ignore")

@@ -3,10 +3,11 @@
     python benchmarks/savings/measure_general.py DATA --codec jpeg --output benchmarks/results/savings/general_jpeg.json
 
 The first images of the scored sets of docs/protocol.md, judged by networks outside the panel, each against its own
-clean answer: ImageNet's classes by three classifiers, COCO's scenes by a detector, a segmenter and a classifier, streets
-by a segmenter of streets. (MobileNetV2's features and FastestDet were among those that trained the preprocessor behind
-BPG; Lite0 and Lite1 are of the family of Lite2, by which the average curve was fitted.) Beside it, equal bits for every
-image as a control, and what a choice costs: encodes, and processor time over the codec's own.
+clean answer: ImageNet's classes by three classifiers, COCO's scenes by a detector, a segmenter and a classifier,
+streets by a segmenter of streets, Kodak's larger photographs by all three kinds. (MobileNetV2's features and FastestDet
+were among those that trained the preprocessor behind BPG; Lite0 and Lite1 are of the family of Lite2, by which the
+average curve was fitted.) Beside it, equal bits for every image as a control, and what a choice costs: encodes, and
+processor time over the codec's own.
 """
 
 import argparse
@@ -31,6 +32,7 @@ JUDGES = {
     "cls-score": (("lite0", "lite1", "mobilenetv2"), 80),
     "coco-score": (("fastestdet", "lite0", "deeplab"), 40),
     "camvid-score": (("cityscapes",), 26),
+    "kodak": (("lite0", "fastestdet", "deeplab"), 24),
 }
 
 

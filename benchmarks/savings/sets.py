@@ -81,6 +81,7 @@ def load_set(name: str, data: Path) -> list[Tensor]:
         "cls-score": lambda: imagenette(data, "val", 12)[0],
         "coco-tune": lambda: coco(data, "train", 48),
         "coco-score": lambda: coco(data, "val", 64),
+        "camvid-tune": lambda: camvid(data, "train", 10),
         "camvid-score": lambda: camvid(data, "val", 4),
         "kodak": lambda: kodak(data),
     }

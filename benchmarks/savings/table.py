@@ -53,6 +53,7 @@ CELLS: dict[str, tuple[str, dict[str, tuple[str, ...]]]] = {
     }),
     "segmentation": ("coco-score", {"deeplab": ("nanodet", "fastestdet", "squeezenet")}),
     "segmentation of streets": ("camvid-score", {"cityscapes": ("nanodet", "fastestdet", "squeezenet")}),
+    "streets, a segmenter in the panel": ("camvid-score", {"cityscapes": ("streets", "fastestdet", "squeezenet")}),
 }  # fmt: skip
 FULL = {
     "control: equal bits",
@@ -64,7 +65,7 @@ FULL = {
     "chosen with all",
 }  #: methods with the columns beside the loss
 #: other encoders of the same format, by what they are measured against
-ENCODERS = {"jpeg": ("jpeg-plain", "jpeg-progressive", "mozjpeg", "jpegli"), "bpg": ("bpg-best",)}
+ENCODERS = {"jpeg": ("jpeg-plain", "jpeg-progressive", "jpeg-trellis", "mozjpeg", "jpegli"), "bpg": ("bpg-best",)}
 FACTORS = ("0.7", "0.5")  #: of height and width
 VARIANTS = (
     "chroma-3",

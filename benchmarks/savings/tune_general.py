@@ -1,10 +1,10 @@
 """What `general` chooses by: whose average curve, and how far it trusts its panel. On tuning images alone.
 
-    python benchmarks/savings/tune_general.py DATA --codec jpeg --output benchmarks/results/savings/tune_general_jpeg.json
+    python benchmarks/savings/tune_general.py DATA --codec jpeg --output RESULTS/tune_general_jpeg.json
 
-Every quality of its ladder at every resolution is encoded once and judged by all networks that are no witness of
-`general` (docs/protocol.md); then its search, as `precomp_sdk.QualityChooser` does it, runs over these tables. The curve
-is fitted on every second image and the choice judged on the others. A judge is left out of the networks that the
+Every quality of its ladder at every resolution is encoded once and judged by the sender's panel and by networks beside
+it; then its search, as `precomp_sdk.QualityChooser` does it, runs over these tables. The curve is fitted on every
+second tuning image (docs/protocol.md) and the choice judged on the others. A judge is left out of the networks that the
 curve is fitted by, unless it is in the sender's own panel.
 """
 
@@ -33,6 +33,7 @@ PANEL = ("squeezenet", "nanodet")  # those that ship
 JUDGES = {
     "cls-tune": (*PANEL, "lite2", "mobilenetv2"),
     "coco-tune": (*PANEL, "lite2", "fastestdet", "deeplab"),
+    "camvid-tune": (*PANEL, "lite2", "streets"),
 }
 TRUSTS = (0.7, 0.4, 0.15, 0.05)
 ENCODES = 3
@@ -70,7 +71,9 @@ def _smaller(image: Tensor, factor: float, codec: object, data: Path) -> Tensor:
     return made
 
 
-def curve_of(sets: Sequence[tuple[Table, Table]], units: dict[str, float], members: Sequence[str]) -> tuple[Array, Array]:
+def curve_of(
+    sets: Sequence[tuple[Table, Table]], units: dict[str, float], members: Sequence[str]
+) -> tuple[Array, Array]:
     """Return mean bits per pixel and mean loss of every column, over the fitting halves of several sets."""
     rates = np.concatenate([(raw.bits / raw.pixels[:, None])[::2] for raw, _ in sets]).mean(axis=0)
     found = []
@@ -157,9 +160,13 @@ def main() -> None:
                     picks = [search(half(sent), units, rates, losses, trust, float(price)) for price in prices[1:]]
                     ends = np.full(len(anchor.bits), 0)
                     choice = Choice("chosen", (ends, *picks))
-                    told = compare((anchor, constant(anchor)), (half(sent), choice), judge, LabelScorer(), replicates=200)
+                    told = compare(
+                        (anchor, constant(anchor)), (half(sent), choice), judge, LabelScorer(), replicates=200
+                    )
                     found[f"{set_name}, {judge}, curve by {label}, trust {trust}"] = told
-                    text = "none" if told["percent"] is None else f"{told['percent']:+.1f} [{told['low']}, {told['high']}]"
+                    text = (
+                        "none" if told["percent"] is None else f"{told['percent']:+.1f} [{told['low']}, {told['high']}]"
+                    )
                     print(f"{set_name:9s} {judge:12s} {label:18s} {trust:4.2f} {text}", flush=True)
     options.output.write_text(json.dumps(found, indent=1) + "\n")
 

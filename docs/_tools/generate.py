@@ -20,7 +20,15 @@ import typer.main
 from precomp_data import Geometry
 from precomp_sdk import ProxyCodec, ReadSettings, Registry
 from precomp_sdk.cli import app
-from precomp_sdk.config import ChooserTable, ComponentTable, Data, EvaluateTable, Loadable, Output
+from precomp_sdk.config import (
+    ChooserTable,
+    ComponentTable,
+    Data,
+    EvaluateTable,
+    Loadable,
+    Output,
+    TrainingChooserTable,
+)
 from precomp_sdk.evaluation import Baseline, Control
 from precomp_sdk.run.description import arguments_of_docstring, options_of, summary_of
 from precomp_sdk.testing import CHECKS
@@ -82,6 +90,12 @@ def tables() -> str:
     sections: list[tuple[str, str, Any]] = [
         ("train", "The run; every key is a field of `TrainSettings`.", TrainSettings),
         ("task.fit", "With this table the task is fitted before the run.", FitTaskSettings),
+        (
+            "chooser",
+            "With this table each training image goes at the quality that a chooser takes for it, see [Several networks"
+            " in the loop](../guides/task.md#several-networks-in-the-loop-and-one-outside).",
+            TrainingChooserTable,
+        ),
         ("proxy.fit", "A proxy that needs fitting is fitted in any case.", FitProxySettings),
         ("evaluate", "What `precomp evaluate` does.", EvaluateTable),
         ("evaluate.chooser", "Quality chosen per image, see [the guide](../guides/evaluation.md).", ChooserTable),

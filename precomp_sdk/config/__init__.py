@@ -13,6 +13,7 @@ from precomp_sdk.config.experiment import (
     ProxyEvaluation,
     ProxyFitting,
     Task,
+    TrainingChooserTable,
 )
 from precomp_sdk.config.files import (
     EXPERIMENT_FILE,
@@ -43,6 +44,7 @@ __all__ = [
     "ProxyFitting",
     "Task",
     "Trained",
+    "TrainingChooserTable",
     "Transfer",
     "check_options",
     "dump_experiment",

@@ -4,10 +4,11 @@ import dataclasses
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from textwrap import shorten
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
+from precomp_sdk.config._toml import fields_of, is_record
 from precomp_sdk.errors import ConfigError, PrecompError, nearest
 
 __all__ = ["UNKNOWN_KEY", "explain", "problem_of", "relocate"]
@@ -76,15 +77,15 @@ def relocate(error: PrecompError, model: type[BaseModel], tables: Mapping[str, A
     return ConfigError(where=where, expected=error.expected, got=error.got, remedy=error.remedy)
 
 
-def _records(model: type[BaseModel], path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], type]]:
+def _records(model: type, path: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], type]]:
     """Yield where settings records stand in a file, the nearest first."""
     inner = []
-    for name, field in model.model_fields.items():
-        for item in (field.annotation, *get_args(field.annotation)):
-            if isinstance(item, type) and dataclasses.is_dataclass(item):
-                yield (*path, name), item
-            elif isinstance(item, type) and issubclass(item, BaseModel):
+    for name, hint in fields_of(model).items():
+        for item in (hint, *get_args(hint)):
+            if is_record(item):
                 inner.append(((*path, name), item))
+                if dataclasses.is_dataclass(item):
+                    yield inner[-1]
     for place, table in inner:
         yield from _records(table, place)
 
@@ -130,10 +131,17 @@ def _path(location: Sequence[str | int], data: Mapping[str, Any], *, missing: bo
 
 def _keys(model: type, path: Sequence[str]) -> list[str]:
     """Return the keys a table knows."""
-    fields = model.model_fields if issubclass(model, BaseModel) else {}
+    fields = fields_of(model)
     if not path:
-        return list(fields) or [field.name for field in dataclasses.fields(model)]
-    annotation = fields[path[0]].annotation
-    inside = [item for item in (annotation, *get_args(annotation)) if isinstance(item, type)]
-    table = next(item for item in inside if issubclass(item, BaseModel) or dataclasses.is_dataclass(item))
-    return _keys(table, path[1:])
+        return list(fields)
+    hint, rest = fields[path[0]], path[1:]
+    table = next(item for item in _parts(hint) if is_record(item))
+    labelled = any(get_origin(item) is dict for item in (hint, *get_args(hint)))
+    return _keys(table, rest[1:] if labelled else rest)
+
+
+def _parts(hint: Any) -> Iterator[Any]:
+    """Yield a type and those it is made of."""
+    yield hint
+    for item in get_args(hint):
+        yield from _parts(item)

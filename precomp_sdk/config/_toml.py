@@ -6,7 +6,7 @@ import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from types import NoneType
-from typing import Any, get_args, get_type_hints
+from typing import Any, cast, get_args, get_type_hints
 
 from pydantic import BaseModel
 
@@ -15,6 +15,8 @@ from precomp_sdk.errors import ConfigError
 __all__ = [
     "NONE",
     "allows_none",
+    "fields_of",
+    "is_record",
     "merged",
     "parse_options",
     "parse_override",
@@ -145,18 +147,24 @@ def with_none(values: Any, hint: Any) -> Any:
         values: of a table.
         hint: the pydantic model or dataclass that they are for, alone or in a union.
     """
-    model = next((item for item in (hint, *get_args(hint)) if _is_record(item)), None)
+    model = next((item for item in (hint, *get_args(hint)) if is_record(item)), None)
     if model is None or not isinstance(values, Mapping):
         return None if values == NONE and allows_none(hint) else values
-    if issubclass(model, BaseModel):
-        hints = {name: field.annotation for name, field in model.model_fields.items()}
-    else:
-        hints = get_type_hints(model)
+    hints = fields_of(model)
     return {key: with_none(value, hints.get(key)) if key in hints else value for key, value in values.items()}
 
 
-def _is_record(hint: Any) -> bool:
+def is_record(hint: Any) -> bool:
+    """Tell whether a type is a table: a pydantic model or a dataclass."""
     return isinstance(hint, type) and (issubclass(hint, BaseModel) or dataclasses.is_dataclass(hint))
+
+
+def fields_of(model: type) -> dict[str, Any]:
+    """Return the fields of a pydantic model or a dataclass with their types."""
+    if issubclass(model, BaseModel):
+        return {name: field.annotation for name, field in model.model_fields.items()}
+    hints = get_type_hints(model)
+    return {field.name: hints[field.name] for field in dataclasses.fields(cast("Any", model))}
 
 
 def whole_numbers(value: Any) -> Any:

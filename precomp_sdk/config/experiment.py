@@ -18,6 +18,7 @@ from pydantic import (
 
 from precomp_sdk.evaluation import ChooserSettings, EvaluateProxySettings, EvaluateSettings
 from precomp_sdk.training import FitProxySettings, FitTaskSettings, TrainSettings
+from precomp_sdk.validation import check_whole_number
 
 __all__ = [
     "ChooserTable",
@@ -34,6 +35,7 @@ __all__ = [
     "ProxyFitting",
     "Table",
     "Task",
+    "TrainingChooserTable",
 ]
 
 
@@ -121,6 +123,30 @@ class ChooserTable(ChooserSettings):
 
 
 @dataclass(frozen=True, slots=True)
+class TrainingChooserTable:
+    """The table ``[chooser]``: each training image goes at the quality that a chooser takes for it, see `Trainer`.
+
+    Args:
+        panel: its members, by labels of one's choice, as ``[chooser.panel.LABEL]``.
+        shipped: names of networks that come with the package, as further members: ``"nanodet"``, ``"squeezenet"``.
+        trust: of an image's own losses; the rest is the average image's.
+        monotone: an image's losses are made to fall with its bits first.
+        panel_px: the longer side that the panel is shown at most, in pixels; None: images as they are.
+        fit_images: how many images the average curve is measured on, evenly spaced over the training set.
+    """
+
+    panel: dict[str, Loadable] = field(default_factory=dict)
+    shipped: tuple[str, ...] = ()
+    trust: float = 0.7
+    monotone: bool = True
+    panel_px: int | None = None
+    fit_images: int = 32
+
+    def __post_init__(self) -> None:
+        check_whole_number(self.fit_images, "TrainingChooserTable", "fit_images", 2)
+
+
+@dataclass(frozen=True, slots=True)
 class EvaluateTable(EvaluateSettings):
     """The table ``[evaluate]``: every key is a field of `EvaluateSettings`, and judges are components.
 
@@ -159,6 +185,7 @@ class Experiment(Table):
         task: the network in the loop.
         data: the images.
         select: a network outside the loop, by whose own clean answers the weights that are kept are chosen.
+        chooser: takes the quality of each training image; without it, images are trained at the qualities drawn.
         train: of the training.
         evaluate: of the evaluation.
         output: where everything goes.
@@ -170,6 +197,7 @@ class Experiment(Table):
     task: Task
     data: Data
     select: Loadable | None = None
+    chooser: TrainingChooserTable | None = None
     train: TrainSettings = TrainSettings()
     evaluate: EvaluateTable = EvaluateTable()
     output: Output

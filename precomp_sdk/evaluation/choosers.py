@@ -7,7 +7,7 @@ from precomp_sdk.channel import Channel
 from precomp_sdk.chooser import ChoosingChannel, PriceCurve, QualityChooser
 from precomp_sdk.chooser.quality import Search
 from precomp_sdk.codec import Codec
-from precomp_sdk.data import TaskDataset, load_samples
+from precomp_sdk.data import TaskDataset, load_samples, spread_places
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.task import TaskModel
 from precomp_sdk.validation import check_whole_number
@@ -65,9 +65,7 @@ def choosing_channels(
         OptionError: the panel is empty or an option is out of range, or there are too few images.
         CalibrationError: no member's answers move where images are compressed.
     """
-    count = min(settings.fit_images, len(images))
-    places = [place * len(images) // count for place in range(count)] if count else []
-    samples, _ = load_samples(images, places)
+    samples, _ = load_samples(images, spread_places(len(images), settings.fit_images))
     curve: PriceCurve | None = None
     channels: list[Channel] = []
     for label, preprocessor in ((None, None), *(preprocessors or {}).items()):

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from precomp_sdk.data import Subset, TaskDataset
+from precomp_sdk.data import Subset, TaskDataset, spread_places
 from precomp_sdk.errors import DatasetError, QualityError
 from precomp_sdk.evaluation._batches import load_batches
 from precomp_sdk.evaluation.settings import MAX_BATCH_PIXELS, EvaluateProxySettings
@@ -212,8 +212,7 @@ def _measure_all(
     notify: Observer,
 ) -> dict[float, "_Measured"]:
     """Return one number per image, by quality."""
-    count = min(settings.images, len(dataset))
-    chosen = Subset(dataset, [index * len(dataset) // count for index in range(count)])
+    chosen = Subset(dataset, spread_places(len(dataset), settings.images))
     where = proxy.fitted.device
     total = len(chosen) * len(qualities)
     notify(RunStarted(_STAGE, total, {"proxy": proxy.name, "codec": proxy.codec.name}))

@@ -1,6 +1,7 @@
 """From an experiment's names to objects, and through training and evaluation with them."""
 
-from precomp_sdk.run.build import EvaluationComponents, TrainingComponents, build, build_evaluation
+from precomp_sdk.run.build import build, build_evaluation
+from precomp_sdk.run.components import EvaluationComponents, TrainingComponents
 from precomp_sdk.run.compression import Source, load_compressor, load_fitted, load_task
 from precomp_sdk.run.conformance import run_check
 from precomp_sdk.run.description import ComponentDescription, describe

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
+from precomp_sdk.chooser import QualityChooser
 from precomp_sdk.config import Experiment
 from precomp_sdk.data import Subset, TaskDataset
 from precomp_sdk.evaluation import (
@@ -26,6 +27,7 @@ from precomp_sdk.observers import Observer, fan_out
 from precomp_sdk.registry import Registry
 from precomp_sdk.run._watching import WARM_UP, Clock, MemoryWatch, timed
 from precomp_sdk.run.build import build, prepare
+from precomp_sdk.run.choosers import training_chooser
 from precomp_sdk.run.estimate import EstimateSettings, PartEstimate
 from precomp_sdk.run.logs import open_logs
 from precomp_sdk.training import FitProxySettings, Trainer, TrainSettings, fit_proxy, fit_task, score_task
@@ -61,6 +63,7 @@ class Estimating:
         self.device = self._fabric.device
         self._memory = MemoryWatch(self.device)
         self._log_bytes = self._step_bytes = 0.0
+        self._chooser: QualityChooser | None = None
         with self._watched("read the data"), timed() as took:
             self._components = build(experiment, registry)
         self._build_s = took.seconds
@@ -108,6 +111,10 @@ class Estimating:
 
     def _train(self) -> None:
         parts, train, wanted = self._components, self._experiment.train, self._settings
+        if self._experiment.chooser is not None:
+            with self._watched("fit the chooser"), timed() as took:
+                self._chooser = training_chooser(self._experiment, parts)
+            self._add("train", "fit the chooser", "time", 1, 1, took.seconds)
         apart = parts.held_out is not None
         held = min(train.held_out_images, len(parts.held_out) if parts.held_out is not None else len(parts.train) // 5)
         calibrated = min(train.calibration_images, len(parts.train) - (0 if apart else held))
@@ -144,6 +151,8 @@ class Estimating:
             preprocessor=parts.preprocessor,
             task=parts.task,
             settings=settings,
+            select=parts.select,
+            chooser=self._chooser,
             observer=observer,
             fabric=self._fabric,
         )

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
@@ -12,13 +11,24 @@ from torch import nn
 from precomp_sdk._trust import refuse_acting
 from precomp_sdk.codec import Codec
 from precomp_sdk.component import construct
-from precomp_sdk.config import ComponentTable, Experiment, Inner, Loadable, Proxy, check_options, inner_components
+from precomp_sdk.config import (
+    ChooserTable,
+    ComponentTable,
+    Experiment,
+    Inner,
+    Loadable,
+    Proxy,
+    TrainingChooserTable,
+    check_options,
+    inner_components,
+)
 from precomp_sdk.data import TaskDataset
 from precomp_sdk.deploy import load_shipped_task
 from precomp_sdk.errors import ConfigError, PluginError, PrecompError, reason_of
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.proxy import ProxyCodec
 from precomp_sdk.registry import Registry
+from precomp_sdk.run.components import EvaluationComponents, TrainingComponents
 from precomp_sdk.run.datasets import check_same_classes
 from precomp_sdk.task import TaskModel
 from precomp_sdk.training import load_module, load_proxy
@@ -26,72 +36,10 @@ from precomp_sdk.weights import read_name
 
 __all__ = [
     "Builder",
-    "EvaluationComponents",
-    "TrainingComponents",
     "build",
     "build_evaluation",
     "prepare",
 ]
-
-
-@dataclass(frozen=True, slots=True)
-class EvaluationComponents:
-    """What an evaluation works with.
-
-    Args:
-        codec: the real codec.
-        preprocessor: what is measured.
-        task: the downstream network.
-        val: the images to measure on.
-        proxy: the codec's proxy, where the preprocessor works with it.
-        judges: networks outside the loop, by label.
-        panel: members of the chooser, by label.
-    """
-
-    codec: Codec
-    preprocessor: Preprocessor
-    task: TaskModel
-    val: TaskDataset
-    proxy: ProxyCodec | None
-    judges: Mapping[str, TaskModel]
-    panel: Mapping[str, TaskModel]
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingComponents(EvaluationComponents):
-    """What a training run works with.
-
-    Args:
-        proxy: the codec's proxy.
-        train: the images to train on.
-        held_out: those to log the relative objective on, or None to hold some of ``train`` back.
-        task_train: those to fit the task on.
-        select: the network outside the loop that chooses the weights, or None.
-    """
-
-    proxy: ProxyCodec
-    train: TaskDataset
-    held_out: TaskDataset | None
-    task_train: TaskDataset
-    select: TaskModel | None = None
-
-    def datasets(self) -> dict[str, TaskDataset]:
-        """Return the data sets by their keys in the file."""
-        found = {"data.train": self.train, "data.val": self.val, "data.held_out": self.held_out}
-        if self.task_train is not self.train:
-            found["data.task"] = self.task_train
-        return {key: item for key, item in found.items() if item is not None}
-
-    def labelled(self, experiment: Experiment) -> dict[str, TaskDataset]:
-        """Return those whose labels are used; training and evaluation may take the task's own answers instead."""
-        fitted, trained = experiment.task.fit is not None, experiment.train.targets == "dataset"
-        used = {
-            "data.train": trained or (fitted and self.task_train is self.train),
-            "data.val": fitted or not experiment.evaluate.pseudo_labels,
-            "data.held_out": trained,
-            "data.task": fitted,
-        }
-        return {key: item for key, item in self.datasets().items() if used[key]}
 
 
 def build(experiment: Experiment, registry: Registry, *, trust: bool = True) -> TrainingComponents:
@@ -134,6 +82,7 @@ def build(experiment: Experiment, registry: Registry, *, trust: bool = True) -> 
         held_out=held_out,
         task_train=task_train,
         select=None if experiment.select is None else builder.make("task", experiment.select, "select"),
+        training_panel={} if experiment.chooser is None else builder.make_panel(experiment.chooser, "chooser"),
     )
     check_same_classes(components.labelled(experiment), experiment.origin)
     return components
@@ -162,19 +111,7 @@ def build_evaluation(experiment: Experiment, registry: Registry, *, trust: bool 
     for judge in judges.values():
         if not (settings.pseudo_labels or settings.judge_pseudo_labels):
             builder.check_targets(judge, val, "data.val")
-    panel: dict[str, TaskModel] = {}
-    if settings.chooser is not None:
-        for label, table in settings.chooser.panel.items():
-            panel[label] = builder.make("task", table, f"evaluate.chooser.panel.{label}")
-        with located(f"{experiment.origin}, evaluate.chooser.shipped"):
-            panel.update((name, load_shipped_task(name, registry)) for name in settings.chooser.shipped)
-        if not panel:
-            raise ConfigError(
-                where=f"{experiment.origin}, evaluate.chooser",
-                expected="a panel of one network or more",
-                got="none",
-                remedy='Add tables evaluate.chooser.panel.LABEL, or shipped = ["nanodet", "squeezenet"].',
-            )
+    panel = {} if settings.chooser is None else builder.make_panel(settings.chooser, "evaluate.chooser")
     preprocessor, proxy = builder.make_preprocessor(experiment, codec, task)
     return EvaluationComponents(codec, preprocessor, task, val, proxy, judges, panel)
 
@@ -233,6 +170,27 @@ class Builder:
         if isinstance(table, Loadable):
             self._load(table, made, key)
         return made
+
+    def make_panel(self, table: ChooserTable | TrainingChooserTable, key: str) -> dict[str, TaskModel]:
+        """Construct a chooser's panel.
+
+        Raises:
+            ConfigError: it has no member.
+        """
+        where = f"{self._origin}, {key}"
+        panel: dict[str, TaskModel] = {
+            label: self.make("task", member, f"{key}.panel.{label}") for label, member in table.panel.items()
+        }
+        with located(f"{where}.shipped"):
+            panel.update((name, load_shipped_task(name, self._registry)) for name in table.shipped)
+        if not panel:
+            raise ConfigError(
+                where=where,
+                expected="a panel of one network or more",
+                got="none",
+                remedy=f'Add tables {key}.panel.LABEL, or shipped = ["nanodet", "squeezenet"].',
+            )
+        return panel
 
     def name_of(self, kind: str, name: str, key: str) -> str:
         """Return a component's registered name; one that is an import path is imported first, where that may be.

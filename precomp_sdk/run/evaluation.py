@@ -13,7 +13,8 @@ from precomp_sdk.errors import CheckpointError, TargetError
 from precomp_sdk.evaluation import Evaluation, choosing_channels, evaluate, write_report
 from precomp_sdk.events import Event, Notice
 from precomp_sdk.registry import Registry
-from precomp_sdk.run.build import Builder, EvaluationComponents, build_evaluation, located, prepare
+from precomp_sdk.run.build import Builder, build_evaluation, located, prepare
+from precomp_sdk.run.components import EvaluationComponents
 from precomp_sdk.run.compression import load_fitted
 from precomp_sdk.run.datasets import reports_of, tell_reports
 from precomp_sdk.run.record import read_record, record

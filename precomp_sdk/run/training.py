@@ -13,7 +13,9 @@ from precomp_sdk.deploy import Compressor
 from precomp_sdk.errors import CheckpointError
 from precomp_sdk.events import Event, Notice
 from precomp_sdk.registry import Registry
-from precomp_sdk.run.build import TrainingComponents, build, located, prepare
+from precomp_sdk.run.build import build, located, prepare
+from precomp_sdk.run.choosers import training_chooser
+from precomp_sdk.run.components import TrainingComponents
 from precomp_sdk.run.datasets import reports_of, tell_reports
 from precomp_sdk.run.proxy_fit import fit_and_save_proxy, fit_and_save_task
 from precomp_sdk.run.record import RECORD_FILE, record
@@ -43,7 +45,15 @@ if TYPE_CHECKING:
 
 __all__ = ["PROXY_FILE", "TASK_FILE", "TrainingOutcome", "check_task", "prepare_task", "run_training"]
 
-_FIXED = ("codec", "proxy", "preprocessor", "task", "data", "select")  # tables that a resumed run must not change
+_FIXED = (
+    "codec",
+    "proxy",
+    "preprocessor",
+    "task",
+    "data",
+    "select",
+    "chooser",
+)  # tables that a resumed run must not change
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +148,7 @@ def _run(
             task=components.task,
             settings=experiment.train,
             select=components.select,
+            chooser=training_chooser(experiment, components),
             observer=observer,
             fabric=fabric,
         )

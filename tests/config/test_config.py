@@ -41,6 +41,16 @@ def parse_proxy_fitting_of(tables: Tables) -> Any:
     return parse_proxy_fitting({"codec": tables["codec"], "data": tables["data"]["train"]})
 
 
+@pytest.mark.parametrize("key", ["evaluate.chooser", "chooser"])
+def test_a_wrong_value_in_a_table_of_a_table_is_told_by_its_place(tables: Tables, key: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        parse(tables, f"{key}.fit_images=1")
+    assert caught.value.where == f"mine.toml, {key}.fit_images"
+    with pytest.raises(ConfigError) as caught:
+        parse(tables, f"{key}.panel.mine.nmae='fake'")
+    assert caught.value.where == f"mine.toml, {key}.panel.mine.name"
+
+
 @pytest.mark.parametrize("field", fields(EvaluateSettings), ids=lambda field: field.name)
 def test_every_setting_of_the_evaluator_is_a_key(tables: Tables, field: Any) -> None:
     given = {"ladder": [5, 10.0], "anchor_ladder": [5], "workers": 3, "baselines": ["blur"]}
@@ -108,7 +118,9 @@ def test_options_of_a_component_are_its_other_keys(tables: Tables) -> None:
         ("output.foldr=x", "output.foldr", "'folder'"),
         ("task.fit.epoch=3", "task.fit.epoch", "'epochs'"),
         ("proxy.fit.step=3", "proxy.fit.step", "'steps'"),
-        ("qqqqqqq=3", "qqqqqqq", "Known: 'codec', 'data'"),
+        ("evaluate.chooser.shiped=['nanodet']", "evaluate.chooser.shiped", "'shipped'"),
+        ("chooser.trusst=0.5", "chooser.trusst", "'trust'"),
+        ("qqqqqqq=3", "qqqqqqq", "Known: 'chooser', 'codec'"),
     ],
 )
 def test_an_unknown_key_is_refused_with_file_path_and_the_nearest_one(

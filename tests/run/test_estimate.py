@@ -14,6 +14,7 @@ from precomp_sdk.config import Experiment, parse_experiment
 from precomp_sdk.events import CheckpointSaved, Event, RunStarted, StepDone
 from precomp_sdk.run import Estimate, EstimateSettings, PartEstimate, estimate_run, run_evaluation, run_training
 from precomp_sdk.testing import FakePreprocessor
+from precomp_sdk.training import Trainer
 
 FEW = EstimateSettings(steps=2, images=2)
 
@@ -55,6 +56,26 @@ def test_it_counts_what_a_run_does(doubles: Registry, tables: dict[str, Any]) ->
     counted = {item.name: item.count for item in told.parts if item.stage == "evaluate" and item.unit == "image"}
     assert counted.pop("no codec") == 12
     assert sum(counted.values()) * points + 2 * 12 == total - known
+
+
+def test_a_chooser_and_a_network_that_selects_take_their_time(
+    doubles: Registry, tables: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables["select"] = {"name": "fake"}
+    tables["chooser"] = {"panel": {"one": {"name": "fake"}}, "fit_images": 4}
+    given: list[Any] = []
+
+    class Seen(Trainer):
+        def __init__(self, **parts: Any) -> None:
+            given.append((parts["select"], parts["chooser"]))
+            super().__init__(**parts)
+
+    monkeypatch.setattr("precomp_sdk.run._estimating.Trainer", Seen)
+    told = estimate_run(parse_experiment(tables), doubles, settings=FEW)
+
+    assert part(told, "train", "fit the chooser").seconds > 0
+    assert given
+    assert all(item is not None for pair in given for item in pair)
 
 
 def test_nothing_of_it_stays(doubles: Registry, tables: dict[str, Any], tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import precomp_qacnn
 from precomp_sdk import (
     Event,
     ProxyOutput,
+    QualityChooser,
     Registry,
     StepDone,
     TaskDataset,
@@ -68,6 +69,36 @@ def test_a_network_outside_the_loop_chooses_the_weights(tables: Tables, registry
     del tables["select"]
     with pytest.raises(CheckpointError, match="select"):
         trained(tables, registry, resume=True)
+
+
+def test_a_chooser_takes_the_qualities_of_the_training_images(
+    tables: Tables, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tables["train"] |= {"ladder": [5, 30, 60], "lambdas": "auto"}
+    outcome = trained(tables, registry)
+    tables["chooser"] = {"fit_images": 4, "panel": {"one": {"name": "fake"}}, "trust": 1.0}
+    asked: list[tuple[float, float]] = []
+    choose = QualityChooser.choose
+
+    def noted(self: QualityChooser, image: Any, quality: float | None = None, **given: Any) -> Any:
+        found = choose(self, image, quality, **given)
+        asked.append((float(quality or 0.0), found.quality))
+        return found
+
+    monkeypatch.setattr(QualityChooser, "choose", noted)
+    chosen = trained(tables, registry, overwrite=True)
+
+    assert len(asked) == 8 * 4  # steps and images of a batch
+    assert any(point != quality for point, quality in asked)
+    assert outcome.result is not None
+    assert chosen.result is not None
+    assert chosen.result.relative != outcome.result.relative
+    tables["chooser"]["trust"] = 0.5
+    with pytest.raises(CheckpointError, match=r"chooser\.trust"):
+        trained(tables, registry, resume=True)
+    tables["chooser"] = {"fit_images": 4}
+    with pytest.raises(ConfigError, match=r", chooser: expected a panel.*chooser\.panel\.LABEL"):
+        trained(tables, registry, overwrite=True)
 
 
 def test_an_evaluation_takes_up_what_training_left(tables: Tables, registry: Registry, tmp_path: Path) -> None:
