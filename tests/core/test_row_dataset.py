@@ -9,6 +9,7 @@ from PIL import Image
 from torch.utils.data import Dataset
 
 from precomp_sdk import Boxes, DatasetError, ImageTarget, Label, Mask, TargetError, TaskDataset
+from precomp_sdk.data import spread_places
 from precomp_sdk.testing import DatasetSettings, check, natural_image
 
 IMAGE = natural_image(12, 20)
@@ -109,3 +110,10 @@ def test_a_wrong_row_is_named() -> None:
         dataset[1]
     with pytest.raises(DatasetError, match=r"sample '2'.*floats in"):
         dataset[2]
+
+
+@pytest.mark.parametrize(
+    ("length", "count", "places"), [(10, 3, [0, 3, 6]), (4, 4, [0, 1, 2, 3]), (2, 9, [0, 1]), (0, 5, [])]
+)
+def test_places_are_spread_over_a_set(length: int, count: int, places: list[int]) -> None:
+    assert spread_places(length, count) == places
