@@ -257,17 +257,17 @@ def main() -> None:
                     mark = "outside" if outside else "IN LOOP"
                     print(f"{cell:14s} {codec:5s} {judge:12s} {mark} {label:36s} {line}", flush=True)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    lines = ",\n".join(json.dumps(_rounded(row)) for row in rows)
+    lines = ",\n".join(json.dumps(rounded(row)) for row in rows)
     arguments.output.write_text(f"[\n{lines}\n]\n")
 
 
-def _rounded(value: object) -> object:
+def rounded(value: object) -> object:
     """Return it with numbers of four decimals, as a table needs them."""
     if isinstance(value, float):
         return round(value, 4)
     if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items() if item is not None}
-    return [_rounded(item) for item in value] if isinstance(value, list | tuple) else value
+        return {key: rounded(item) for key, item in value.items() if item is not None}
+    return [rounded(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _told(found: object) -> str:

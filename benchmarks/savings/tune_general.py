@@ -4,15 +4,17 @@
 
 Every quality of its ladder at every resolution is encoded once and judged by the sender's panel and by networks beside
 it; then its search, as `precomp_sdk.QualityChooser` does it, runs over these tables. The curve is fitted on every
-second tuning image (docs/protocol.md) and the choice judged on the others. A judge is left out of the networks that the
-curve is fitted by, unless it is in the sender's own panel.
+second tuning photograph and scene (docs/protocol.md) and the choice judged on the others. A judge is left out of the
+networks that the curve is fitted by, unless it is in the sender's own panel. With ``--network``: the image as it is,
+what the network makes of it, and either, whichever the panel prefers.
 """
 
 import argparse
 import itertools
 import json
 import pickle
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +22,11 @@ import torch
 from curves import Choice, compare, constant, join
 from make_general import LADDERS, RESOLUTIONS
 from measure import load_judges, make_codec
+from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 from sets import load_set
 from store import Store, Table
+from table import rounded
 from torch import Tensor
 from variants import make_sent
 
@@ -30,25 +34,27 @@ from precomp_sdk import LabelScorer
 from precomp_sdk.chooser.curve import prices_of
 
 PANEL = ("squeezenet", "nanodet")  # those that ship
+FITTED = ("cls-tune", "coco-tune")  # sets that the curve is fitted on
 JUDGES = {
     "cls-tune": (*PANEL, "lite2", "mobilenetv2"),
     "coco-tune": (*PANEL, "lite2", "fastestdet", "deeplab"),
     "camvid-tune": (*PANEL, "lite2", "streets"),
 }
-TRUSTS = (0.7, 0.4, 0.15, 0.05)
+TRUSTS = (0.7, 0.4, 0.15)
+TRUST = 0.7
 ENCODES = 3
 
-Array = np.ndarray
+Array = NDArray[np.float64]
 
 
-def tables(data: Path, codec_name: str, set_name: str, network: str, folder: Path) -> Table:
+def tables(data: Path, codec_name: str, set_name: str, network: str, folder: Path, count: int | None = None) -> Table:
     """Return the set at every resolution and quality, resolution by resolution."""
     kept = folder / f"tune-{set_name}-{codec_name}{'-network' if network else ''}.pickle"
     if kept.exists():
         found: Table = pickle.loads(kept.read_bytes())
         return found
     codec, ladder = make_codec(codec_name)[0], LADDERS[codec_name]
-    images = load_set(set_name, data)
+    images = load_set(set_name, data)[:count]
     whole = make_sent(network or "raw", codec, ladder, images, data)
     store = Store(folder / f"tune-{set_name}-{codec_name}.sqlite", load_judges(JUDGES[set_name], data))
     parts = []
@@ -71,35 +77,59 @@ def _smaller(image: Tensor, factor: float, codec: object, data: Path) -> Tensor:
     return made
 
 
-def curve_of(
-    sets: Sequence[tuple[Table, Table]], units: dict[str, float], members: Sequence[str]
-) -> tuple[Array, Array]:
-    """Return mean bits per pixel and mean loss of every column, over the fitting halves of several sets."""
-    rates = np.concatenate([(raw.bits / raw.pixels[:, None])[::2] for raw, _ in sets]).mean(axis=0)
-    found = []
+@dataclass(frozen=True, slots=True, eq=False)
+class Way:
+    """One way to send, at every resolution and quality: what the images cost, and the average image.
+
+    Shapes: bpp and own (N, C), rates and losses (C,); own and losses in units of the panel.
+    """
+
+    table: Table
+    bpp: Array
+    own: Array
+    rates: Array
+    losses: Array
+
+
+def way(known: Mapping[str, Table], set_name: str, units: Mapping[str, float], members: Sequence[str]) -> Way:
+    """Return a way: the average image over the fitting halves, the images of the other half of a set."""
+    fitted = [known[name] for name in FITTED]
+    rates = np.concatenate([(table.bits / table.pixels[:, None])[::2] for table in fitted]).mean(axis=0)
+    losses = []
     for name in members:
-        known = [raw.losses[name][::2] for raw, _ in sets if name in raw.losses]
-        found.append(np.concatenate(known).mean(axis=0) / units[name])
-    return rates, np.mean(found, axis=0)
+        told = [table.losses[name][::2] for table in fitted if name in table.losses]
+        losses.append(np.concatenate(told).mean(axis=0) / units[name])
+    table = half(known[set_name])
+    own = np.mean([table.losses[name] / units[name] for name in PANEL], axis=0)
+    return Way(table, table.bits / table.pixels[:, None], own, rates, np.mean(losses, axis=0))
 
 
-def search(sent: Table, units: dict[str, float], rates: Array, losses: Array, trust: float, price: float) -> Array:
-    """Return the column that `QualityChooser` takes for each image at a price."""
-    bpp = sent.bits / sent.pixels[:, None]
-    own = np.mean([sent.losses[name] / units[name] for name in PANEL], axis=0)
+def tried_by(it: Way, row: int, trust: float, price: float) -> list[int]:
+    """Return the columns that a search tries for an image, as `QualityChooser` does it."""
+    tried: list[int] = []
+    column = int((it.rates + price * it.losses).argmin())
+    while len(tried) < ENCODES and column not in tried:
+        tried.append(column)
+        moved = np.exp(np.mean(np.log(it.bpp[row, tried] / it.rates[tried])))
+        scaled = (it.own[row, tried].sum() + 1e-9) / (it.losses[tried].sum() + 1e-9)
+        column = int((it.rates * moved + price * it.losses * (trust * scaled + 1 - trust)).argmin())
+    return tried
+
+
+def chosen_by(ways: Sequence[Way], trust: float, price: float) -> NDArray[np.int64]:
+    """Return what is chosen for each image, as a column of the ways side by side."""
     picks = []
-    for row in range(len(bpp)):
-        tried: list[int] = []
-        column = int((rates + price * losses).argmin())
-        while len(tried) < ENCODES and column not in tried:
-            tried.append(column)
-            moved = np.exp(np.mean(np.log(bpp[row, tried] / rates[tried])))
-            scaled = (own[row, tried].sum() + 1e-9) / (losses[tried].sum() + 1e-9)
-            column = int((rates * moved + price * losses * (trust * scaled + 1 - trust)).argmin())
-        mine = own[row, tried]
-        order = np.argsort(bpp[row, tried], kind="stable")
-        mine[order] = isotonic_regression(mine[order], increasing=False).x
-        picks.append(tried[int((bpp[row, tried] + price * (trust * mine + (1 - trust) * losses[tried])).argmin())])
+    for row in range(len(ways[0].bpp)):
+        best: tuple[float, int] = (np.inf, 0)
+        for place, it in enumerate(ways):
+            tried = tried_by(it, row, trust, price)
+            mine = it.own[row, tried]
+            order = np.argsort(it.bpp[row, tried], kind="stable")
+            mine[order] = isotonic_regression(mine[order], increasing=False).x
+            objectives = it.bpp[row, tried] + price * (trust * mine + (1 - trust) * it.losses[tried])
+            least = int(objectives.argmin())
+            best = min(best, (float(objectives[least]), place * len(it.rates) + tried[least]))
+        picks.append(best[1])
     return np.array(picks)
 
 
@@ -111,12 +141,11 @@ def half(table: Table) -> Table:
     )  # fmt: skip
 
 
-def columns(table: Table, wanted: Sequence[int]) -> Table:
-    """Return some columns of a table."""
-    places = list(wanted)
+def columns(table: Table, width: int) -> Table:
+    """Return the first columns of a table: full size."""
     return Table(
-        tuple(table.qualities[place] for place in places), table.bits[:, places], table.pixels, table.mse[:, places],
-        {name: losses[:, places] for name, losses in table.losses.items()}, {}, {},
+        table.qualities[:width], table.bits[:, :width], table.pixels, table.mse[:, :width],
+        {name: losses[:, :width] for name, losses in table.losses.items()}, {}, {},
     )  # fmt: skip
 
 
@@ -125,50 +154,61 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--codec", default="jpeg", choices=sorted(LADDERS))
     parser.add_argument("--network", default="", help="weights of the preprocessor that ships for this codec")
+    parser.add_argument("--images", type=int, nargs="+", default=[None] * len(JUDGES), help="of each set; default: all")
     parser.add_argument("--store", type=Path, default=Path("runs/savings/store"), help="folder")
     parser.add_argument("--output", type=Path, required=True)
     options = parser.parse_args()
     torch.set_num_threads(1)
     options.store.mkdir(parents=True, exist_ok=True)
-    known = {}
-    for name in JUDGES:
-        raw = tables(options.data, options.codec, name, "", options.store)
-        sent = tables(options.data, options.codec, name, options.network, options.store) if options.network else raw
-        known[name] = (raw, sent)
-    sets, ladder = list(known.values()), LADDERS[options.codec]
-    width = len(ladder)
+    raw, sent = (
+        {
+            name: tables(options.data, options.codec, name, network, options.store, count)
+            for name, count in zip(JUDGES, options.images, strict=True)
+        }
+        for network in ("", options.network)
+    )
+    width = len(LADDERS[options.codec])
     everybody = tuple(dict.fromkeys(itertools.chain(*JUDGES.values())))
-    units = {
-        name: float(np.concatenate([raw.losses[name][::2, :width] for raw, _ in sets if name in raw.losses]).mean())
-        for name in everybody
-    }
-    found: dict[str, object] = {}
-    for set_name, (raw, sent) in known.items():
-        anchor = columns(half(raw), range(width))
-        for judge in JUDGES[set_name]:
-            free = constant(half(raw))
-            told = compare((anchor, constant(anchor)), (half(raw), free), judge, LabelScorer(), replicates=200)
-            found[f"{set_name}, {judge}, one pair for all"] = told
-            print(f"{set_name:9s} {judge:12s} one pair for all, by itself {told['percent']:+.1f}", flush=True)
+    fitting = tuple(dict.fromkeys(itertools.chain(*(JUDGES[name] for name in FITTED))))
+    units = {}
+    for name in everybody:
+        told = [table.losses[name][::2, :width] for table in raw.values() if name in table.losses]
+        units[name] = float(np.concatenate(told).mean())
+    found: list[dict[str, object]] = []
+    for set_name, judges in JUDGES.items():
+        whole = half(raw[set_name])
+        anchor = columns(whole, width)
+
+        def tell(judge: str, method: str, table: Table, choice: Choice, /, set_name: str = set_name,
+                 anchor: Table = anchor) -> None:  # fmt: skip
+            told = compare((anchor, constant(anchor)), (table, choice), judge, LabelScorer(), replicates=500)
+            found.append({"set": set_name, "images": len(anchor.bits), "judge": judge, "method": method, **told})
+            print(set_name, judge, method, told["percent"], told["low"], told["high"], flush=True)
+
+        def choose(ways: Sequence[Way], trust: float, anchor: Table = anchor) -> Choice:
+            full = ways[0]
+            prices = prices_of(full.rates[:width], full.losses[:width])
+            picks = [chosen_by(ways, trust, float(price)) for price in prices[1:]]
+            return Choice("chosen", (np.zeros(len(anchor.bits), dtype=np.int64), *picks))
+
+        for judge in judges:
+            tell(judge, "one pair for all, the judge's own best", whole, constant(whole))
             for label, members in {
-                "panel": PANEL,
-                "all but the judge": [name for name in everybody if name != judge or name in PANEL],
+                "the panel": PANEL,
+                "the panel and Lite2": (*PANEL, "lite2"),
+                "all but the judge": [name for name in fitting if name != judge or name in PANEL],
             }.items():
-                rates, losses = curve_of(sets, units, members)
-                prices = prices_of(rates[:width], losses[:width])
+                alone = way(raw, set_name, units, members)
                 for trust in TRUSTS:
-                    picks = [search(half(sent), units, rates, losses, trust, float(price)) for price in prices[1:]]
-                    ends = np.full(len(anchor.bits), 0)
-                    choice = Choice("chosen", (ends, *picks))
-                    told = compare(
-                        (anchor, constant(anchor)), (half(sent), choice), judge, LabelScorer(), replicates=200
-                    )
-                    found[f"{set_name}, {judge}, curve by {label}, trust {trust}"] = told
-                    text = (
-                        "none" if told["percent"] is None else f"{told['percent']:+.1f} [{told['low']}, {told['high']}]"
-                    )
-                    print(f"{set_name:9s} {judge:12s} {label:18s} {trust:4.2f} {text}", flush=True)
-    options.output.write_text(json.dumps(found, indent=1) + "\n")
+                    tell(judge, f"curve by {label}, trust {trust}", whole, choose([alone], trust))
+                if options.network:
+                    after = way(sent, set_name, units, members)
+                    tell(judge, f"curve by {label}, either", join([whole, half(sent[set_name])]),
+                         choose([alone, after], TRUST))  # fmt: skip
+                    as_shipped = replace(after, rates=alone.rates, losses=alone.losses)
+                    tell(judge, f"curve by {label}, after the network", after.table, choose([as_shipped], TRUST))
+    lines = ",\n".join(json.dumps(rounded(row)) for row in found)
+    options.output.write_text(f"[\n{lines}\n]\n")
 
 
 if __name__ == "__main__":
