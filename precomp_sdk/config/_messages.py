@@ -4,7 +4,8 @@ import dataclasses
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from textwrap import shorten
-from typing import Any, get_args, get_origin
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
@@ -130,18 +131,17 @@ def _path(location: Sequence[str | int], data: Mapping[str, Any], *, missing: bo
 
 
 def _keys(model: type, path: Sequence[str]) -> list[str]:
-    """Return the keys a table knows."""
-    fields = fields_of(model)
-    if not path:
-        return list(fields)
-    hint, rest = fields[path[0]], path[1:]
-    table = next(item for item in _parts(hint) if is_record(item))
-    labelled = any(get_origin(item) is dict for item in (hint, *get_args(hint)))
-    return _keys(table, rest[1:] if labelled else rest)
+    """Return the keys that a table knows: of all its types, where a key may have one of several."""
+    hints: list[Any] = [model]
+    for part in path:
+        hints = [inner for hint in hints for inner in _inside(hint, part)]
+    return list(dict.fromkeys(key for hint in hints if is_record(hint) for key in fields_of(hint)))
 
 
-def _parts(hint: Any) -> Iterator[Any]:
-    """Yield a type and those it is made of."""
-    yield hint
-    for item in get_args(hint):
-        yield from _parts(item)
+def _inside(hint: Any, part: str) -> list[Any]:
+    """Return the types, one by one, of what stands in a table or a list of a type under a key or a place."""
+    if is_record(hint):
+        inner = fields_of(hint).get(part)
+    else:  # dict[str, inner], tuple[inner, ...] or list[inner]
+        inner = get_args(hint)[1 if get_origin(hint) is dict else 0] if get_args(hint) else None
+    return list(get_args(inner)) if get_origin(inner) in (Union, UnionType) else [inner]

@@ -120,6 +120,7 @@ def test_options_of_a_component_are_its_other_keys(tables: Tables) -> None:
         ("proxy.fit.step=3", "proxy.fit.step", "'steps'"),
         ("evaluate.chooser.shiped=['nanodet']", "evaluate.chooser.shiped", "'shipped'"),
         ("chooser.trusst=0.5", "chooser.trusst", "'trust'"),
+        ("evaluate.baselines=[{nmae='blur'}]", "evaluate.baselines.0.nmae", "'name'"),
         ("qqqqqqq=3", "qqqqqqq", "Known: 'chooser', 'codec'"),
     ],
 )
