@@ -35,7 +35,7 @@ from precomp_sdk.evaluation import bd_rate
 mpl.use("Agg")
 from matplotlib import pyplot  # the backend comes first
 
-REPLICATES = 200
+REPLICATES = 60
 SIZES = ("small", "medium", "large")
 SHOWN = (("cls-score", 3), ("coco-score", 5), ("camvid-score", 8))  # image of a set, in the gallery
 GALLERY_QUALITY = 36.0

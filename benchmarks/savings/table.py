@@ -136,6 +136,7 @@ def methods(folder: Path, set_name: str, codec: str, networks: Mapping[str, tupl
             wide = join([raw, *tables])
             found[f"control: one {label} for all"] = (wide, constant(wide), True)
             found[f"chosen with {label}"] = (wide, pick(wide), True)
+            found[f"control: one {label} for all, by the panel"] = (wide, pick(wide, shrink=1.0), True)
     wide = join([raw, *blurs, *boxes, *downs])
     found["all, in the loop"] = (wide, pick(wide, (*panel, judge), shrink=0.0, smooth=False), False)
     for network, inside in networks.items():
@@ -202,9 +203,8 @@ def main() -> None:
                 sizes = [load(arguments.store, set_name, codec, f"down-{factor}", raw, [judge]) for factor in FACTORS]
                 downs = [table for table in sizes if table is not None]
                 members = tuple(name for name in panel if name in raw.losses)
-                for label, (table, choice, outside) in methods(
-                    arguments.store, set_name, codec, networks, raw, judge, members, units
-                ).items():
+                everything = methods(arguments.store, set_name, codec, networks, raw, judge, members, units)
+                for label, (table, choice, outside) in everything.items():
                     if arguments.methods and not any(part in label for part in arguments.methods):
                         continue
                     row: dict[str, object] = {
@@ -224,6 +224,11 @@ def main() -> None:
                             row["against_one_for_all"] = compare(
                                 (table, constant(table)), (table, choice), judge, scorer
                             )
+                        by_panel = everything.get(
+                            label.replace("chosen with", "control: one") + " for all, by the panel"
+                        )
+                        if by_panel is not None:
+                            row["against_one_by_the_panel"] = compare(by_panel[:2], (table, choice), judge, scorer)
                         if downs:
                             free = join([raw, *downs])
                             row["against_resolution"] = compare((free, constant(free)), (table, choice), judge, scorer)
@@ -251,7 +256,14 @@ def main() -> None:
                     rows.append(row)
                     line = " ".join(
                         f"{key} {_told(row[key])}"
-                        for key in ("loss", "own", "labels", "against_equal_bits", "against_one_for_all")
+                        for key in (
+                            "loss",
+                            "own",
+                            "labels",
+                            "against_equal_bits",
+                            "against_one_for_all",
+                            "against_one_by_the_panel",
+                        )
                         if key in row
                     )
                     mark = "outside" if outside else "IN LOOP"
