@@ -229,6 +229,10 @@ def main() -> None:
                         )
                         if by_panel is not None:
                             row["against_one_by_the_panel"] = compare(by_panel[:2], (table, choice), judge, scorer)
+                        trellis = load(arguments.store, set_name, "jpeg-trellis", "raw", raw, [judge])
+                        if codec == "jpeg" and trellis is not None:
+                            strongest = (trellis, constant(trellis))
+                            row["against_trellis"] = compare(strongest, (table, choice), judge, scorer)
                         if downs:
                             free = join([raw, *downs])
                             row["against_resolution"] = compare((free, constant(free)), (table, choice), judge, scorer)
