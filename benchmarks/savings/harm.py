@@ -1,6 +1,6 @@
 """Whom a network hurts: class by class, small objects, and to the eye. From finished measurements, and a few encodes.
 
-    python benchmarks/savings/harm.py DATA --networks shipped=FILE free=FILE --codec bpg --gallery docs/eye.png \
+    python benchmarks/savings/harm.py DATA --networks shipped=FILE free=FILE --codec bpg --gallery docs/results/eye.jpg \
         --output benchmarks/results/savings/harm_bpg.json
 
 ``--networks`` names weights that `measure.py` has measured (``LABEL=FILE``, the tables are known by the file's folder).
@@ -128,7 +128,7 @@ def eye(codec: Codec, ladder: Sequence[float], variants: dict[str, str], data: P
         for label, points in curves.items():
             rows = zip(ladder, points, strict=True)
             made[label] = RateAccuracyCurve(
-                label, tuple(RatePoint(quality, row[0], {metric: row[place]}) for quality, row in rows)
+                label, tuple(RatePoint(quality, row[0], {metric: row[place]}, 0.0) for quality, row in rows)
             )
         for label in list(made)[1:]:
             told = bd_rate(made["codec alone"], made[label], metric)
