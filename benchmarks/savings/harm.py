@@ -1,6 +1,6 @@
 """Whom a network hurts: class by class, small objects, and to the eye. From finished measurements, and a few encodes.
 
-    python benchmarks/savings/harm.py DATA --networks shipped=FILE free=FILE --codec bpg --gallery docs/results/eye.jpg \
+    python benchmarks/savings/harm.py DATA --networks shipped=FILE free=FILE --codec bpg --gallery eye.jpg \
         --output benchmarks/results/savings/harm_bpg.json
 
 ``--networks`` names weights that `measure.py` has measured (``LABEL=FILE``, the tables are known by the file's folder).
