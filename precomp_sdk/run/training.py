@@ -45,15 +45,8 @@ if TYPE_CHECKING:
 
 __all__ = ["PROXY_FILE", "TASK_FILE", "TrainingOutcome", "check_task", "prepare_task", "run_training"]
 
-_FIXED = (
-    "codec",
-    "proxy",
-    "preprocessor",
-    "task",
-    "data",
-    "select",
-    "chooser",
-)  # tables that a resumed run must not change
+#: tables that a resumed run must not change
+_FIXED = ("codec", "proxy", "preprocessor", "task", "data", "select", "chooser")
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +149,7 @@ def _run(
             components.train, held_out=components.held_out, folder=folder, resume=resume, overwrite=overwrite
         )
     elif fabric.is_global_zero:
+        _tell_unused(experiment, components, notify)
         prepare(experiment, components, components.train, fabric.device)
         sender = Compressor(components.codec, components.preprocessor, ladder=experiment.evaluate.ladder)
         sender.save(folder / WEIGHTS_FILE)
@@ -176,6 +170,17 @@ def _run(
             },
         )
     return TrainingOutcome(folder, components, result, task_fit, proxy_fit)
+
+
+def _tell_unused(
+    experiment: Experiment, components: TrainingComponents, notify: Callable[[Event], None] | None
+) -> None:
+    """Tell what the experiment asks for and a preprocessor that learns nothing has no use for."""
+    unused = [f"[{name}]" for name in ("select", "chooser") if getattr(experiment, name) is not None]
+    if unused and notify is not None:
+        name = components.preprocessor.name
+        told = f"{' and '.join(unused)} left aside: the preprocessor {name!r} has nothing to train"
+        notify(Notice("train", told))
 
 
 def _check_folder(folder: Path, experiment: Experiment, *, resume: bool, overwrite: bool) -> None:

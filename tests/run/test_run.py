@@ -9,6 +9,8 @@ from torch import Tensor
 import precomp_qacnn
 from precomp_sdk import (
     Event,
+    Identity,
+    Notice,
     ProxyOutput,
     QualityChooser,
     Registry,
@@ -24,6 +26,12 @@ from precomp_sdk.testing import FakeCodec, FakeDataset, FakePreprocessor, FakePr
 from precomp_sdk.training import Trainer, read_module, shuffled
 
 from .small import More, Tables, equal, interrupt, trained, weights_of
+
+
+class Still(Identity):
+    """Has nothing to train."""
+
+    name = "still"
 
 
 @pytest.fixture
@@ -99,6 +107,21 @@ def test_a_chooser_takes_the_qualities_of_the_training_images(
     tables["chooser"] = {"fit_images": 4}
     with pytest.raises(ConfigError, match=r", chooser: expected a panel.*chooser\.panel\.LABEL"):
         trained(tables, registry, overwrite=True)
+
+
+def test_what_a_run_without_training_has_no_use_for_is_told(tables: Tables, registry: Registry) -> None:
+    registry.add(Still)
+    tables["preprocessor"] = {"name": "still"}
+    tables["select"] = {"name": "fake"}
+    tables["chooser"] = {"panel": {"one": {"name": "fake"}}}
+    seen: list[Event] = []
+    trained(tables, registry, observer=seen.append)
+    told = [event.message for event in seen if isinstance(event, Notice)]
+    assert told == ["[select] and [chooser] left aside: the preprocessor 'still' has nothing to train"]
+    del tables["select"], tables["chooser"]
+    seen.clear()
+    trained(tables, registry, observer=seen.append, overwrite=True)
+    assert not any(isinstance(event, Notice) for event in seen)
 
 
 def test_an_evaluation_takes_up_what_training_left(tables: Tables, registry: Registry, tmp_path: Path) -> None:
