@@ -16,9 +16,8 @@ from pydantic import (
     PrivateAttr,
 )
 
-from precomp_sdk.evaluation import ChooserSettings, EvaluateProxySettings, EvaluateSettings
+from precomp_sdk.evaluation import ChooserSettings, EvaluateProxySettings, EvaluateSettings, FitChooserSettings
 from precomp_sdk.training import FitProxySettings, FitTaskSettings, TrainSettings
-from precomp_sdk.validation import check_whole_number
 
 __all__ = [
     "ChooserTable",
@@ -123,27 +122,16 @@ class ChooserTable(ChooserSettings):
 
 
 @dataclass(frozen=True, slots=True)
-class TrainingChooserTable:
+class TrainingChooserTable(FitChooserSettings):
     """The table ``[chooser]``: each training image goes at the quality that a chooser takes for it, see `Trainer`.
 
     Args:
         panel: its members, by labels of one's choice, as ``[chooser.panel.LABEL]``.
         shipped: names of networks that come with the package, as further members: ``"nanodet"``, ``"squeezenet"``.
-        trust: of an image's own losses; the rest is the average image's.
-        monotone: an image's losses are made to fall with its bits first.
-        panel_px: the longer side that the panel is shown at most, in pixels; None: images as they are.
-        fit_images: how many images the average curve is measured on, evenly spaced over the training set.
     """
 
     panel: dict[str, Loadable] = field(default_factory=dict)
     shipped: tuple[str, ...] = ()
-    trust: float = 0.7
-    monotone: bool = True
-    panel_px: int | None = None
-    fit_images: int = 32
-
-    def __post_init__(self) -> None:
-        check_whole_number(self.fit_images, "TrainingChooserTable", "fit_images", 2)
 
 
 @dataclass(frozen=True, slots=True)

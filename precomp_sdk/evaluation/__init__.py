@@ -1,7 +1,7 @@
 """Measures what a preprocessor saves: curves with the real codec, BD-rates with intervals, baselines, plots."""
 
 from precomp_sdk.evaluation.baselines import BLUR, DOWNSCALE, EQUAL_BITS, Baseline, Control, Downscale, GaussianBlur
-from precomp_sdk.evaluation.choosers import ChooserSettings, choosing_channels
+from precomp_sdk.evaluation.choosers import ChooserSettings, FitChooserSettings, choosing_channels
 from precomp_sdk.evaluation.curves import Measurer, measure_curve
 from precomp_sdk.evaluation.equal_bits import EqualBits
 from precomp_sdk.evaluation.evaluator import evaluate
@@ -49,6 +49,7 @@ __all__ = [
     "EvaluateProxySettings",
     "EvaluateSettings",
     "Evaluation",
+    "FitChooserSettings",
     "GalleryImage",
     "GaussianBlur",
     "GradientCheck",

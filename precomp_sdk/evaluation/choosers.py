@@ -12,34 +12,47 @@ from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.task import TaskModel
 from precomp_sdk.validation import check_whole_number
 
-__all__ = ["ChooserSettings", "choosing_channels"]
+__all__ = ["ChooserSettings", "FitChooserSettings", "choosing_channels"]
 
 
 @dataclass(frozen=True, slots=True)
-class ChooserSettings:
+class FitChooserSettings:
+    """How a `QualityChooser` weighs its panel, and what it is fitted on.
+
+    Args:
+        trust: of an image's own losses; the rest is the average image's.
+        monotone: an image's losses are made to fall with its bits first.
+        panel_px: the longer side that the panel is shown at most, in pixels; None: images as they are.
+        fit_images: how many images the average curve is measured on, evenly spaced over the training set.
+    """
+
+    trust: float = 0.7
+    monotone: bool = True
+    panel_px: int | None = None
+    fit_images: int = 32
+
+    def __post_init__(self) -> None:
+        where = "FitChooserSettings"
+        object.__setattr__(self, "fit_images", check_whole_number(self.fit_images, where, "fit_images", 2))
+
+
+@dataclass(frozen=True, slots=True)
+class ChooserSettings(FitChooserSettings):
     """How quality is chosen per image; see `QualityChooser`.
 
     Args:
         resolutions: factors of height and width to choose from.
-        trust: of an image's own losses; the rest is the average image's.
-        monotone: an image's losses are made to fall with its bits first.
-        panel_px: the longer side that the panel is shown at most, in pixels; None: images as they are.
         search: ``"exact"`` encodes everything; ``"searched"`` has a budget.
         encodes: of a search.
-        fit_images: how many images the average curve is measured on, evenly spaced over the training set.
     """
 
     resolutions: tuple[float, ...] = (1.0,)
-    trust: float = 0.7
-    monotone: bool = True
-    panel_px: int | None = None
     search: Search = "exact"
     encodes: int = 3
-    fit_images: int = 32
 
     def __post_init__(self) -> None:
+        FitChooserSettings.__post_init__(self)  # super() does not know a class whose slots a dataclass made
         object.__setattr__(self, "resolutions", tuple(float(factor) for factor in self.resolutions))
-        object.__setattr__(self, "fit_images", check_whole_number(self.fit_images, "ChooserSettings", "fit_images", 2))
 
 
 def choosing_channels(
