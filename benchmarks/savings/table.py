@@ -139,6 +139,7 @@ def methods(folder: Path, set_name: str, codec: str, networks: Mapping[str, tupl
             found[f"control: one {label} for all, by the panel"] = (wide, pick(wide, shrink=1.0), True)
     wide = join([raw, *blurs, *boxes, *downs])
     found["all, in the loop"] = (wide, pick(wide, (*panel, judge), shrink=0.0, smooth=False), False)
+    found["all, by the judge alone"] = (wide, pick(wide, (judge,), shrink=0.0, smooth=False), False)
     for network, inside in networks.items():
         name = network.format(codec=codec)
         ours = load(folder, set_name, codec, name, raw, needed)
@@ -161,6 +162,7 @@ def methods(folder: Path, set_name: str, codec: str, networks: Mapping[str, tupl
         wide = join([raw, ours, *blurs, *downs, *boxes, *reduced])
         found[f"{network} or not, chosen with all"] = (wide, pick(wide), outside)
         found[f"{network}, all, in the loop"] = (wide, pick(wide, (*panel, judge), shrink=0.0, smooth=False), False)
+        found[f"{network}, all, by the judge alone"] = (wide, pick(wide, (judge,), shrink=0.0, smooth=False), False)
     return found
 
 

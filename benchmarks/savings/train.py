@@ -1,12 +1,12 @@
-"""Train `qa-smooth` by a panel of judges, on general images, behind one codec.
+"""Train a preprocessor by a panel of judges, on general images, behind one codec.
 
     python benchmarks/savings/train.py DATA --codec bpg --seed 0 --output runs/savings/smooth_bpg
 
 It is `precomp_sdk.Trainer` with an `EnsembleTask` that counts every member's loss in units of what the anchor costs
 it, and a network outside the panel that chooses the checkpoint. Values come from the real codec, gradients from its
-proxy. Half of the images are photographs of objects (imagenette/train), half are crops of scenes (coco640/train), or a
-third each beside crops of streets (camvid/train) with `--streets`; none is scored (`docs/protocol.md`). A stopped run
-goes on where it was.
+proxy. Half of the images are photographs of objects (imagenette/train), half are crops of scenes (coco640/train);
+`--images` asks for others, of streets (camvid/train) too; none is scored (`docs/protocol.md`). A stopped run goes on
+where it was.
 """
 
 import argparse
@@ -76,7 +76,7 @@ def member(name: str, data: Path) -> TaskModel:
         assert isinstance(judge, Classifier)
         return FeatureDistance(judge)
     if isinstance(judge, FastestDet):
-        judge.side_px = 224  # for crops of 192
+        judge.side_px = 224  # for crops of 192 pixels
     return judge
 
 
@@ -88,53 +88,61 @@ class Crops(TaskDataset):
     target_kind = None
 
     def __init__(
-        self, objects: Sequence[Path], scenes: Sequence[Path], streets: Sequence[Path] = (), *, fixed: bool = False
+        self,
+        objects: Sequence[Path],
+        scenes: Sequence[Path],
+        streets: Sequence[Path] = (),
+        *,
+        crop_px: int = CROP_PX,
+        fixed: bool = False,
     ) -> None:
         super().__init__()
-        self._objects, self._scenes, self._streets = list(objects), list(scenes), list(streets)
-        self._fixed, self._epoch = fixed, 0
+        kinds = {"object": list(objects), "scene": list(scenes), "street": list(streets)}
+        self._kinds = [(kind, files) for kind, files in kinds.items() if files]
+        self._crop_px, self._fixed, self._epoch = crop_px, fixed, 0
 
     def __len__(self) -> int:
-        return self._kinds * len(self._objects)
-
-    @property
-    def _kinds(self) -> int:
-        return 3 if self._streets else 2
+        return len(self._kinds) * max(len(files) for _, files in self._kinds)
 
     def set_epoch(self, epoch: int) -> None:
         self._epoch = 0 if self._fixed else epoch
 
     def _sample(self, index: int) -> tuple[Tensor, None]:
         draw = random.Random(f"{self._epoch}/{index}")
-        place, kind = divmod(index, self._kinds)
-        if kind:
-            files = self._scenes if kind == 1 else self._streets
-            file = files[place % len(files)] if self._fixed else draw.choice(files)
-            image = self._scene(file, draw) if kind == 1 else read(file)
-        else:
-            image = read(self._objects[place])
-        top = draw.randint(0, image.shape[1] - CROP_PX)
-        left = draw.randint(0, image.shape[2] - CROP_PX)
-        crop = image[:, top : top + CROP_PX, left : left + CROP_PX]
+        place, turn = divmod(index, len(self._kinds))
+        kind, files = self._kinds[turn]
+        in_turn = self._fixed or kind == "object"
+        file = files[place % len(files)] if in_turn else draw.choice(files)
+        image = self._scene(file, draw) if kind == "scene" else read(file)
+        side = self._crop_px
+        top = draw.randint(0, image.shape[1] - side)
+        left = draw.randint(0, image.shape[2] - side)
+        crop = image[:, top : top + side, left : left + side]
         return (crop.flip(2) if draw.random() < 0.5 else crop).contiguous(), None
 
     def _scene(self, file: Path, draw: random.Random) -> Tensor:
         image = read(file, 0.75)
-        if draw.random() < 0.5 or min(image.shape[1:]) < CROP_PX:  # a whole scene, smaller
-            side = draw.uniform(CROP_PX, 1.3 * CROP_PX) / min(image.shape[1:])
-            size = [max(CROP_PX, round(side * length)) for length in image.shape[1:]]
+        crop_px = self._crop_px
+        if draw.random() < 0.5 or min(image.shape[1:]) < crop_px:  # a whole scene, smaller
+            side = draw.uniform(crop_px, 1.3 * crop_px) / min(image.shape[1:])
+            size = [max(crop_px, round(side * length)) for length in image.shape[1:]]
             image = functional.interpolate(image[None].float(), size, mode="bicubic", antialias=True)[0]
             image = image.round().clamp(0, 255).to(torch.uint8)
         return image
 
 
-def sets(data: Path, *, streets: bool = False) -> tuple[Crops, Crops]:
-    """Return training and held-out images; no file is in both."""
-    objects = [file for row in imagenette_files(data, "train")[FIRST_OBJECT:] for file in row]
-    scenes, frames = coco_files(data, "train"), camvid_files(data, "train") if streets else []
+def sets(data: Path, kinds: Sequence[str], crop_px: int = CROP_PX) -> tuple[Crops, Crops]:
+    """Return training and held-out images of some kinds; no file is in both."""
     half = HELD_OUT // 2
-    last, frames = frames[-5 * half :: 5], frames[: -5 * half]  # of the last drive
-    return Crops(objects[half:], scenes[half:], frames), Crops(objects[:half], scenes[:half], last, fixed=True)
+    objects = [file for row in imagenette_files(data, "train")[FIRST_OBJECT:] for file in row]
+    scenes, frames = coco_files(data, "train"), camvid_files(data, "train")
+    parts = {
+        "objects": (objects[half:], objects[:half]),
+        "scenes": (scenes[half:], scenes[:half]),
+        "streets": (frames[: -5 * half], frames[-5 * half :: 5]),  # of the last drive
+    }
+    train, held_out = ([parts[kind][which] if kind in kinds else [] for kind in parts] for which in (0, 1))
+    return Crops(*train, crop_px=crop_px), Crops(*held_out, crop_px=crop_px, fixed=True)
 
 
 def main() -> None:
@@ -142,7 +150,10 @@ def main() -> None:
     parser.add_argument("data", type=Path)
     parser.add_argument("--codec", required=True, choices=sorted(CODECS))
     parser.add_argument("--panel", nargs="+", default=["squeezenet", "mobilenetv2-features", "fastestdet"])
-    parser.add_argument("--streets", action="store_true", help="a third of the images are crops of streets")
+    parser.add_argument(
+        "--images", nargs="+", default=["objects", "scenes"], choices=("objects", "scenes", "streets"), help="in turn"
+    )
+    parser.add_argument("--crop", type=int, default=CROP_PX, help="side of a training image in pixels")
     parser.add_argument(
         "--select", default="lite2", help="the network outside the panel that chooses the checkpoint; none: the panel"
     )
@@ -156,7 +167,7 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(arguments.seed)
     registry = Registry()
-    train, held_out = sets(arguments.data, streets=arguments.streets)
+    train, held_out = sets(arguments.data, arguments.images, arguments.crop)
     codec, ladder = make_codec(arguments.codec)
     task = EnsembleTask(members={name: member(name, arguments.data) for name in arguments.panel}, normalize=True)
     choices: dict[str, object] = {

@@ -11,12 +11,13 @@ from precomp_qacnn._samples import full_precision, upsampled
 from precomp_qacnn.gain import StrengthGain
 from precomp_sdk import OptionError, Preprocessor, ResolutionCurve
 
-__all__ = ["LightQACNN"]
+__all__ = ["SMOOTHING_REACH_PX", "LightQACNN"]
 
 _BLOCK = 8  # JPEG's transform block, and the smallest coding block of HEVC
 # Gaussians from anti-aliasing to half a block, and their reach: what lies beyond is below float32's resolution, or for
 # the widest 1% of its weight.
 _SMOOTHINGS_PX = ((0.7, 4), (1.2, 7), (2.0, 9), (3.5, 9))
+SMOOTHING_REACH_PX = max(reach for _, reach in _SMOOTHINGS_PX)
 _BAND = 16  # samples that one matrix product smooths at a time; no less than the reach
 _STRIP_PX = 128  # rows that are smoothed, and mixed, at a time
 _WEIGHTS_PER_BLOCK = 2  # smoothing weights on a side of a block: one per 4x4 pixels, interpolated between
@@ -53,7 +54,8 @@ class LightQACNN(Preprocessor):
             its score.
 
     Raises:
-        OptionError: a pair of ``resolutions`` is out of range, or ``fade`` is not two strengths that rise.
+        OptionError: ``width``, ``depth`` or a pair of ``resolutions`` is out of range, or ``fade`` is not two strengths
+            that rise.
 
     Source: quantization-adaptive gains of arXiv 2206.05650; mixers after ConvNeXt, arXiv 2201.03545; context after
     squeeze-and-excitation, arXiv 1709.01507; the smoothing branch is this project's.
@@ -75,6 +77,11 @@ class LightQACNN(Preprocessor):
         fade: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
+        for option, value, least, most in (("width", width, 1, 1024), ("depth", depth, 0, 64)):
+            if not least <= value <= most:
+                raise OptionError.number(
+                    f"preprocessor {self.name!r}", option, f"a number from {least} to {most}", value
+                )
         self._resolutions = ResolutionCurve(resolutions)
         self._fade = None if fade is None else _check_fade(fade)
         self._options = {
@@ -116,7 +123,10 @@ class LightQACNN(Preprocessor):
         return self._resolutions.at(strength)
 
     def _process(self, images: Tensor, strengths: Tensor) -> Tensor:
-        features = self._embed(images)
+        return self._changed(images, self._embed(images), strengths)
+
+    def _changed(self, images: Tensor, features: Tensor, strengths: Tensor) -> Tensor:
+        """Return the images, smoothed and corrected by what the first mixer sees of them, (N, C, H/8, W/8)."""
         for mixer in self.mixers:
             features = mixer(features, strengths)
         everywhere = self.global_weights(torch.relu(self.bend(strengths[:, None])))[:, :, None, None]

@@ -7,17 +7,16 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from precomp_qacnn._guide import GUIDE_CHANNELS, SqueezeGuide
+from precomp_qacnn._overview import CELL_PX, Overview
 from precomp_qacnn._samples import full_precision, upsampled
 from precomp_qacnn.gain import StrengthGain
 from precomp_qacnn.light import _check_fade
-from precomp_sdk import OptionError, Preprocessor, ResolutionCurve, Tiling, Window, pad_to_multiple
+from precomp_sdk import Preprocessor, ResolutionCurve, Tiling, Window, pad_to_multiple
 
 __all__ = ["SmoothQACNN"]
 
 _LEVELS = 4  # smoothed versions: of 2, 4, 8 and 16 pixels
 _BLOCK = 2**_LEVELS
-_CELL = 8  # pixels on a side of what shares one decision; between, they are interpolated
 _DECISIONS = 1 + 2 * (_LEVELS - 1)  # the finest level whole, then luma and chroma of each
 _REACH_PX = 64  # a share of removal depends on cells around, those on what lies within them
 _ENERGIES = _LEVELS + 2  # of luma's levels and of both chroma planes'
@@ -79,15 +78,7 @@ class SmoothQACNN(Preprocessor):
         fade: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
-        for option, value, least, most in (
-            ("width", width, 1, 1024),
-            ("depth", depth, 0, 64),
-            ("reduced_px", reduced_px, 64, 1024),
-        ):
-            if not least <= value <= most:
-                raise OptionError.number(
-                    f"preprocessor {self.name!r}", option, f"a number from {least} to {most}", value
-                )
+        self.overview = Overview(self.name, width=width, depth=depth, guide=guide, reduced_px=reduced_px)
         self._resolutions = ResolutionCurve(resolutions)
         self._fade = None if fade is None else _check_fade(fade)
         self._options = {
@@ -98,12 +89,6 @@ class SmoothQACNN(Preprocessor):
             "resolutions": self._resolutions.plain(),
             "fade": None if self._fade is None else list(self._fade),
         }
-        self._reduced_px = reduced_px
-        self.guide = SqueezeGuide() if guide else None
-        inputs = GUIDE_CHANNELS if guide else (3 * _CELL**2,)
-        self.project = nn.ModuleList(nn.Sequential(_Norm(count), nn.Conv2d(count, width, 1)) for count in inputs)
-        self.mixers = nn.ModuleList(_Mixer(width) for _ in range(depth))
-        self.map_norm = _Norm(width)
         self.from_energies = nn.Conv2d(_ENERGIES, width, 1)
         self.from_map = nn.Conv2d(width, width, 1)
         self.spread = nn.Conv2d(width, width, 3, padding=1, groups=width)
@@ -135,48 +120,25 @@ class SmoothQACNN(Preprocessor):
     @property
     def tiling(self) -> Tiling:
         """64 pixels around a tile, and the guide's reduced image."""
-        return Tiling(overlap_px=_REACH_PX, reduced_px=self._reduced_px)
+        return Tiling(overlap_px=_REACH_PX, reduced_px=self.overview.reduced_px)
 
     def _process(self, images: Tensor, strengths: Tensor) -> Tensor:
-        return self._remove(images, self._seen(images), strengths)
-
-    def _seen(self, images: Tensor) -> Tensor:
-        """Return the map of whole images, at the size of their cells."""
-        side = self._reduced_px
-        reduced = functional.interpolate(images, (side, side), mode="bilinear", antialias=True, align_corners=False)
-        cells = (images.shape[2] // _CELL, images.shape[3] // _CELL)
-        return functional.interpolate(self.look(reduced), cells, mode="bilinear", align_corners=False)
+        return self._remove(images, self.overview.of_images(images), strengths)
 
     def guide_map(self, images: Tensor, strength: float) -> Tensor | None:
         """Return the share of detail that is kept, by cells of 8 x 8 pixels."""
         padded = pad_to_multiple(images, _BLOCK)
         strengths = padded.new_full((len(padded),), strength)
-        kept = 1.0 - self._shares(self._levels(padded), padded, self._seen(padded), strengths).mean(dim=1)
-        return kept[:, : -(-images.shape[2] // _CELL), : -(-images.shape[3] // _CELL)]
+        kept = 1.0 - self._shares(self._levels(padded), padded, self.overview.of_images(padded), strengths).mean(dim=1)
+        return kept[:, : -(-images.shape[2] // CELL_PX), : -(-images.shape[3] // CELL_PX)]
 
     def _process_tile(self, tiles: Tensor, seen: Tensor, window: Window, strengths: Tensor) -> Tensor:
-        rows = _cells(seen.shape[2], window.size[0], window.top, window.height)
-        columns = _cells(seen.shape[3], window.size[1], window.left, window.width)
-        return self._remove(tiles, _resampled(_resampled(seen, rows, 2), columns, 3), strengths)
+        return self._remove(tiles, self.overview.of_window(seen, window), strengths)
 
     def look(self, reduced: Tensor) -> Tensor:
         """Return the map (N, C, h, w) of what lies where in whole images, reduced to (N, 3, S, S)."""
-        if self.guide is None:
-            return self._mapped([functional.pixel_unshuffle(reduced - 0.5, _CELL)])
-        with torch.no_grad():
-            maps = self.guide(reduced)
-        return self._mapped(maps)
-
-    def _mapped(self, maps: Sequence[Tensor]) -> Tensor:
-        """Return the map (N, C, h, w) from what the guide saw, the finest first."""
-        found = self.project[0](maps[0])
-        for projection, coarse in zip(list(self.project)[1:], maps[1:], strict=True):
-            size = (found.shape[2], found.shape[3])
-            found = found + functional.interpolate(projection(coarse), size, mode="bilinear", align_corners=False)
-        for mixer in self.mixers:
-            found = mixer(found)
-        result: Tensor = self.map_norm(found)
-        return result
+        found: Tensor = self.overview(reduced)
+        return found
 
     def _remove(self, images: Tensor, seen: Tensor, strengths: Tensor) -> Tensor:
         """Smooth images (N, 3, H, W), or tiles of them, by a map that was resized to their cells (N, C, H/8, W/8)."""
@@ -215,31 +177,15 @@ class SmoothQACNN(Preprocessor):
         """Return log variances within 2, 4, 8 and 16 pixels, of luma and the finer of chroma, (N, 6, H/8, W/8)."""
         luma = functional.conv2d(images, self.to_ycc[:1])
         within = _halved(luma.square()) - levels[0][:, :1].square()
-        parts = [functional.avg_pool2d(within, _CELL // 2)]
+        parts = [functional.avg_pool2d(within, CELL_PX // 2)]
         for place in range(1, _LEVELS):
             fine, coarse = levels[place - 1], levels[place]
             inside = _halved(fine.square()) - coarse.square()
             wanted = inside if place == 2 else inside[:, :1]
-            pooled = functional.avg_pool2d(wanted, _CELL // 2 ** (place + 1)) if place < 3 else _doubled(wanted)
+            pooled = functional.avg_pool2d(wanted, CELL_PX // 2 ** (place + 1)) if place < 3 else _doubled(wanted)
             parts.append(pooled)
         energies = torch.cat(parts, dim=1)
         return torch.log(energies.clamp_min(0.0) + 1e-6) / 4 + 2.0
-
-
-def _cells(count: int, length_px: int, first_px: int, part_px: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return where the cells of a part of an image lie between ``count`` samples of its map, as in `interpolate`."""
-    places = torch.arange(first_px // _CELL, (first_px + part_px) // _CELL, dtype=torch.float32)
-    at = ((places + 0.5) * (count / (length_px // _CELL)) - 0.5).clamp_min(0.0)
-    low = at.floor().long().clamp(max=count - 1)
-    return low, (low + 1).clamp(max=count - 1), at - low
-
-
-def _resampled(seen: Tensor, cells: tuple[Tensor, Tensor, Tensor], axis: int) -> Tensor:
-    """Take samples of a map between two neighbours each, along an axis."""
-    low, high, share = (part.to(seen.device) for part in cells)
-    shape = [1] * seen.ndim
-    shape[axis] = -1
-    return torch.lerp(seen.index_select(axis, low), seen.index_select(axis, high), share.to(seen.dtype).view(shape))
 
 
 def _halved(planes: Tensor) -> Tensor:
@@ -273,33 +219,3 @@ class _Unit(torch.autograd.Function):
         (raw,), gradient = ctx.saved_tensors, gradients[0]
         stuck = ((raw < 0) & (gradient > 0)) | ((raw > 1) & (gradient < 0))
         return gradient.masked_fill(stuck, 0.0)
-
-
-class _Norm(nn.Module):
-    """Normalizes the channels of every place by themselves: no place depends on another."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.weight, self.bias = nn.Parameter(torch.ones(channels)), nn.Parameter(torch.zeros(channels))
-
-    def forward(self, features: Tensor) -> Tensor:
-        centred = features - features.mean(dim=1, keepdim=True)
-        scaled = centred / (centred.square().mean(dim=1, keepdim=True) + 1e-5).sqrt()
-        return scaled * self.weight[:, None, None] + self.bias[:, None, None]
-
-
-class _Mixer(nn.Module):
-    """Depthwise 5x5 convolution, the map's average, and a perceptron, as a residual."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.spatial = nn.Conv2d(width, width, 5, padding=2, groups=width)
-        self.norm = _Norm(width)
-        self.context = nn.Linear(width, width)
-        self.widen, self.narrow = nn.Conv2d(width, 2 * width, 1), nn.Conv2d(2 * width, width, 1)
-
-    def forward(self, features: Tensor) -> Tensor:
-        mixed = self.norm(self.spatial(features))
-        mixed = mixed + self.context(mixed.mean(dim=(2, 3)))[:, :, None, None]
-        result: Tensor = features + self.narrow(functional.gelu(self.widen(mixed)))
-        return result

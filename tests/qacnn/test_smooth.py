@@ -3,15 +3,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn import functional
 
 from precomp_qacnn import SmoothQACNN
-from precomp_sdk import CheckpointError, OptionError, deploy
+from precomp_sdk import OptionError
 from precomp_sdk.testing import check
-
-CELL_PX = 8
 
 
 def stirred(*, strong: float = 0.5, **options: object) -> SmoothQACNN:
@@ -54,25 +51,6 @@ def test_contrast_can_be_lost_and_not_gained() -> None:
         assert float(result.diff(dim=axis).abs().sum()) < float(image.diff(dim=axis).abs().sum())
 
 
-def test_what_it_sees_of_the_whole_image_costs_the_same_at_any_size() -> None:
-    network = stirred()
-    assert network.guide is not None
-    sizes: list[tuple[int, ...]] = []
-    network.guide.register_forward_pre_hook(lambda _, inputs: sizes.append(tuple(inputs[0].shape)))
-    for size in ((64, 64), (240, 320), (480, 128)):
-        network(photograph(*size), 0.5)
-    assert sizes == [(1, 3, 224, 224)] * 3
-
-
-def test_a_tile_gets_its_part_of_the_map() -> None:
-    from precomp_qacnn.smooth import _cells, _resampled
-
-    seen = torch.rand(1, 4, 27, 13)
-    whole = functional.interpolate(seen, (40, 90), mode="bilinear", align_corners=False)
-    part = _resampled(_resampled(seen, _cells(27, 320, 64, 128), 2), _cells(13, 720, 320, 400), 3)
-    torch.testing.assert_close(part, whole[:, :, 8:24, 40:90], rtol=0, atol=1e-5)
-
-
 def test_a_tiles_border_depends_on_what_lies_around() -> None:
     network, image = stirred(strong=3.0), photograph(64, 256)
     with torch.no_grad():
@@ -83,25 +61,6 @@ def test_a_tiles_border_depends_on_what_lies_around() -> None:
         tile = network.process_tile(image[..., 128:], seen, Window(0, 128, 64, 128, (64, 256)), torch.tensor([0.6]))
     torch.testing.assert_close(tile[..., 64:], whole[..., 192:], rtol=0, atol=1e-5)
     assert float((tile[..., :8] - whole[..., 128:136]).abs().max()) > 1e-4
-
-
-def test_the_guide_is_frozen_and_in_no_weights_file() -> None:
-    network = stirred().train()
-    assert network.guide is not None
-    guide = dict(network.guide.named_buffers())
-    assert guide["0_weight"].dtype == torch.float16
-    assert not any(name.startswith("guide") for name in (*dict(network.named_parameters()), *network.state_dict()))
-    before = {name: value.clone() for name, value in guide.items()}
-    network(photograph(64, 64), 0.5).sum().backward()
-    torch.optim.SGD(network.parameters(), lr=1.0).step()
-    assert all(torch.equal(dict(network.guide.named_buffers())[name], value) for name, value in before.items())
-
-
-def test_without_its_guide_it_looks_for_itself() -> None:
-    image = photograph(64, 96)
-    network = stirred(guide=False)
-    assert network.guide is None
-    assert (network(image, 0.5) - image).abs().mean() > 1e-3
 
 
 @pytest.mark.parametrize("strengths", [(0.1, 0.3, 0.9)])
@@ -120,20 +79,6 @@ def test_outside_the_unit_only_gradients_pass_that_lead_back() -> None:
     (_Unit.apply(raw) * torch.tensor([1.0, -1.0, 1.0, 1.0, -1.0])).sum().backward()
     assert raw.grad is not None
     assert raw.grad.tolist() == [0.0, -1.0, 1.0, 1.0, 0.0]
-
-
-def test_a_missing_guide_file_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    known = load_file(deploy.shipped_network_file("squeezenet"))
-    file = tmp_path / "gone.safetensors"
-    monkeypatch.setattr(deploy, "shipped_network_file", lambda _: file)
-    with pytest.raises(CheckpointError, match=r"(?i)no such file"):
-        SmoothQACNN()
-    save_file({"network.features.0.weight": known["network.features.0.weight"]}, file)
-    with pytest.raises(CheckpointError, match=r"network\.features"):
-        SmoothQACNN()
-    save_file({name: torch.zeros(1) for name in known}, file)
-    with pytest.raises(CheckpointError, match="other tensors"):
-        SmoothQACNN()
 
 
 @pytest.mark.parametrize("wrong", [{"width": 0}, {"depth": -1}, {"reduced_px": 32}, {"fade": [0.5, 0.2]}])
