@@ -21,10 +21,12 @@ from torch.nn import functional
 from torchvision.ops import batched_nms
 
 from precomp_sdk import Boxes, BoxScorer, Label, LabelScorer, Mask, MaskScorer, Target, TaskModel
+from precomp_sdk.training import feature_distances
 
 __all__ = [
     "Classifier",
     "DenseBoxes",
+    "Detail",
     "Detector",
     "FastestDet",
     "NanoDet",
@@ -78,6 +80,40 @@ class Classifier(TaskModel):
 
     def _pseudo_labels(self, images: Tensor) -> Sequence[Target]:
         return [Label(int(row.argmax()), row) for row in self.logits(images).softmax(1)]
+
+
+@dataclass(frozen=True, slots=True)
+class Seen(Label):
+    """What early layers make of the clean image; no class is read from it."""
+
+    maps: tuple[Tensor, ...] = ()
+
+
+class Detail(Classifier):
+    """What a classifier's early layers see, at a quarter and an eighth of the image: any dense task's first needs.
+
+    Its loss is the distance of those features over their power, which no answer is read from.
+    """
+
+    layers = (4, 7)  # of SqueezeNet 1.1
+
+    def maps(self, images: Tensor) -> tuple[Tensor, ...]:
+        found, kept = (images - self.mean) / self.std, []
+        for place, layer in enumerate(self.network.features[: max(self.layers) + 1]):
+            found = layer(found)
+            if place in self.layers:
+                kept.append(found)
+        return tuple(kept)
+
+    def _losses(self, images: Tensor, targets: Sequence[Target]) -> Tensor:
+        own = [torch.stack(part) for part in zip(*(target.maps for target in targets), strict=True)]  # type: ignore[attr-defined]
+        return feature_distances(self.maps(images), own)
+
+    def _predict_with_losses(self, images: Tensor, targets: Sequence[Target]) -> tuple[Sequence[Any], Tensor]:
+        return [torch.zeros(2)] * len(images), self._losses(images, targets)
+
+    def _pseudo_labels(self, images: Tensor) -> Sequence[Target]:
+        return [Seen(0, None, maps) for maps in zip(*self.maps(images), strict=True)]
 
 
 class Detector(TaskModel):

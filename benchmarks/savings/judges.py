@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 
 import torch
-from judge_kinds import Classifier, FastestDet, NanoDet, Segmenter, StreetSegmenter
+from judge_kinds import Classifier, Detail, FastestDet, NanoDet, Segmenter, StreetSegmenter
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_eval
@@ -53,6 +53,13 @@ def _squeezenet(name: str, data: Path) -> TaskModel:
     stored = torch.load(data / "weights" / "squeezenet1_1_torchvision_fp16.pth", weights_only=True)
     network.load_state_dict({key: value.float() for key, value in stored.items()})
     return Classifier(name, network, IMAGENET)
+
+
+def _detail(name: str, data: Path) -> TaskModel:
+    """SqueezeNet's early layers."""
+    network = _squeezenet(name, data)
+    assert isinstance(network, Classifier)
+    return Detail(name, network.network, IMAGENET)
 
 
 def _lite(name: str, _data: Path) -> TaskModel:
@@ -188,6 +195,7 @@ def _module(file: Path, name: str) -> ModuleType:
 
 JUDGES = {
     "squeezenet": _squeezenet,
+    "detail": _detail,
     "lite0": _lite,
     "lite1": _lite,
     "lite2": _lite,

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from judge_kinds import Classifier, Segmenter, StreetSegmenter
+from judge_kinds import Classifier, Detail, Segmenter, StreetSegmenter
 from judges import load_judge
 from labels import load_labels
 from sets import load_set
@@ -55,7 +55,7 @@ def load_judges(names: Sequence[str], data: Path) -> dict[str, TaskModel]:
     judges: dict[str, TaskModel] = {}
     for name in names:
         judge = load_judge(name, data)
-        if isinstance(judge, Classifier | Segmenter) and not isinstance(judge, StreetSegmenter):
+        if isinstance(judge, Classifier | Segmenter) and not isinstance(judge, Detail | StreetSegmenter):
             side = 513 if isinstance(judge, Segmenter) else judge.side_px or 216
             with warnings.catch_warnings(), torch.no_grad():
                 warnings.simplefilter("ignore")

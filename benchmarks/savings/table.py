@@ -66,6 +66,7 @@ FULL = {
 }  #: methods with the columns beside the loss
 #: other encoders of the same format, by what they are measured against
 ENCODERS = {"jpeg": ("jpeg-plain", "jpeg-progressive", "jpeg-trellis", "mozjpeg", "jpegli"), "bpg": ("bpg-best",)}
+ERROR = "squared error"  #: stands in a chooser's panel as a control: what it loses knows no network
 FACTORS = ("0.7", "0.5")  #: of height and width
 VARIANTS = (
     "chroma-3",
@@ -87,7 +88,10 @@ def load(
     if found is not None and beside is not None and len(found.bits) != len(beside.bits):
         print(f"left out: {file.name}, of {len(found.bits)} images instead of {len(beside.bits)}")
         return None
-    return found if found is not None and set(judges) <= set(found.losses) else None
+    if found is None or not set(judges) <= set(found.losses):
+        return None
+    found.losses[ERROR] = found.mse
+    return found
 
 
 def trained(told: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -137,6 +141,7 @@ def methods(folder: Path, set_name: str, codec: str, networks: Mapping[str, tupl
             found[f"control: one {label} for all"] = (wide, constant(wide), True)
             found[f"chosen with {label}"] = (wide, pick(wide), True)
             found[f"control: one {label} for all, by the panel"] = (wide, pick(wide, shrink=1.0), True)
+            found[f"control: chosen with {label}, by squared error"] = (wide, pick(wide, (ERROR,)), True)
     wide = join([raw, *blurs, *boxes, *downs])
     found["all, in the loop"] = (wide, pick(wide, (*panel, judge), shrink=0.0, smooth=False), False)
     found["all, by the judge alone"] = (wide, pick(wide, (judge,), shrink=0.0, smooth=False), False)
@@ -159,6 +164,11 @@ def methods(folder: Path, set_name: str, codec: str, networks: Mapping[str, tupl
             sized = join([ours, *reduced])
             found[f"{network}, one resolution for all"] = (sized, constant(sized), outside)
             found[f"{network}, chosen with resolution"] = (sized, pick(sized), outside)
+            found[f"control: {network}, chosen with resolution, by squared error"] = (
+                sized,
+                pick(sized, (ERROR,)),
+                True,
+            )
         wide = join([raw, ours, *blurs, *downs, *boxes, *reduced])
         found[f"{network} or not, chosen with all"] = (wide, pick(wide), outside)
         found[f"{network}, all, in the loop"] = (wide, pick(wide, (*panel, judge), shrink=0.0, smooth=False), False)
@@ -231,6 +241,9 @@ def main() -> None:
                         )
                         if by_panel is not None:
                             row["against_one_by_the_panel"] = compare(by_panel[:2], (table, choice), judge, scorer)
+                        by_error = everything.get(f"control: {label}, by squared error")
+                        if by_error is not None:
+                            row["against_chosen_by_error"] = compare(by_error[:2], (table, choice), judge, scorer)
                         trellis = load(arguments.store, set_name, "jpeg-trellis", "raw", raw, [judge])
                         if codec == "jpeg" and trellis is not None:
                             strongest = (trellis, constant(trellis))
@@ -269,6 +282,7 @@ def main() -> None:
                             "against_equal_bits",
                             "against_one_for_all",
                             "against_one_by_the_panel",
+                            "against_chosen_by_error",
                         )
                         if key in row
                     )

@@ -36,9 +36,9 @@ from precomp_sdk.chooser.curve import prices_of
 PANEL = ("squeezenet", "nanodet")  # those that ship
 FITTED = ("cls-tune", "coco-tune")  # sets that the curve is fitted on
 JUDGES = {
-    "cls-tune": (*PANEL, "lite2", "mobilenetv2"),
-    "coco-tune": (*PANEL, "lite2", "fastestdet", "deeplab"),
-    "camvid-tune": (*PANEL, "lite2", "streets"),
+    "cls-tune": (*PANEL, "detail", "lite2", "mobilenetv2"),
+    "coco-tune": (*PANEL, "detail", "lite2", "fastestdet", "deeplab"),
+    "camvid-tune": (*PANEL, "detail", "lite2", "streets"),
 }
 TRUSTS = (0.7, 0.4, 0.15)
 TRUST = 0.7

@@ -17,6 +17,7 @@ from precomp_sdk.training import load_module, read_module
 __all__ = ["make_preprocessor", "make_sent"]
 
 BLUR_SIGMA_PX = 3.0
+PRIOR_SIGMA_PX = 3.0  # of the blur that stands in for a network, in the control of `centred:`
 BOX_MARGIN = 0.1  # of a box's side, on every side
 
 
@@ -29,7 +30,7 @@ def make_sent(
     ``down-0.5`` (factor); ``around-nanodet`` (blurred outside the boxes of a detector);
     ``centre-nanodet`` (control: outside a centred box of equal area); a weights file; ``FILE@0.7`` (what the network
     makes of the image at that factor of its height and width); ``centred:FILE`` (control: what `qa-smooth` removes of
-    each level, as much of it, by a centre prior).
+    each level, as much of it, by a centre prior; of another network as large a change, made by a blur, by the prior).
     """
     kind, _, option = variant.partition("-")
     if variant == "raw":
@@ -45,9 +46,11 @@ def make_sent(
     centred = variant.startswith("centred:")
     file, dot, size = variant.removeprefix("centred:").rpartition(".safetensors")
     factor = size.removeprefix("@")
-    network = _network(Path(file + dot), data)
+    network: torch.nn.Module = _network(Path(file + dot), data)
     images = [_down(image, float(factor)) for image in images] if factor else images
-    return _preprocessed(_Centred(network) if centred else network, codec, qualities, images)
+    if centred:
+        network = _Centred(network) if isinstance(network, SmoothQACNN) else _CentredBlur(network)
+    return _preprocessed(network, codec, qualities, images)
 
 
 def _blur(image: Tensor, sigma: float) -> Tensor:
@@ -96,9 +99,8 @@ def _masks(kind: str, guide: str, images: Sequence[Tensor], data: Path) -> list[
 class _Centred(torch.nn.Module):
     """`qa-smooth` with its shares spread by the distance from the centre: as much is removed, knowing nothing."""
 
-    def __init__(self, network: Preprocessor) -> None:
+    def __init__(self, network: SmoothQACNN) -> None:
         super().__init__()
-        assert isinstance(network, SmoothQACNN)
         self.network, self._told = network, network._shares
         network._shares = self._shares  # type: ignore[method-assign]
 
@@ -115,6 +117,27 @@ class _Centred(torch.nn.Module):
     def forward(self, images: Tensor, strengths: Sequence[float]) -> Tensor:
         result: Tensor = self.network(images, strengths)
         return result
+
+
+class _CentredBlur(torch.nn.Module):
+    """A blur that grows with the distance from the centre, as far from each image as what the network makes of it."""
+
+    def __init__(self, network: torch.nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor, strengths: Sequence[float]) -> Tensor:
+        change = (self.network(images, strengths) - images).square().mean(dim=(1, 2, 3), keepdim=True)
+        side = 2 * int(3 * PRIOR_SIGMA_PX + 0.999) + 1
+        blur = gaussian_blur(images, [side, side], [PRIOR_SIGMA_PX, PRIOR_SIGMA_PX]) - images
+        rows, columns = (torch.linspace(-1, 1, length) for length in images.shape[2:])
+        distance = (rows[:, None].square() + columns.square()).sqrt()
+        low, high = torch.zeros_like(change), torch.full_like(change, 64.0)
+        for _ in range(24):  # shares grow with the factor, and with them the change
+            factor = (low + high) / 2
+            reached = ((factor * distance).clamp(0, 1) * blur).square().mean(dim=(1, 2, 3), keepdim=True) >= change
+            low, high = torch.where(reached, low, factor), torch.where(reached, factor, high)
+        return images + (high * distance).clamp(0, 1) * blur
 
 
 @torch.no_grad()
