@@ -5,7 +5,8 @@
 Every quality of its ladder at every resolution is encoded once and judged by the sender's panel and by networks beside
 it; then its search, as `precomp_sdk.QualityChooser` does it, runs over these tables. The curve is fitted on every
 second tuning photograph and scene (docs/protocol.md) and the choice judged on the others. A judge is left out of the
-networks that the curve is fitted by, unless it is in the sender's own panel. With ``--network``: the image as it is,
+networks that the curve is fitted by, unless it is in the sender's own panel. Besides the panel, two are asked that know
+no answer: early features of SqueezeNet, and the squared error. With ``--network``: the image as it is,
 what the network makes of it, and either, whichever the panel prefers.
 """
 
@@ -26,7 +27,7 @@ from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 from sets import load_set
 from store import Store, Table
-from table import rounded
+from table import ERROR, rounded
 from torch import Tensor
 from variants import make_sent
 
@@ -40,6 +41,7 @@ JUDGES = {
     "coco-tune": (*PANEL, "detail", "lite2", "fastestdet", "deeplab"),
     "camvid-tune": (*PANEL, "detail", "lite2", "streets"),
 }
+ASKED_INSTEAD = {"early features": ("detail",), ERROR: (ERROR,)}
 TRUSTS = (0.7, 0.4, 0.15)
 TRUST = 0.7
 ENCODES = 3
@@ -91,8 +93,9 @@ class Way:
     losses: Array
 
 
-def way(known: Mapping[str, Table], set_name: str, units: Mapping[str, float], members: Sequence[str]) -> Way:
-    """Return a way: the average image over the fitting halves, the images of the other half of a set."""
+def way(known: Mapping[str, Table], set_name: str, units: Mapping[str, float], members: Sequence[str],
+        asked: Sequence[str] = PANEL) -> Way:  # fmt: skip
+    """Return a way: the average image over the fitting halves by some, what those asked lose on the other halves."""
     fitted = [known[name] for name in FITTED]
     rates = np.concatenate([(table.bits / table.pixels[:, None])[::2] for table in fitted]).mean(axis=0)
     losses = []
@@ -100,7 +103,7 @@ def way(known: Mapping[str, Table], set_name: str, units: Mapping[str, float], m
         told = [table.losses[name][::2] for table in fitted if name in table.losses]
         losses.append(np.concatenate(told).mean(axis=0) / units[name])
     table = half(known[set_name])
-    own = np.mean([table.losses[name] / units[name] for name in PANEL], axis=0)
+    own = np.mean([table.losses[name] / units[name] for name in asked], axis=0)
     return Way(table, table.bits / table.pixels[:, None], own, rates, np.mean(losses, axis=0))
 
 
@@ -168,8 +171,11 @@ def main() -> None:
         for network in ("", options.network)
     )
     width = len(LADDERS[options.codec])
-    everybody = tuple(dict.fromkeys(itertools.chain(*JUDGES.values())))
+    for table in (*raw.values(), *sent.values()):
+        table.losses[ERROR] = table.mse
+    everybody = tuple(dict.fromkeys([*itertools.chain(*JUDGES.values()), ERROR]))
     fitting = tuple(dict.fromkeys(itertools.chain(*(JUDGES[name] for name in FITTED))))
+    fitting = tuple(name for name in fitting if name != "detail")
     units = {}
     for name in everybody:
         told = [table.losses[name][::2, :width] for table in raw.values() if name in table.losses]
@@ -192,6 +198,8 @@ def main() -> None:
             return Choice("chosen", (np.zeros(len(anchor.bits), dtype=np.int64), *picks))
 
         for judge in judges:
+            if judge == "detail":
+                continue
             tell(judge, "one pair for all, the judge's own best", whole, constant(whole))
             for label, members in {
                 "the panel": PANEL,
@@ -201,6 +209,9 @@ def main() -> None:
                 alone = way(raw, set_name, units, members)
                 for trust in TRUSTS:
                     tell(judge, f"curve by {label}, trust {trust}", whole, choose([alone], trust))
+                for kind, asked in ASKED_INSTEAD.items():
+                    other = way(raw, set_name, units, members, asked)
+                    tell(judge, f"curve by {label}, {kind} asked", whole, choose([other], TRUST))
                 if options.network:
                     after = way(sent, set_name, units, members)
                     tell(judge, f"curve by {label}, either", join([whole, half(sent[set_name])]),
