@@ -96,7 +96,7 @@ class LightQACNN(Preprocessor):
         smoothings = 2 * len(_SMOOTHINGS_PX)  # for luma, and for both chroma planes
         self.embed = nn.Conv2d(pixels, width, 1)
         self.mixers = nn.ModuleList(_Mixer(width) for _ in range(depth))
-        self.norm = nn.GroupNorm(1, width)
+        self.norm: nn.Module = nn.GroupNorm(1, width)
         self.local_weights = nn.Conv2d(width, smoothings * _WEIGHTS_PER_BLOCK**2, 1)
         self.bend, self.global_weights = nn.Linear(1, _BLOCK), nn.Linear(_BLOCK, smoothings)
         self.correction = nn.Conv2d(width, pixels, 1)

@@ -175,6 +175,22 @@ class QualityChooser:
             )
         return self._curve
 
+    def at_full_size(self) -> "QualityChooser":
+        """Return a chooser of the same parts and the same curve that takes no pixel away: quality alone is chosen.
+
+        For a receiver that needs every pixel, a segmenter of thin things, say. A preprocessor's own resolutions stay.
+        """
+        return QualityChooser(
+            self.codec,
+            self.panel,
+            preprocessor=self.preprocessor,
+            ladder=self.ladder,
+            trust=self.trust,
+            monotone=self.monotone,
+            panel_px=self.panel_px,
+            curve=self._curve,
+        )
+
     def fit(self, images: Sequence[Tensor]) -> PriceCurve:
         """Measure the codec alone on images, without the preprocessor: units, and the price of every quality.
 

@@ -1,9 +1,9 @@
 """Commands for trained preprocessors: export, compress, decompress."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -124,6 +124,9 @@ def compress(
         float | None, typer.Option(help="With --keep-answer: the share of an answer that may differ.")
     ] = None,
     max_encodes: Annotated[int, typer.Option(help="How often an image may be encoded to find its quality.", min=2)] = 8,
+    full_size: Annotated[
+        bool, typer.Option("--full-size", help="Code every pixel, where a sender would choose a resolution, too.")
+    ] = False,
     codec: CodecName = None,
     workers: Workers = None,
     engine: EngineName = "local",
@@ -143,7 +146,7 @@ def compress(
     """Preprocess and encode images, upright and in sRGB; their metadata is left behind.
 
     A shipped sender chooses for each image the quality and the resolution that small networks of its own need;
-    --quality then names the operating point.
+    --quality then names the operating point, and --full-size keeps it from taking pixels away.
 
     A folder as output makes it a job: files are written atomically, a record of each goes to compressed.jsonl, and the
     same command goes on where one was interrupted.
@@ -164,7 +167,11 @@ def compress(
     read = ReadSettings(max_pixels=MAX_PIXELS if max_pixels is None else max_pixels, white_level=white_level)
     model = find_model(model, codec)
     load = partial(load_compressor, model, registry, max_pixels=max_pixels, trust=trust)
+    if full_size:
+        load = partial(_load_at_full_size, load)
     sender = load(observer=tell_notice)
+    if full_size and sender.chooser is None:
+        raise typer.BadParameter("expected a sender that chooses a resolution", param_hint="--full-size")
     if quality is not None:
         sender.check_quality(quality)
     single = len(inputs) == 1 and (inputs[0] == STREAM or inputs[0].is_file())
@@ -189,6 +196,11 @@ def compress(
         say(report.summary())
     if report.failures and fail:
         raise typer.Exit(1)
+
+
+def _load_at_full_size(load: Callable[..., "Compressor"], **options: Any) -> "Compressor":
+    """Return what is loaded, at full size; a worker does it anew."""
+    return load(**options).at_full_size()
 
 
 def _kept(name: str, registry: "Registry", *, trust: bool, tolerance: float | None, max_encodes: int) -> "KeepAnswer":

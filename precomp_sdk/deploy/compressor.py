@@ -1,6 +1,7 @@
 """Preprocessor and codec as one thing that turns images into payloads."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -156,6 +157,17 @@ class Compressor(Assembled):
         if self.chooser is None:
             return self
         return Compressor(self.codec, self.preprocessor, ladder=self.ladder, facts=self._facts)
+
+    def at_full_size(self) -> "Compressor":
+        """Return the same sender, whose chooser takes the quality alone: every pixel is coded.
+
+        For a receiver that needs them, a segmenter of thin things, say. Without a chooser it is this sender; what a
+        preprocessor was trained to code smaller stays smaller.
+        """
+        if self.chooser is None:
+            return self
+        use = replace(self.chooser, chooser=self.chooser.chooser.at_full_size())
+        return Compressor(self.codec, self.preprocessor, ladder=self.ladder, facts=self._facts, chooser=use)
 
     def compress_many(
         self, images: Iterable[ImageSource], target: QualityTarget | KeepAnswer | float

@@ -9,6 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 from typer.testing import CliRunner
 
+from precomp_jpeg import JPEGCodec
 from precomp_sdk import (
     Boxes,
     CheckpointError,
@@ -93,7 +94,9 @@ def test_what_is_there_under_a_name_comes_first(tmp_path: Path, monkeypatch: pyt
 
 def make_sender(**options: Any) -> Compressor:
     codec, dataset = FakeCodec(), FakeDataset()
-    chooser = QualityChooser(codec, {"own": FakeTask()}, ladder=(90, 40, 10), resolutions=(1.0, 0.5), **options)
+    chooser = QualityChooser(
+        codec, {"own": FakeTask()}, **{"ladder": (90, 40, 10), "resolutions": (1.0, 0.5), **options}
+    )
     chooser.fit([dataset[place].image for place in range(4)])
     return Compressor(codec, Identity(), chooser=ChooserUse(chooser, "exact"))
 
@@ -115,6 +118,21 @@ def test_a_sender_with_a_chooser_is_one_file(tmp_path: Path, doubles: Registry) 
         Compressor.load(path, doubles)
     with pytest.raises(CheckpointError, match="a panel"):
         Compressor.load(path, doubles, panel={"own": FakeTask().half()})
+
+
+def test_at_full_size_no_pixel_is_taken_away(image: Tensor, tmp_path: Path, doubles: Registry) -> None:
+    sender = make_sender(resolutions=(0.5,))
+    doubles.add(Identity)
+    images = [FakeDataset()[place].image for place in range(4)]
+    assert all(sender.compress_chosen(one, 10).resolution < 1.0 for one in images)
+    whole = sender.at_full_size()
+    assert all(whole.compress_chosen(one, quality).resolution == 1.0 for one in images for quality in (90, 40, 10))
+    assert whole.digest != sender.digest  # a job begins anew with it
+    whole.save(tmp_path / "whole.safetensors")
+    again = Compressor.load(tmp_path / "whole.safetensors", doubles, panel={"own": FakeTask()})
+    assert again.compress(images[0], 10) == whole.compress(images[0], 10)
+    plain = sender.without_chooser()
+    assert plain.at_full_size() is plain
 
 
 @pytest.mark.parametrize(
@@ -161,6 +179,25 @@ def test_the_command_says_what_was_chosen(image: Tensor, tmp_path: Path) -> None
     assert Path(record["output"]).suffix == Compressor.load("general", codec=CODECS[-1]).codec.suffix()
     assert "operating point 20" in record["reason"]
     assert record["resolution"] in (1.0, 0.7, 0.5)
+
+
+def test_the_command_keeps_every_pixel_on_demand(image: Tensor, tmp_path: Path) -> None:
+    write_image(image, tmp_path / "photo.png")
+    command = ["compress", "general", str(tmp_path / "photo.png"), "--quality", "5", "--json", "--output"]
+    found = {
+        whole: json.loads(CliRunner().invoke(cli.app, [*command, str(tmp_path / "x.jpg"), *whole]).stdout)["resolution"]
+        for whole in ((), ("--full-size",))
+    }
+    assert found[()] < found["--full-size",] == 1.0
+    job = [*command[:-1], "--full-size", "--workers", "2", "--output", str(tmp_path / "out")]
+    assert CliRunner().invoke(cli.app, job).exit_code == 0
+    assert json.loads((tmp_path / "out" / "compressed.jsonl").read_text())["resolution"] == 1.0
+    Compressor(JPEGCodec(), Identity(), ladder=(5, 40)).save(tmp_path / "plain.safetensors")
+    refused = CliRunner().invoke(
+        cli.app, ["compress", str(tmp_path / "plain.safetensors"), *command[2:], "x.jpg", "--full-size"]
+    )
+    assert refused.exit_code == 2
+    assert "chooses a resolution" in refused.stderr
 
 
 @pytest.mark.slow
