@@ -36,11 +36,14 @@ JUDGES = {
 }
 
 
-def measure_general(codec: str, set_name: str, data: Path, count: int | None = None) -> dict[str, object]:
-    """Measure one codec on one set."""
+def measure_general(
+    codec: str, set_name: str, data: Path, count: int | None = None, *, full_size: bool = False
+) -> dict[str, object]:
+    """Measure one codec on one set, as it ships or without a choice of resolution."""
     names, most = JUDGES[set_name]
     images = load_set(set_name, data)[: count or most]
     sender = Compressor.load("general", codec=codec)
+    sender = sender.at_full_size() if full_size else sender
     assert sender.chooser is not None
     use = sender.chooser
     channel = ChoosingChannel(use.chooser, search=use.search, encodes=use.encodes)
@@ -108,14 +111,18 @@ def main() -> None:
     parser.add_argument("--codec", default="jpeg", choices=("jpeg", "bpg", "webp", "avif"))
     parser.add_argument("--set", nargs="+", default=sorted(JUDGES), choices=sorted(JUDGES))
     parser.add_argument("--images", type=int, help="fewer")
+    parser.add_argument("--full-size", action="store_true", help="quality alone is chosen")
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     found = json.loads(arguments.output.read_text()) if arguments.output.exists() else {}
     for set_name in arguments.set:
-        found[set_name] = measure_general(arguments.codec, set_name, arguments.data, arguments.images)
+        told = measure_general(
+            arguments.codec, set_name, arguments.data, arguments.images, full_size=arguments.full_size
+        )
+        found[f"{set_name}, full size" if arguments.full_size else set_name] = told
         arguments.output.write_text(json.dumps(found, indent=1) + "\n")
-        print(json.dumps(found[set_name]), flush=True)
+        print(json.dumps(told), flush=True)
 
 
 if __name__ == "__main__":

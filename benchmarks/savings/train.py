@@ -55,8 +55,12 @@ class FeatureDistance(TaskModel):
         self.judge, self.scorer = judge, judge.scorer
 
     def own(self, images: Tensor) -> Tensor:
-        found: Tensor = self.judge.network.backbone((images - self.judge.mean) / self.judge.std).float()
-        return found
+        network, prepared = self.judge.network, (images - self.judge.mean) / self.judge.std
+        if hasattr(network, "backbone"):
+            found: Tensor = network.backbone(prepared)
+        else:  # torchvision's, averaged over places
+            found = network.features(prepared).mean(dim=(2, 3))
+        return found.float()
 
     def _losses(self, images: Tensor, targets: Sequence[Target]) -> Tensor:
         own = torch.stack([target.values for target in targets])  # type: ignore[attr-defined]
