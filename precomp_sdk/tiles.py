@@ -52,7 +52,7 @@ def preprocess_in_tiles(
             where=f"preprocessor {preprocessor.name!r}",
             expected="one that works in tiles",
             got="none: it averages over the whole image at full size",
-            remedy="Process the image whole, or train a preprocessor with a tiling, such as qa-smooth.",
+            remedy="Process the image whole, or train a preprocessor with a tiling, such as qa-free or qa-smooth.",
         )
     if tile_px < 1:
         raise OptionError.number("tiles", "tile_px", "a whole number from 1", tile_px)
