@@ -27,7 +27,7 @@ from PIL import Image
 from torch import Tensor
 
 from precomp_jpeg import JPEGCodec
-from precomp_qacnn import LightQACNN, PaperQACNN, SmoothQACNN
+from precomp_qacnn import FreeQACNN, LightQACNN, PaperQACNN, SmoothQACNN
 from precomp_sdk import Channel, Compressor, Preprocessor
 from precomp_sdk.allocator import keep_freed_memory
 from precomp_sdk.deploy.resources import memory_needed
@@ -61,6 +61,7 @@ class Contestant:
 
 CONTESTANTS = {
     "qa-smooth": Contestant(SmoothQACNN, 2**25, 10**8),
+    "qa-free": Contestant(FreeQACNN, 2**24, 10**8),
     "qa-light": Contestant(LightQACNN, 2**22, 2**22),  # whole images: 0.5 kB a pixel
     "qa-paper": Contestant(PaperQACNN, 2**18, 2**20),
 }
@@ -217,7 +218,7 @@ def plot(result: dict[str, object], file: Path) -> None:
     assert isinstance(times, list)
     assert isinstance(peaks, list)
     figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.2), constrained_layout=True)
-    colours = {"jpeg": "0.4", "qa-smooth": "C0", "qa-light": "C1", "qa-paper": "C3"}
+    colours = {"jpeg": "0.4", "qa-smooth": "C0", "qa-free": "C2", "qa-light": "C1", "qa-paper": "C3"}
     for name, colour in colours.items():
         rows = [row for row in times if f"{name}_ms_per_mp" in row]
         label = "JPEG's encoder, optimized" if name == "jpeg" else name

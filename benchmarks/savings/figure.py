@@ -1,7 +1,7 @@
 """The figure: {JPEG, BPG} x {classification, detection, segmentation}, for judges outside.
 
-    python benchmarks/savings/figure.py --network shipped_bpg --ours "shipped_bpg, chosen with resolution" \
-        --networks shipped_bpg=squeezenet,mobilenetv2,fastestdet --output docs/results/carry_over.png
+    python benchmarks/savings/figure.py --network free_bpg_0 --ours "free_bpg_0, chosen with resolution" \
+        --networks free_bpg_0=squeezenet,mobilenetv2,fastestdet --output docs/results/carry_over.png
 
 Nothing is encoded or judged here.
 """
@@ -23,7 +23,8 @@ SHOWN = {
     "control: equal bits": ("control: equal bits", "#999999", ":"),
     "control: one resolution for all": ("control: one resolution and quality for all", "#009e73", "-."),
     "ours": ("ours, this network outside", "#c1272d", "-"),
-    "all, in the loop": ("ours, this network in the loop", "#0071bc", "--"),
+    "by squared error": ("control: the same choice by squared error", "#b08d57", (0, (3, 1))),
+    "all, by the judge alone": ("all chosen by this network itself", "#0071bc", "--"),
 }
 PANELS = (("classification", "lite0"), ("detection", "nanodet"), ("segmentation", "deeplab"))
 NAMES = {"lite0": "EfficientNet-Lite0", "nanodet": "NanoDet-m", "deeplab": "DeepLabV3"}
@@ -43,11 +44,11 @@ def main() -> None:
     if arguments.network:
         shown[arguments.network] = ("trained network alone, outside", "#e08a00", "-")
         shown[f"{arguments.network}, by a centre prior"] = (
-            "control: as much removed, by a centre prior",
+            "control: as far a change, by a centre prior",
             "#8a5fbf",
             (0, (5, 1, 1, 1)),
         )
-        shown[f"{arguments.network}, all, in the loop"] = shown.pop("all, in the loop")
+        shown[f"{arguments.network}, all, by the judge alone"] = shown.pop("all, by the judge alone")
     figure, axes = pyplot.subplots(rows, 3, figsize=(13, 3.7 * rows), constrained_layout=True, squeeze=False)
     for row, codec in enumerate(arguments.codecs):
         for column, (cell, judge) in enumerate(PANELS):
@@ -63,7 +64,11 @@ def main() -> None:
             found["anchor"] = (raw, constant(raw, "anchor"), True)
             without = arguments.ours.removeprefix(f"{arguments.network}, ")  # where a codec has no network
             found["ours"] = found.get(arguments.ours) or found.get(without) or found["chosen"]
-            found.setdefault(f"{arguments.network}, all, in the loop", found["all, in the loop"])
+            alone = found["all, by the judge alone"]
+            found.setdefault(f"{arguments.network}, all, by the judge alone", alone)
+            for label in (f"control: {arguments.ours}, by squared error", f"control: {without}, by squared error"):
+                if label in found:
+                    found.setdefault("by squared error", found[label])
             for label, (name, colour, style) in shown.items():
                 if label not in found:
                     continue
