@@ -39,7 +39,9 @@ def image() -> Tensor:
 
 def test_what_ships_is_small_and_says_its_terms() -> None:
     assert "jpeg" in CODECS
-    files = [*FOLDER.rglob("*.safetensors")]  # the guide of both preprocessors among them: it is the shipped classifier's layers
+    files = [
+        *FOLDER.rglob("*.safetensors")
+    ]  # the preprocessors' guide among them: it is the shipped classifier's layers
     assert len(files) > 3
     assert sum(file.stat().st_size for file in files) < 6e6
     notice = (FOLDER / "NOTICE.md").read_text(encoding="utf-8")
