@@ -62,7 +62,7 @@ def write_hub_folder(compressor: "Compressor", folder: Path) -> None:
             where=f"hub, preprocessor {compressor.preprocessor.name!r}",
             expected="one whose file says all there is",
             got=f"one that works with its {' and '.join(needed)}",
-            remedy="Share the folder of the run instead, or train 'qa-free' or 'qa-smooth': they have a guide of their own.",
+            remedy="Share the run's folder instead, or train 'qa-free' or 'qa-smooth', which have guides of their own.",
         )
     compressor.save(folder / SENDER_FILE_ON_HUB)
     (folder / CARD_FILE).write_text(_card(compressor), encoding="utf-8")
