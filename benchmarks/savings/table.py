@@ -13,6 +13,7 @@ import argparse
 import json
 import pickle
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -68,6 +69,7 @@ FULL = {
 ENCODERS = {"jpeg": ("jpeg-plain", "jpeg-progressive", "jpeg-trellis", "mozjpeg", "jpegli"), "bpg": ("bpg-best",)}
 ERROR = "squared error"  #: stands in a chooser's panel as a control: what it loses knows no network
 FACTORS = ("0.7", "0.5")  #: of height and width
+FINER = ("0.85", "0.6", "0.5")  #: measured for judges that choose alone
 VARIANTS = (
     "chroma-3",
     "blur-0.6",
@@ -145,6 +147,9 @@ def methods(folder: Path, set_name: str, codec: str, networks: Mapping[str, tupl
     wide = join([raw, *blurs, *boxes, *downs])
     found["all, in the loop"] = (wide, pick(wide, (*panel, judge), shrink=0.0, smooth=False), False)
     found["all, by the judge alone"] = (wide, pick(wide, (judge,), shrink=0.0, smooth=False), False)
+    finer = finely(folder, set_name, codec, [f"down-{factor}" for factor in FINER], wide, judge)
+    if finer is not None:
+        found["all and finer, by the judge alone"] = (finer, pick(finer, (judge,), shrink=0.0, smooth=False), False)
     for network, inside in networks.items():
         name = network.format(codec=codec)
         ours = load(folder, set_name, codec, name, raw, needed)
@@ -173,7 +178,37 @@ def methods(folder: Path, set_name: str, codec: str, networks: Mapping[str, tupl
         found[f"{network} or not, chosen with all"] = (wide, pick(wide), outside)
         found[f"{network}, all, in the loop"] = (wide, pick(wide, (*panel, judge), shrink=0.0, smooth=False), False)
         found[f"{network}, all, by the judge alone"] = (wide, pick(wide, (judge,), shrink=0.0, smooth=False), False)
+        variants = [f"{stem}{factor}" for factor in FINER for stem in ("down-", f"{name}@")]
+        finer = finely(folder, set_name, codec, variants, wide, judge)
+        if finer is not None:
+            label = f"{network}, all and finer, by the judge alone"
+            found[label] = (finer, pick(finer, (judge,), shrink=0.0, smooth=False), False)
+    names = [network.format(codec=codec) for network in networks]
+    every = [f"down-{factor}" for factor in FINER]
+    every += [f"{name}{size}" for name in names for size in ("", *(f"@{factor}" for factor in (*FACTORS, *FINER)))]
+    if len(names) > 1:
+        wide = join([raw, *downs])
+        finer = finely(folder, set_name, codec, list(dict.fromkeys(every)), wide, judge)
+        if finer is not None:
+            label = "every network, all and finer, by the judge alone"
+            found[label] = (finer, pick(finer, (judge,), shrink=0.0, smooth=False), False)
     return found
+
+
+def finely(folder: Path, set_name: str, codec: str, variants: Sequence[str], wide: Table, judge: str) -> Table | None:
+    """Return what may be chosen from with further resolutions beside it, judged by one alone; None without any."""
+    found = [load(folder, set_name, codec, variant, wide, [judge]) for variant in variants]
+    further = [table for table in found if table is not None]
+    return join([_judged_by(table, judge) for table in (wide, *further)]) if further else None
+
+
+def _judged_by(table: Table, judge: str) -> Table:
+    return replace(
+        table,
+        losses={judge: table.losses[judge]},
+        evidence={judge: table.evidence[judge]},
+        labelled={judge: table.labelled[judge]} if judge in table.labelled else {},
+    )
 
 
 def to_the_eye(table: Table, choice: Choice) -> list[tuple[float, float]]:
