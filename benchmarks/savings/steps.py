@@ -1,7 +1,7 @@
 """What trainings gain against steps: in the loop, and for the network outside that chooses the checkpoint.
 
     python benchmarks/savings/steps.py --log "panel of three=runs/savings/free_bpg_0.jsonl" \
-        --output benchmarks/results/savings/training_free_bpg.json --figure docs/results/steps.png
+        --output benchmarks/results/savings/training_free.json --figure docs/results/steps.png
 
 Reads the logs of train.py; `--known` adds trainings from a file that this script wrote before. 1 is the codec alone.
 """

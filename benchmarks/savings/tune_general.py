@@ -37,11 +37,12 @@ from precomp_sdk.chooser.curve import prices_of
 PANEL = ("squeezenet", "nanodet")  # those that ship
 FITTED = ("cls-tune", "coco-tune")  # sets that the curve is fitted on
 JUDGES = {
-    "cls-tune": (*PANEL, "detail", "lite2", "mobilenetv2"),
-    "coco-tune": (*PANEL, "detail", "lite2", "fastestdet", "deeplab"),
-    "camvid-tune": (*PANEL, "detail", "lite2", "streets"),
+    "cls-tune": (*PANEL, "lite2", "mobilenetv2"),
+    "coco-tune": (*PANEL, "lite2", "fastestdet", "deeplab"),
+    "camvid-tune": (*PANEL, "lite2", "streets"),
 }
-ASKED_INSTEAD = {"early features": ("detail",), ERROR: (ERROR,)}
+EARLY = "detail"  # early features: asked instead of the panel, and never a judge
+ASKED_INSTEAD = {"early features": (EARLY,), ERROR: (ERROR,)}
 TRUSTS = (0.7, 0.4, 0.15)
 TRUST = 0.7
 ENCODES = 3
@@ -58,7 +59,7 @@ def tables(data: Path, codec_name: str, set_name: str, network: str, folder: Pat
     codec, ladder = make_codec(codec_name)[0], LADDERS[codec_name]
     images = load_set(set_name, data)[:count]
     whole = make_sent(network or "raw", codec, ladder, images, data)
-    store = Store(folder / f"tune-{set_name}-{codec_name}.sqlite", load_judges(JUDGES[set_name], data))
+    store = Store(folder / f"tune-{set_name}-{codec_name}.sqlite", load_judges((*JUDGES[set_name], EARLY), data))
     parts = []
     for factor in RESOLUTIONS:
         sent: list[list[Tensor]] = []
@@ -173,9 +174,8 @@ def main() -> None:
     width = len(LADDERS[options.codec])
     for table in (*raw.values(), *sent.values()):
         table.losses[ERROR] = table.mse
-    everybody = tuple(dict.fromkeys([*itertools.chain(*JUDGES.values()), ERROR]))
+    everybody = tuple(dict.fromkeys([*itertools.chain(*JUDGES.values()), EARLY, ERROR]))
     fitting = tuple(dict.fromkeys(itertools.chain(*(JUDGES[name] for name in FITTED))))
-    fitting = tuple(name for name in fitting if name != "detail")
     units = {}
     for name in everybody:
         told = [table.losses[name][::2, :width] for table in raw.values() if name in table.losses]
@@ -198,8 +198,6 @@ def main() -> None:
             return Choice("chosen", (np.zeros(len(anchor.bits), dtype=np.int64), *picks))
 
         for judge in judges:
-            if judge == "detail":
-                continue
             tell(judge, "one pair for all, the judge's own best", whole, constant(whole))
             for label, members in {
                 "the panel": PANEL,

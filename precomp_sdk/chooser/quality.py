@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from copy import copy
 from types import MappingProxyType
 from typing import Final, Literal, get_args
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from precomp_sdk.chooser.answers import CleanAnswer
+from precomp_sdk.chooser.chosen import ChosenQuality
 from precomp_sdk.chooser.curve import PriceCurve, PricePoint, prices_of
 from precomp_sdk.chooser.trial import Trials, Tried
 from precomp_sdk.codec import Codec
@@ -20,7 +21,7 @@ from precomp_sdk.images import check_image
 from precomp_sdk.preprocessor import Preprocessor
 from precomp_sdk.task import TaskModel
 
-__all__ = ["ChosenQuality", "QualityChooser", "Search"]
+__all__ = ["QualityChooser", "Search"]
 
 Search = Literal["exact", "searched"]
 
@@ -28,36 +29,6 @@ _WHERE: Final = "QualityChooser"
 _LEAST: Final = 1e-9  # of a loss: below it a member does not notice compression
 _MIN_IMAGES: Final = 2  # one image has no average
 _LEAST_PANEL_PX: Final = 16
-
-
-@dataclass(frozen=True, slots=True)
-class ChosenQuality:
-    """What was chosen for one image, and why.
-
-    Args:
-        quality: on the codec's scale.
-        resolution: factor of height and width at which the image was coded.
-        payload: the image at that quality, encoded.
-        bits: ``8 * len(payload)``.
-        bpp: bits over the source's pixels.
-        loss: what the panel loses on it, each member in its own unit, as it was weighed: after the panel's word was
-            shared with the average image's curve.
-        losses: by member, in the member's own measure, what it loses.
-        price: bits per pixel for a unit of loss.
-        objective: ``bpp + price * loss``.
-        encodes: how many times the image was encoded.
-    """
-
-    quality: float
-    resolution: float
-    payload: bytes = field(repr=False)
-    bits: int
-    bpp: float
-    loss: float
-    losses: Mapping[str, float]
-    price: float
-    objective: float
-    encodes: int
 
 
 class QualityChooser:
@@ -180,16 +151,9 @@ class QualityChooser:
 
         For a receiver that needs every pixel, a segmenter of thin things, say. A preprocessor's own resolutions stay.
         """
-        return QualityChooser(
-            self.codec,
-            self.panel,
-            preprocessor=self.preprocessor,
-            ladder=self.ladder,
-            trust=self.trust,
-            monotone=self.monotone,
-            panel_px=self.panel_px,
-            curve=self._curve,
-        )
+        found = copy(self)  # parts are shared: nothing of them depends on the resolutions
+        found.resolutions = (1.0,)
+        return found
 
     def fit(self, images: Sequence[Tensor]) -> PriceCurve:
         """Measure the codec alone on images, without the preprocessor: units, and the price of every quality.

@@ -126,3 +126,34 @@ def test_a_missing_guide_file_is_said(
 def test_options_out_of_range_are_refused(make: Callable[..., Network], wrong: dict[str, object]) -> None:
     with pytest.raises(OptionError):
         make(**wrong)
+
+
+@pytest.mark.parametrize("make", BOTH)
+def test_fade_leaves_mild_qualities_alone(make: Callable[..., Network]) -> None:
+    image = photograph(64, 64)
+    with torch.no_grad():
+        faded, whole = (
+            [float((network(image, strength) - image).abs().mean()) for strength in (0.1, 0.3, 0.9)]
+            for network in (stirred(make, fade=[0.2, 0.6]), stirred(make))  # of the same weights
+        )
+    assert faded[0] == 0.0 < whole[0]
+    assert 0.0 < faded[1] < whole[1]
+    assert faded[2] == whole[2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("make", BOTH)
+def test_it_becomes_onnx(tmp_path: Path, make: Callable[..., Network]) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    pytest.importorskip("onnxscript")
+    from precomp_sdk.deploy import export_onnx
+
+    network = stirred(make)
+    export_onnx(network, tmp_path / "one.onnx")
+    session = onnxruntime.InferenceSession(str(tmp_path / "one.onnx"))
+    for size in ((37, 51), (130, 64)):
+        image = photograph(size[0] // 8 * 8 + 8, size[1] // 8 * 8 + 8)[..., : size[0], : size[1]].contiguous()
+        with torch.no_grad():
+            expected = network(image, 0.6)
+        got = session.run(None, {"images": image.numpy(), "strengths": torch.tensor([0.6]).numpy()})[0]
+        torch.testing.assert_close(torch.from_numpy(got), expected, rtol=0, atol=1 / 510)  # half a level
