@@ -1,4 +1,4 @@
-"""Quantization-adaptive CNNs: the paper's, a light one, one guided by the task network, two with a guide of their own."""
+"""Quantization-adaptive CNNs: the paper's, a light one, one guided by the task, two with guides of their own."""
 
 from precomp_qacnn.free import FreeQACNN
 from precomp_qacnn.guided import GuidedQACNN
