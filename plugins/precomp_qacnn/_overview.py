@@ -7,7 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from precomp_qacnn._guide import GUIDE_CHANNELS, SqueezeGuide
-from precomp_sdk import OptionError, Window
+from precomp_sdk import Window
+from precomp_sdk.validation import check_whole_number
 
 __all__ = ["CELL_PX", "Overview", "PlaceNorm"]
 
@@ -41,19 +42,17 @@ class Overview(nn.Module):
         self, name: str, *, width: int, depth: int, guide: bool, reduced_px: int, depth_option: str = "depth"
     ) -> None:
         super().__init__()
-        for option, value, least, most in (
-            ("width", width, 1, 1024),
-            (depth_option, depth, 0, 64),
-            ("reduced_px", reduced_px, 64, 1024),
-        ):
-            if not least <= value <= most:
-                raise OptionError.number(f"preprocessor {name!r}", option, f"a number from {least} to {most}", value)
-        self.reduced_px = reduced_px
+        where = f"preprocessor {name!r}"
+        self.width: int = check_whole_number(width, where, "width", 1, 1024)
+        depth = check_whole_number(depth, where, depth_option, 0, 64)
+        self.reduced_px: int = check_whole_number(reduced_px, where, "reduced_px", 64, 1024)
         self.guide = SqueezeGuide() if guide else None
         inputs = GUIDE_CHANNELS if guide else (3 * CELL_PX**2,)
-        self.project = nn.ModuleList(nn.Sequential(PlaceNorm(count), nn.Conv2d(count, width, 1)) for count in inputs)
-        self.mixers = nn.ModuleList(_Mixer(width) for _ in range(depth))
-        self.norm = PlaceNorm(width)
+        self.project = nn.ModuleList(
+            nn.Sequential(PlaceNorm(count), nn.Conv2d(count, self.width, 1)) for count in inputs
+        )
+        self.mixers = nn.ModuleList(_Mixer(self.width) for _ in range(depth))
+        self.norm = PlaceNorm(self.width)
 
     def forward(self, reduced: Tensor) -> Tensor:
         """Return the map of whole images that were reduced."""

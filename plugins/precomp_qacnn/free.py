@@ -68,6 +68,7 @@ class FreeQACNN(LightQACNN):
         self.overview = Overview(
             self.name, width=width, depth=map_depth, guide=guide, reduced_px=reduced_px, depth_option="map_depth"
         )
+        width, depth = self.overview.width, len(self.mixers)
         self.from_map = nn.Conv2d(width, width, 1)
         self.mixers = nn.ModuleList(_LocalMixer(width) for _ in range(depth))
         self.norm = PlaceNorm(width)

@@ -10,6 +10,7 @@ from torch.nn import functional
 from precomp_qacnn._samples import full_precision, upsampled
 from precomp_qacnn.gain import StrengthGain
 from precomp_sdk import OptionError, Preprocessor, ResolutionCurve
+from precomp_sdk.validation import check_number, check_whole_number
 
 __all__ = ["SMOOTHING_REACH_PX", "LightQACNN"]
 
@@ -54,8 +55,8 @@ class LightQACNN(Preprocessor):
             its score.
 
     Raises:
-        OptionError: ``width``, ``depth`` or a pair of ``resolutions`` is out of range, or ``fade`` is not two strengths
-            that rise.
+        OptionError: ``width``, ``depth``, ``residual_scale`` or a pair of ``resolutions`` is out of range, or ``fade``
+            is not two strengths that rise.
 
     Source: quantization-adaptive gains of arXiv 2206.05650; mixers after ConvNeXt, arXiv 2201.03545; context after
     squeeze-and-excitation, arXiv 1709.01507; the smoothing branch is this project's.
@@ -77,11 +78,10 @@ class LightQACNN(Preprocessor):
         fade: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
-        for option, value, least, most in (("width", width, 1, 1024), ("depth", depth, 0, 64)):
-            if not least <= value <= most:
-                raise OptionError.number(
-                    f"preprocessor {self.name!r}", option, f"a number from {least} to {most}", value
-                )
+        where = f"preprocessor {self.name!r}"
+        width = check_whole_number(width, where, "width", 1, 1024)
+        depth = check_whole_number(depth, where, "depth", 0, 64)
+        check_number(where, "residual_scale", residual_scale, low=0.0)
         self._resolutions = ResolutionCurve(resolutions)
         self._fade = None if fade is None else _check_fade(fade)
         self._options = {

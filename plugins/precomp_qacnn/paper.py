@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from precomp_qacnn.gain import StrengthGain
 from precomp_sdk import Preprocessor, ResolutionCurve
+from precomp_sdk.validation import check_number
 
 __all__ = ["PaperQACNN"]
 
@@ -34,7 +35,7 @@ class PaperQACNN(Preprocessor):
         resolutions: as for `LightQACNN`; the paper codes at full resolution.
 
     Raises:
-        OptionError: a pair of ``resolutions`` is out of range.
+        OptionError: ``residual_scale`` or a pair of ``resolutions`` is out of range.
 
     Source: Lu et al., arXiv 2206.05650. The published description leaves the width at the bottom open; 512 gives the
     9.46 M parameters reported for the released code.
@@ -46,6 +47,7 @@ class PaperQACNN(Preprocessor):
 
     def __init__(self, *, residual_scale: float = 0.05, resolutions: Sequence[Sequence[float]] = ()) -> None:
         super().__init__()
+        check_number(f"preprocessor {self.name!r}", "residual_scale", residual_scale, low=0.0)
         self.residual_scale = residual_scale
         self._resolutions = ResolutionCurve(resolutions)
         self.point1, self.point2 = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)

@@ -79,6 +79,7 @@ class SmoothQACNN(Preprocessor):
     ) -> None:
         super().__init__()
         self.overview = Overview(self.name, width=width, depth=depth, guide=guide, reduced_px=reduced_px)
+        width = self.overview.width
         self._resolutions = ResolutionCurve(resolutions)
         self._fade = None if fade is None else _check_fade(fade)
         self._options = {

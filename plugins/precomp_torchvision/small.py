@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from precomp_sdk import LabelTask, OptionError
+from precomp_sdk import LabelTask
+from precomp_sdk.validation import check_whole_number
 
 __all__ = ["SmallClassifier"]
 
@@ -64,9 +65,8 @@ class SmallClassifier(LabelTask):
         super().__init__(
             label_smoothing=label_smoothing, temperature=temperature, loss=loss, loss_temperature=loss_temperature
         )
-        for option, value in (("num_classes", num_classes), ("width", width)):
-            if value < 1:
-                raise OptionError.number("", option, "1 or more", value)
+        width = check_whole_number(width, f"task {self.name!r}", "width", 1)
+        num_classes = check_whole_number(num_classes, f"task {self.name!r}", "num_classes", 1)
         self.num_classes = num_classes
         widths = (3, width, 2 * width, 4 * width, 8 * width)
         self.stages = nn.ModuleList(

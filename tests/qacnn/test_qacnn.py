@@ -1,12 +1,13 @@
+import inspect
 from collections.abc import Callable
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from precomp_qacnn import GuidedQACNN, LightQACNN, PaperQACNN, SmoothQACNN
+from precomp_qacnn import FreeQACNN, GuidedQACNN, LightQACNN, PaperQACNN, SmoothQACNN
 from precomp_sdk import OptionError, Preprocessor
-from precomp_sdk.testing import PreprocessorSettings, check, natural_image
+from precomp_sdk.testing import FakeTask, PreprocessorSettings, check, natural_image
 from precomp_torchvision import SmallClassifier
 
 BOTH = [LightQACNN, PaperQACNN]
@@ -198,3 +199,14 @@ def test_samples_are_smoothed_in_32_bits_under_mixed_precision(make: Callable[[]
             mixed = network(images, 0.5)
     assert (whole - images).abs().max() > 5 / 255
     assert (mixed - whole).abs().max() < 0.25 / 255
+
+
+@pytest.mark.parametrize("network", [FreeQACNN, GuidedQACNN, LightQACNN, PaperQACNN, SmoothQACNN])
+@pytest.mark.parametrize("number", [-1, float("nan"), float("inf"), 8.5, "8", True])
+def test_numbers_out_of_range_are_refused(network: type[Preprocessor], number: object) -> None:
+    taken = set(inspect.signature(network).parameters)
+    needed = {"task": FakeTask()} if "task" in taken else {}
+    for option in {"width", "depth", "map_depth", "reduced_px", "residual_scale"} & taken:
+        if (option, number) != ("residual_scale", 8.5):
+            with pytest.raises(OptionError, match=option):
+                network(**needed, **{option: number})
