@@ -8,7 +8,7 @@ import torch
 
 from precomp_sdk.errors import OptionError
 
-__all__ = ["LFS_POINTER", "check_choice", "check_instance", "check_whole_number", "find_device"]
+__all__ = ["LFS_POINTER", "check_choice", "check_instance", "check_number", "check_whole_number", "find_device"]
 
 #: how the file begins that git-lfs leaves in the place of one that was not downloaded
 LFS_POINTER = b"version https://git-lfs.github.com/spec"
