@@ -3,12 +3,12 @@
 import ctypes
 import os
 
-__all__ = ["keep_freed_memory"]
+__all__ = ["KEPT_BYTES", "keep_freed_memory"]
 
 # the numbers that <malloc.h> gives them
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
 _LARGEST = 32 << 20  # bytes: the most that glibc takes on 64 bits
-_KEPT = 128 << 20  # bytes: free memory at the end of the heap, above which it is given back
+KEPT_BYTES = 128 << 20  #: free memory at the end of the heap, above which it is given back
 _CHOSEN = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "GLIBC_TUNABLES")
 
 
@@ -30,4 +30,4 @@ def keep_freed_memory() -> bool:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):  # macOS, musl, Windows
         return False
-    return bool(mallopt(_M_MMAP_THRESHOLD, _LARGEST)) and bool(mallopt(_M_TRIM_THRESHOLD, _KEPT))
+    return bool(mallopt(_M_MMAP_THRESHOLD, _LARGEST)) and bool(mallopt(_M_TRIM_THRESHOLD, KEPT_BYTES))

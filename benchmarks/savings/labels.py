@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from sets import coco_files, imagenette
+from sets import CLASS_ROWS, coco_files, imagenette
 
 from precomp_sdk import Boxes, Label, Mask, Target
 
@@ -28,7 +28,7 @@ def _classes(judge: str, data: Path) -> list[Target | None]:
     """1000-way for networks of 1000 classes, ten-way for MobileNetV2's head."""
     index = json.loads((data / "imagenette" / "imagenet_index.json").read_text())
     names = sorted(path.name for path in (data / "imagenette" / "val").iterdir() if path.is_dir())
-    _, labels = imagenette(data, "val", 12)
+    _, labels = imagenette(data, "val", CLASS_ROWS)
     return [Label(label if judge == "mobilenetv2" else index[names[label]]) for label in labels]
 
 
@@ -40,7 +40,7 @@ def _boxes(data: Path) -> list[Target | None]:
         by_image.setdefault(item["image_id"], []).append(item)
     ids = {item["file_name"]: item["id"] for item in content["images"]}
     found: list[Target | None] = []
-    for file in coco_files(data, "val")[:64]:
+    for file in coco_files(data, "val"):
         items = by_image.get(ids[file.name], [])
         corners = torch.tensor([item["bbox"] for item in items], dtype=torch.float32).reshape(-1, 4) * 0.75
         corners[:, 2:] += corners[:, :2]
@@ -53,7 +53,7 @@ def _boxes(data: Path) -> list[Target | None]:
 def _masks(data: Path) -> list[Target | None]:
     """VOC's classes on the judge's own grid (`Segmenter.logits`); None where there is no mask."""
     found: list[Target | None] = []
-    for file in coco_files(data, "val")[:64]:
+    for file in coco_files(data, "val"):
         mask = data / "coco640" / "masks" / "val" / f"{file.stem}.png"
         if not mask.exists():
             found.append(None)

@@ -25,7 +25,16 @@ from torch import Tensor
 from torch.nn import functional
 from variants import make_preprocessor
 
-from precomp_sdk import EnsembleTask, Registry, Target, TaskDataset, TaskModel, Trainer, TrainSettings
+from precomp_sdk import (
+    EnsembleTask,
+    QualityChooser,
+    Registry,
+    Target,
+    TaskDataset,
+    TaskModel,
+    Trainer,
+    TrainSettings,
+)
 from precomp_sdk.observers import JSONLObserver, ProgressObserver, fan_out
 from precomp_sdk.targets import ImageTarget
 from precomp_sdk.training import load_module
@@ -73,14 +82,14 @@ class FeatureDistance(TaskModel):
         return [Features(row) for row in self.own(images)]
 
 
-def member(name: str, data: Path) -> TaskModel:
+def member(name: str, data: Path, crop_px: int = CROP_PX) -> TaskModel:
     """Return a panel member: a judge, or ``NAME-features``."""
     judge = load_judge(name.removesuffix("-features"), data)
     if name.endswith("-features"):
         assert isinstance(judge, Classifier)
         return FeatureDistance(judge)
     if isinstance(judge, FastestDet):
-        judge.side_px = 224  # for crops of 192 pixels
+        judge.side_px = min(judge.side_px, -(-crop_px // 32) * 32 + 32)  # 224 for crops of 192 pixels
     return judge
 
 
@@ -161,6 +170,9 @@ def main() -> None:
     parser.add_argument(
         "--select", default="lite2", help="the network outside the panel that chooses the checkpoint; none: the panel"
     )
+    parser.add_argument(
+        "--chooser", nargs="+", default=[], help="networks by whose word each image's training quality is chosen"
+    )
     parser.add_argument("--network", default="qa-smooth")
     parser.add_argument("--options", type=json.loads, default={}, help="of the network, JSON")
     parser.add_argument("--set", type=json.loads, default={}, dest="choices", help="of TrainSettings, JSON")
@@ -173,7 +185,7 @@ def main() -> None:
     registry = Registry()
     train, held_out = sets(arguments.data, arguments.images, arguments.crop)
     codec, ladder = make_codec(arguments.codec)
-    task = EnsembleTask(members={name: member(name, arguments.data) for name in arguments.panel}, normalize=True)
+    task = EnsembleTask(members={name: member(name, arguments.data, arguments.crop) for name in arguments.panel}, normalize=True)
     choices: dict[str, object] = {
         "steps": 800, "batch_size": 12, "learning_rate": 1e-3, "warmup_steps": 60, "ema_decay": 0.98,
         "precision": "bf16-mixed", "held_out_images": len(held_out), "held_out_every": 100, "calibration_images": 48,
@@ -183,6 +195,11 @@ def main() -> None:
     preprocessor = make_preprocessor(arguments.network, arguments.data, **arguments.options)
     if arguments.begin is not None:
         load_module(arguments.begin, preprocessor, name=preprocessor.name)
+    chooser = None
+    if arguments.chooser:
+        panel = {name: load_judge(name, arguments.data) for name in arguments.chooser}
+        chooser = QualityChooser(codec, panel, ladder=ladder)
+        chooser.fit([held_out[place].image for place in range(len(held_out))])
     rounding = {"rounding": 0.3} if codec.name == "jpeg" else {}
     trainer = Trainer(
         codec=codec,
@@ -190,6 +207,7 @@ def main() -> None:
         preprocessor=preprocessor,
         task=task,
         select=None if arguments.select == "none" else load_judge(arguments.select, arguments.data),
+        chooser=chooser,
         settings=settings,
         observer=fan_out(ProgressObserver(), JSONLObserver(arguments.output.with_suffix(".jsonl"))),
     )

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from precomp_sdk.allocator import KEPT_BYTES
 from precomp_sdk.errors import ResourceError
 from precomp_sdk.modules import device_of, evaluation_mode
 from precomp_sdk.preprocessor import Preprocessor
@@ -41,9 +42,10 @@ def bytes_per_pixel(preprocessor: Preprocessor) -> float:
 
 
 def memory_needed(preprocessor: Preprocessor, size: tuple[int, int], *, tile_px: int | None = TILE_PX) -> int:
-    """Return the bytes that sending one image takes over an idle process.
+    """Return the bytes that sending one image takes at most over an idle process.
 
-    Source, network, what the codec gets, and what its library makes of it.
+    Source, network, what the codec gets, what its library makes of it, and what the allocator may keep of memory that
+    the network has freed (`precomp_sdk.allocator.keep_freed_memory`): as much again as it took, up to 134 MB.
 
     Args:
         preprocessor: at the sender.
@@ -54,7 +56,8 @@ def memory_needed(preprocessor: Preprocessor, size: tuple[int, int], *, tile_px:
     at_a_time = pixels
     if preprocessor.tiling is not None and tile_px is not None:
         at_a_time = min(pixels, (tile_px + 2 * preprocessor.tiling.overlap_px) ** 2)
-    return int(bytes_per_pixel(preprocessor) * at_a_time + _WHOLE_BYTES * pixels)
+    working = bytes_per_pixel(preprocessor) * at_a_time
+    return int(working + min(working, KEPT_BYTES) + _WHOLE_BYTES * pixels)
 
 
 def check_memory(preprocessor: Preprocessor, size: tuple[int, int], *, tile_px: int | None = TILE_PX) -> None:

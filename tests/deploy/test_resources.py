@@ -8,6 +8,7 @@ import pytest
 
 from precomp_qacnn import LightQACNN, PaperQACNN
 from precomp_sdk import Preprocessor, ResourceError
+from precomp_sdk.allocator import KEPT_BYTES
 from precomp_sdk.deploy.resources import bytes_per_pixel, check_memory, memory_needed
 from precomp_sdk.testing import FakePreprocessor
 
@@ -39,6 +40,15 @@ def test_the_estimate_holds_what_a_process_really_takes(cls: type[Preprocessor])
 def test_memory_grows_with_the_image_without_a_tiling() -> None:
     network = FakePreprocessor()
     assert memory_needed(network, (200, 400)) == pytest.approx(4 * memory_needed(network, (100, 200)), rel=1e-6)
+
+
+def test_what_the_allocator_keeps_of_freed_memory_is_foretold_up_to_its_bound() -> None:
+    network = FakePreprocessor()
+    taken = bytes_per_pixel(network)
+    small, large = (100, 100), (5000, 5000)
+    image_bytes = memory_needed(network, small) / 100**2 - 2 * taken  # of a pixel, whatever the network
+    kept = memory_needed(network, large) - (image_bytes + taken) * 5000**2
+    assert kept == pytest.approx(KEPT_BYTES, rel=1e-3)
 
 
 def test_what_cannot_fit_is_refused_before_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
