@@ -13,10 +13,12 @@ from precomp_sdk.evaluation import TASK_LOSS, MeasuredCurve, MeasuredPoint, bd_r
 __all__ = [
     "Choice",
     "chosen",
+    "chosen_by",
     "compare",
     "constant",
     "equal_bits",
     "equal_error",
+    "isotonic",
     "join",
     "measured",
     "normalizers",
@@ -98,8 +100,12 @@ def chosen(
     """
     losses = np.mean([table.losses[name] / unit for name, unit in panel.items()], axis=0)
     if smooth:
-        losses = _isotonic(table.bits, losses)
-    losses = (1 - shrink) * losses + shrink * losses.mean(axis=0)
+        losses = isotonic(table.bits, losses)
+    return chosen_by(table, (1 - shrink) * losses + shrink * losses.mean(axis=0), label)
+
+
+def chosen_by(table: Table, losses: Array, label: str = "chosen") -> Choice:
+    """Every image at the column with the least bits + lambda * what is thought to be lost there, (N, C)."""
     rates = table.bits / table.pixels[:, None]
     spread = rates.mean(axis=0).max() - rates.mean(axis=0).min()
     centre = spread / max(losses.mean(axis=0).max() - losses.mean(axis=0).min(), 1e-9)
@@ -141,7 +147,8 @@ def searched(
     return Choice(label, (ends[0], *picks, ends[1])), float(np.mean(spent))
 
 
-def _isotonic(bits: Array, losses: Array) -> Array:
+def isotonic(bits: Array, losses: Array) -> Array:
+    """Return losses (N, C) that fall as an image's bits grow, the nearest by their squares."""
     from scipy.optimize import isotonic_regression
 
     result = np.empty_like(losses)

@@ -15,6 +15,7 @@ import pickle
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 from curves import (
@@ -68,6 +69,7 @@ FULL = {
 #: other encoders of the same format, by what they are measured against
 ENCODERS = {"jpeg": ("jpeg-plain", "jpeg-progressive", "jpeg-trellis", "mozjpeg", "jpegli"), "bpg": ("bpg-best",)}
 ERROR = "squared error"  #: stands in a chooser's panel as a control: what it loses knows no network
+SCORED_BEFORE = {"cls-score": 120, "coco-score": 64}  #: images that rounds before the sixth scored, the first ones
 FACTORS = ("0.7", "0.5")  #: of height and width
 FINER = ("0.85", "0.6", "0.5")  #: measured for judges that choose alone
 VARIANTS = (
@@ -94,6 +96,22 @@ def load(
         return None
     found.losses[ERROR] = found.mse
     return found
+
+
+def new_alone(store: Path, folder: Path) -> Path:
+    """Return a store of the finished tables without the images that earlier rounds scored."""
+    (folder / "tables").mkdir()
+    for file in (store / "tables").glob("*.pickle"):
+        count = next((count for name, count in SCORED_BEFORE.items() if file.name.startswith(f"{name}-")), 0)
+        table: Table = pickle.loads(file.read_bytes())
+        rest = Table(
+            table.qualities, table.bits[count:], table.pixels[count:], table.mse[count:],
+            {name: rows[count:] for name, rows in table.losses.items()},
+            {name: rows[count:] for name, rows in table.evidence.items()},
+            {name: rows[count:] for name, rows in table.labelled.items()},
+        )  # fmt: skip
+        (folder / "tables" / file.name).write_bytes(pickle.dumps(rest))
+    return folder
 
 
 def trained(told: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -231,14 +249,24 @@ def main() -> None:
     parser.add_argument("--codecs", nargs="+", default=["jpeg", "bpg"])
     parser.add_argument("--replicates", type=int, default=300, help="for the scores beside the loss")
     parser.add_argument("--cells", nargs="+", default=list(CELLS))
+    parser.add_argument("--new-alone", action="store_true", help="leave out the images that earlier rounds scored")
     parser.add_argument("--output", type=Path, required=True)
     arguments = parser.parse_args()
+    if not arguments.new_alone:
+        write(arguments, arguments.store)
+        return
+    with TemporaryDirectory() as folder:
+        write(arguments, new_alone(arguments.store, Path(folder)))
+
+
+def write(arguments: argparse.Namespace, store: Path) -> None:
+    """Write the rows of a store's tables."""
     networks = trained(arguments.networks)
     rows: list[dict[str, object]] = []
     for cell in arguments.cells:
         set_name, judges = CELLS[cell]
         for codec in arguments.codecs:
-            raw = load(arguments.store, set_name, codec, "raw")
+            raw = load(store, set_name, codec, "raw")
             if raw is None:
                 continue
             units = normalizers(raw, tuple(raw.losses))
@@ -247,10 +275,10 @@ def main() -> None:
                     continue
                 scorer, metric = SCORERS[judge]
                 anchor = (raw, constant(raw, "anchor"))
-                sizes = [load(arguments.store, set_name, codec, f"down-{factor}", raw, [judge]) for factor in FACTORS]
+                sizes = [load(store, set_name, codec, f"down-{factor}", raw, [judge]) for factor in FACTORS]
                 downs = [table for table in sizes if table is not None]
                 members = tuple(name for name in panel if name in raw.losses)
-                everything = methods(arguments.store, set_name, codec, networks, raw, judge, members, units)
+                everything = methods(store, set_name, codec, networks, raw, judge, members, units)
                 for label, (table, choice, outside) in everything.items():
                     if arguments.methods and not any(part in label for part in arguments.methods):
                         continue
@@ -279,7 +307,7 @@ def main() -> None:
                         by_error = everything.get(f"control: {label}, by squared error")
                         if by_error is not None:
                             row["against_chosen_by_error"] = compare(by_error[:2], (table, choice), judge, scorer)
-                        trellis = load(arguments.store, set_name, "jpeg-trellis", "raw", raw, [judge])
+                        trellis = load(store, set_name, "jpeg-trellis", "raw", raw, [judge])
                         if codec == "jpeg" and trellis is not None:
                             strongest = (trellis, constant(trellis))
                             row["against_trellis"] = compare(strongest, (table, choice), judge, scorer)
@@ -287,7 +315,7 @@ def main() -> None:
                             free = join([raw, *downs])
                             row["against_resolution"] = compare((free, constant(free)), (table, choice), judge, scorer)
                         name = label.partition(",")[0].removesuffix(" or not").format(codec=codec)
-                        centred = load(arguments.store, set_name, codec, f"centred-{name}", raw, [judge])
+                        centred = load(store, set_name, codec, f"centred-{name}", raw, [judge])
                         if centred is not None:
                             control = (centred, constant(centred))
                             row["against_centre_prior"] = compare(control, (table, choice), judge, scorer)

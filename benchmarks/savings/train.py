@@ -185,7 +185,9 @@ def main() -> None:
     registry = Registry()
     train, held_out = sets(arguments.data, arguments.images, arguments.crop)
     codec, ladder = make_codec(arguments.codec)
-    task = EnsembleTask(members={name: member(name, arguments.data, arguments.crop) for name in arguments.panel}, normalize=True)
+    task = EnsembleTask(
+        members={name: member(name, arguments.data, arguments.crop) for name in arguments.panel}, normalize=True
+    )
     choices: dict[str, object] = {
         "steps": 800, "batch_size": 12, "learning_rate": 1e-3, "warmup_steps": 60, "ema_decay": 0.98,
         "precision": "bf16-mixed", "held_out_images": len(held_out), "held_out_every": 100, "calibration_images": 48,

@@ -1,51 +1,113 @@
-"""Choose the chooser's form on the tuning images: how far it trusts single images, and how wide its panel is.
+"""Choose the chooser's form on tuning images: who is asked, how their words are put together, how far they are trusted.
 
-python benchmarks/savings/tune_chooser.py DATA --store runs/savings/store.sqlite --output FILE.json
+    python benchmarks/savings/measure.py DATA --set cls-tune-wide --images 160 --codec jpeg \
+        --variant raw down-0.7 down-0.5 --judges squeezenet lite0 mobilenetv2 nanodet fastestdet deeplab detail
+    python benchmarks/savings/tune_chooser.py --output benchmarks/results/savings/tune_chooser.json
+
+From finished measurements; nothing is encoded or judged here. Each judge is left out in turn, and what the others would
+choose for every image is scored by it. No image is one that docs/protocol.md scores.
 """
 
 import argparse
 import json
-from itertools import combinations
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from curves import chosen, compare, constant, equal_bits, equal_error, normalizers
-from judges import load_judge
-from measure import measure
-from sets import load_set
-from store import Store
+import numpy as np
+from curves import Choice, chosen_by, compare, constant, isotonic, join, normalizers
+from numpy.typing import NDArray
+from table import CELLS, ERROR, load, rounded
 
-parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-parser.add_argument("data", type=Path)
-parser.add_argument("--store", type=Path, default=Path("runs/savings/store.sqlite"))
-parser.add_argument("--output", type=Path, required=True)
-arguments = parser.parse_args()
-NAMES = ("squeezenet", "lite0", "mobilenetv2", "nanodet")
-store = Store(arguments.store, {name: load_judge(name, arguments.data) for name in NAMES})
-images = load_set("cls-tune", arguments.data)
-rows = []
-for codec in ("jpeg", "bpg"):
-    table = measure(store, "cls-tune", images, codec, "raw", arguments.data)
-    anchor = (table, constant(table, "anchor"))
-    units = normalizers(table, NAMES)
-    for witness in NAMES[:3]:
-        scorer = store.judges[witness].scorer
-        trials = {"equal bits": equal_bits(table), "equal error": equal_error(table)}
-        others = [name for name in NAMES if name != witness]
-        for size in (1, 2, 3):
-            for members in combinations(others, size):
-                panel = {name: units[name] for name in members}
-                for shrink in (0.0, 0.3, 0.6):
-                    for smooth in (False, True):
-                        label = f"{'+'.join(members)} shrink {shrink} {'isotonic' if smooth else 'raw'}"
-                        trials[label] = chosen(table, panel, label, shrink=shrink, smooth=smooth)
-        for label, choice in trials.items():
-            found = compare(anchor, (table, choice), witness, scorer, replicates=200)
-            rows.append({"codec": codec, "witness": witness, "form": label, **found})
-arguments.output.parent.mkdir(parents=True, exist_ok=True)
-arguments.output.write_text(json.dumps(rows, indent=1))
-assert store.encodes == 0
-for codec in ("jpeg", "bpg"):
-    for form in dict.fromkeys(row["form"] for row in rows):
-        values = [row for row in rows if row["codec"] == codec and row["form"] == form]
-        told = "  ".join(f"{row['witness']} {row['percent']:+.1f}" for row in values if row["percent"] is not None)
-        print(f"{codec:5s} {form:50s} {told}")
+from precomp_sdk import LabelScorer
+
+Array = NDArray[np.float64]
+NAMES = ("squeezenet", "lite0", "mobilenetv2", "nanodet", "fastestdet", "deeplab")
+EARLY = "detail"  # early features of SqueezeNet, which no answer is read from
+SETS = {"cls-tune-wide": ("photographs", 160), "coco-tune-wide": ("scenes", 96)}
+VARIANTS = {"jpeg": ("raw", "down-0.7", "down-0.5"), "bpg": ("raw", "down-0.7")}
+TRUSTS = (1.0, 0.85, 0.5, 0.3, 0.15)
+POWERS = (0.5, 2.0, 4.0, 8.0)
+MIXES = ((0.5, 0.3), (0.3, 0.5), (0.2, 0.4))
+TABLED = {judge: panel for _, judges in CELLS.values() for judge, panel in judges.items() if judge in NAMES}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--store", type=Path, default=Path("runs/savings/store"))
+    parser.add_argument("--codec", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
+    parser.add_argument("--replicates", type=int, default=200)
+    parser.add_argument("--output", type=Path, required=True)
+    arguments = parser.parse_args()
+    rows: list[dict[str, object]] = []
+    for codec in arguments.codec:
+        for set_name, (label, _) in SETS.items():
+            tables = [load(arguments.store, set_name, codec, variant) for variant in VARIANTS[codec]]
+            found = [table for table in tables if table is not None]
+            if len(found) < len(tables):
+                continue
+            raw, wide = found[0], join(found)
+            units = normalizers(raw, tuple(raw.losses))
+            told = {name: losses / units[name] for name, losses in wide.losses.items()}
+            anchor = (raw, constant(raw, "anchor"))
+            for judge in NAMES:
+                for form, choice in forms(wide.bits, told, judge, lambda own, wide=wide: chosen_by(wide, own)).items():
+                    result = compare(
+                        anchor, (wide, choice or constant(wide)), judge, LabelScorer(), replicates=arguments.replicates
+                    )
+                    rows.append({"codec": codec, "set": label, "images": len(wide.bits), "judge": judge,
+                                 "form": form, **result})  # fmt: skip
+            report(rows, codec, label)
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    lines = ",\n".join(json.dumps(rounded(row)) for row in rows)
+    arguments.output.write_text(f"[\n{lines}\n]\n")
+
+
+def forms(
+    bits: Array, told: dict[str, Array], judge: str, choose: Callable[[Array], Choice]
+) -> dict[str, Choice | None]:
+    """Return what each form chooses, by (N, C) bits and by each network's losses in its unit; None: one pair for all."""
+    others = [name for name in NAMES if name != judge]
+
+    def shared(names: Sequence[str], trust: float = 0.7, power: float = 1.0) -> Array:
+        each = [isotonic(bits, told[name]) ** power for name in names]
+        own = isotonic(bits, np.mean(each, axis=0) ** (1 / power))
+        return trust * own + (1 - trust) * own.mean(axis=0)
+
+    def mixed(names: Sequence[str], own_share: float, scaled_share: float) -> Array:
+        """An image's own curve, the average one scaled to what the image loses in all, and the average one."""
+        own = np.mean([told[name] for name in names], axis=0)
+        average = own.mean(axis=0)
+        scaled = own.sum(axis=1, keepdims=True) / average.sum() * average
+        return own_share * isotonic(bits, own) + scaled_share * scaled + (1 - own_share - scaled_share) * average
+
+    found: dict[str, Choice | None] = {
+        "one pair for all": None,
+        "panel of the tables, trust 0.7": choose(shared(TABLED[judge])),
+        "all others, trust 0.7": choose(shared(others)),
+        "all others and early features, trust 0.7": choose(shared([*others, EARLY])),
+        "all others and squared error, trust 0.7": choose(shared([*others, ERROR])),
+        "squared error alone, trust 0.7": choose(shared([ERROR])),
+        "early features alone, trust 0.7": choose(shared([EARLY])),
+        "oracle: the judge itself, trust 1": choose(told[judge]),
+    }
+    found |= {f"all others, trust {trust:g}": choose(shared(others, trust)) for trust in TRUSTS}
+    found |= {f"all others, mean of power {power:g}, trust 0.7": choose(shared(others, 0.7, power)) for power in POWERS}
+    for own_share, scaled_share in MIXES:
+        label = f"own {own_share:g}, average scaled to the image {scaled_share:g}, average the rest"
+        found[f"all others: {label}"] = choose(mixed(others, own_share, scaled_share))
+        found[f"all others and squared error: {label}"] = choose(mixed([*others, ERROR], own_share, scaled_share))
+    return found
+
+
+def report(rows: Sequence[dict[str, object]], codec: str, label: str) -> None:
+    here = [row for row in rows if row["codec"] == codec and row["set"] == label]
+    print(f"{codec}, {label}: {', '.join(NAMES)}")
+    for form in dict.fromkeys(row["form"] for row in here):
+        values = [row["percent"] for row in here if row["form"] == form]
+        numbers = [value for value in values if isinstance(value, float)]
+        told = " ".join("  none" if value is None else f"{value:6.1f}" for value in values)
+        print(f"{form!s:90s} {told}   mean {np.mean(numbers):6.1f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

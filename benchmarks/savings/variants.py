@@ -11,7 +11,7 @@ from torch.nn import functional
 from torchvision.transforms.functional import gaussian_blur
 
 from precomp_qacnn import GuidedQACNN, SmoothQACNN
-from precomp_sdk import Codec, Preprocessor, Registry
+from precomp_sdk import Codec, Preprocessor, Registry, downscale
 from precomp_sdk.training import load_module, read_module
 
 __all__ = ["make_preprocessor", "make_sent"]
@@ -145,9 +145,10 @@ def _preprocessed(
     network: torch.nn.Module, codec: Codec, qualities: Sequence[float], images: Sequence[Tensor]
 ) -> list[list[Tensor]]:
     strengths = [codec.quality_scale.strength(quality) for quality in qualities]
+    made = (network(image[None].float().expand(len(strengths), -1, -1, -1) / 255, strengths) for image in images)
+    factors = [network.resolution(it) if isinstance(network, Preprocessor) else 1.0 for it in strengths]
     return [
-        list(_bytes(network(image[None].float().expand(len(strengths), -1, -1, -1) / 255, strengths)))
-        for image in images
+        [_bytes(downscale(row[None], factor)[0]) for row, factor in zip(rows, factors, strict=True)] for rows in made
     ]
 
 
