@@ -65,7 +65,7 @@ def main() -> None:
 def forms(
     bits: Array, told: dict[str, Array], judge: str, choose: Callable[[Array], Choice]
 ) -> dict[str, Choice | None]:
-    """Return what each form chooses, by (N, C) bits and by each network's losses in its unit; None: one pair for all."""
+    """Return what each form chooses, by (N, C) bits and each network's losses in its unit; None: one pair for all."""
     others = [name for name in NAMES if name != judge]
 
     def shared(names: Sequence[str], trust: float = 0.7, power: float = 1.0) -> Array:
