@@ -203,6 +203,8 @@ class FastestDet(Detector):
 class NanoDet(Detector):
     """Long side 320, padded to multiples of 32, BGR; quality-focal scores and distributions of box sides."""
 
+    side_px = 320
+
     def maps(self, images: Tensor) -> tuple[Tensor, ...]:
         inside, _, _ = self._frame(images)
         names = [f"{key}_pred_stride_{stride}" for stride in (8, 16, 32) for key in ("cls", "dis")]
@@ -212,7 +214,7 @@ class NanoDet(Detector):
 
     def _frame(self, images: Tensor) -> tuple[Tensor, float, tuple[int, int]]:
         height, width = images.shape[2:]
-        ratio = 320 / max(height, width)
+        ratio = self.side_px / max(height, width)
         inner = (max(1, int(height * ratio)), max(1, int(width * ratio)))
         found = _resize(images, inner).flip(1) * 255
         down, right = -inner[0] % 32, -inner[1] % 32
@@ -223,7 +225,7 @@ class NanoDet(Detector):
 
     def boxes(self, maps: tuple[Tensor, ...], size: tuple[int, int]) -> Sequence[Boxes]:
         height, width = size
-        ratio = 320 / max(height, width)
+        ratio = self.side_px / max(height, width)
         inner = (max(1, int(height * ratio)), max(1, int(width * ratio)))
         down, right = -inner[0] % 32, -inner[1] % 32
         full = (inner[0] + down, inner[1] + right)

@@ -42,8 +42,12 @@ class _Headed(nn.Module):
 
 
 def load_judge(name: str, data: Path) -> TaskModel:
-    """Read a judge by its name; frozen, in evaluation mode."""
-    judge = JUDGES[name](name, data)
+    """Read a judge by its name; frozen, in evaluation mode. ``fastestdet-704``: one that is shown 704 pixels a side."""
+    kind, _, side_px = name.partition("-")
+    judge = JUDGES[kind](name, data)
+    if side_px:
+        assert hasattr(judge, "side_px")
+        judge.side_px = int(side_px)
     return judge.eval().requires_grad_(False)
 
 

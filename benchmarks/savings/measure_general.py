@@ -3,11 +3,12 @@
     python benchmarks/savings/measure_general.py DATA --codec jpeg --output benchmarks/results/savings/general_jpeg.json
 
 The first images of the scored sets of docs/protocol.md, judged by networks outside the panel, each against its own
-clean answer: ImageNet's classes by three classifiers, COCO's scenes by a detector, a segmenter and a classifier,
-streets by a segmenter of streets, Kodak's larger photographs by all three kinds. (MobileNetV2's features and FastestDet
-were among those that trained the preprocessor behind BPG; Lite0 and Lite1 are of the family of Lite2, by which the
-average curve was fitted.) Beside it, equal bits for every image as a control, and what a choice costs: encodes, and
-processor time over the codec's own.
+clean answer: ImageNet's classes by three classifiers, COCO's scenes by a detector, a segmenter and classifiers, streets
+by a segmenter of streets, Kodak's larger photographs by all three kinds. Lite0 looks at an image at its own size, Lite1
+at 240 pixels; NanoDet at the image's own size stands for receivers that look at more than the panel, in which it sees
+320 pixels. (MobileNetV2's features and FastestDet were among those that trained the preprocessor behind BPG; Lite0 and
+Lite1 are of the family of Lite2, by which the average curve was fitted.) Beside it, equal bits for every image as a
+control, and what a choice costs: encodes, and processor time over the codec's own.
 """
 
 import argparse
@@ -29,10 +30,10 @@ __all__ = ["measure_general"]
 
 #: by set: the judges outside, and how many images
 JUDGES = {
-    "cls-score": (("lite0", "lite1", "mobilenetv2"), 80),
-    "coco-score": (("fastestdet", "lite0", "deeplab"), 40),
+    "cls-score": (("lite0", "lite1", "mobilenetv2"), 360),
+    "coco-score": (("fastestdet", "lite0", "lite1", "deeplab", "nanodet-480"), 128),
     "camvid-score": (("cityscapes",), 26),
-    "kodak": (("lite0", "fastestdet", "deeplab"), 24),
+    "kodak": (("lite0", "lite1", "fastestdet", "deeplab", "nanodet-640"), 24),
 }
 
 
