@@ -28,6 +28,7 @@ VARIANTS = {"jpeg": ("raw", "down-0.7", "down-0.5"), "bpg": ("raw", "down-0.7")}
 TRUSTS = (1.0, 0.85, 0.5, 0.3, 0.15)
 POWERS = (0.5, 2.0, 4.0, 8.0)
 MIXES = ((0.5, 0.3), (0.3, 0.5), (0.2, 0.4))
+FOLDS, RIDGE, LEAST = 5, 1e-2, 0.02
 TABLED = {judge: panel for _, judges in CELLS.values() for judge, panel in judges.items() if judge in NAMES}
 
 
@@ -96,7 +97,47 @@ def forms(
         label = f"own {own_share:g}, average scaled to the image {scaled_share:g}, average the rest"
         found[f"all others: {label}"] = choose(mixed(others, own_share, scaled_share))
         found[f"all others and squared error: {label}"] = choose(mixed([*others, ERROR], own_share, scaled_share))
+    found["all others, by a regression fitted to foretell one from the rest"] = choose(foretold(bits, told, others))
     return found
+
+
+def foretold(bits: Array, told: dict[str, Array], names: Sequence[str]) -> Array:
+    """Return the losses (N, C) that a network outside is expected to have, by what those inside lose and squared error.
+
+    A generalized linear model with a logarithmic link and variance in proportion to the mean (McCullagh and Nelder,
+    Generalized Linear Models, 1989, section 9), fitted to each of those inside by the rest, in five folds of images.
+    """
+    place = np.random.default_rng(0).permutation(len(bits)) % FOLDS
+    whole = _design(bits, told, names)
+    inside = {name: _design(bits, told, [other for other in names if other != name]) for name in names}
+    result = np.zeros(bits.shape)
+    for fold in range(FOLDS):
+        rest = place != fold
+        known = np.concatenate([design[rest].reshape(-1, whole.shape[2]) for design in inside.values()])
+        wanted = np.concatenate([told[name][rest].ravel() for name in inside])
+        weights = np.zeros(whole.shape[2])
+        weights[:2] = np.log(wanted.mean()), 1.0
+        for _ in range(30):  # iteratively reweighted least squares
+            mean = np.exp(np.clip(known @ weights, -8, 6))
+            weighed = known * mean[:, None]
+            answer = weighed.T @ (known @ weights + (wanted - mean) / mean)
+            weights = np.linalg.solve(weighed.T @ known + RIDGE * len(wanted) * np.eye(len(weights)), answer)
+        result[~rest] = np.exp(np.clip(whole[~rest] @ weights, -8, 6))
+    return result
+
+
+def _design(bits: Array, told: dict[str, Array], names: Sequence[str]) -> Array:
+    """Return (N, C, 9): one, and logarithms of the average curve, the image's own and its scale, and products."""
+    losses = np.stack([told[name] for name in names])
+    own, geometric = losses.mean(axis=0), np.exp(np.log(losses + LEAST).mean(axis=0))
+    sums = losses.sum(axis=2) / losses.mean(axis=1).sum(axis=1)[:, None]  # (networks, N)
+    shape = np.ones(bits.shape)
+    average = np.log(own.mean(axis=0) + LEAST) * shape
+    apart = np.log(isotonic(bits, own) + LEAST) - average
+    scale = np.log(own.sum(axis=1) / own.mean(axis=0).sum() + LEAST)[:, None] * shape
+    columns = [shape, average, apart, np.log(isotonic(bits, geometric) + LEAST) - average, scale]
+    columns += [np.log(sums + LEAST).mean(axis=0)[:, None] * shape, np.log(told[ERROR] + LEAST)]
+    return np.stack([*columns, scale * average, apart * average], axis=2)
 
 
 def report(rows: Sequence[dict[str, object]], codec: str, label: str) -> None:
