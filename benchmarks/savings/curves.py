@@ -87,7 +87,13 @@ def normalizers(table: Table, names: Sequence[str]) -> dict[str, float]:
 
 
 def chosen(
-    table: Table, panel: Mapping[str, float], label: str = "chosen", *, shrink: float = 0.0, smooth: bool = False
+    table: Table,
+    panel: Mapping[str, float],
+    label: str = "chosen",
+    *,
+    trust: float = 1.0,
+    level: float = 0.0,
+    smooth: bool = False,
 ) -> Choice:
     """Every image at the column with the least bits + lambda * mean normalized loss of the panel.
 
@@ -95,13 +101,16 @@ def chosen(
         table: what may be chosen from.
         panel: normalizer by judge.
         label: names the curve.
-        shrink: share of the average image's loss curve in each image's: 0 trusts the panel, 1 only its mean.
+        trust: share of each image's own loss curve; the rest is the average image's.
+        level: of that rest, the share that lies at the image's own level, as `precomp_sdk.QualityChooser` has it.
         smooth: make each image's loss monotone in its bits first (isotonic regression).
     """
     losses = np.mean([table.losses[name] / unit for name, unit in panel.items()], axis=0)
     if smooth:
         losses = isotonic(table.bits, losses)
-    return chosen_by(table, (1 - shrink) * losses + shrink * losses.mean(axis=0), label)
+    average = losses.mean(axis=0)
+    scale = losses.sum(axis=1, keepdims=True) / average.sum()
+    return chosen_by(table, trust * losses + (1 - trust) * average * (level * scale + 1 - level), label)
 
 
 def chosen_by(table: Table, losses: Array, label: str = "chosen") -> Choice:
@@ -117,7 +126,7 @@ def chosen_by(table: Table, losses: Array, label: str = "chosen") -> Choice:
 
 
 def searched(
-    table: Table, panel: Mapping[str, float], label: str, *, encodes: int, shrink: float = 0.0
+    table: Table, panel: Mapping[str, float], label: str, *, encodes: int, trust: float = 1.0, level: float = 0.0
 ) -> tuple[Choice, float]:
     """Return what `precomp_sdk.QualityChooser` finds with a budget of encodes, and how many it took on average.
 
@@ -137,9 +146,14 @@ def searched(
                 tried.append(column)
                 moved = np.exp(np.mean(np.log(rates[row, tried] / mean_rates[tried])))
                 scaled = (losses[row, tried].sum() + 1e-9) / (mean_losses[tried].sum() + 1e-9)
-                foretold = mean_losses * ((1 - shrink) * scaled + shrink)
+                own_part = trust + (1 - trust) * level
+                foretold = mean_losses * (own_part * scaled + 1 - own_part)
                 column = int((mean_rates * moved + price * foretold).argmin())
-            shared = (1 - shrink) * losses[row, tried] + shrink * mean_losses[tried]
+            scaled = (losses[row, tried].sum() + 1e-9) / (mean_losses[tried].sum() + 1e-9)
+            at_level = mean_losses[tried] * (level * scaled + 1 - level)
+            shared = (
+                trust * isotonic(rates[row : row + 1, tried], losses[row : row + 1, tried])[0] + (1 - trust) * at_level
+            )
             columns[row] = tried[int((rates[row, tried] + price * shared).argmin())]
             spent.append(len(tried))
         picks.append(columns)

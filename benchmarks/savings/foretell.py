@@ -91,7 +91,7 @@ def main() -> None:
             "loss foretold, bits known": choice("bits known", mean_rates, mean_losses, bits, guess_harm),
             "both known": choice("both known", mean_rates, mean_losses, bits, harm),
             "equal bits": equal_bits(raw),
-            "searched, two encodes": searched(raw, units, "searched", encodes=2, shrink=0.3)[0],
+            "searched, two encodes": searched(raw, units, "searched", encodes=2, trust=0.7)[0],
         }
         for judge in ("lite0", "lite1"):
             for label, chosen in choices.items():

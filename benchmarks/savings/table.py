@@ -35,7 +35,8 @@ from store import Table
 
 from precomp_sdk import BoxScorer, LabelScorer, MaskScorer, Scorer
 
-TRUST = {"shrink": 0.3, "smooth": True}  # chosen on cls-tune, see tune_chooser.json
+FORM = {"trust": 0.2, "level": 0.5, "smooth": True}  # chosen on tuning images, see tune_chooser.json
+ALONE = {"trust": 1.0, "level": 0.0, "smooth": False}  # the panel rules
 SCORERS: dict[str, tuple[Scorer, str]] = {
     **{name: (LabelScorer(), "top1") for name in ("squeezenet", "lite0", "lite1", "mobilenetv2")},
     **{name: (BoxScorer(80), "mAP") for name in ("nanodet", "fastestdet")},
@@ -125,10 +126,12 @@ def methods(folder: Path, set_name: str, codec: str, networks: Mapping[str, tupl
     """Return table and choice of every method, and whether the judge is outside it."""
 
     def pick(table: Table, names: tuple[str, ...] = panel, **form: object) -> Choice:
-        return chosen(table, {name: units[name] for name in names}, **{**TRUST, **form})  # type: ignore[arg-type]
+        return chosen(table, {name: units[name] for name in names}, **{**FORM, **form})  # type: ignore[arg-type]
 
     def search(encodes: int) -> Choice:
-        return searched(raw, {name: units[name] for name in panel}, "searched", encodes=encodes, shrink=0.3)[0]
+        return searched(raw, {name: units[name] for name in panel}, "searched", encodes=encodes, trust=0.2, level=0.5)[
+            0
+        ]
 
     found: dict[str, tuple[Table, Choice, bool]] = {
         "control: equal bits": (raw, equal_bits(raw), True),
@@ -136,9 +139,9 @@ def methods(folder: Path, set_name: str, codec: str, networks: Mapping[str, tupl
         "chosen": (raw, pick(raw), True),
         "chosen, searched with 2 encodes": (raw, search(2), True),
         "chosen, searched with 3 encodes": (raw, search(3), True),
-        "chosen, trust 1": (raw, pick(raw, shrink=0.0, smooth=False), True),
-        "chosen, oracle: by the judge itself": (raw, pick(raw, (judge,), shrink=0.0, smooth=False), False),
-        "chosen, in the loop": (raw, pick(raw, (*panel, judge), shrink=0.0, smooth=False), False),
+        "chosen, trust 1": (raw, pick(raw, **ALONE), True),
+        "chosen, oracle: by the judge itself": (raw, pick(raw, (judge,), **ALONE), False),
+        "chosen, in the loop": (raw, pick(raw, (*panel, judge), **ALONE), False),
     }
     for name in ENCODERS.get(codec, ()):
         other = load(folder, set_name, name, "raw", raw, [judge])
@@ -160,14 +163,14 @@ def methods(folder: Path, set_name: str, codec: str, networks: Mapping[str, tupl
             wide = join([raw, *tables])
             found[f"control: one {label} for all"] = (wide, constant(wide), True)
             found[f"chosen with {label}"] = (wide, pick(wide), True)
-            found[f"control: one {label} for all, by the panel"] = (wide, pick(wide, shrink=1.0), True)
+            found[f"control: one {label} for all, by the panel"] = (wide, pick(wide, trust=0.0, level=0.0), True)
             found[f"control: chosen with {label}, by squared error"] = (wide, pick(wide, (ERROR,)), True)
     wide = join([raw, *blurs, *boxes, *downs])
-    found["all, in the loop"] = (wide, pick(wide, (*panel, judge), shrink=0.0, smooth=False), False)
-    found["all, by the judge alone"] = (wide, pick(wide, (judge,), shrink=0.0, smooth=False), False)
+    found["all, in the loop"] = (wide, pick(wide, (*panel, judge), **ALONE), False)
+    found["all, by the judge alone"] = (wide, pick(wide, (judge,), **ALONE), False)
     finer = finely(folder, set_name, codec, [f"down-{factor}" for factor in FINER], wide, judge)
     if finer is not None:
-        found["all and finer, by the judge alone"] = (finer, pick(finer, (judge,), shrink=0.0, smooth=False), False)
+        found["all and finer, by the judge alone"] = (finer, pick(finer, (judge,), **ALONE), False)
     for network, inside in networks.items():
         name = network.format(codec=codec)
         ours = load(folder, set_name, codec, name, raw, needed)
@@ -180,7 +183,7 @@ def methods(folder: Path, set_name: str, codec: str, networks: Mapping[str, tupl
         if centred is not None:
             found[f"{network}, by a centre prior"] = (centred, constant(centred), True)
         found[f"{network}, chosen"] = (ours, pick(ours), outside)
-        found[f"{network}, in the loop"] = (ours, pick(ours, (*panel, judge), shrink=0.0, smooth=False), False)
+        found[f"{network}, in the loop"] = (ours, pick(ours, (*panel, judge), **ALONE), False)
         sizes = [load(folder, set_name, codec, f"{name}@{factor}", raw, needed) for factor in FACTORS]
         reduced = [table for table in sizes if table is not None]
         if reduced:
@@ -194,13 +197,13 @@ def methods(folder: Path, set_name: str, codec: str, networks: Mapping[str, tupl
             )
         wide = join([raw, ours, *blurs, *downs, *boxes, *reduced])
         found[f"{network} or not, chosen with all"] = (wide, pick(wide), outside)
-        found[f"{network}, all, in the loop"] = (wide, pick(wide, (*panel, judge), shrink=0.0, smooth=False), False)
-        found[f"{network}, all, by the judge alone"] = (wide, pick(wide, (judge,), shrink=0.0, smooth=False), False)
+        found[f"{network}, all, in the loop"] = (wide, pick(wide, (*panel, judge), **ALONE), False)
+        found[f"{network}, all, by the judge alone"] = (wide, pick(wide, (judge,), **ALONE), False)
         variants = [f"{stem}{factor}" for factor in FINER for stem in ("down-", f"{name}@")]
         finer = finely(folder, set_name, codec, variants, wide, judge)
         if finer is not None:
             label = f"{network}, all and finer, by the judge alone"
-            found[label] = (finer, pick(finer, (judge,), shrink=0.0, smooth=False), False)
+            found[label] = (finer, pick(finer, (judge,), **ALONE), False)
     names = [network.format(codec=codec) for network in networks]
     every = [f"down-{factor}" for factor in FINER]
     every += [f"{name}{size}" for name in names for size in ("", *(f"@{factor}" for factor in (*FACTORS, *FINER)))]
@@ -209,7 +212,7 @@ def methods(folder: Path, set_name: str, codec: str, networks: Mapping[str, tupl
         finer = finely(folder, set_name, codec, list(dict.fromkeys(every)), wide, judge)
         if finer is not None:
             label = "every network, all and finer, by the judge alone"
-            found[label] = (finer, pick(finer, (judge,), shrink=0.0, smooth=False), False)
+            found[label] = (finer, pick(finer, (judge,), **ALONE), False)
     return found
 
 

@@ -27,7 +27,7 @@ SETS = {"cls-tune-wide": ("photographs", 160), "coco-tune-wide": ("scenes", 96)}
 VARIANTS = {"jpeg": ("raw", "down-0.7", "down-0.5"), "bpg": ("raw", "down-0.7")}
 TRUSTS = (1.0, 0.85, 0.5, 0.3, 0.15)
 POWERS = (0.5, 2.0, 4.0, 8.0)
-MIXES = ((0.5, 0.3), (0.3, 0.5), (0.2, 0.4))
+FORMS = ((0.5, 0.6), (0.3, 0.7), (0.2, 0.5), (0.2, 1.0))  # trust and level, as `precomp_sdk.QualityChooser` has them
 FOLDS, RIDGE, LEAST = 5, 1e-2, 0.02
 TABLED = {judge: panel for _, judges in CELLS.values() for judge, panel in judges.items() if judge in NAMES}
 
@@ -74,15 +74,15 @@ def forms(
         own = isotonic(bits, np.mean(each, axis=0) ** (1 / power))
         return trust * own + (1 - trust) * own.mean(axis=0)
 
-    def mixed(names: Sequence[str], own_share: float, scaled_share: float) -> Array:
-        """An image's own curve, the average one scaled to what the image loses in all, and the average one."""
+    def formed(names: Sequence[str], trust: float, level: float) -> Array:
         own = np.mean([told[name] for name in names], axis=0)
         average = own.mean(axis=0)
-        scaled = own.sum(axis=1, keepdims=True) / average.sum() * average
-        return own_share * isotonic(bits, own) + scaled_share * scaled + (1 - own_share - scaled_share) * average
+        scale = own.sum(axis=1, keepdims=True) / average.sum()
+        return trust * isotonic(bits, own) + (1 - trust) * average * (level * scale + 1 - level)
 
     found: dict[str, Choice | None] = {
         "one pair for all": None,
+        "panel of the tables, trust 1": choose(shared(TABLED[judge], 1.0)),
         "panel of the tables, trust 0.7": choose(shared(TABLED[judge])),
         "all others, trust 0.7": choose(shared(others)),
         "all others and early features, trust 0.7": choose(shared([*others, EARLY])),
@@ -93,10 +93,11 @@ def forms(
     }
     found |= {f"all others, trust {trust:g}": choose(shared(others, trust)) for trust in TRUSTS}
     found |= {f"all others, mean of power {power:g}, trust 0.7": choose(shared(others, 0.7, power)) for power in POWERS}
-    for own_share, scaled_share in MIXES:
-        label = f"own {own_share:g}, average scaled to the image {scaled_share:g}, average the rest"
-        found[f"all others: {label}"] = choose(mixed(others, own_share, scaled_share))
-        found[f"all others and squared error: {label}"] = choose(mixed([*others, ERROR], own_share, scaled_share))
+    for trust, level in FORMS:
+        label = f"trust {trust:g}, level {level:g}"
+        found[f"panel of the tables, {label}"] = choose(formed(TABLED[judge], trust, level))
+        found[f"panel of the tables and squared error, {label}"] = choose(formed([*TABLED[judge], ERROR], trust, level))
+        found[f"all others, {label}"] = choose(formed(others, trust, level))
     found["all others, by a regression fitted to foretell one from the rest"] = choose(foretold(bits, told, others))
     return found
 

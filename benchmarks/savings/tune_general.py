@@ -43,8 +43,9 @@ JUDGES = {
 }
 EARLY = "detail"  # early features: asked instead of the panel, and never a judge
 ASKED_INSTEAD = {"early features": (EARLY,), ERROR: (ERROR,)}
-TRUSTS = (0.7, 0.4, 0.15)
-TRUST = 0.7
+Form = tuple[float, float]  # trust and level, as `QualityChooser` has them
+FORMS: tuple[Form, ...] = ((0.7, 0.0), (0.4, 0.0), (0.15, 0.0), (0.5, 0.6), (0.3, 0.7), (0.2, 0.5))
+FORM: Form = (0.2, 0.5)
 ENCODES = 3
 
 Array = NDArray[np.float64]
@@ -108,29 +109,37 @@ def way(known: Mapping[str, Table], set_name: str, units: Mapping[str, float], m
     return Way(table, table.bits / table.pixels[:, None], own, rates, np.mean(losses, axis=0))
 
 
-def tried_by(it: Way, row: int, trust: float, price: float) -> list[int]:
+def tried_by(it: Way, row: int, form: Form, price: float) -> list[int]:
     """Return the columns that a search tries for an image, as `QualityChooser` does it."""
     tried: list[int] = []
     column = int((it.rates + price * it.losses).argmin())
     while len(tried) < ENCODES and column not in tried:
         tried.append(column)
         moved = np.exp(np.mean(np.log(it.bpp[row, tried] / it.rates[tried])))
-        scaled = (it.own[row, tried].sum() + 1e-9) / (it.losses[tried].sum() + 1e-9)
-        column = int((it.rates * moved + price * it.losses * (trust * scaled + 1 - trust)).argmin())
+        own_part = form[0] + (1 - form[0]) * form[1]
+        column = int(
+            (it.rates * moved + price * it.losses * (own_part * level_of(it, row, tried) + 1 - own_part)).argmin()
+        )
     return tried
 
 
-def chosen_by(ways: Sequence[Way], trust: float, price: float) -> NDArray[np.int64]:
+def level_of(it: Way, row: int, tried: Sequence[int]) -> float:
+    """Return how much more an image loses than the average one, over what was tried."""
+    return float((it.own[row, tried].sum() + 1e-9) / (it.losses[tried].sum() + 1e-9))
+
+
+def chosen_by(ways: Sequence[Way], form: Form, price: float) -> NDArray[np.int64]:
     """Return what is chosen for each image, as a column of the ways side by side."""
     picks = []
     for row in range(len(ways[0].bpp)):
         best: tuple[float, int] = (np.inf, 0)
         for place, it in enumerate(ways):
-            tried = tried_by(it, row, trust, price)
+            tried = tried_by(it, row, form, price)
             mine = it.own[row, tried]
             order = np.argsort(it.bpp[row, tried], kind="stable")
             mine[order] = isotonic_regression(mine[order], increasing=False).x
-            objectives = it.bpp[row, tried] + price * (trust * mine + (1 - trust) * it.losses[tried])
+            at_level = it.losses[tried] * (form[1] * level_of(it, row, tried) + 1 - form[1])
+            objectives = it.bpp[row, tried] + price * (form[0] * mine + (1 - form[0]) * at_level)
             least = int(objectives.argmin())
             best = min(best, (float(objectives[least]), place * len(it.rates) + tried[least]))
         picks.append(best[1])
@@ -191,10 +200,10 @@ def main() -> None:
             found.append({"set": set_name, "images": len(anchor.bits), "judge": judge, "method": method, **told})
             print(set_name, judge, method, told["percent"], told["low"], told["high"], flush=True)
 
-        def choose(ways: Sequence[Way], trust: float, anchor: Table = anchor) -> Choice:
+        def choose(ways: Sequence[Way], form: Form, anchor: Table = anchor) -> Choice:
             full = ways[0]
             prices = prices_of(full.rates[:width], full.losses[:width])
-            picks = [chosen_by(ways, trust, float(price)) for price in prices[1:]]
+            picks = [chosen_by(ways, form, float(price)) for price in prices[1:]]
             return Choice("chosen", (np.zeros(len(anchor.bits), dtype=np.int64), *picks))
 
         for judge in judges:
@@ -205,17 +214,20 @@ def main() -> None:
                 "all but the judge": [name for name in fitting if name != judge or name in PANEL],
             }.items():
                 alone = way(raw, set_name, units, members)
-                for trust in TRUSTS:
-                    tell(judge, f"curve by {label}, trust {trust}", whole, choose([alone], trust))
+                for form in FORMS:
+                    told = f"curve by {label}, trust {form[0]:g}, level {form[1]:g}"
+                    tell(judge, told, whole, choose([alone], form))
                 for kind, asked in ASKED_INSTEAD.items():
                     other = way(raw, set_name, units, members, asked)
-                    tell(judge, f"curve by {label}, {kind} asked", whole, choose([other], TRUST))
+                    tell(judge, f"curve by {label}, {kind} asked", whole, choose([other], FORM))
                 if options.network:
                     after = way(sent, set_name, units, members)
                     tell(judge, f"curve by {label}, either", join([whole, half(sent[set_name])]),
-                         choose([alone, after], TRUST))  # fmt: skip
+                         choose([alone, after], FORM))  # fmt: skip
                     as_shipped = replace(after, rates=alone.rates, losses=alone.losses)
-                    tell(judge, f"curve by {label}, after the network", after.table, choose([as_shipped], TRUST))
+                    for form in (FORMS[0], FORM):
+                        told = f"curve by {label}, after the network, trust {form[0]:g}, level {form[1]:g}"
+                        tell(judge, told, after.table, choose([as_shipped], form))
     lines = ",\n".join(json.dumps(rounded(row)) for row in found)
     options.output.write_text(f"[\n{lines}\n]\n")
 

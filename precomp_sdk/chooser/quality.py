@@ -48,8 +48,12 @@ class QualityChooser:
     image itself, where it offers `TaskModel.pseudo_labels`; otherwise by `answers_apart` on its predictions.
 
     What one panel asks for carries over to other networks only in part. Two or more different members carry over far
-    better than one, and an image's own curve is noisy: it is made monotone, and ``trust`` of it is weighed with the
-    average image's curve. docs/carry-over.md says what was measured.
+    better than one, and an image's own curve is noisy: it is made monotone, and weighed with the average image's curve,
+    as it is and at this image's own level, which is how much more the panel loses on it than on the average one:
+
+        trust * own + (1 - trust) * (level * own total / average total + 1 - level) * average
+
+    docs/carry-over.md says what was measured.
 
     Shapes and units:
         images: (3, H, W) uint8, sRGB, any size.
@@ -61,8 +65,9 @@ class QualityChooser:
         preprocessor: composes with the chooser: each candidate is what it makes of the image at that quality.
         ladder: the qualities to choose from; default: the codec's own.
         resolutions: factors of height and width to choose from, besides what the preprocessor itself asks for.
-        trust: of an image's own losses, above 0 and up to 1; the rest is the average image's. At 1 the panel rules
-            alone, which is best for the panel itself.
+        trust: of an image's own losses, above 0 and up to 1. At 1 the panel rules alone, which is best for the panel
+            itself.
+        level: of the rest, from 0 to 1, what is the average image's curve at this image's own level.
         monotone: an image's losses are made to fall with its bits first.
         panel_px: the longer side that the panel is shown at most, in pixels, so that its cost does not grow with the
             image; None shows images as they are.
@@ -92,7 +97,8 @@ class QualityChooser:
         preprocessor: Preprocessor | None = None,
         ladder: Sequence[float] | None = None,
         resolutions: Sequence[float] = (1.0,),
-        trust: float = 0.7,
+        trust: float = 0.2,
+        level: float = 0.5,
         monotone: bool = True,
         panel_px: int | None = None,
         curve: PriceCurve | None = None,
@@ -103,6 +109,8 @@ class QualityChooser:
             )
         if not 0.0 < trust <= 1.0:
             raise OptionError.number(_WHERE, "trust", "a number above 0 and up to 1", trust)
+        if not 0.0 <= level <= 1.0:
+            raise OptionError.number(_WHERE, "level", "a number from 0 to 1", level)
         if not resolutions or any(not 0.0 < factor <= 1.0 for factor in resolutions):
             raise OptionError.value(
                 _WHERE,
@@ -127,6 +135,7 @@ class QualityChooser:
         self.ladder: tuple[float, ...] = scale.from_mild_to_strong(tuple(dict.fromkeys(given)))
         self.resolutions: tuple[float, ...] = tuple(dict.fromkeys(float(factor) for factor in resolutions))
         self.trust: float = float(trust)
+        self.level: float = float(level)
         self.monotone: bool = bool(monotone)
         self._curve = None if curve is None else self._checked(curve)
 
@@ -305,8 +314,8 @@ class QualityChooser:
             found = list(tried.values())
             moved = math.exp(float(np.mean(np.log([item.bpp for item in found] / rates[rows, columns]))))
             own = np.array([self._mean(item.losses) for item in found])
-            scaled = float((own.sum() + _LEAST) / (losses[rows, columns].sum() + _LEAST))
-            foretold = losses * (self.trust * scaled + 1 - self.trust)
+            own_part = self.trust + (1 - self.trust) * self.level  # what is not known yet lies at the image's level
+            foretold = losses * (own_part * _level(own, losses[rows, columns]) + 1 - own_part)
             row, column = _least(rates * moved + price * foretold)
 
     def _best(self, tried: Mapping[tuple[int, float], Tried], price: float) -> ChosenQuality:
@@ -319,7 +328,8 @@ class QualityChooser:
             order = np.argsort(bpps, kind="stable")
             own[order] = isotonic_regression(own[order], increasing=False).x
         average = np.array([self.curve.table(factor)[1][column] for column, factor in keys])
-        shared = self.trust * own + (1 - self.trust) * average
+        at_level = average * (self.level * _level(own, average) + 1 - self.level)
+        shared = self.trust * own + (1 - self.trust) * at_level
         objectives = bpps + price * shared
         place = int(objectives.argmin())
         column, factor = keys[place]
@@ -371,6 +381,11 @@ class QualityChooser:
                 remedy="Fit the chooser again, or give the panel, ladder and resolutions of the earlier fit.",
             )
         return curve
+
+
+def _level(own: NDArray[np.float64], average: NDArray[np.float64]) -> float:
+    """Return how much more an image loses than the average one, over the same candidates."""
+    return float((own.sum() + _LEAST) / (average.sum() + _LEAST))
 
 
 def _least(objectives: NDArray[np.float64]) -> tuple[int, int]:

@@ -21,12 +21,14 @@ class FitChooserSettings:
 
     Args:
         trust: of an image's own losses; the rest is the average image's.
+        level: of that rest, the share that is taken at this image's own level.
         monotone: an image's losses are made to fall with its bits first.
         panel_px: the longer side that the panel is shown at most, in pixels; None: images as they are.
         fit_images: how many images the average curve is measured on, evenly spaced over the training set.
     """
 
-    trust: float = 0.7
+    trust: float = 0.2
+    level: float = 0.5
     monotone: bool = True
     panel_px: int | None = None
     fit_images: int = 32
@@ -89,6 +91,7 @@ def choosing_channels(
             ladder=ladder,
             resolutions=settings.resolutions,
             trust=settings.trust,
+            level=settings.level,
             monotone=settings.monotone,
             panel_px=settings.panel_px,
             curve=curve,

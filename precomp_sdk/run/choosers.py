@@ -28,6 +28,7 @@ def training_chooser(experiment: Experiment, components: TrainingComponents) -> 
             components.training_panel,
             ladder=codec.quality_scale.ladder_of(experiment.train.ladder),
             trust=table.trust,
+            level=table.level,
             monotone=table.monotone,
             panel_px=table.panel_px,
         )

@@ -339,5 +339,5 @@ def identity_of(context: RunContext) -> dict[str, Any]:
 
 def _told(chooser: QualityChooser) -> str:
     """Return what another chooser would not have: its members' names, its options and its curve."""
-    options = [list(chooser.panel), chooser.panel_px, chooser.ladder, chooser.trust, chooser.monotone]
+    options = [list(chooser.panel), chooser.panel_px, chooser.ladder, chooser.trust, chooser.level, chooser.monotone]
     return json.dumps([*options, chooser.curve.plain()])

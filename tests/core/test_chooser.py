@@ -126,12 +126,29 @@ def test_units_make_members_comparable(images: list[Tensor]) -> None:
 
 def test_trust_shares_an_images_word_with_the_average_image(images: list[Tensor]) -> None:
     alone = make(images, trust=1.0)
-    never = make(images, trust=1e-9)
+    never = make(images, trust=1e-9, level=0.0)
     price = alone.price(40)
     chosen = {never.choose(image, price=price).loss for image in images}
     averages = [point.loss for point in never.curve.points]
     assert all(any(loss == pytest.approx(average) for average in averages) for loss in chosen)
     assert {alone.choose(image, price=price).loss for image in images}.isdisjoint(chosen)
+
+
+def test_level_moves_the_average_curve_to_what_the_image_loses_in_all(images: list[Tensor]) -> None:
+    whole, half = make(images, trust=1e-9, level=1.0), make(images, trust=1e-9, level=0.5)
+    averages = {point.quality: point.loss for point in whole.curve.points}
+    scales = []
+    for image in images:
+        answers = whole._clean(image)
+        own = [whole._mean(whole._try(image, answers, quality, 1.0, None).losses) for quality in LADDER]
+        scale = sum(own) / sum(averages.values())
+        for price in (1e-6, 0.3, 3.0, 1e6):
+            chosen = whole.choose(image, price=price)
+            assert chosen.loss == pytest.approx(scale * averages[chosen.quality], rel=1e-6)
+            chosen = half.choose(image, price=price)
+            assert chosen.loss == pytest.approx((scale + 1) / 2 * averages[chosen.quality], rel=1e-6)
+        scales.append(scale)
+    assert np.ptp(scales) > 0.1  # the images differ, so that the comparison says something
 
 
 def test_monotone_takes_out_a_lucky_quality(images: list[Tensor], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -284,7 +301,8 @@ def test_a_curve_comes_back_from_json_and_pickle(images: list[Tensor]) -> None:
 def test_what_is_refused(images: list[Tensor]) -> None:
     codec, panel = FakeCodec(), {"gratings": FakeTask()}
     for options in (
-        {"panel": {}}, {"trust": 0.0}, {"trust": 1.5}, {"ladder": (30,)}, {"ladder": (30, 30)}, {"resolutions": ()},
+        {"panel": {}}, {"trust": 0.0}, {"trust": 1.5}, {"level": -0.1}, {"level": 1.5}, {"level": float("nan")},
+        {"ladder": (30,)}, {"ladder": (30, 30)}, {"resolutions": ()},
         {"resolutions": (0.0,)}, {"resolutions": (1.5,)},
     ):  # fmt: skip
         with pytest.raises(OptionError, match=next(iter(options))):

@@ -140,7 +140,8 @@ def test_at_full_size_no_pixel_is_taken_away(image: Tensor, tmp_path: Path, doub
 @pytest.mark.parametrize(
     "change",
     [
-        {"trust": "much"}, {"resolutions": [2.0]}, {"curve": {}}, {"panel": ["own"]}, {"search": "guessed"},
+        {"trust": "much"}, {"level": None}, {"level": 2.0},
+        {"resolutions": [2.0]}, {"curve": {}}, {"panel": ["own"]}, {"search": "guessed"},
         {"encodes": "3"}, {"panel_px": 1},
     ],
 )  # fmt: skip

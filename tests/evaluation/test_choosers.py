@@ -102,10 +102,11 @@ def test_what_is_refused() -> None:
 
 def test_the_settings_reach_the_chooser() -> None:
     settings = ChooserSettings(
-        resolutions=(1.0, 0.5), trust=0.4, panel_px=16, search="searched", encodes=2, fit_images=2
+        resolutions=(1.0, 0.5), trust=0.4, level=0.3, panel_px=16, search="searched", encodes=2, fit_images=2
     )
     (channel,) = choosing_channels(FakeCodec(), {"one": FakeTask()}, DATA, settings, ladder=LADDER)
     assert isinstance(channel, ChoosingChannel)
     chooser = channel.chooser
-    assert (chooser.resolutions, chooser.trust, chooser.panel_px, chooser.ladder) == ((1.0, 0.5), 0.4, 16, (40, 15, 5))
+    assert (chooser.resolutions, chooser.trust, chooser.level, chooser.panel_px) == ((1.0, 0.5), 0.4, 0.3, 16)
+    assert chooser.ladder == (40, 15, 5)
     assert channel.transmit([torch.zeros(3, 24, 24, dtype=torch.uint8)], [15]).bits.shape == (1,)
