@@ -30,8 +30,8 @@ __all__ = ["measure_general"]
 
 #: by set: the judges outside, and how many images
 JUDGES = {
-    "cls-score": (("lite0", "lite1", "mobilenetv2"), 360),
-    "coco-score": (("fastestdet", "lite0", "lite1", "deeplab", "nanodet-480"), 128),
+    "cls-score": (("lite0", "lite1", "mobilenetv2"), 160),
+    "coco-score": (("fastestdet", "lite0", "lite1", "deeplab", "nanodet-480"), 64),
     "camvid-score": (("cityscapes",), 26),
     "kodak": (("lite0", "lite1", "fastestdet", "deeplab", "nanodet-640"), 24),
 }
