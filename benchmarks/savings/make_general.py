@@ -52,6 +52,8 @@ LADDERS: dict[str, tuple[float, ...]] = {
     "webp": (90, 70, 50, 32, 18, 8, 3, 0),
     "avif": (80, 65, 50, 40, 30, 22, 14, 8),
 }
+#: by codec, trust and level of the chooser, as they were measured
+FORMS: dict[str, tuple[float, float]] = {"jpeg": (0.5, 0.6), "bpg": (0.5, 0.6), "webp": (0.7, 0.0), "avif": (0.7, 0.0)}
 #: by codec, qualities up to which a preprocessor leaves images alone, and from which on it does all it learned
 FADES: dict[str, tuple[float, float]] = {"bpg": (26, 30), "jpeg": (75, 60), "webp": (75, 60), "avif": (49, 41)}
 _HALF = 0x01306B47  # how ncnn marks weights of 16 bits
@@ -115,9 +117,12 @@ def make_sender(codec_name: str, data: Path, weights: Path | None, *, keep_curve
         curve = use.chooser.curve
     else:
         curve = fit_curve(codec, panel, data)
+    trust, level = FORMS[codec_name]
     chooser = QualityChooser(
         codec,
         panel,
+        trust=trust,
+        level=level,
         preprocessor=None if weights is None else preprocessor,
         ladder=LADDERS[codec_name],
         resolutions=RESOLUTIONS,

@@ -35,7 +35,7 @@ from store import Table
 
 from precomp_sdk import BoxScorer, LabelScorer, MaskScorer, Scorer
 
-FORM = {"trust": 0.2, "level": 0.5, "smooth": True}  # chosen on tuning images, see tune_chooser.json
+FORM = {"trust": 0.5, "level": 0.6, "smooth": True}  # chosen on tuning images, see tune_chooser.json
 ALONE = {"trust": 1.0, "level": 0.0, "smooth": False}  # the panel rules
 SCORERS: dict[str, tuple[Scorer, str]] = {
     **{name: (LabelScorer(), "top1") for name in ("squeezenet", "lite0", "lite1", "mobilenetv2")},
@@ -129,9 +129,8 @@ def methods(folder: Path, set_name: str, codec: str, networks: Mapping[str, tupl
         return chosen(table, {name: units[name] for name in names}, **{**FORM, **form})  # type: ignore[arg-type]
 
     def search(encodes: int) -> Choice:
-        return searched(raw, {name: units[name] for name in panel}, "searched", encodes=encodes, trust=0.2, level=0.5)[
-            0
-        ]
+        form = {name: FORM[name] for name in ("trust", "level")}
+        return searched(raw, {name: units[name] for name in panel}, "searched", encodes=encodes, **form)[0]
 
     found: dict[str, tuple[Table, Choice, bool]] = {
         "control: equal bits": (raw, equal_bits(raw), True),

@@ -45,7 +45,7 @@ EARLY = "detail"  # early features: asked instead of the panel, and never a judg
 ASKED_INSTEAD = {"early features": (EARLY,), ERROR: (ERROR,)}
 Form = tuple[float, float]  # trust and level, as `QualityChooser` has them
 FORMS: tuple[Form, ...] = ((0.7, 0.0), (0.4, 0.0), (0.15, 0.0), (0.5, 0.6), (0.3, 0.7), (0.2, 0.5))
-FORM: Form = (0.2, 0.5)
+FORM: Form = (0.5, 0.6)
 ENCODES = 3
 
 Array = NDArray[np.float64]

@@ -27,8 +27,8 @@ class FitChooserSettings:
         fit_images: how many images the average curve is measured on, evenly spaced over the training set.
     """
 
-    trust: float = 0.2
-    level: float = 0.5
+    trust: float = 0.5
+    level: float = 0.6
     monotone: bool = True
     panel_px: int | None = None
     fit_images: int = 32

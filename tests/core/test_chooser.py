@@ -294,7 +294,7 @@ def test_a_curve_comes_back_from_json_and_pickle(images: list[Tensor]) -> None:
     chooser = make(images, resolutions=(1.0, 0.5))
     again = PriceCurve.from_plain(json.loads(json.dumps(chooser.curve.plain())))
     assert again == chooser.curve == pickle.loads(pickle.dumps(chooser.curve))
-    other = QualityChooser(FakeCodec(), chooser.panel, ladder=LADDER, curve=again)
+    other = QualityChooser(FakeCodec(), chooser.panel, ladder=LADDER, resolutions=(1.0, 0.5), curve=again)
     assert other.choose(images[0], 40).payload == chooser.choose(images[0], 40).payload
 
 
