@@ -35,7 +35,8 @@ from store import Table
 
 from precomp_sdk import BoxScorer, LabelScorer, MaskScorer, Scorer
 
-FORM = {"trust": 0.5, "level": 0.6, "smooth": True}  # chosen on tuning images, see tune_chooser.json
+#: by codec, trust and level as `QualityChooser` has them, chosen on tuning images (tune_chooser.json)
+FORMS = {"jpeg": (0.2, 0.5), "bpg": (0.7, 0.0), "webp": (0.7, 0.0), "avif": (0.7, 0.0)}
 ALONE = {"trust": 1.0, "level": 0.0, "smooth": False}  # the panel rules
 SCORERS: dict[str, tuple[Scorer, str]] = {
     **{name: (LabelScorer(), "top1") for name in ("squeezenet", "lite0", "lite1", "mobilenetv2")},
@@ -124,13 +125,15 @@ def trained(told: Sequence[str]) -> dict[str, tuple[str, ...]]:
 def methods(folder: Path, set_name: str, codec: str, networks: Mapping[str, tuple[str, ...]], raw: Table, judge: str,
             panel: tuple[str, ...], units: Mapping[str, float]) -> dict[str, tuple[Table, Choice, bool]]:  # fmt: skip
     """Return table and choice of every method, and whether the judge is outside it."""
+    trust, level = FORMS[codec]
 
-    def pick(table: Table, names: tuple[str, ...] = panel, **form: object) -> Choice:
-        return chosen(table, {name: units[name] for name in names}, **{**FORM, **form})  # type: ignore[arg-type]
+    def pick(table: Table, names: tuple[str, ...] = panel, **other: object) -> Choice:
+        form = {"trust": trust, "level": level, "smooth": True, **other}
+        return chosen(table, {name: units[name] for name in names}, **form)  # type: ignore[arg-type]
 
     def search(encodes: int) -> Choice:
-        form = {name: FORM[name] for name in ("trust", "level")}
-        return searched(raw, {name: units[name] for name in panel}, "searched", encodes=encodes, **form)[0]
+        members = {name: units[name] for name in panel}
+        return searched(raw, members, "searched", encodes=encodes, trust=trust, level=level)[0]
 
     found: dict[str, tuple[Table, Choice, bool]] = {
         "control: equal bits": (raw, equal_bits(raw), True),
