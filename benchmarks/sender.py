@@ -171,7 +171,7 @@ def report(result: dict[str, object], command: str) -> str:
     times, peaks = result["speed"], result["memory"]
     assert isinstance(times, list)
     assert isinstance(peaks, list)
-    names = list(CONTESTANTS)
+    names = [name for name in CONTESTANTS if any(f"{name}_ms_per_mp" in row for row in times)]
     lines = [
         "# The sender: time and memory against the size of the image",
         "",
@@ -222,6 +222,8 @@ def plot(result: dict[str, object], file: Path) -> None:
     for name, colour in colours.items():
         rows = [row for row in times if f"{name}_ms_per_mp" in row]
         label = "JPEG's encoder, optimized" if name == "jpeg" else name
+        if not rows:  # not measured in this run
+            continue
         sizes = [row["width"] * row["height"] / 1e6 for row in rows]
         left.loglog(sizes, [row[f"{name}_ms_per_mp"] for row in rows], "o-", color=colour, label=label)
         rows = [row for row in peaks if row["network"] == name]
