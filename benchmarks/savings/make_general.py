@@ -53,7 +53,7 @@ LADDERS: dict[str, tuple[float, ...]] = {
     "avif": (80, 65, 50, 40, 30, 22, 14, 8),
 }
 #: by codec, trust and level of the chooser, as they were measured
-FORMS: dict[str, tuple[float, float]] = {"jpeg": (0.5, 0.6), "bpg": (0.5, 0.6), "webp": (0.7, 0.0), "avif": (0.7, 0.0)}
+FORMS: dict[str, tuple[float, float]] = {"jpeg": (0.5, 0.6), "bpg": (0.7, 0.0), "webp": (0.7, 0.0), "avif": (0.7, 0.0)}
 #: by codec, qualities up to which a preprocessor leaves images alone, and from which on it does all it learned
 FADES: dict[str, tuple[float, float]] = {"bpg": (26, 30), "jpeg": (75, 60), "webp": (75, 60), "avif": (49, 41)}
 _HALF = 0x01306B47  # how ncnn marks weights of 16 bits
