@@ -20,8 +20,9 @@ class FitChooserSettings:
     """How a `QualityChooser` weighs its panel, and what it is fitted on.
 
     Args:
-        trust: of an image's own losses; the rest is the average image's.
-        level: of that rest, the share that is taken at this image's own level.
+        trust: of an image's own losses.
+        level: of the rest, the share of the average image's curve at this image's own level; what remains is that
+            curve as it is.
         monotone: an image's losses are made to fall with its bits first.
         panel_px: the longer side that the panel is shown at most, in pixels; None: images as they are.
         fit_images: how many images the average curve is measured on, evenly spaced over the training set.

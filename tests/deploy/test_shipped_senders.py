@@ -55,7 +55,7 @@ def test_general_chooses_for_every_codec(codec: str, image: Tensor) -> None:
         pytest.importorskip("av")
     sender = Compressor.load("general", codec=codec)
     assert sender.codec.name == codec
-    assert sender.preprocessor.name == {"bpg": "qa-free", "avif": "qa-smooth"}.get(codec, "identity")
+    assert sender.preprocessor.name == {"bpg": "qa-free", "avif": "qa-free"}.get(codec, "identity")
     middle = sorted(sender.ladder)[len(sender.ladder) // 2]
     found = sender.compress_chosen(image, middle)
     assert found.encodes <= 3
