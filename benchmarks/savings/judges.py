@@ -42,7 +42,7 @@ class _Headed(nn.Module):
 
 
 def load_judge(name: str, data: Path) -> TaskModel:
-    """Read a judge by its name; frozen, in evaluation mode. ``fastestdet-704``: one that is shown 704 pixels a side."""
+    """Read a judge by its name; frozen, in evaluation mode. ``nanodet-480``: one that is shown 480 pixels."""
     kind, _, side_px = name.partition("-")
     judge = JUDGES[kind](name, data)
     if side_px:

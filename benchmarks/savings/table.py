@@ -43,6 +43,7 @@ SCORERS: dict[str, tuple[Scorer, str]] = {
     **{name: (BoxScorer(80), "mAP") for name in ("nanodet", "fastestdet")},
     "deeplab": (MaskScorer(21), "mIoU"),
     "cityscapes": (MaskScorer(19), "mIoU"),
+    "streets": (MaskScorer(11), "mIoU"),
 }
 CELLS: dict[str, tuple[str, dict[str, tuple[str, ...]]]] = {
     "classification": ("cls-score", {
@@ -57,6 +58,7 @@ CELLS: dict[str, tuple[str, dict[str, tuple[str, ...]]]] = {
     }),
     "segmentation": ("coco-score", {"deeplab": ("nanodet", "fastestdet", "squeezenet")}),
     "segmentation of streets": ("camvid-score", {"cityscapes": ("nanodet", "fastestdet", "squeezenet")}),
+    "streets, by a segmenter fitted here": ("camvid-score", {"streets": ("nanodet", "fastestdet", "squeezenet")}),
     "streets, a segmenter in the panel": ("camvid-score", {"cityscapes": ("streets", "fastestdet", "squeezenet")}),
 }  # fmt: skip
 FULL = {

@@ -201,7 +201,7 @@ def main() -> None:
     if arguments.chooser:
         panel = {name: load_judge(name, arguments.data) for name in arguments.chooser}
         chooser = QualityChooser(codec, panel, ladder=ladder)
-        chooser.fit([held_out[place].image for place in range(len(held_out))])
+        chooser.fit([train[place].image for place in range(HELD_OUT)])
     rounding = {"rounding": 0.3} if codec.name == "jpeg" else {}
     trainer = Trainer(
         codec=codec,

@@ -2,6 +2,7 @@
 
     python benchmarks/savings/measure.py DATA --set cls-tune-wide --images 160 --codec jpeg \
         --variant raw down-0.7 down-0.5 --judges squeezenet lite0 mobilenetv2 nanodet fastestdet deeplab detail
+    # likewise --set coco-tune-wide --images 96; and --codec bpg, without down-0.5
     python benchmarks/savings/tune_chooser.py --output benchmarks/results/savings/tune_chooser.json
 
 From finished measurements; nothing is encoded or judged here. Each judge is left out in turn, and what the others would
@@ -11,11 +12,14 @@ choose for every image is scored by it. No image is one that docs/protocol.md sc
 import argparse
 import json
 from collections.abc import Callable, Sequence
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
 from curves import Choice, chosen_by, compare, constant, isotonic, join, normalizers
 from numpy.typing import NDArray
+from scipy.stats import spearmanr
+from store import Table
 from table import CELLS, ERROR, load, rounded
 
 from precomp_sdk import LabelScorer
@@ -28,7 +32,8 @@ VARIANTS = {"jpeg": ("raw", "down-0.7", "down-0.5"), "bpg": ("raw", "down-0.7")}
 TRUSTS = (1.0, 0.85, 0.5, 0.3, 0.15)
 POWERS = (0.5, 2.0, 4.0, 8.0)
 FORMS = ((0.5, 0.6), (0.3, 0.7), (0.2, 0.5), (0.2, 1.0))  # trust and level, as `precomp_sdk.QualityChooser` has them
-FOLDS, RIDGE, LEAST = 5, 1e-2, 0.02
+FOLDS, RIDGE = 5, 1e-2  # of the regression: folds of images; penalty of a sample on its squared weights
+LEAST = 0.02  # of a loss in its unit, added before a logarithm: a fiftieth of what the codec costs on average
 TABLED = {judge: panel for _, judges in CELLS.values() for judge, panel in judges.items() if judge in NAMES}
 
 
@@ -58,6 +63,7 @@ def main() -> None:
                     rows.append({"codec": codec, "set": label, "images": len(wide.bits), "judge": judge,
                                  "form": form, **result})  # fmt: skip
             report(rows, codec, label)
+            rows += agreement(codec, label, raw)
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
     lines = ",\n".join(json.dumps(rounded(row)) for row in rows)
     arguments.output.write_text(f"[\n{lines}\n]\n")
@@ -141,8 +147,21 @@ def _design(bits: Array, told: dict[str, Array], names: Sequence[str]) -> Array:
     return np.stack([*columns, scale * average, apart * average], axis=2)
 
 
+def agreement(codec: str, label: str, raw: Table) -> list[dict[str, object]]:
+    """Return how far two networks agree on which images are delicate: rank correlations of what an image loses in all.
+
+    A loss counts in units of its quality's mean over images; the squared error stands beside the networks.
+    """
+    lost = {name: (raw.losses[name] / raw.losses[name].mean(axis=0)).mean(axis=1) for name in (*NAMES, ERROR)}
+    return [
+        {"codec": codec, "set": label, "images": len(raw.bits), "judge": one, "other": other,
+         "rank_correlation": float(spearmanr(lost[one], lost[other]).statistic)}
+        for one, other in combinations(lost, 2)
+    ]  # fmt: skip
+
+
 def report(rows: Sequence[dict[str, object]], codec: str, label: str) -> None:
-    here = [row for row in rows if row["codec"] == codec and row["set"] == label]
+    here = [row for row in rows if row["codec"] == codec and row["set"] == label and "form" in row]
     print(f"{codec}, {label}: {', '.join(NAMES)}")
     for form in dict.fromkeys(row["form"] for row in here):
         values = [row["percent"] for row in here if row["form"] == form]
